@@ -1,0 +1,42 @@
+//! What happened to a request, each with one time stamp from the run's clock.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::request::{RequestId, TokenLogprobs};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub time: Duration,
+    pub request: RequestId,
+    pub kind: EventKind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// Handed to the engine.
+    Queued,
+    /// First scheduled: left the waiting queue.
+    Admitted,
+    /// An output token id became visible on the host.
+    Token {
+        token: u32,
+        logprobs: Option<Box<TokenLogprobs>>,
+    },
+    /// Gave its KV blocks back; its tokens so far will be recomputed.
+    Preempted,
+    Finished(FinishReason),
+    /// Ended without completing, with the reason as a sentence.
+    Failed(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// Reached the asked number of tokens.
+    Length,
+    /// Generated an end token.
+    Stop,
+}

@@ -1,0 +1,14 @@
+//! Plain data and clocks that every room may use: requests, events, records of a run, results.
+//! Nothing here computes on tensors, prints, or knows a device.
+
+pub mod clock;
+pub mod event;
+pub mod recorder;
+pub mod records;
+pub mod request;
+pub mod results;
+
+pub use clock::{Clock, WallClock};
+pub use event::{Event, EventKind, FinishReason};
+pub use records::{RequestRecord, StepRecord, TelemetrySample};
+pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};

@@ -1,0 +1,67 @@
+//! The lines of a run's raw files. Seconds are from the run's start.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::event::FinishReason;
+use super::request::RequestId;
+
+/// One line of `requests.jsonl`: everything that was observed of one request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestRecord {
+    pub id: RequestId,
+    pub prompt_tokens: usize,
+    pub output_tokens: usize,
+    /// Scheduled arrival.
+    pub arrival: f64,
+    /// Handed to the engine.
+    pub submitted: Option<f64>,
+    /// First scheduled.
+    pub admitted: Option<f64>,
+    /// Host-visible time of each output token.
+    pub tokens: Vec<f64>,
+    pub finish: Option<FinishReason>,
+    pub preemptions: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// One line of `steps.jsonl`: one pass of scheduler and executor.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StepRecord {
+    pub step: u64,
+    pub start: f64,
+    pub end: f64,
+    /// Part of `end - start` spent inside the executor.
+    pub exec_seconds: f64,
+    /// Requests holding KV blocks after scheduling.
+    pub running: usize,
+    pub waiting: usize,
+    /// Requests that got tokens in this step.
+    pub scheduled: usize,
+    /// Prompt (or recomputed) tokens processed.
+    pub prefill_tokens: usize,
+    /// Tokens of requests that generate one token each.
+    pub decode_tokens: usize,
+    /// Output tokens that this step produced.
+    pub output_tokens: usize,
+    pub preempted: usize,
+    pub kv_blocks_used: usize,
+    pub kv_blocks_total: usize,
+    /// Bytes of weights, activations and KV that the step's operations must move, by formula.
+    pub bytes: u64,
+    /// Floating-point operations of the step, by formula.
+    pub flops: u64,
+}
+
+/// One line of `telemetry.csv`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TelemetrySample {
+    pub time: f64,
+    /// CPU time of this process over the last interval; 100 is one core.
+    pub cpu_percent: f64,
+    /// Memory in use on the machine, of all memory.
+    pub ram_percent: f64,
+    /// Resident memory of this process.
+    pub rss_bytes: u64,
+}

@@ -1,0 +1,147 @@
+//! `results.json`: what was run, on what, and what came out. One type for what was measured here,
+//! predicted by the simulated device, or taken from someone else.
+
+pub mod metric_set;
+pub mod reference;
+pub mod setting;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use metric_set::{Extended, Metrics, SampleCounts};
+pub use reference::{ClientMode, ReferenceHardware, ReferenceRun, ThroughputDefinition};
+pub use setting::{Engine, Environment, GpuInfo, Hardware, Model, RankMemory, WeightSource};
+
+use super::request::RequestId;
+
+/// Value of `Results::schema`. The number changes when a field is renamed or removed.
+pub const SCHEMA: &str = "candlepower/results/1";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Results {
+    /// `SCHEMA` of the version that wrote the file.
+    pub schema: String,
+    pub kind: Kind,
+    /// The run was cut short: its numbers cover what was done until then.
+    pub partial: bool,
+    pub environment: Environment,
+    pub model: Model,
+    pub hardware: Hardware,
+    pub engine: Engine,
+    /// One a scenario and repeat, in the order played.
+    pub runs: Vec<Run>,
+    /// Over scenarios played three times or more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<RepeatSummary>,
+    /// Other people's runs that stand beside these.
+    pub references: Vec<ReferenceRun>,
+}
+
+impl Results {
+    /// The JSON Schema of `results.json`.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Results).to_value()
+    }
+}
+
+/// Where the numbers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// By this program, on this machine.
+    Measured,
+    /// By the simulated device, in virtual time.
+    Predicted,
+    /// By someone else.
+    Reference,
+}
+
+/// One scenario played once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    pub scenario: Scenario,
+    pub metrics: Metrics,
+    pub extended: Extended,
+    /// For every null of `metrics` and `extended`, by its name: why it was not observed.
+    pub not_observed: BTreeMap<String, String>,
+    /// Requests that did not complete.
+    pub failures: Vec<Failure>,
+    /// Laws that the numbers of any run must obey.
+    pub checks: Vec<Check>,
+}
+
+/// What was asked of the engine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Scenario {
+    pub name: String,
+    /// Requests kept in flight (closed loop); null in an open loop.
+    pub concurrency: Option<usize>,
+    pub requests: usize,
+    /// Prompt tokens of each request; null where they differ.
+    pub input_len: Option<usize>,
+    /// Output tokens asked of each request; null where they differ.
+    pub output_len: Option<usize>,
+    /// Arrivals a second (open loop); null in a closed loop.
+    pub request_rate: Option<f64>,
+    /// Shape of the gamma distribution of arrivals; 1 is Poisson; null in a closed loop.
+    pub burstiness: Option<f64>,
+    /// Requests played before the window and left out of it.
+    pub warmup: usize,
+    /// Which play of this scenario, from 0.
+    pub repeat: usize,
+    pub repeats: usize,
+    /// Seconds after arrival at which a request fails; null without a limit.
+    pub request_timeout_s: Option<f64>,
+    /// End tokens end the output before `output_len`.
+    pub stop_at_eos: bool,
+    /// File the requests were read from.
+    pub dataset: Option<String>,
+    pub goodput: Option<Slo>,
+}
+
+/// Service-level objective of one request, milliseconds; every bound given must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Slo {
+    pub ttft_ms: Option<f64>,
+    pub tpot_ms: Option<f64>,
+    pub e2el_ms: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    pub id: RequestId,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    pub name: String,
+    pub ok: bool,
+    /// The figures compared, or the first offender.
+    pub detail: String,
+}
+
+/// The spread of one scenario's repeats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RepeatSummary {
+    pub scenario: String,
+    pub concurrency: Option<usize>,
+    /// Runs taken in.
+    pub runs: usize,
+    /// By metric name; a metric that some run lacks is left out.
+    pub metrics: BTreeMap<String, Spread>,
+}
+
+/// Mean of repeats with its 95 % confidence interval (Student's t).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Spread {
+    pub mean: f64,
+    /// Sample standard deviation.
+    pub std: f64,
+    /// `std / mean`; null when the mean is 0.
+    pub cv: Option<f64>,
+    pub ci95_low: f64,
+    pub ci95_high: f64,
+}

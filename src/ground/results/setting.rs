@@ -1,0 +1,116 @@
+//! The circumstances of a run: without them its numbers mean nothing.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The machine and the program.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Environment {
+    /// Version of this program.
+    pub candlepower: String,
+    /// Revision it was built from; null outside a repository.
+    pub git: Option<String>,
+    /// Cargo features built in.
+    pub features: Vec<String>,
+    pub os: String,
+    pub cpu: String,
+    /// Physical cores.
+    pub cores: usize,
+    pub ram_gib: f64,
+    pub gpus: Vec<GpuInfo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nccl: Option<String>,
+    /// Start of the run, UTC, RFC 3339.
+    pub time: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct GpuInfo {
+    pub index: usize,
+    pub name: String,
+    pub memory_gib: f64,
+}
+
+/// What computed: the device that `--device` chose.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Hardware {
+    /// As on the command line: `cpu`, `cuda`, `sim:<gpu>`.
+    pub device: String,
+    /// The processor's or the card's own name.
+    pub name: String,
+    /// Devices that took part.
+    pub count: usize,
+    /// Memory of one device, or of the machine on a CPU.
+    pub memory_gib: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Model {
+    /// Hub id, name of the card, or name of the directory.
+    pub name: String,
+    /// `model_type` of its `config.json`.
+    pub architecture: String,
+    /// Weights, tied ones counted once.
+    pub parameters: u64,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    /// Layers that ran (`--layers` keeps fewer than the model has).
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: usize,
+    pub head_dim: usize,
+    pub vocab_size: usize,
+    pub weights: WeightSource,
+    /// Type of the weights in memory.
+    pub dtype: String,
+    pub quantization: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightSource {
+    /// Random, at the model's shapes.
+    Dummy,
+    Checkpoint,
+}
+
+/// The engine's settings after defaults and limits were resolved.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Engine {
+    pub max_model_len: usize,
+    pub max_num_seqs: usize,
+    pub max_num_batched_tokens: usize,
+    /// Tokens of one KV block.
+    pub block_size: usize,
+    /// KV blocks of a rank that requests can use.
+    pub num_kv_blocks: usize,
+    /// `mixed`, `prefill-first` or `reserve`.
+    pub scheduler: String,
+    pub prefix_cache: bool,
+    /// Arithmetic type of activations.
+    pub dtype: String,
+    pub kv_cache_dtype: String,
+    /// Tensor-parallel ranks.
+    pub tp: usize,
+    pub expert_parallel: bool,
+    /// CPU threads of all ranks.
+    pub threads: usize,
+    pub seed: u64,
+    /// One a rank, in rank order.
+    pub ranks: Vec<RankMemory>,
+    /// Part of the executor's time spent in collectives, 0 to 1; null when there was one rank.
+    pub communication_share: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RankMemory {
+    pub rank: usize,
+    pub device: String,
+    pub weights_bytes: u64,
+    pub kv_bytes: u64,
+    pub workspace_bytes: u64,
+}

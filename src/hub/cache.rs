@@ -1,0 +1,186 @@
+//! Hub ids and their place in the Hugging Face cache, laid out as the hub's own clients do:
+//! `blobs/<etag>` holds bytes, `snapshots/<commit>/<file>` links to them, `refs/<revision>` names a commit.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+
+use super::error::HubError;
+use super::layout::CONFIG;
+
+const DEFAULT_REVISION: &str = "main";
+
+/// A repository on the hub, at a revision (branch, tag or commit).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubId {
+    /// `org/name`.
+    pub id: String,
+    pub revision: String,
+}
+
+impl HubId {
+    /// Reads `org/name` or `org/name@revision`.
+    ///
+    /// # Errors
+    /// The text has another form, or characters that the hub does not allow.
+    pub fn parse(text: &str) -> Result<Self, HubError> {
+        let (id, revision) = text.split_once('@').unwrap_or((text, DEFAULT_REVISION));
+        let well_formed = id
+            .split_once('/')
+            .is_some_and(|(org, name)| is_name(org) && is_name(name))
+            && revision.split('/').all(is_name);
+        if !well_formed {
+            return Err(HubError::BadId {
+                id: text.to_owned(),
+            });
+        }
+        Ok(Self {
+            id: id.to_owned(),
+            revision: revision.to_owned(),
+        })
+    }
+
+    /// The address of a file. A slash in a branch's name is escaped, as the hub wants it.
+    pub(super) fn url(&self, endpoint: &str, file: &str) -> String {
+        let revision = self.revision.replace('/', "%2F");
+        format!("{endpoint}/{}/resolve/{revision}/{file}", self.id)
+    }
+
+    fn cached(&self, cache: &Path) -> CacheRepo {
+        let revision = self.revision.clone();
+        let repo = Repo::with_revision(self.id.clone(), RepoType::Model, revision);
+        Cache::new(cache.to_owned()).repo(repo)
+    }
+
+    /// The cached directory of this revision, if at least its `config.json` is there.
+    pub fn snapshot(&self, cache: &Path) -> Option<PathBuf> {
+        let repo = self.cached(cache);
+        let by_ref = repo.get(CONFIG);
+        // A revision that is itself a commit needs no ref.
+        let by_commit = || Some(repo.pointer_path(&self.revision).join(CONFIG));
+        by_ref
+            .or_else(by_commit)
+            .filter(|config| config.is_file())?
+            .parent()
+            .map(Path::to_owned)
+    }
+
+    /// Where the snapshot of a commit is, or will be.
+    pub(super) fn snapshot_of(&self, cache: &Path, commit: &str) -> PathBuf {
+        self.cached(cache).pointer_path(commit)
+    }
+
+    pub(super) fn blob(&self, cache: &Path, etag: &str) -> PathBuf {
+        self.cached(cache).blob_path(etag)
+    }
+
+    /// Makes the revision point at `commit`: from then on the snapshot is found.
+    pub(super) fn point_at(&self, cache: &Path, commit: &str) -> std::io::Result<()> {
+        self.cached(cache).create_ref(commit)
+    }
+}
+
+/// Whole id, with the revision unless it is the default one.
+impl fmt::Display for HubId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)?;
+        if self.revision != DEFAULT_REVISION {
+            write!(f, "@{}", self.revision)?;
+        }
+        Ok(())
+    }
+}
+
+/// One part of an id or revision. Such a part is also a safe file name: it never climbs or hides.
+pub(super) fn is_name(part: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
+}
+
+/// Makes `link` stand for `blob`, replacing a link that leads nowhere.
+///
+/// # Errors
+/// The file system refuses.
+pub(super) fn link(blob: &Path, link: &Path) -> std::io::Result<()> {
+    if link.exists() {
+        return Ok(());
+    }
+    if link.symlink_metadata().is_ok() {
+        std::fs::remove_file(link)?;
+    }
+    if let Some(parent) = link.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    make_link(blob, link)
+}
+
+/// Relative, so that the cache can be moved as a whole.
+#[cfg(unix)]
+fn make_link(blob: &Path, link: &Path) -> std::io::Result<()> {
+    let base = link.parent().unwrap_or(link);
+    let shared = base
+        .components()
+        .zip(blob.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = base.components().skip(shared).map(|_| "..");
+    let target: PathBuf = up.collect::<PathBuf>();
+    let target = target.join(blob.components().skip(shared).collect::<PathBuf>());
+    std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(not(unix))]
+fn make_link(blob: &Path, link: &Path) -> std::io::Result<()> {
+    std::fs::hard_link(blob, link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_parsed_and_shown() {
+        let plain = HubId::parse("Qwen/Qwen2.5-0.5B").unwrap();
+        assert_eq!(plain.revision, "main");
+        assert_eq!(plain.to_string(), "Qwen/Qwen2.5-0.5B");
+        let pinned = HubId::parse("org/name@refs/pr/1").unwrap();
+        assert_eq!(pinned.to_string(), "org/name@refs/pr/1");
+        assert_eq!(
+            pinned.url("http://h", "config.json"),
+            "http://h/org/name/resolve/refs%2Fpr%2F1/config.json"
+        );
+    }
+
+    #[test]
+    fn malformed_ids_are_refused() {
+        for text in [
+            "name",
+            "a/b/c",
+            "/b",
+            "a/",
+            "../b",
+            "a/..",
+            "a b/c",
+            "a/b@",
+            "a/b@../../x",
+            "a/b?x",
+        ] {
+            assert!(HubId::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_relative_and_replaces_a_broken_one() {
+        let root = tempfile::tempdir().unwrap();
+        let blob = root.path().join("blobs/abc");
+        std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
+        let pointer = root.path().join("snapshots/c0/sub/file");
+        link(&blob, &pointer).unwrap();
+        assert!(!pointer.exists(), "the blob is not there yet");
+        std::fs::write(&blob, "bytes").unwrap();
+        link(&blob, &pointer).unwrap();
+        assert_eq!(std::fs::read_to_string(&pointer).unwrap(), "bytes");
+        assert!(std::fs::read_link(&pointer).unwrap().is_relative());
+    }
+}

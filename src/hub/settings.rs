@@ -1,0 +1,149 @@
+//! What the environment says about the Hugging Face hub, as a value, so that tests need no environment.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Spellings of "yes" that the hub's Python client accepts.
+const TRUE_WORDS: [&str; 4] = ["1", "true", "yes", "on"];
+
+/// An access token. Neither `Debug` nor an error shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// `None` when nothing is left after trimming.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// The value of an `Authorization` header.
+    pub(super) fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
+    }
+}
+
+/// Where models are cached and downloaded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubSettings {
+    /// The cache of repositories (`models--org--name` folders).
+    pub cache: PathBuf,
+    /// Base address of the hub or of a mirror, without a trailing slash.
+    pub endpoint: String,
+    pub token: Option<Token>,
+    /// Use only what the cache holds.
+    pub offline: bool,
+    /// Pause before the first retry of a broken download; doubles each time.
+    pub retry_pause: Duration,
+}
+
+impl HubSettings {
+    /// Reads `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_ENDPOINT`, `HF_TOKEN` (else the token file that
+    /// `hf auth login` writes) and `HF_HUB_OFFLINE`, with the precedence of the hub's Python client.
+    pub fn from_env() -> Self {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// As [`from_env`](Self::from_env), with any source of variables. An empty variable counts as unset.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let get = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
+        let home = get("HF_HOME").map_or_else(
+            || {
+                get("XDG_CACHE_HOME")
+                    .map(PathBuf::from)
+                    .or_else(|| get("HOME").map(|home| PathBuf::from(home).join(".cache")))
+                    .unwrap_or_else(std::env::temp_dir)
+                    .join("huggingface")
+            },
+            PathBuf::from,
+        );
+        let endpoint = get("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+        Self {
+            cache: get("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
+            endpoint: endpoint.trim().trim_end_matches('/').to_owned(),
+            token: get("HF_TOKEN")
+                .and_then(|token| Token::new(&token))
+                .or_else(|| Token::new(&std::fs::read_to_string(home.join("token")).ok()?)),
+            offline: get("HF_HUB_OFFLINE").is_some_and(|value| {
+                TRUE_WORDS
+                    .iter()
+                    .any(|word| value.trim().eq_ignore_ascii_case(word))
+            }),
+            retry_pause: FIRST_RETRY_PAUSE,
+        }
+    }
+
+    /// The endpoint as it may be shown: a user name and password in the address are left out.
+    pub fn shown_endpoint(&self) -> String {
+        let Some((scheme, rest)) = self.endpoint.split_once("://") else {
+            return self.endpoint.clone();
+        };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit('@').next().unwrap_or(authority);
+        format!("{scheme}://{host}{path}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> HubSettings {
+        HubSettings::from_lookup(|name| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn cache_follows_the_most_special_variable() {
+        let home = ("HOME", "/h");
+        let cache = |variables: &[(&str, &str)]| settings(variables).cache;
+        assert_eq!(cache(&[home]), PathBuf::from("/h/.cache/huggingface/hub"));
+        let xdg = ("XDG_CACHE_HOME", "/x");
+        assert_eq!(cache(&[home, xdg]), PathBuf::from("/x/huggingface/hub"));
+        let hf = ("HF_HOME", "/f");
+        assert_eq!(cache(&[home, xdg, hf]), PathBuf::from("/f/hub"));
+        let hub = ("HF_HUB_CACHE", "/c");
+        assert_eq!(cache(&[home, xdg, hf, hub]), PathBuf::from("/c"));
+    }
+
+    #[test]
+    fn offline_words() {
+        for word in ["1", "true", "YES", "On", " 1 "] {
+            assert!(settings(&[("HF_HUB_OFFLINE", word)]).offline, "{word}");
+        }
+        for word in ["0", "false", "no", ""] {
+            assert!(!settings(&[("HF_HUB_OFFLINE", word)]).offline, "{word}");
+        }
+    }
+
+    #[test]
+    fn token_comes_from_the_variable_else_the_file_and_is_never_shown() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("token"), "hf_file\n").unwrap();
+        let hf_home = ("HF_HOME", home.path().to_str().unwrap());
+        let from_file = settings(&[hf_home]);
+        assert_eq!(from_file.token, Token::new("hf_file"));
+        let from_variable = settings(&[hf_home, ("HF_TOKEN", " hf_variable ")]);
+        assert_eq!(from_variable.token, Token::new("hf_variable"));
+        assert!(!format!("{from_variable:?}").contains("hf_variable"));
+    }
+
+    #[test]
+    fn endpoint_is_trimmed_and_shown_without_credentials() {
+        let mirror = settings(&[("HF_ENDPOINT", "http://user:secret@mirror:8080/hf/")]);
+        assert_eq!(mirror.endpoint, "http://user:secret@mirror:8080/hf");
+        assert_eq!(mirror.shown_endpoint(), "http://mirror:8080/hf");
+        assert_eq!(settings(&[]).endpoint, DEFAULT_ENDPOINT);
+    }
+}

@@ -1,0 +1,75 @@
+//! How the checkpoint wants its text to be drawn and ended.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::error::{TextError, parse_if_there};
+
+const FILE: &str = "generation_config.json";
+const MODEL_CONFIG: &str = "config.json";
+
+/// The fields of `generation_config.json` that the engine can follow. `None`: the file does not say.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct GenerationConfig {
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub eos_token_id: Vec<u32>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub bos_token_id: Vec<u32>,
+    pub do_sample: Option<bool>,
+    pub temperature: Option<f32>,
+    pub top_k: Option<usize>,
+    pub top_p: Option<f32>,
+}
+
+impl GenerationConfig {
+    /// `None` if `dir` has no such file.
+    ///
+    /// # Errors
+    /// The file is malformed.
+    pub fn load(dir: &Path) -> Result<Option<Self>, TextError> {
+        parse_if_there(&dir.join(FILE))
+    }
+}
+
+/// The ids that end the output: those of `generation_config.json` when it names any, else those of the model's
+/// `config.json` (given as text). May be empty.
+///
+/// # Errors
+/// `config_json` is malformed.
+pub fn end_tokens(
+    config_json: &str,
+    generation: Option<&GenerationConfig>,
+) -> Result<Vec<u32>, TextError> {
+    #[derive(Deserialize)]
+    struct Ends {
+        #[serde(default, deserialize_with = "one_or_many")]
+        eos_token_id: Vec<u32>,
+    }
+    match generation {
+        Some(generation) if !generation.eos_token_id.is_empty() => {
+            Ok(generation.eos_token_id.clone())
+        }
+        _ => serde_json::from_str::<Ends>(config_json)
+            .map(|config| config.eos_token_id)
+            .map_err(|error| TextError::Invalid {
+                path: MODEL_CONFIG.into(),
+                reason: error.to_string(),
+            }),
+    }
+}
+
+/// An id, a list of ids, or null.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ids {
+        One(u32),
+        Many(Vec<u32>),
+    }
+    Ok(match Option::<Ids>::deserialize(deserializer)? {
+        None => Vec::new(),
+        Some(Ids::One(id)) => vec![id],
+        Some(Ids::Many(ids)) => ids,
+    })
+}

@@ -1,0 +1,42 @@
+//! Prompts of an exact length that mean nothing.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::error::TextError;
+
+/// The token ids that synthetic prompts are drawn from, never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPool {
+    ids: Vec<u32>,
+}
+
+impl TokenPool {
+    /// Every id below the model's `vocab_size`: for a model without a tokenizer.
+    ///
+    /// # Errors
+    /// `vocab_size` is 0.
+    pub fn below(vocab_size: u32) -> Result<Self, TextError> {
+        Self::of(0..vocab_size, vocab_size)
+    }
+
+    pub(super) fn of(ids: impl Iterator<Item = u32>, limit: u32) -> Result<Self, TextError> {
+        let ids: Vec<u32> = ids.collect();
+        match ids.is_empty() {
+            true => Err(TextError::NoOrdinaryToken { limit }),
+            false => Ok(Self { ids }),
+        }
+    }
+
+    /// `length` ids drawn uniformly; the same seed gives the same prompt.
+    pub fn synthetic_prompt(&self, length: usize, seed: u64) -> Vec<u32> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        (0..length)
+            .map(|_| self.ids[rng.random_range(0..self.ids.len())])
+            .collect()
+    }
+
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+}

@@ -1,0 +1,290 @@
+//! A safetensors checkpoint: headers checked against the spec before anything is allocated,
+//! tensors read from the mapped files on demand.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor, bail};
+use safetensors::{Dtype, SafeTensors};
+
+use super::spec::ModelSpec;
+use super::tensors::{EMBEDDING, expected};
+use super::weights::WeightSource;
+use crate::ops::mapped::MappedFile;
+
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
+pub const SINGLE_FILE: &str = "model.safetensors";
+/// Bytes before a safetensors header: its length.
+const LENGTH_PREFIX: usize = 8;
+/// Faults listed in one error before the rest is only counted.
+const LISTED: usize = 8;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    #[error(
+        "{dir}: neither {INDEX_FILE} nor {SINGLE_FILE} is there; give a directory with weights, or pass --dummy-weights"
+    )]
+    NoWeights { dir: String },
+    #[error("{file}: cannot be read: {source}")]
+    Io {
+        file: String,
+        source: std::io::Error,
+    },
+    #[error("{file}: not a whole safetensors file ({reason}); download it again")]
+    Damaged { file: String, reason: String },
+    #[error("{file}: not a valid index: {reason}; download it again")]
+    Index { file: String, reason: String },
+    #[error(
+        "{file}: the index sends tensor {tensor} to {target:?}, which is not a file of this directory; use an index with plain file names"
+    )]
+    Outside {
+        file: String,
+        tensor: String,
+        target: String,
+    },
+    #[error("{dir}: the weights do not match config.json: {faults}")]
+    Mismatch { dir: String, faults: String },
+}
+
+struct Entry {
+    file: usize,
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+/// Open files and where each tensor lies in them.
+pub struct Checkpoint {
+    files: Vec<MappedFile>,
+    entries: HashMap<String, Entry>,
+    /// Sentences about tensors that are there and not used.
+    pub warnings: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Opens `dir`'s index, else its single file; never any other file.
+    pub fn open(dir: &Path, spec: &ModelSpec) -> Result<Self, WeightError> {
+        let index = dir.join(INDEX_FILE);
+        let single = dir.join(SINGLE_FILE);
+        let files: BTreeMap<PathBuf, Option<Vec<String>>> = if index.exists() {
+            read_index(&index, dir)?
+                .into_iter()
+                .map(|(file, tensors)| (file, Some(tensors)))
+                .collect()
+        } else if single.exists() {
+            BTreeMap::from([(single, None)])
+        } else {
+            return Err(WeightError::NoWeights {
+                dir: dir.display().to_string(),
+            });
+        };
+        let mut checkpoint = Self {
+            files: Vec::new(),
+            entries: HashMap::new(),
+            warnings: Vec::new(),
+        };
+        let mut faults = Vec::new();
+        for (path, promised) in files {
+            checkpoint.add_file(&path, promised, &mut faults)?;
+        }
+        checkpoint.check(spec, dir, faults)?;
+        Ok(checkpoint)
+    }
+
+    /// The number format of the embedding, which stands for the checkpoint's.
+    pub fn weight_dtype(&self) -> DType {
+        self.entries.get(EMBEDDING).map_or(DType::F32, |e| e.dtype)
+    }
+
+    fn add_file(
+        &mut self,
+        path: &Path,
+        promised: Option<Vec<String>>,
+        faults: &mut Vec<String>,
+    ) -> Result<(), WeightError> {
+        let name = path.display().to_string();
+        let file = MappedFile::open(path).map_err(|source| WeightError::Io {
+            file: name.clone(),
+            source,
+        })?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(file.bytes()).map_err(|error| WeightError::Damaged {
+                file: name.clone(),
+                reason: format!("{} bytes: {error}", file.bytes().len()),
+            })?;
+        let data = LENGTH_PREFIX + header;
+        let tensors = metadata.tensors();
+        let wanted: Option<BTreeSet<&str>> = promised
+            .as_ref()
+            .map(|list| list.iter().map(String::as_str).collect());
+        for tensor in wanted.iter().flatten() {
+            if !tensors.contains_key(*tensor) {
+                faults.push(format!(
+                    "{tensor} is not in {name}, where the index says it is"
+                ));
+            }
+        }
+        for (tensor, info) in tensors {
+            // A tensor that the index places elsewhere, or nowhere, is not this file's to give.
+            if wanted
+                .as_ref()
+                .is_some_and(|w| !w.contains(tensor.as_str()))
+            {
+                continue;
+            }
+            let Some(dtype) = dtype(info.dtype) else {
+                faults.push(format!(
+                    "{tensor} is {:?}, and only bf16, f16 and f32 are supported",
+                    info.dtype
+                ));
+                continue;
+            };
+            let (start, end) = info.data_offsets;
+            self.entries.insert(
+                tensor,
+                Entry {
+                    file: self.files.len(),
+                    dtype,
+                    shape: info.shape.clone(),
+                    bytes: data + start..data + end,
+                },
+            );
+        }
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Lists every missing and mis-shaped tensor; unexpected ones become warnings.
+    fn check(
+        &mut self,
+        spec: &ModelSpec,
+        dir: &Path,
+        mut faults: Vec<String>,
+    ) -> Result<(), WeightError> {
+        let wanted = expected(spec);
+        for tensor in &wanted {
+            match self.entries.get(&tensor.name) {
+                None if faults.iter().any(|f| f.starts_with(&tensor.name)) => {}
+                None => faults.push(format!("{} is missing", tensor.name)),
+                Some(entry) if entry.shape != tensor.shape => faults.push(format!(
+                    "{} is {:?}, expected {:?}",
+                    tensor.name, entry.shape, tensor.shape
+                )),
+                Some(_) => {}
+            }
+        }
+        if !faults.is_empty() {
+            return Err(WeightError::Mismatch {
+                dir: dir.display().to_string(),
+                faults: listed(&faults),
+            });
+        }
+        let known: BTreeSet<&str> = wanted.iter().map(|t| t.name.as_str()).collect();
+        let mut unused: Vec<String> = self
+            .entries
+            .keys()
+            .filter(|name| !known.contains(name.as_str()))
+            .cloned()
+            .collect();
+        unused.sort();
+        if !unused.is_empty() {
+            self.warnings.push(format!(
+                "{}: {} tensors are not used: {}",
+                dir.display(),
+                unused.len(),
+                listed(&unused)
+            ));
+        }
+        Ok(())
+    }
+
+    fn entry(&self, name: &str) -> candle_core::Result<&Entry> {
+        match self.entries.get(name) {
+            Some(entry) => Ok(entry),
+            None => bail!("tensor {name} is not in the checkpoint"),
+        }
+    }
+}
+
+impl WeightSource for Checkpoint {
+    fn dtype(&self, name: &str) -> candle_core::Result<DType> {
+        Ok(self.entry(name)?.dtype)
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>, columns: usize) -> candle_core::Result<Tensor> {
+        let entry = self.entry(name)?;
+        let stride = columns * entry.dtype.size_in_bytes();
+        let start = entry.bytes.start + rows.start * stride;
+        let end = entry.bytes.start + rows.end * stride;
+        if entry.shape.last() != Some(&columns) || end > entry.bytes.end {
+            bail!(
+                "rows {rows:?} of {columns} columns are not in {name} {:?}",
+                entry.shape
+            );
+        }
+        Tensor::from_raw_buffer(
+            &self.files[entry.file].bytes()[start..end],
+            entry.dtype,
+            &[rows.len(), columns],
+            &Device::Cpu,
+        )
+    }
+
+    fn vector(&self, name: &str, len: usize) -> candle_core::Result<Tensor> {
+        self.rows(name, 0..1, len)?
+            .to_dtype(DType::F32)?
+            .flatten_all()
+    }
+}
+
+/// Files of the index, each with the tensors that it must hold.
+fn read_index(index: &Path, dir: &Path) -> Result<BTreeMap<PathBuf, Vec<String>>, WeightError> {
+    let file = index.display().to_string();
+    let text = std::fs::read_to_string(index).map_err(|source| WeightError::Io {
+        file: file.clone(),
+        source,
+    })?;
+    let bad = |reason: String| WeightError::Index {
+        file: file.clone(),
+        reason,
+    };
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+    if index.weight_map.is_empty() {
+        return Err(bad("weight_map is empty".to_owned()));
+    }
+    let mut files: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    for (tensor, target) in index.weight_map {
+        let plain = Path::new(&target).file_name() == Some(target.as_ref());
+        if !plain || target.contains(['/', '\\']) {
+            return Err(WeightError::Outside {
+                file,
+                tensor,
+                target,
+            });
+        }
+        files.entry(dir.join(target)).or_default().push(tensor);
+    }
+    Ok(files)
+}
+
+fn dtype(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::BF16 => Some(DType::BF16),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::F32 => Some(DType::F32),
+        _ => None,
+    }
+}
+
+fn listed(items: &[String]) -> String {
+    let mut text = items[..items.len().min(LISTED)].join("; ");
+    if items.len() > LISTED {
+        text += &format!("; and {} more", items.len() - LISTED);
+    }
+    text
+}

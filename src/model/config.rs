@@ -1,0 +1,365 @@
+//! The keys of `config.json` as they are found in the wild, and their way into a `ModelSpec`.
+//!
+//! Defaults are those of Hugging Face transformers' configuration classes for each family.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::rope::RopeSpec;
+use super::spec::{Architecture, ExpertSpec, ModelSpec, QuantizationSpec, SpecError, WeightType};
+
+/// `head_dim` of Qwen3 configs that do not state it.
+const QWEN3_HEAD_DIM: usize = 128;
+/// `max_window_layers` of Qwen configs that do not state it.
+const QWEN_MAX_WINDOW_LAYERS: usize = 28;
+/// `sliding_window` of Qwen configs that switch it on without a size.
+const QWEN_SLIDING_WINDOW: usize = 4096;
+const DEFAULT_ROPE_THETA: f64 = 10_000.0;
+const DEFAULT_NORM_EPS: f64 = 1e-6;
+/// Sizes above this are taken for a damaged file: no tensor of that size could be addressed.
+const LARGEST_SIZE: usize = 1 << 31;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawConfig {
+    model_type: Option<String>,
+    architectures: Option<Vec<String>>,
+    hidden_size: Option<usize>,
+    intermediate_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    num_key_value_heads: Option<usize>,
+    head_dim: Option<usize>,
+    vocab_size: Option<usize>,
+    max_position_embeddings: Option<usize>,
+    rms_norm_eps: Option<f64>,
+    rope_theta: Option<f64>,
+    rope_scaling: Option<Value>,
+    rope_parameters: Option<Value>,
+    partial_rotary_factor: Option<f64>,
+    tie_word_embeddings: Option<bool>,
+    attention_bias: Option<bool>,
+    mlp_bias: Option<bool>,
+    hidden_act: Option<String>,
+    use_sliding_window: Option<bool>,
+    sliding_window: Option<usize>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    torch_dtype: Option<String>,
+    dtype: Option<String>,
+    quantization_config: Option<Value>,
+    num_experts: Option<usize>,
+    num_experts_per_tok: Option<usize>,
+    moe_intermediate_size: Option<usize>,
+    norm_topk_prob: Option<bool>,
+    decoder_sparse_step: Option<usize>,
+    mlp_only_layers: Option<Vec<usize>>,
+    bos_token_id: Option<OneOrMany>,
+    eos_token_id: Option<OneOrMany>,
+}
+
+/// `eos_token_id` is a number in some files and a list in others.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl OneOrMany {
+    fn into_vec(self) -> Vec<u32> {
+        match self {
+            Self::One(id) => vec![id],
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+impl RawConfig {
+    pub(super) fn into_spec(self, file: &str) -> Result<ModelSpec, SpecError> {
+        let architecture = self.architecture(file)?;
+        let size = |value: Option<usize>, key| required(value, key, file);
+        let hidden_size = size(self.hidden_size, "hidden_size")?;
+        let num_attention_heads = size(self.num_attention_heads, "num_attention_heads")?;
+        let num_hidden_layers = size(self.num_hidden_layers, "num_hidden_layers")?;
+        let head_dim = match (self.head_dim, architecture) {
+            (Some(d), _) => size(Some(d), "head_dim")?,
+            (None, Architecture::Qwen3 | Architecture::Qwen3Moe) => QWEN3_HEAD_DIM,
+            (None, _) => hidden_size / num_attention_heads,
+        };
+        let qwen3 = matches!(architecture, Architecture::Qwen3 | Architecture::Qwen3Moe);
+        let attention_bias = self.attention_bias.unwrap_or(false);
+        let max_position_embeddings =
+            size(self.max_position_embeddings, "max_position_embeddings")?;
+        let spec = ModelSpec {
+            architecture,
+            hidden_size,
+            intermediate_size: size(self.intermediate_size, "intermediate_size")?,
+            num_hidden_layers,
+            num_attention_heads,
+            num_key_value_heads: size(
+                self.num_key_value_heads.or(Some(num_attention_heads)),
+                "num_key_value_heads",
+            )?,
+            head_dim,
+            vocab_size: size(self.vocab_size, "vocab_size")?,
+            max_position_embeddings,
+            rms_norm_eps: self.rms_norm_eps.unwrap_or(DEFAULT_NORM_EPS),
+            rope: self.rope(max_position_embeddings, file)?,
+            tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
+            qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
+            o_bias: architecture != Architecture::Qwen2 && attention_bias,
+            mlp_bias: architecture == Architecture::Llama && self.mlp_bias.unwrap_or(false),
+            qk_norm: qwen3,
+            layer_windows: self.layer_windows(architecture, num_hidden_layers, file)?,
+            weight_type: self.weight_type(file)?,
+            experts: self.experts(architecture, file)?,
+            quantization: self.quantization(file)?,
+            bos_token_id: self
+                .bos_token_id
+                .and_then(|ids| ids.into_vec().first().copied()),
+            eos_token_ids: self
+                .eos_token_id
+                .map(OneOrMany::into_vec)
+                .unwrap_or_default(),
+        };
+        check(&spec, self.hidden_act.as_deref(), file)?;
+        Ok(spec)
+    }
+
+    fn architecture(&self, file: &str) -> Result<Architecture, SpecError> {
+        let class = self.architectures.as_ref().and_then(|list| list.first());
+        let by_class = class.map(|class| match class.as_str() {
+            "LlamaForCausalLM" => Some(Architecture::Llama),
+            "Qwen2ForCausalLM" => Some(Architecture::Qwen2),
+            "Qwen3ForCausalLM" => Some(Architecture::Qwen3),
+            "Qwen3MoeForCausalLM" => Some(Architecture::Qwen3Moe),
+            _ => None,
+        });
+        let by_type = self.model_type.as_deref().map(|kind| match kind {
+            "llama" => Some(Architecture::Llama),
+            "qwen2" => Some(Architecture::Qwen2),
+            "qwen3" => Some(Architecture::Qwen3),
+            "qwen3_moe" => Some(Architecture::Qwen3Moe),
+            _ => None,
+        });
+        let unknown = |found: &str| SpecError::Architecture {
+            file: file.to_owned(),
+            found: found.to_owned(),
+        };
+        // The class decides: a classifier or another family may share a model_type.
+        match (class, by_class, by_type) {
+            (Some(class), Some(None), _) => Err(unknown(class)),
+            (_, Some(Some(architecture)), _) => Ok(architecture),
+            (_, _, Some(Some(architecture))) => Ok(architecture),
+            (_, _, Some(None)) => Err(unknown(self.model_type.as_deref().unwrap_or_default())),
+            _ => Err(SpecError::Missing {
+                file: file.to_owned(),
+                key: "model_type",
+            }),
+        }
+    }
+
+    fn rope(&self, max_positions: usize, file: &str) -> Result<RopeSpec, SpecError> {
+        // Newer files nest everything under rope_parameters; older ones keep theta beside the kind.
+        let nested = self.rope_parameters.as_ref().filter(|v| !v.is_null());
+        let scaling = nested.or(self.rope_scaling.as_ref().filter(|v| !v.is_null()));
+        let theta = nested
+            .and_then(|v| v.get("rope_theta"))
+            .and_then(Value::as_f64)
+            .or(self.rope_theta)
+            .unwrap_or(DEFAULT_ROPE_THETA);
+        let partial = nested
+            .and_then(|v| v.get("partial_rotary_factor"))
+            .and_then(Value::as_f64)
+            .or(self.partial_rotary_factor);
+        if let Some(factor) = partial.filter(|&f| f != 1.0) {
+            return Err(invalid(
+                file,
+                "partial_rotary_factor",
+                factor,
+                "only full rotary embeddings (1.0) are supported",
+            ));
+        }
+        RopeSpec::new(theta, scaling, max_positions, file)
+    }
+
+    fn layer_windows(
+        &self,
+        architecture: Architecture,
+        layers: usize,
+        file: &str,
+    ) -> Result<Vec<Option<usize>>, SpecError> {
+        // Only Qwen configs have the switch, and their window fields mean nothing without it.
+        if architecture == Architecture::Llama || self.use_sliding_window != Some(true) {
+            return Ok(Vec::new());
+        }
+        let window = self.sliding_window.unwrap_or(QWEN_SLIDING_WINDOW);
+        if window == 0 {
+            return Err(invalid(
+                file,
+                "sliding_window",
+                0,
+                "a window has at least one token",
+            ));
+        }
+        if let Some(types) = &self.layer_types {
+            if types.len() < layers {
+                return Err(invalid(
+                    file,
+                    "layer_types",
+                    format!("{} entries", types.len()),
+                    format!("there are {layers} layers"),
+                ));
+            }
+            return types[..layers]
+                .iter()
+                .map(|kind| match kind.as_str() {
+                    "full_attention" => Ok(None),
+                    "sliding_attention" => Ok(Some(window)),
+                    other => Err(invalid(
+                        file,
+                        "layer_types",
+                        format!("{other:?}"),
+                        "only full_attention and sliding_attention are supported",
+                    )),
+                })
+                .collect();
+        }
+        let first = self.max_window_layers.unwrap_or(QWEN_MAX_WINDOW_LAYERS);
+        Ok((0..layers)
+            .map(|layer| (layer >= first).then_some(window))
+            .collect())
+    }
+
+    fn weight_type(&self, file: &str) -> Result<Option<WeightType>, SpecError> {
+        let Some(name) = self.dtype.as_deref().or(self.torch_dtype.as_deref()) else {
+            return Ok(None);
+        };
+        match name.trim_start_matches("torch.") {
+            "bfloat16" => Ok(Some(WeightType::Bf16)),
+            "float16" | "half" => Ok(Some(WeightType::F16)),
+            "float32" | "float" => Ok(Some(WeightType::F32)),
+            "auto" => Ok(None),
+            other => Err(invalid(
+                file,
+                "torch_dtype",
+                format!("{other:?}"),
+                "only bfloat16, float16 and float32 are supported",
+            )),
+        }
+    }
+
+    fn experts(
+        &self,
+        architecture: Architecture,
+        file: &str,
+    ) -> Result<Option<ExpertSpec>, SpecError> {
+        if architecture != Architecture::Qwen3Moe {
+            return Ok(None);
+        }
+        let size = |value: Option<usize>, key| required(value, key, file);
+        Ok(Some(ExpertSpec {
+            num_experts: size(self.num_experts, "num_experts")?,
+            num_experts_per_tok: size(self.num_experts_per_tok, "num_experts_per_tok")?,
+            moe_intermediate_size: size(self.moe_intermediate_size, "moe_intermediate_size")?,
+            norm_topk_prob: self.norm_topk_prob.unwrap_or(false),
+            decoder_sparse_step: self.decoder_sparse_step.unwrap_or(1),
+            mlp_only_layers: self.mlp_only_layers.clone().unwrap_or_default(),
+        }))
+    }
+
+    fn quantization(&self, file: &str) -> Result<Option<QuantizationSpec>, SpecError> {
+        let Some(config) = self.quantization_config.as_ref().filter(|v| !v.is_null()) else {
+            return Ok(None);
+        };
+        let method = config.get("quant_method").and_then(Value::as_str);
+        let block = config.get("weight_block_size").filter(|v| !v.is_null());
+        let weight_block_size = match block {
+            None => None,
+            Some(value) => Some(serde_json::from_value(value.clone()).map_err(|_| {
+                invalid(
+                    file,
+                    "quantization_config.weight_block_size",
+                    value,
+                    "it must be two positive numbers, rows and columns of a block",
+                )
+            })?),
+        };
+        Ok(Some(QuantizationSpec {
+            method: method.unwrap_or("unnamed").to_owned(),
+            weight_block_size,
+        }))
+    }
+}
+
+fn required(value: Option<usize>, key: &'static str, file: &str) -> Result<usize, SpecError> {
+    match value {
+        None => Err(SpecError::Missing {
+            file: file.to_owned(),
+            key,
+        }),
+        Some(n) if n == 0 || n > LARGEST_SIZE => Err(invalid(
+            file,
+            key,
+            n,
+            "it must be a positive size below 2^31",
+        )),
+        Some(n) => Ok(n),
+    }
+}
+
+pub(super) fn invalid(
+    file: &str,
+    key: &'static str,
+    value: impl ToString,
+    rule: impl Into<String>,
+) -> SpecError {
+    SpecError::Invalid {
+        file: file.to_owned(),
+        key,
+        value: value.to_string(),
+        rule: rule.into(),
+    }
+}
+
+fn check(spec: &ModelSpec, hidden_act: Option<&str>, file: &str) -> Result<(), SpecError> {
+    if !spec
+        .num_attention_heads
+        .is_multiple_of(spec.num_key_value_heads)
+    {
+        return Err(invalid(
+            file,
+            "num_attention_heads",
+            spec.num_attention_heads,
+            format!(
+                "it must be a multiple of num_key_value_heads ({})",
+                spec.num_key_value_heads
+            ),
+        ));
+    }
+    if spec.head_dim == 0 || !spec.head_dim.is_multiple_of(2) {
+        return Err(invalid(
+            file,
+            "head_dim",
+            spec.head_dim,
+            "rotary embeddings need an even, positive head size",
+        ));
+    }
+    if let Some(act) = hidden_act.filter(|&act| act != "silu" && act != "swish") {
+        return Err(invalid(
+            file,
+            "hidden_act",
+            format!("{act:?}"),
+            "only silu is supported",
+        ));
+    }
+    if !(spec.rms_norm_eps > 0.0 && spec.rms_norm_eps.is_finite()) {
+        return Err(invalid(
+            file,
+            "rms_norm_eps",
+            spec.rms_norm_eps,
+            "it must be a small positive number",
+        ));
+    }
+    Ok(())
+}

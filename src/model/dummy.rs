@@ -1,0 +1,87 @@
+//! Random weights at a model's shapes: no file is read, and every element depends only on the
+//! seed, the tensor's name and its place in it.
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Result, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::spec::WeightType;
+use super::weights::WeightSource;
+
+/// Half the width of the uniform distribution: a standard deviation of about 0.02, as
+/// `initializer_range` of the supported families.
+const HALF_WIDTH: f32 = 0.035;
+/// Multiplier of the row generator (Steele and Vigna 2021, a 64-bit multiplier of good spectrum).
+const LCG_MULTIPLIER: u64 = 0xd134_2543_de82_ef95;
+
+#[derive(Debug, Clone, Copy)]
+pub struct DummyWeights {
+    pub seed: u64,
+    pub weight_type: WeightType,
+}
+
+impl WeightSource for DummyWeights {
+    fn dtype(&self, _name: &str) -> Result<DType> {
+        Ok(dtype(self.weight_type))
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>, columns: usize) -> Result<Tensor> {
+        match self.weight_type {
+            WeightType::Bf16 => self.fill(name, rows, columns, bf16::from_f32),
+            WeightType::F16 => self.fill(name, rows, columns, f16::from_f32),
+            WeightType::F32 => self.fill(name, rows, columns, |v| v),
+        }
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
+        if name.ends_with("norm.weight") {
+            return Tensor::ones(len, DType::F32, &Device::Cpu);
+        }
+        self.fill(name, 0..1, len, |v| v)?.flatten_all()
+    }
+}
+
+impl DummyWeights {
+    fn fill<T: candle_core::WithDType + Send>(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        columns: usize,
+        convert: impl Fn(f32) -> T + Sync,
+    ) -> Result<Tensor> {
+        let base = hash(self.seed, name);
+        let mut values = vec![T::zero(); rows.len() * columns];
+        values
+            .par_chunks_mut(columns.max(1))
+            .zip(rows.clone().into_par_iter())
+            .for_each(|(out, row)| {
+                let mut state = base ^ (row as u64).wrapping_mul(LCG_MULTIPLIER);
+                for value in out {
+                    state = state.wrapping_mul(LCG_MULTIPLIER).wrapping_add(1);
+                    // The high half of a multiplicative generator is its good half.
+                    let unit = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
+                    *value = convert(unit * HALF_WIDTH);
+                }
+            });
+        Tensor::from_vec(values, (rows.len(), columns), &Device::Cpu)
+    }
+}
+
+pub fn dtype(weight_type: WeightType) -> DType {
+    match weight_type {
+        WeightType::Bf16 => DType::BF16,
+        WeightType::F16 => DType::F16,
+        WeightType::F32 => DType::F32,
+    }
+}
+
+/// FNV-1a over the name, from the seed.
+fn hash(seed: u64, name: &str) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let start = OFFSET ^ seed.wrapping_mul(LCG_MULTIPLIER);
+    name.bytes()
+        .fold(start, |h, b| (h ^ u64::from(b)).wrapping_mul(PRIME))
+}

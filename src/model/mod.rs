@@ -1,0 +1,16 @@
+//! The model: its spec (from `config.json`), its weights, and the one decoder.
+
+pub mod checkpoint;
+mod config;
+pub mod decoder;
+pub mod dummy;
+pub mod rope;
+pub mod spec;
+pub mod tensors;
+pub mod weights;
+
+pub use checkpoint::{Checkpoint, WeightError};
+pub use decoder::{Context, Decoder, StepLimits};
+pub use dummy::DummyWeights;
+pub use spec::{Architecture, ModelSpec, SpecError, WeightType};
+pub use weights::WeightSource;

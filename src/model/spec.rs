@@ -1,0 +1,234 @@
+//! `ModelSpec`: what a Hugging Face `config.json` says about shapes and switches, checked.
+
+use serde::Serialize;
+
+use super::config::RawConfig;
+use super::rope::RopeSpec;
+
+/// Why a `config.json` cannot be used. Every message starts with the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error(
+        "{file}: not valid JSON for a model config: {source}; fix the file or download it again"
+    )]
+    Json {
+        file: String,
+        source: serde_json::Error,
+    },
+    #[error("{file}: {key} is missing; a decoder cannot be built without it")]
+    Missing { file: String, key: &'static str },
+    #[error("{file}: {key} is {value}, but {rule}")]
+    Invalid {
+        file: String,
+        key: &'static str,
+        value: String,
+        rule: String,
+    },
+    #[error(
+        "{file}: architecture {found:?} is not supported; supported are llama, qwen2, qwen3 (and qwen3_moe is recognised)"
+    )]
+    Architecture { file: String, found: String },
+    #[error(
+        "{file}: rope scaling kind {found:?} is not supported; supported are default, linear, llama3 and yarn"
+    )]
+    RopeKind { file: String, found: String },
+    #[error(
+        "{file}: qwen3_moe (mixture of experts) is recognised, but this version runs dense models only; use a llama, qwen2 or qwen3 model"
+    )]
+    MoeNotYet { file: String },
+    #[error(
+        "{file}: {method} quantised weights are recognised, but this version runs bf16, f16 and f32 weights only; use the unquantised checkpoint"
+    )]
+    QuantisationNotYet { file: String, method: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    Llama,
+    Qwen2,
+    Qwen3,
+    Qwen3Moe,
+}
+
+impl Architecture {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Qwen3Moe => "qwen3_moe",
+        }
+    }
+}
+
+/// Number format of stored weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightType {
+    Bf16,
+    F16,
+    F32,
+}
+
+impl WeightType {
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Bf16 | Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        }
+    }
+}
+
+/// Routed experts of a mixture-of-experts model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExpertSpec {
+    pub num_experts: usize,
+    pub num_experts_per_tok: usize,
+    pub moe_intermediate_size: usize,
+    pub norm_topk_prob: bool,
+    pub decoder_sparse_step: usize,
+    pub mlp_only_layers: Vec<usize>,
+}
+
+/// Quantised weights: method and, for block FP8, the block's rows and columns.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuantizationSpec {
+    pub method: String,
+    pub weight_block_size: Option<[usize; 2]>,
+}
+
+/// Shapes and switches of one decoder-only model.
+///
+/// Sizes are in elements. `q`, `k` and `v` projections have `num_attention_heads * head_dim` and
+/// `num_key_value_heads * head_dim` rows: `head_dim` is explicit and need not be
+/// `hidden_size / num_attention_heads`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelSpec {
+    pub architecture: Architecture,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: usize,
+    pub head_dim: usize,
+    /// Rows of the embedding; may be padded above the tokenizer's size.
+    pub vocab_size: usize,
+    pub max_position_embeddings: usize,
+    pub rms_norm_eps: f64,
+    pub rope: RopeSpec,
+    pub tie_word_embeddings: bool,
+    pub qkv_bias: bool,
+    pub o_bias: bool,
+    pub mlp_bias: bool,
+    pub qk_norm: bool,
+    /// Attention window in tokens (the token itself included) of each layer; `None` sees all.
+    /// Empty when no layer has a window.
+    pub layer_windows: Vec<Option<usize>>,
+    /// As the config says; the checkpoint's tensors have the last word.
+    pub weight_type: Option<WeightType>,
+    pub experts: Option<ExpertSpec>,
+    pub quantization: Option<QuantizationSpec>,
+    pub bos_token_id: Option<u32>,
+    pub eos_token_ids: Vec<u32>,
+}
+
+impl ModelSpec {
+    /// Parses the text of a `config.json`; `file` names it in errors.
+    pub fn from_json(text: &str, file: &str) -> Result<Self, SpecError> {
+        let raw: RawConfig = serde_json::from_str(text).map_err(|source| SpecError::Json {
+            file: file.to_owned(),
+            source,
+        })?;
+        raw.into_spec(file)
+    }
+
+    /// Refuses what is recognised but cannot be run by this version.
+    pub fn check_runnable(&self, file: &str) -> Result<(), SpecError> {
+        if let Some(quantization) = &self.quantization {
+            return Err(SpecError::QuantisationNotYet {
+                file: file.to_owned(),
+                method: quantization.method.clone(),
+            });
+        }
+        if self.experts.is_some() {
+            return Err(SpecError::MoeNotYet {
+                file: file.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps only the first `layers` decoder layers.
+    pub fn truncate_layers(&mut self, layers: usize) {
+        self.num_hidden_layers = self.num_hidden_layers.min(layers);
+        self.layer_windows.truncate(layers);
+    }
+
+    pub fn layer_window(&self, layer: usize) -> Option<usize> {
+        self.layer_windows.get(layer).copied().flatten()
+    }
+
+    /// Rows of the q projection.
+    pub fn q_size(&self) -> usize {
+        self.num_attention_heads * self.head_dim
+    }
+
+    /// Rows of the k (and of the v) projection.
+    pub fn kv_size(&self) -> usize {
+        self.num_key_value_heads * self.head_dim
+    }
+
+    /// Elements that one token adds to the KV cache over all layers (K and V).
+    pub fn kv_elements_per_token(&self) -> usize {
+        2 * self.num_hidden_layers * self.kv_size()
+    }
+
+    /// All parameters, counted once when the head is tied. Experts included.
+    pub fn parameters(&self) -> u64 {
+        let h = self.hidden_size as u64;
+        let (q, kv) = (self.q_size() as u64, self.kv_size() as u64);
+        let mut attention = h * (q + 2 * kv) + q * h;
+        attention += if self.qkv_bias { q + 2 * kv } else { 0 };
+        attention += if self.o_bias { h } else { 0 };
+        attention += if self.qk_norm {
+            2 * self.head_dim as u64
+        } else {
+            0
+        };
+        let layers: u64 = (0..self.num_hidden_layers)
+            .map(|layer| attention + self.mlp_parameters(layer) + 2 * h)
+            .sum();
+        let vocab = self.vocab_size as u64 * h;
+        layers + h + vocab * if self.tie_word_embeddings { 1 } else { 2 }
+    }
+
+    fn mlp_parameters(&self, layer: usize) -> u64 {
+        let h = self.hidden_size as u64;
+        if let Some(experts) = &self.experts
+            && experts.is_sparse(layer)
+        {
+            let one = 3 * h * experts.moe_intermediate_size as u64;
+            return experts.num_experts as u64 * (one + h);
+        }
+        let i = self.intermediate_size as u64;
+        3 * h * i + if self.mlp_bias { 2 * i + h } else { 0 }
+    }
+}
+
+impl ExpertSpec {
+    /// Whether `layer` routes to experts rather than through one dense MLP.
+    pub fn is_sparse(&self, layer: usize) -> bool {
+        !self.mlp_only_layers.contains(&layer)
+            && self.num_experts > 0
+            && (layer + 1).is_multiple_of(self.decoder_sparse_step.max(1))
+    }
+}

@@ -1,0 +1,83 @@
+//! Bytes and FLOPs of each operation, by formula: weights and cache once, activations once each way.
+
+use candle_core::DType;
+
+use super::{AttentionShape, Linear, Rows};
+use crate::ground::recorder::Cost;
+
+const F32: u64 = 4;
+/// Two FLOPs a multiply-add.
+const FMA: u64 = 2;
+/// Square, sum, scale, weight: per element of a normalised row.
+const NORM_FLOPS: u64 = 4;
+/// exp, add, divide, multiply: per element of silu(gate) * up.
+const SILU_FLOPS: u64 = 5;
+
+pub fn linear(w: &Linear, rows: usize) -> Cost {
+    let (rows, n, k) = (rows as u64, w.n as u64, w.k as u64);
+    Cost {
+        bytes: w.bytes() + rows * (n + k) * F32,
+        flops: FMA * rows * n * k,
+    }
+}
+
+pub fn embed(table: &Linear, rows: usize) -> Cost {
+    let elements = (rows * table.k) as u64;
+    Cost {
+        bytes: elements * (table.weight.dtype().size_in_bytes() as u64 + F32),
+        flops: 0,
+    }
+}
+
+/// `streams`: how many row-sized buffers are read or written.
+pub fn norm(rows: usize, width: usize, streams: u64) -> Cost {
+    let elements = (rows * width) as u64;
+    Cost {
+        bytes: streams * elements * F32,
+        flops: NORM_FLOPS * elements,
+    }
+}
+
+pub fn write_kv(shape: &AttentionShape, rows: usize, kv: DType) -> Cost {
+    let kv_elements = (2 * rows * shape.num_kv_heads * shape.head_dim) as u64;
+    let qkv_elements = (rows * shape.qkv_width()) as u64;
+    Cost {
+        bytes: (qkv_elements + (rows * shape.q_width()) as u64) * F32
+            + kv_elements * kv.size_in_bytes() as u64,
+        flops: 3 * qkv_elements,
+    }
+}
+
+pub fn attend(shape: &AttentionShape, rows: &Rows, kv: DType) -> Cost {
+    let kv_row = (2 * shape.num_kv_heads * shape.head_dim * kv.size_in_bytes()) as u64;
+    let q_elements = (rows.len() * shape.q_width()) as u64;
+    Cost {
+        bytes: rows.attended_tokens(shape.window) * kv_row + 2 * q_elements * F32,
+        // q·k and p·v, for every head.
+        flops: 2 * FMA * rows.attended_pairs(shape.window) * shape.q_width() as u64,
+    }
+}
+
+pub fn silu_mul(rows: usize, width: usize) -> Cost {
+    let elements = (rows * width) as u64;
+    Cost {
+        bytes: 3 * elements * F32,
+        flops: SILU_FLOPS * elements,
+    }
+}
+
+/// Copies of whole f32 rows, such as picking the rows that need logits.
+pub fn copy(rows: usize, width: usize) -> Cost {
+    Cost {
+        bytes: 2 * (rows * width) as u64 * F32,
+        flops: 0,
+    }
+}
+
+/// One read of the logits.
+pub fn sample(rows: usize, vocab: usize) -> Cost {
+    Cost {
+        bytes: (rows * vocab) as u64 * F32,
+        flops: 0,
+    }
+}

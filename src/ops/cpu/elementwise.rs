@@ -1,0 +1,114 @@
+//! Norms, rotations and the gated activation: one pass over each row.
+
+use rayon::prelude::*;
+
+use super::super::Rope;
+
+/// Elements below which waking other threads costs more than it saves.
+const MIN_PARALLEL: usize = 1 << 15;
+
+/// `[cos.., sin..]` of each position, `2 * inverse_frequencies.len()` wide.
+pub fn rotations(rope: &Rope, positions: &[u32], out: &mut [f32]) {
+    let half = rope.inverse_frequencies.len();
+    for (row, &position) in out.chunks_exact_mut(2 * half).zip(positions) {
+        let (cos, sin) = row.split_at_mut(half);
+        for (i, frequency) in rope.inverse_frequencies.iter().enumerate() {
+            let (s, c) = (f64::from(position) * frequency).sin_cos();
+            cos[i] = (c * rope.attention_factor) as f32;
+            sin[i] = (s * rope.attention_factor) as f32;
+        }
+    }
+}
+
+/// `out = norm(x)`, row by row of `weight.len()`; as many rows as `out` has.
+pub fn norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    for_rows(out, weight.len(), |row, out| {
+        let x = &x[row * weight.len()..][..weight.len()];
+        scale_by_norm(x, weight, eps, out);
+    });
+}
+
+/// `x += delta`, then `out = norm(x)`.
+pub fn add_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let width = weight.len();
+    let one_row = |((x, delta), out): ((&mut [f32], &[f32]), &mut [f32])| {
+        for (x, d) in x.iter_mut().zip(delta) {
+            *x += d;
+        }
+        scale_by_norm(x, weight, eps, out);
+    };
+    if out.len() < MIN_PARALLEL {
+        x.chunks_exact_mut(width)
+            .zip(delta.chunks_exact(width))
+            .zip(out.chunks_exact_mut(width))
+            .for_each(one_row);
+    } else {
+        x.par_chunks_exact_mut(width)
+            .zip(delta.par_chunks_exact(width))
+            .zip(out.par_chunks_exact_mut(width))
+            .for_each(one_row);
+    }
+}
+
+/// Normalises one head in place.
+pub fn norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    let scale = norm_scale(x, eps);
+    for (x, w) in x.iter_mut().zip(weight) {
+        *x = *x * scale * w;
+    }
+}
+
+fn scale_by_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let scale = norm_scale(x, eps);
+    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * scale * w;
+    }
+}
+
+fn norm_scale(x: &[f32], eps: f32) -> f32 {
+    /// Independent partial sums, so that the loop runs in vector registers.
+    const LANES: usize = 16;
+    let mut sums = [0.0f32; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest: f32 = chunks.remainder().iter().map(|v| v * v).sum();
+    for chunk in chunks {
+        for (sum, v) in sums.iter_mut().zip(chunk) {
+            *sum += v * v;
+        }
+    }
+    let mean = (sums.iter().sum::<f32>() + rest) / x.len() as f32;
+    (mean + eps).sqrt().recip()
+}
+
+/// Rotates one head in place: pairs are `(i, i + d/2)`. `rotation` is `[cos.., sin..]`.
+pub fn rotate(x: &mut [f32], rotation: &[f32]) {
+    let half = x.len() / 2;
+    let (a, b) = x.split_at_mut(half);
+    let (cos, sin) = rotation.split_at(half);
+    for i in 0..half {
+        let (p, q) = (a[i], b[i]);
+        a[i] = p * cos[i] - q * sin[i];
+        b[i] = q * cos[i] + p * sin[i];
+    }
+}
+
+/// `out = silu(gate) * up` from rows `[gate.., up..]` of `2 * width`.
+pub fn silu_mul(gate_up: &[f32], width: usize, out: &mut [f32]) {
+    for_rows(out, width, |row, out| {
+        let (gate, up) = gate_up[row * 2 * width..][..2 * width].split_at(width);
+        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+            *out = gate / (1.0 + (-gate).exp()) * up;
+        }
+    });
+}
+
+/// Calls `f(row, out row)` for each row, in parallel where there is enough work.
+fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    if out.len() < MIN_PARALLEL {
+        let rows = out.chunks_exact_mut(width).enumerate();
+        rows.for_each(|(row, out)| f(row, out));
+    } else {
+        let rows = out.par_chunks_exact_mut(width).enumerate();
+        rows.for_each(|(row, out)| f(row, out));
+    }
+}

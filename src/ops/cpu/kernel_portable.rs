@@ -1,0 +1,204 @@
+//! Kernels in plain Rust, for every host, and the arithmetic that all kernels share.
+//!
+//! Without a fused multiply-add in the compiled target a step is `a * b + c`, rounded twice: these
+//! kernels then agree with the fused ones to f32 rounding, not bit for bit.
+
+use super::attention::{AttentionKernel, LANES, Softmax, TILE_POSITIONS};
+use super::gemm::{MicroKernel, TILE_SUMS, Tile};
+use super::panel::{PANEL, PanelElement, slot};
+
+/// Whether the compiled code has a fused multiply-add instruction.
+const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+
+/// Plain Rust, vectorised as the compiler sees fit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Portable;
+
+/// `a * b + c`, rounded once where `FUSED`.
+#[inline(always)]
+pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+impl MicroKernel for Portable {
+    /// Two rows of 16 sums fit the registers of a host without wide vectors.
+    const ROWS: usize = 2;
+
+    fn panels(_rows: usize) -> usize {
+        1
+    }
+
+    fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: &mut [f32; TILE_SUMS]) {
+        tile.check();
+        match tile.rows {
+            1 => rows::<W, 1>(tile, sums),
+            _ => rows::<W, 2>(tile, sums),
+        }
+    }
+}
+
+fn rows<W: PanelElement, const R: usize>(tile: Tile<'_, W>, sums: &mut [f32; TILE_SUMS]) {
+    let (sums, _) = sums.as_chunks_mut::<PANEL>();
+    let mut local = [[0.0; PANEL]; R];
+    local.copy_from_slice(&sums[..R]);
+    let (weights, _) = tile.w.as_chunks::<PANEL>();
+    let (x, _) = tile.x.as_chunks::<R>();
+    for (weights, x) in weights.iter().zip(x).take(tile.depth) {
+        for column in 0..PANEL {
+            let weight = weights[slot::<W>(column)].to_f32();
+            for r in 0..R {
+                local[r][column] = multiply_add::<FUSED>(x[r], weight, local[r][column]);
+            }
+        }
+    }
+    sums[..R].copy_from_slice(&local);
+}
+
+impl AttentionKernel for Portable {
+    fn scores<KV: PanelElement>(
+        self,
+        q: &[f32],
+        k: &[KV],
+        starts: &[usize; TILE_POSITIONS],
+        head_dim: usize,
+        scores: &mut [[f32; TILE_POSITIONS]],
+    ) {
+        for (q, scores) in q.chunks_exact(head_dim).zip(scores) {
+            for (score, &start) in scores.iter_mut().zip(starts) {
+                *score = dot(q, &k[start..start + head_dim]);
+            }
+        }
+    }
+
+    /// Plain Rust has no such hint.
+    fn prefetch<KV: PanelElement>(
+        self,
+        _cache: &[KV],
+        _starts: &[usize; TILE_POSITIONS],
+        _head_dim: usize,
+    ) {
+    }
+
+    fn softmax(self, scores: &mut [[f32; TILE_POSITIONS]], states: &mut [Softmax]) {
+        for (scores, state) in scores.iter_mut().zip(states) {
+            softmax::<FUSED>(scores, state);
+        }
+    }
+
+    fn weigh<KV: PanelElement>(
+        self,
+        weights: &[[f32; TILE_POSITIONS]],
+        states: &[Softmax],
+        v: &[KV],
+        starts: &[usize],
+        sums: &mut [f32],
+        head_dim: usize,
+    ) {
+        for ((sums, weights), state) in sums.chunks_exact_mut(head_dim).zip(weights).zip(states) {
+            sums.iter_mut().for_each(|sum| *sum *= state.rescale);
+            for (&weight, &start) in weights.iter().zip(starts) {
+                for (sum, value) in sums.iter_mut().zip(&v[start..start + head_dim]) {
+                    *sum = multiply_add::<FUSED>(weight, value.to_f32(), *sum);
+                }
+            }
+        }
+    }
+}
+
+/// Lane sums, then their tree, then the elements past the last whole vector.
+fn dot<KV: PanelElement>(q: &[f32], k: &[KV]) -> f32 {
+    let (q, q_tail) = q.as_chunks::<LANES>();
+    let (k, k_tail) = k.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for (q, k) in q.iter().zip(k) {
+        for i in 0..LANES {
+            lanes[i] = multiply_add::<FUSED>(q[i], k[i].to_f32(), lanes[i]);
+        }
+    }
+    let tail = q_tail.iter().zip(k_tail);
+    tail.fold(tree_sum(lanes), |sum, (q, k)| {
+        multiply_add::<FUSED>(*q, k.to_f32(), sum)
+    })
+}
+
+/// The sum of all lanes in one fixed order: halves onto each other until one is left.
+#[inline(always)]
+fn tree_sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut width = N;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    lanes[0]
+}
+
+/// Turns a tile's scores into weights and takes them into the running maximum and sum.
+#[inline(always)]
+pub(super) fn softmax<const FUSED: bool>(scores: &mut [f32; TILE_POSITIONS], state: &mut Softmax) {
+    let mut highest = *scores;
+    let mut width = TILE_POSITIONS;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            highest[i] = if highest[i] < highest[i + width] {
+                highest[i + width]
+            } else {
+                highest[i]
+            };
+        }
+    }
+    let max = if state.max < highest[0] {
+        highest[0]
+    } else {
+        state.max
+    };
+    // Nothing seen yet and nothing in this tile: any finite shift makes all weights 0.
+    let shift = if max == f32::NEG_INFINITY { 0.0 } else { max };
+    state.rescale = exp::<FUSED>(state.max - shift);
+    for score in scores.iter_mut() {
+        *score = exp::<FUSED>(*score - shift);
+    }
+    state.sum = multiply_add::<FUSED>(state.sum, state.rescale, tree_sum(*scores));
+    state.max = max;
+}
+
+/// Below this, e^x is under the smallest normal f32 and is taken as 0.
+const EXP_LOWEST: f32 = -87.336_54;
+/// Adding and taking away 1.5 * 2^23 rounds a small f32 to the nearest integer.
+const ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts, the first with trailing zeros so that its small multiples are exact.
+const LN_2_HIGH: f32 = 0.693_359_4;
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+const MANTISSA_BITS: u32 = f32::MANTISSA_DIGITS - 1;
+const EXPONENT_BIAS: i32 = f32::MAX_EXP - 1;
+/// Taylor coefficients 1/7! to 1/2!: on |r| <= ln 2 / 2 the first one left out is below 2^-27.
+const EXP_TERMS: [f32; 6] = [
+    1.0 / 5040.0,
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    0.5,
+];
+
+/// e^x for x <= 0 to about 2 units in the last place; 0 below the normal range; NaN stays NaN.
+///
+/// Straight-line code, so that a loop over it becomes vector instructions.
+#[inline(always)]
+pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
+    let rounded = multiply_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
+    let power = rounded - ROUND;
+    let r = multiply_add::<FUSED>(power, -LN_2_HIGH, x);
+    let r = multiply_add::<FUSED>(power, -LN_2_LOW, r);
+    let mut series = EXP_TERMS[0];
+    for term in &EXP_TERMS[1..] {
+        series = multiply_add::<FUSED>(series, r, *term);
+    }
+    let value = multiply_add::<FUSED>(series * r, r, r) + 1.0;
+    // The low bits of `rounded` are the power as an integer.
+    let exponent = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    let scale = f32::from_bits((exponent.wrapping_add(EXPONENT_BIAS) as u32) << MANTISSA_BITS);
+    if x < EXP_LOWEST { 0.0 } else { value * scale }
+}

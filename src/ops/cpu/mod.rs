@@ -1,0 +1,255 @@
+//! The CPU kernels: packed weights, f32 arithmetic, the threads of the current rayon pool.
+
+pub mod attention;
+mod elementwise;
+pub mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod kernel_avx2;
+mod kernel_portable;
+mod kv;
+pub mod panel;
+pub mod row;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use half::{bf16, f16, vec::HalfBitsVecExt};
+use rayon::prelude::*;
+
+use self::gemm::Gemm;
+use self::panel::{PanelElement, packed_len, unpack_row};
+use super::sampling::{self, Pick, Sampled};
+use super::storage::{self, Element};
+use super::{AttentionShape, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows};
+
+/// Elements read from a source at a time while packing: bounds the second copy.
+const PACK_CHUNK: usize = 1 << 22;
+
+/// Picks the instruction set of the host at each call; holds no state of its own.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Cpu;
+
+/// Calls `$body` with `$type` bound to the element type of `$dtype`.
+macro_rules! by_dtype {
+    ($dtype:expr, $type:ident => $body:expr) => {
+        match $dtype {
+            DType::BF16 => {
+                type $type = bf16;
+                $body
+            }
+            DType::F16 => {
+                type $type = f16;
+                $body
+            }
+            DType::F32 => {
+                type $type = f32;
+                $body
+            }
+            other => bail!("the CPU kernels hold bf16, f16 and f32, not {other:?}"),
+        }
+    };
+}
+
+impl Kernels for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn buffer(&self, rows: usize, width: usize) -> Result<Tensor> {
+        Tensor::zeros((rows, width), DType::F32, &Device::Cpu)
+    }
+
+    fn kv_layer(
+        &self,
+        num_blocks: usize,
+        block_size: usize,
+        shape: &AttentionShape,
+        dtype: DType,
+    ) -> Result<KvLayer> {
+        let dims = (num_blocks, block_size, shape.num_kv_heads, shape.head_dim);
+        // Zeros of a plain integer type come from the system page by page, when first touched: a
+        // cache that is never filled costs nothing. Those of bf16 and f16 would be written now.
+        let bits = || vec![0u16; num_blocks * block_size * shape.num_kv_heads * shape.head_dim];
+        let zeros = || match dtype {
+            DType::BF16 => Tensor::from_vec(bits().reinterpret_into::<bf16>(), dims, &Device::Cpu),
+            DType::F16 => Tensor::from_vec(bits().reinterpret_into::<f16>(), dims, &Device::Cpu),
+            _ => Tensor::zeros(dims, dtype, &Device::Cpu),
+        };
+        Ok(KvLayer {
+            k: zeros()?,
+            v: zeros()?,
+        })
+    }
+
+    fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
+        let Some(first) = parts.first() else {
+            bail!("a linear layer was given no weights");
+        };
+        let k = first.shape().1;
+        let n = parts.iter().map(|part| part.shape().0).sum();
+        // Parts of one layer that differ in type meet in f32.
+        let dtype = match parts.iter().all(|part| part.dtype() == first.dtype()) {
+            true => first.dtype(),
+            false => DType::F32,
+        };
+        let weight = by_dtype!(dtype, T => pack_as::<T>(parts, n, k)?);
+        Ok(Linear { n, k, weight, bias })
+    }
+
+    fn embed(&self, table: &Linear, tokens: &[u32], out: &Tensor) -> Result<()> {
+        by_dtype!(table.weight.dtype(), T => storage::read(&table.weight, |packed: &[T]| {
+            storage::write(out, |out: &mut [f32]| {
+                out.par_chunks_exact_mut(table.k)
+                    .zip(tokens)
+                    .for_each(|(row, &token)| unpack_row(packed, token as usize, row));
+                Ok(())
+            })
+        }))
+    }
+
+    fn rope(&self, rope: &Rope, positions: &[u32], out: &Tensor) -> Result<()> {
+        storage::write(out, |out: &mut [f32]| {
+            elementwise::rotations(rope, positions, out);
+            Ok(())
+        })
+    }
+
+    fn add_norm(
+        &self,
+        x: &Tensor,
+        delta: Option<&Tensor>,
+        norm: &Norm,
+        rows: usize,
+        out: &Tensor,
+    ) -> Result<()> {
+        storage::read(&norm.weight, |weight: &[f32]| {
+            storage::write(out, |out: &mut [f32]| {
+                let out = &mut out[..rows * weight.len()];
+                match delta {
+                    None => storage::read(x, |x: &[f32]| {
+                        elementwise::norm(x, weight, norm.eps, out);
+                        Ok(())
+                    }),
+                    Some(delta) => storage::read(delta, |delta: &[f32]| {
+                        storage::write(x, |x: &mut [f32]| {
+                            elementwise::add_norm(x, delta, weight, norm.eps, out);
+                            Ok(())
+                        })
+                    }),
+                }
+            })
+        })
+    }
+
+    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Tensor) -> Result<()> {
+        match &w.bias {
+            None => multiply(x, w, rows, None, out),
+            Some(bias) => storage::read(bias, |bias: &[f32]| multiply(x, w, rows, Some(bias), out)),
+        }
+    }
+
+    fn write_kv(
+        &self,
+        qkv: &Tensor,
+        shape: &AttentionShape,
+        norms: Option<&HeadNorms>,
+        rotation: &Tensor,
+        rows: &Rows,
+        cache: &KvLayer,
+    ) -> Result<()> {
+        by_dtype!(cache.k.dtype(), T => {
+            kv::write::<T>(qkv, shape, norms, rotation, rows, cache)
+        })
+    }
+
+    fn attend(
+        &self,
+        qkv: &Tensor,
+        shape: &AttentionShape,
+        rows: &Rows,
+        cache: &KvLayer,
+        out: &Tensor,
+    ) -> Result<()> {
+        by_dtype!(cache.k.dtype(), T => kv::attend::<T>(qkv, shape, rows, cache, out))
+    }
+
+    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Tensor) -> Result<()> {
+        let width = out.dim(1)?;
+        storage::read(gate_up, |gate_up: &[f32]| {
+            storage::write(out, |out: &mut [f32]| {
+                elementwise::silu_mul(gate_up, width, &mut out[..rows * width]);
+                Ok(())
+            })
+        })
+    }
+
+    fn gather(&self, x: &Tensor, indices: &[u32], out: &Tensor) -> Result<()> {
+        let width = x.dim(1)?;
+        storage::read(x, |x: &[f32]| {
+            storage::write(out, |out: &mut [f32]| {
+                for (row, &index) in out.chunks_exact_mut(width).zip(indices) {
+                    row.copy_from_slice(&x[index as usize * width..][..width]);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn sample(&self, logits: &Tensor, picks: &[Pick]) -> Result<Vec<Sampled>> {
+        let vocab = logits.dim(1)?;
+        storage::read(logits, |logits: &[f32]| {
+            logits
+                .par_chunks_exact(vocab)
+                .zip(picks)
+                .map_init(Vec::new, |scratch, (row, pick)| {
+                    sampling::sample(row, pick, scratch)
+                })
+                .collect()
+        })
+    }
+}
+
+fn pack_as<T: Element + PanelElement>(
+    parts: &[&dyn WeightRows],
+    n: usize,
+    k: usize,
+) -> Result<Tensor> {
+    let mut packed = vec![<T as PanelElement>::ZERO; packed_len(n, k)];
+    let chunk = (PACK_CHUNK / k).max(1);
+    let mut first = 0;
+    for part in parts {
+        let (rows, columns) = part.shape();
+        if columns != k {
+            bail!("stacked weights have {k} and {columns} columns");
+        }
+        for start in (0..rows).step_by(chunk) {
+            let range = start..rows.min(start + chunk);
+            let count = range.len();
+            let values = part.read(range)?.to_dtype(T::DTYPE)?;
+            storage::read(&values, |values: &[T]| {
+                let source = panel::Source {
+                    values,
+                    stride: k,
+                    rows: count,
+                    k,
+                };
+                panel::pack(source, first + start, &mut packed);
+                Ok(())
+            })?;
+        }
+        first += rows;
+    }
+    let len = packed.len();
+    Tensor::from_vec(packed, len, &Device::Cpu)
+}
+
+fn multiply(x: &Tensor, w: &Linear, rows: usize, bias: Option<&[f32]>, out: &Tensor) -> Result<()> {
+    let (ldx, ldo) = (x.dim(1)?, out.dim(1)?);
+    by_dtype!(w.weight.dtype(), T => storage::read(&w.weight, |packed: &[T]| {
+        storage::read(x, |x: &[f32]| {
+            storage::write(out, |out: &mut [f32]| {
+                let job = Gemm { x, ldx, rows, w: packed, n: w.n, k: w.k, bias, ldo };
+                gemm::linear(&job, out);
+                Ok(())
+            })
+        })
+    }))
+}

@@ -1,0 +1,98 @@
+//! What this host can do at best, measured: the roofs that kernels are held against.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+/// Tries, of which the best counts: a roof is what the host can do, not what it did under load.
+/// Tries are short, under a millisecond, so that a few fall between what else the host runs.
+const TRIES: usize = 128;
+/// Bytes held for a bandwidth: far more than a last-level cache holds.
+const READ_BYTES: usize = 512 << 20;
+/// Bytes of one try, each from where the last one ended.
+const TRY_BYTES: usize = 8 << 20;
+/// Words summed independently in the read loop.
+const READ_LANES: usize = 32;
+/// Steps of one try of the multiply-add loop.
+const MULTIPLY_ADD_STEPS: usize = 50_000;
+const LANES: usize = 8;
+/// Independent chains: latency (4 cycles) times units (2) and some to spare.
+const CHAINS: usize = 10;
+
+fn best_seconds(mut run: impl FnMut()) -> f64 {
+    let time = |_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    };
+    (0..TRIES).map(time).fold(f64::INFINITY, f64::min)
+}
+
+/// Bytes a second that the current rayon pool reads from memory.
+pub fn read_bandwidth() -> f64 {
+    let words = vec![1_u64; READ_BYTES / size_of::<u64>()];
+    let mut tries = words.chunks_exact(TRY_BYTES / size_of::<u64>()).cycle();
+    let seconds = best_seconds(|| {
+        let words = tries.next().unwrap_or_default();
+        let part = words.len().div_ceil(rayon::current_num_threads());
+        let sum: u64 = words.par_chunks(part).map(sum).sum();
+        std::hint::black_box(sum);
+    });
+    TRY_BYTES as f64 / seconds
+}
+
+fn sum(words: &[u64]) -> u64 {
+    let (chunks, _) = words.as_chunks::<READ_LANES>();
+    let mut lanes = [0_u64; READ_LANES];
+    for chunk in chunks {
+        for i in 0..READ_LANES {
+            lanes[i] = lanes[i].wrapping_add(chunk[i]);
+        }
+    }
+    lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
+}
+
+/// FLOPs a second of f32 multiply-adds in the current rayon pool, nothing read or written.
+pub fn multiply_add_peak() -> f64 {
+    let threads = rayon::current_num_threads();
+    let seconds = best_seconds(|| {
+        (0..threads).into_par_iter().with_max_len(1).for_each(|_| {
+            std::hint::black_box(multiply_adds());
+        });
+    });
+    (2 * LANES * CHAINS * MULTIPLY_ADD_STEPS * threads) as f64 / seconds
+}
+
+#[cfg(target_arch = "x86_64")]
+fn multiply_adds() -> [[f32; LANES]; CHAINS] {
+    match super::kernel_avx2::Avx2::detect() {
+        // SAFETY: the features were just detected.
+        Some(_) => unsafe { fused() },
+        None => chains::<false>(),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiply_adds() -> [[f32; LANES]; CHAINS] {
+    chains::<{ cfg!(target_arch = "aarch64") }>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn fused() -> [[f32; LANES]; CHAINS] {
+    chains::<true>()
+}
+
+#[inline(always)]
+fn chains<const FUSED: bool>() -> [[f32; LANES]; CHAINS] {
+    let factor = std::hint::black_box([0.5_f32; LANES]);
+    let mut sums = std::hint::black_box([[1.0_f32; LANES]; CHAINS]);
+    for _ in 0..MULTIPLY_ADD_STEPS {
+        for sums in &mut sums {
+            for i in 0..LANES {
+                sums[i] = super::kernel_portable::multiply_add::<FUSED>(sums[i], factor[i], factor[i]);
+            }
+        }
+    }
+    sums
+}

@@ -1,0 +1,175 @@
+//! What candle lacks: the operations of a paged decoder, behind one seam for each device.
+//!
+//! `Kernels` works on fixed workspace tensors, whole and contiguous, of which the first `rows`
+//! rows take part: a steady step allocates nothing, and a CUDA graph can replay it.
+//! `reference/` is written with plain tensor code and is the oracle for the others.
+
+pub mod cost;
+pub mod cpu;
+pub mod mapped;
+pub mod reference;
+pub mod rows;
+pub mod sampling;
+pub mod storage;
+
+use std::ops::Range;
+
+use candle_core::{DType, Result, Tensor};
+
+pub use rows::Rows;
+pub use sampling::{Pick, Sampled};
+
+/// Rows of one stored weight matrix `[n, k]`, read on demand so that no second whole copy exists.
+pub trait WeightRows: Sync {
+    /// `(n, k)`: output features and input features.
+    fn shape(&self) -> (usize, usize);
+    fn dtype(&self) -> DType;
+    /// `[rows.len(), k]` in `dtype`, on the CPU, contiguous.
+    fn read(&self, rows: Range<usize>) -> Result<Tensor>;
+}
+
+/// `y = x Wᵀ + b`, the weight in the layout its `Kernels` chose.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// Output features.
+    pub n: usize,
+    /// Input features.
+    pub k: usize,
+    pub weight: Tensor,
+    /// `[n]`, f32.
+    pub bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Bytes held by weight and bias.
+    pub fn bytes(&self) -> u64 {
+        let of = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
+        of(&self.weight) + self.bias.as_ref().map_or(0, of)
+    }
+}
+
+/// Root-mean-square normalisation: `x / sqrt(mean(x²) + eps) * weight`.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    /// `[width]`, f32.
+    pub weight: Tensor,
+    pub eps: f32,
+}
+
+/// The heads of one attention layer on this rank.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    pub num_heads: usize,
+    pub num_kv_heads: usize,
+    pub head_dim: usize,
+    /// A token sees itself and the `window - 1` before it; `None`: all before it.
+    pub window: Option<usize>,
+}
+
+impl AttentionShape {
+    /// Width of the fused q, k, v row.
+    pub fn qkv_width(&self) -> usize {
+        (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+    }
+
+    pub fn q_width(&self) -> usize {
+        self.num_heads * self.head_dim
+    }
+
+    /// Softmax scale.
+    pub fn scale(&self) -> f32 {
+        (self.head_dim as f32).sqrt().recip()
+    }
+}
+
+/// Inverse frequencies and the factor on cos and sin, of one model.
+#[derive(Debug, Clone)]
+pub struct Rope {
+    /// `head_dim / 2` values, radians per position.
+    pub inverse_frequencies: Vec<f64>,
+    pub attention_factor: f64,
+}
+
+/// Norms over each head of q and k before rotation (Qwen3).
+#[derive(Debug, Clone)]
+pub struct HeadNorms {
+    pub q: Norm,
+    pub k: Norm,
+}
+
+/// The paged cache of one layer: `[num_blocks, block_size, num_kv_heads, head_dim]` each.
+#[derive(Debug, Clone)]
+pub struct KvLayer {
+    pub k: Tensor,
+    pub v: Tensor,
+}
+
+/// Device operations of the decoder. Tensors are f32 `[at least rows, width]` unless said.
+///
+/// Shapes were fixed at load; an error here is a broken invariant or a device failure.
+pub trait Kernels: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// A zeroed activation buffer.
+    fn buffer(&self, rows: usize, width: usize) -> Result<Tensor>;
+
+    /// A zeroed cache for one layer; memory is touched when first written where the device can.
+    fn kv_layer(
+        &self,
+        num_blocks: usize,
+        block_size: usize,
+        shape: &AttentionShape,
+        dtype: DType,
+    ) -> Result<KvLayer>;
+
+    /// Stacks `parts` along n and lays them out for `linear` and `embed`. Parts agree in k and dtype.
+    fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear>;
+
+    /// `out[i] = table[tokens[i]]`.
+    fn embed(&self, table: &Linear, tokens: &[u32], out: &Tensor) -> Result<()>;
+
+    /// Rotation of each row's position: `out[i] = [cos.., sin..]`, `head_dim` wide.
+    fn rope(&self, rope: &Rope, positions: &[u32], out: &Tensor) -> Result<()>;
+
+    /// `x += delta` where there is one, then `out = norm(x)`.
+    fn add_norm(
+        &self,
+        x: &Tensor,
+        delta: Option<&Tensor>,
+        norm: &Norm,
+        rows: usize,
+        out: &Tensor,
+    ) -> Result<()>;
+
+    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Tensor) -> Result<()>;
+
+    /// Head norms, then rotation, of q (in place) and k; k and v go to the rows' slots.
+    fn write_kv(
+        &self,
+        qkv: &Tensor,
+        shape: &AttentionShape,
+        norms: Option<&HeadNorms>,
+        rotation: &Tensor,
+        rows: &Rows,
+        kv: &KvLayer,
+    ) -> Result<()>;
+
+    /// Causal attention of the rows' q over their sequences' cached k and v.
+    fn attend(
+        &self,
+        qkv: &Tensor,
+        shape: &AttentionShape,
+        rows: &Rows,
+        kv: &KvLayer,
+        out: &Tensor,
+    ) -> Result<()>;
+
+    /// `out = silu(gate) * up`, from rows `[gate.., up..]`.
+    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Tensor) -> Result<()>;
+
+    /// `out[i] = x[indices[i]]`.
+    fn gather(&self, x: &Tensor, indices: &[u32], out: &Tensor) -> Result<()>;
+
+    /// One token for each of the first `picks.len()` rows of `logits`.
+    fn sample(&self, logits: &Tensor, picks: &[Pick]) -> Result<Vec<Sampled>>;
+}

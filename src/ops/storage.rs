@@ -1,0 +1,86 @@
+//! Slices of contiguous CPU tensors: read under candle's lock, written through an in-place op.
+
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
+use half::{bf16, f16};
+
+/// An element type that kernels write.
+pub trait Element: WithDType {
+    fn elements(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+}
+
+macro_rules! element {
+    ($type:ty, $variant:ident) => {
+        impl Element for $type {
+            fn elements(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+                match storage {
+                    CpuStorage::$variant(values) => Some(values),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+element!(f32, F32);
+element!(bf16, BF16);
+element!(f16, F16);
+
+/// Calls `f` with the elements of a contiguous CPU tensor.
+pub fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        bail!("a CPU kernel was given a tensor on another device");
+    };
+    let all = storage.as_slice::<T>()?;
+    f(&all[contiguous(layout)?])
+}
+
+/// Calls `f` with the elements of a contiguous CPU tensor, to be changed in place.
+///
+/// `f` must not touch the same tensor again: its lock is held.
+pub fn write<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> Result<R>) -> Result<R> {
+    let op = Write {
+        f: RefCell::new(Some(f)),
+        result: RefCell::new(None),
+        element: std::marker::PhantomData::<T>,
+    };
+    tensor.inplace_op1(&op)?;
+    match op.result.into_inner() {
+        Some(result) => Ok(result),
+        None => bail!("candle did not run an in-place operation"),
+    }
+}
+
+struct Write<F, T, R> {
+    f: RefCell<Option<F>>,
+    result: RefCell<Option<R>>,
+    element: std::marker::PhantomData<T>,
+}
+
+impl<F: FnOnce(&mut [T]) -> Result<R>, T: Element, R> InplaceOp1 for Write<F, T, R> {
+    fn name(&self) -> &'static str {
+        "write"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let range = contiguous(layout)?;
+        let Some(all) = T::elements(storage) else {
+            bail!(
+                "a CPU kernel writes {:?}, and was given another type",
+                T::DTYPE
+            );
+        };
+        if let Some(f) = self.f.borrow_mut().take() {
+            *self.result.borrow_mut() = Some(f(&mut all[range])?);
+        }
+        Ok(())
+    }
+}
+
+fn contiguous(layout: &Layout) -> Result<std::ops::Range<usize>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(start..end),
+        None => bail!("a CPU kernel was given a tensor that is not contiguous"),
+    }
+}

@@ -1,0 +1,254 @@
+//! The loop: scheduler -> step plan -> executor -> tokens -> events.
+
+mod pack;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::exec::{ExecError, Executor, StepPlan};
+use crate::ground::{
+    Clock, Event, EventKind, FinishReason, Request, RequestId, StepRecord, StopRule, TokenLogprobs,
+};
+use crate::ops::Sampled;
+use crate::scheduler::{Decision, Outcome, Scheduler, SchedulerConfig, SchedulerError, Submission};
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error("the executor returned {found} tokens for {expected} rows")]
+    Tokens { expected: usize, found: usize },
+    #[error("{waiting} requests wait and none could be scheduled; this is a bug of the scheduler")]
+    Stuck { waiting: usize },
+}
+
+struct Active {
+    request: Request,
+    generated: usize,
+}
+
+/// A continuous-batching engine over one executor. Every event carries the time it was seen at.
+pub struct Engine {
+    scheduler: Scheduler,
+    executor: Box<dyn Executor>,
+    clock: Arc<dyn Clock>,
+    active: HashMap<RequestId, Active>,
+    steps: u64,
+    // Reused between steps.
+    decision: Decision,
+    plan: Arc<StepPlan>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Engine {
+    /// `executor` must have its KV cache of `config.num_blocks` allocated.
+    pub fn new(
+        config: SchedulerConfig,
+        executor: Box<dyn Executor>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            scheduler: Scheduler::new(config)?,
+            executor,
+            clock,
+            active: HashMap::new(),
+            steps: 0,
+            decision: Decision::default(),
+            plan: Arc::default(),
+            outcomes: Vec::new(),
+        })
+    }
+
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub fn executor(&self) -> &dyn Executor {
+        self.executor.as_ref()
+    }
+
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Queues a request. One that can never fit fails at once, as an event, with the numbers.
+    pub fn submit(&mut self, request: Request, events: &mut Vec<Event>) {
+        let mut emit = |kind| {
+            events.push(Event {
+                time: self.clock.now(),
+                request: request.id,
+                kind,
+            });
+        };
+        emit(EventKind::Queued);
+        let submission = Submission {
+            id: request.id,
+            prompt: request.prompt.clone(),
+            max_tokens: request.stop.max_tokens,
+        };
+        match self.scheduler.add(submission) {
+            Ok(()) => {
+                let active = Active {
+                    generated: 0,
+                    request,
+                };
+                self.active.insert(active.request.id, active);
+            }
+            Err(refusal) => emit(EventKind::Failed(refusal.to_string())),
+        }
+    }
+
+    /// Ends a request that has not finished, and frees its blocks.
+    pub fn abort(&mut self, id: RequestId, reason: &str, events: &mut Vec<Event>) {
+        if self.active.remove(&id).is_some() {
+            self.scheduler.abort(id);
+            events.push(Event {
+                time: self.clock.now(),
+                request: id,
+                kind: EventKind::Failed(reason.to_owned()),
+            });
+        }
+    }
+
+    /// Requests that have neither finished nor failed.
+    pub fn unfinished(&self) -> Vec<RequestId> {
+        let mut ids: Vec<_> = self.active.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// One scheduler step and one pass of the executor. Appends what happened to `events`.
+    pub fn step(&mut self, events: &mut Vec<Event>) -> Result<StepRecord, EngineError> {
+        let start = self.clock.now();
+        self.scheduler.schedule(&mut self.decision);
+        let mut emit = |request: &RequestId, kind| {
+            events.push(Event {
+                time: start,
+                request: *request,
+                kind,
+            });
+        };
+        for id in &self.decision.preempted {
+            emit(id, EventKind::Preempted);
+        }
+        for id in &self.decision.admitted {
+            emit(id, EventKind::Admitted);
+        }
+        if self.decision.entries.is_empty() {
+            return Err(EngineError::Stuck {
+                waiting: self.active.len(),
+            });
+        }
+        let mut record = self.describe();
+        pack::pack(
+            &self.decision,
+            &self.scheduler,
+            |id| self.active.get(&id).map(|a| a.request.sampling),
+            Arc::make_mut(&mut self.plan),
+        );
+        let launched = self.clock.now();
+        let ticket = self.executor.submit(self.plan.clone())?;
+        let output = self.executor.wait(ticket)?;
+        let done = self.clock.now();
+        self.complete(output.sampled, done, events)?;
+        record.output_tokens = self.outcomes.len();
+        record.bytes = output.cost.bytes;
+        record.flops = output.cost.flops;
+        record.start = start.as_secs_f64();
+        record.exec_seconds = (done - launched).as_secs_f64();
+        record.end = self.clock.now().as_secs_f64();
+        self.steps += 1;
+        Ok(record)
+    }
+
+    /// Hands the sampled tokens to the scheduler and tells of them.
+    fn complete(
+        &mut self,
+        sampled: Vec<Sampled>,
+        time: std::time::Duration,
+        events: &mut Vec<Event>,
+    ) -> Result<(), EngineError> {
+        let sampling = self.decision.entries.iter().filter(|entry| entry.samples);
+        let expected = sampling.clone().count();
+        if sampled.len() != expected {
+            return Err(EngineError::Tokens {
+                expected,
+                found: sampled.len(),
+            });
+        }
+        self.outcomes.clear();
+        for (entry, Sampled { token, logprobs }) in sampling.zip(sampled) {
+            let Some(active) = self.active.get_mut(&entry.id) else {
+                continue;
+            };
+            active.generated += 1;
+            let finish = finish(&active.request.stop, active.generated, token);
+            events.push(token_event(time, entry.id, token, logprobs));
+            if let Some(reason) = finish {
+                events.push(Event {
+                    time,
+                    request: entry.id,
+                    kind: EventKind::Finished(reason),
+                });
+                self.active.remove(&entry.id);
+            }
+            self.outcomes.push(Outcome {
+                id: entry.id,
+                token,
+                finished: finish.is_some(),
+            });
+        }
+        self.scheduler.complete(&self.outcomes);
+        Ok(())
+    }
+
+    /// What the decision looks like in `steps.jsonl`, before it has run.
+    fn describe(&self) -> StepRecord {
+        let tokens = |decode: bool| {
+            let entries = self.decision.entries.iter();
+            let chosen = entries.filter(|entry| entry.is_decode == decode);
+            chosen.map(|entry| entry.num_tokens).sum()
+        };
+        StepRecord {
+            step: self.steps,
+            running: self.scheduler.running(),
+            waiting: self.scheduler.waiting(),
+            scheduled: self.decision.entries.len(),
+            prefill_tokens: tokens(false),
+            decode_tokens: tokens(true),
+            preempted: self.decision.preempted.len(),
+            kv_blocks_used: self.scheduler.blocks_used(),
+            kv_blocks_total: self.scheduler.blocks_total(),
+            ..StepRecord::default()
+        }
+    }
+}
+
+fn finish(stop: &StopRule, generated: usize, token: u32) -> Option<FinishReason> {
+    if stop.end_tokens.contains(&token) {
+        Some(FinishReason::Stop)
+    } else if generated >= stop.max_tokens {
+        Some(FinishReason::Length)
+    } else {
+        None
+    }
+}
+
+fn token_event(
+    time: std::time::Duration,
+    request: RequestId,
+    token: u32,
+    logprobs: Option<Box<TokenLogprobs>>,
+) -> Event {
+    Event {
+        time,
+        request,
+        kind: EventKind::Token { token, logprobs },
+    }
+}

@@ -1,0 +1,73 @@
+//! Where steps run. Everything above is device-free; everything below is one rank.
+
+pub mod plan;
+pub mod rank;
+pub mod solo;
+
+use std::sync::Arc;
+
+use candle_core::DType;
+
+use crate::ground::recorder::Cost;
+use crate::ground::results::RankMemory;
+use crate::ops::Sampled;
+
+pub use plan::StepPlan;
+pub use rank::Rank;
+pub use solo::Solo;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    #[error("{what}: {source}")]
+    Device {
+        what: &'static str,
+        source: candle_core::Error,
+    },
+    #[error(
+        "the CPU thread pool of {threads} threads could not be started: {reason}; use fewer --threads"
+    )]
+    Threads { threads: usize, reason: String },
+    #[error(
+        "a KV cache of {blocks} blocks needs {bytes} bytes, and this machine has {memory}; lower --kv-cache-memory"
+    )]
+    KvMemory {
+        blocks: usize,
+        bytes: u64,
+        memory: u64,
+    },
+    #[error("a step was submitted before allocate_kv")]
+    NoKv,
+    #[error("ticket {0} was never issued or has been waited for")]
+    Ticket(u64),
+}
+
+/// The paged cache of every layer; block 0 is the null block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvLayout {
+    pub num_blocks: usize,
+    pub block_size: usize,
+    pub dtype: DType,
+}
+
+/// A submitted step.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+/// What came back from a step.
+#[derive(Debug, Clone, Default)]
+pub struct StepOutput {
+    /// One for each of the plan's `picks`, in their order.
+    pub sampled: Vec<Sampled>,
+    /// Bytes and FLOPs of the step's operations, by formula.
+    pub cost: Cost,
+}
+
+/// Runs steps on the ranks it was loaded with.
+pub trait Executor {
+    fn memory(&self) -> Vec<RankMemory>;
+    fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError>;
+    /// Starts a step. Steps run in the order of their submission.
+    fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError>;
+    /// Blocks until the step is done. Afterwards the executor holds no reference to its plan.
+    fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, ExecError>;
+}

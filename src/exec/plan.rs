@@ -1,0 +1,24 @@
+//! One step as plain data: all that a rank needs to know.
+
+use crate::ops::{Pick, Rows};
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StepPlan {
+    /// Token id of each row.
+    pub tokens: Vec<u32>,
+    pub rows: Rows,
+    /// Rows whose logits are wanted.
+    pub logit_rows: Vec<u32>,
+    /// What to draw from each of them.
+    pub picks: Vec<Pick>,
+}
+
+impl StepPlan {
+    /// Keeps the buffers.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.rows.clear();
+        self.logit_rows.clear();
+        self.picks.clear();
+    }
+}

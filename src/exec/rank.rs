@@ -1,0 +1,110 @@
+//! One rank: its kernels, its share of the model, its part of the KV cache.
+
+use candle_core::Tensor;
+
+use super::{ExecError, KvLayout, StepOutput, StepPlan};
+use crate::ground::recorder::Recorder;
+use crate::ground::results::RankMemory;
+use crate::model::{Context, Decoder};
+use crate::ops::{Kernels, KvLayer, cost};
+use crate::parallel::Collective;
+
+pub struct Rank {
+    kernels: Box<dyn Kernels>,
+    collective: Box<dyn Collective>,
+    decoder: Decoder,
+    kv: Vec<KvLayer>,
+    recorder: Recorder,
+}
+
+impl Rank {
+    pub fn new(
+        kernels: Box<dyn Kernels>,
+        collective: Box<dyn Collective>,
+        decoder: Decoder,
+    ) -> Self {
+        Self {
+            kernels,
+            collective,
+            decoder,
+            kv: Vec::new(),
+            recorder: Recorder::default(),
+        }
+    }
+
+    pub fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
+        self.kv = self
+            .decoder
+            .kv_cache(
+                self.kernels.as_ref(),
+                layout.num_blocks,
+                layout.block_size,
+                layout.dtype,
+            )
+            .map_err(|source| ExecError::Device {
+                what: "the KV cache could not be allocated",
+                source,
+            })?;
+        Ok(())
+    }
+
+    pub fn memory(&self) -> RankMemory {
+        RankMemory {
+            rank: self.collective.rank(),
+            device: self.kernels.name().to_owned(),
+            weights_bytes: self.decoder.weight_bytes(),
+            kv_bytes: self.kv.iter().map(kv_bytes).sum(),
+            workspace_bytes: self.decoder.workspace_bytes(),
+        }
+    }
+
+    pub fn step(&mut self, plan: &StepPlan) -> Result<StepOutput, ExecError> {
+        let sampled = self.sampled(plan).map_err(|source| ExecError::Device {
+            what: "a step failed",
+            source,
+        })?;
+        Ok(StepOutput {
+            sampled,
+            cost: self.recorder.take_total(),
+        })
+    }
+
+    /// Logits of the plan's `logit_rows`, `[logit_rows, vocab]`: for tests and comparisons.
+    pub fn logits(&mut self, plan: &StepPlan) -> Result<Tensor, ExecError> {
+        self.forward(plan)
+            .and_then(|logits| logits.narrow(0, 0, plan.logit_rows.len())?.copy())
+            .map_err(|source| ExecError::Device {
+                what: "a step failed",
+                source,
+            })
+    }
+
+    fn forward(&self, plan: &StepPlan) -> candle_core::Result<&Tensor> {
+        let context = Context {
+            kernels: self.kernels.as_ref(),
+            collective: self.collective.as_ref(),
+            recorder: &self.recorder,
+        };
+        self.decoder.forward(
+            &plan.tokens,
+            &plan.rows,
+            &plan.logit_rows,
+            &self.kv,
+            &context,
+        )
+    }
+
+    fn sampled(&self, plan: &StepPlan) -> candle_core::Result<Vec<crate::ops::Sampled>> {
+        let logits = self.forward(plan)?;
+        let vocab = logits.dim(1)?;
+        let cost = cost::sample(plan.picks.len(), vocab);
+        self.recorder.run("sample", None, cost, || {
+            self.kernels.sample(logits, &plan.picks)
+        })
+    }
+}
+
+fn kv_bytes(layer: &KvLayer) -> u64 {
+    let of = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
+    of(&layer.k) + of(&layer.v)
+}

@@ -1,0 +1,101 @@
+//! One CPU rank, run on the caller's step with a thread pool of its own.
+
+use std::sync::Arc;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::ground::results::RankMemory;
+
+use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
+
+pub struct Solo {
+    pool: ThreadPool,
+    rank: Rank,
+    /// Decides whether a KV cache can be real.
+    machine_memory: u64,
+    kv_elements_per_token: u64,
+    has_kv: bool,
+    issued: u64,
+    done: Option<(u64, StepOutput)>,
+}
+
+impl Solo {
+    /// Builds the rank inside its pool, so that packing uses the same threads as the steps.
+    ///
+    /// `kv_elements_per_token` and `machine_memory` (bytes) bound the cache before it is allocated.
+    pub fn load(
+        threads: usize,
+        machine_memory: u64,
+        kv_elements_per_token: usize,
+        build: impl FnOnce() -> candle_core::Result<Rank> + Send,
+    ) -> Result<Self, ExecError> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("candlepower-{i}"))
+            .build()
+            .map_err(|e| ExecError::Threads {
+                threads,
+                reason: e.to_string(),
+            })?;
+        let rank = pool.install(build).map_err(|source| ExecError::Device {
+            what: "the model could not be loaded",
+            source,
+        })?;
+        Ok(Self {
+            pool,
+            rank,
+            machine_memory,
+            kv_elements_per_token: kv_elements_per_token as u64,
+            has_kv: false,
+            issued: 0,
+            done: None,
+        })
+    }
+
+    /// The rank itself, in its pool: for comparisons that need more than tokens.
+    pub fn with_rank<R: Send>(&mut self, f: impl FnOnce(&mut Rank) -> R + Send) -> R {
+        let rank = &mut self.rank;
+        self.pool.install(|| f(rank))
+    }
+}
+
+impl Executor for Solo {
+    fn memory(&self) -> Vec<RankMemory> {
+        vec![self.rank.memory()]
+    }
+
+    fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
+        let elements = (layout.num_blocks * layout.block_size) as u64 * self.kv_elements_per_token;
+        let bytes = elements * layout.dtype.size_in_bytes() as u64;
+        if bytes > self.machine_memory {
+            return Err(ExecError::KvMemory {
+                blocks: layout.num_blocks,
+                bytes,
+                memory: self.machine_memory,
+            });
+        }
+        self.rank.allocate_kv(layout)?;
+        self.has_kv = true;
+        Ok(())
+    }
+
+    fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError> {
+        if !self.has_kv {
+            return Err(ExecError::NoKv);
+        }
+        let output = self.with_rank(|rank| rank.step(&plan))?;
+        self.issued += 1;
+        self.done = Some((self.issued, output));
+        Ok(Ticket(self.issued))
+    }
+
+    fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, ExecError> {
+        match self.done.take() {
+            Some((id, output)) if id == ticket.0 => Ok(output),
+            other => {
+                self.done = other;
+                Err(ExecError::Ticket(ticket.0))
+            }
+        }
+    }
+}

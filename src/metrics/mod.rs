@@ -1,0 +1,125 @@
+//! Records of a run -> its metric set. Pure functions: the same records give the same numbers.
+
+pub mod checks;
+pub mod extended;
+pub mod goodput;
+pub mod quantile;
+pub mod records;
+pub mod repeats;
+pub mod source;
+pub mod steps;
+pub mod timing;
+
+use std::collections::BTreeMap;
+
+use crate::ground::results::{Failure, Run, Scenario};
+use crate::ground::{RequestRecord, StepRecord, TelemetrySample};
+
+pub use records::Book;
+pub use repeats::summarize;
+use timing::Window;
+
+/// One play of a scenario, as recorded. All times share one origin.
+#[derive(Debug, Clone)]
+pub struct MeasureInput<'a> {
+    /// Every request asked for, warm-up left out.
+    pub requests: &'a [RequestRecord],
+    /// Steps of the run, warm-up left out.
+    pub steps: &'a [StepRecord],
+    pub telemetry: &'a [TelemetrySample],
+    pub scenario: Scenario,
+    pub model: &'a str,
+    /// The prompt's text, or how prompts were made.
+    pub prompt: &'a str,
+    /// Start of the run, UTC, RFC 3339.
+    pub timestamp: &'a str,
+    /// Most requests that can run at once: the lesser of max_num_seqs and what the KV cache holds.
+    pub capacity: usize,
+    /// Indices of the GPUs that took part; empty on a CPU.
+    pub gpus: &'a [usize],
+}
+
+impl MeasureInput<'_> {
+    fn successful(&self) -> Vec<&RequestRecord> {
+        self.requests
+            .iter()
+            .filter(|r| timing::succeeded(r))
+            .collect()
+    }
+
+    fn window(&self) -> Option<Window> {
+        Window::of(self.requests)
+    }
+}
+
+/// The whole metric set of one run, each null with its reason.
+pub fn measure(input: &MeasureInput) -> Run {
+    let mut nulls = NotObserved::default();
+    let metrics = source::metrics(input, &mut nulls);
+    let extended = extended::extended(input, &mut nulls);
+    Run {
+        scenario: input.scenario.clone(),
+        metrics,
+        extended,
+        not_observed: nulls.0,
+        failures: failures(input.requests),
+        checks: checks::checks(input),
+    }
+}
+
+/// A request neither finished nor failed was in flight when the run was cut short.
+fn failures(requests: &[RequestRecord]) -> Vec<Failure> {
+    requests
+        .iter()
+        .filter(|r| !timing::succeeded(r))
+        .map(|r| Failure {
+            id: r.id,
+            reason: r
+                .error
+                .clone()
+                .unwrap_or_else(|| "the run ended before the request did".to_owned()),
+        })
+        .collect()
+}
+
+/// Why each null is null, collected where the null arises.
+#[derive(Debug, Default)]
+pub(crate) struct NotObserved(BTreeMap<String, String>);
+
+impl NotObserved {
+    /// Passes `value` on, and keeps the reason if there is none.
+    pub(crate) fn note<T>(&mut self, name: &str, value: Option<T>, reason: &str) -> Option<T> {
+        if value.is_none() {
+            self.0.insert(name.to_owned(), reason.to_owned());
+        }
+        value
+    }
+}
+
+/// Reasons that several metrics share.
+pub(crate) mod reason {
+    use super::timing::Window;
+
+    pub const NO_REQUEST: &str = "no request was played";
+    pub const NO_SUCCESS: &str = "no request succeeded";
+    pub const NO_SECOND_TOKEN: &str = "no successful request has two output tokens";
+    pub const NO_TOKEN: &str = "no token was generated, so the run has no end";
+    pub const NO_TIME: &str = "no time passed between arrival and last token";
+    pub const NO_GPU: &str = "no GPU took part";
+    pub const NO_GPU_TELEMETRY: &str = "GPU telemetry was not sampled in this run";
+    pub const NO_SAMPLE: &str = "no telemetry sample fell between first arrival and last token";
+    pub const NO_STAMP: &str = "no successful request has the time stamps";
+    pub const NO_TELEMETRY: &str = "telemetry was not sampled in this run";
+    pub const NO_STEP: &str = "no step was recorded";
+    pub const NO_STEP_TIME: &str = "no time passed inside the steps";
+    pub const NO_KV: &str = "the device reports no KV cache";
+    pub const NOT_COUNTED: &str = "the device did not count the work of its steps";
+    pub const NO_ROOF: &str = "the machine's roof was not measured in this run";
+    pub const NO_ENERGY: &str = "no energy counter was read in this run";
+    pub const NOT_SUBMITTED: &str = "no request was handed to the engine";
+
+    /// Why an amount over the window has no rate.
+    pub fn no_rate(window: Option<Window>) -> &'static str {
+        window.map_or(NO_TOKEN, |_| NO_TIME)
+    }
+}

@@ -1,0 +1,165 @@
+//! Other people's runs, read into the same types as ours, with their artefacts marked and their
+//! definitions kept apart.
+
+pub mod artefacts;
+pub mod definition;
+pub mod own;
+pub mod published;
+
+use std::path::Path;
+
+use crate::ground::results::{ReferenceRun, Scenario};
+
+pub use definition::{Reason, comparable, definition, value};
+pub use own::from_results;
+
+/// `--reference none`.
+const NONE: &str = "none";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    #[error(
+        "--reference {name}: no such reference run or file; give `none`, a results file, or one of: {}",
+        known.join(", ")
+    )]
+    Unknown { name: String, known: Vec<String> },
+    #[error("{path}: cannot be read ({source}); give a readable results file")]
+    Read {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "{path}: {reason}; give a results.json of this program or a file shaped like models/vllm_reference.json"
+    )]
+    Parse { path: String, reason: String },
+}
+
+/// The reference runs that come with the program, failed ones included.
+///
+/// # Errors
+/// The embedded file does not parse (a test holds that it does).
+pub fn library() -> Result<Vec<ReferenceRun>, ReferenceError> {
+    published::parse(
+        include_str!("../../models/vllm_reference.json"),
+        "models/vllm_reference.json",
+    )
+}
+
+/// The runs that stand beside `scenarios` of `model`, by the value of `--reference`: without one
+/// every run of the library whose model and load match; with a name the runs of that hardware, or
+/// the one run; with a file the runs in it. Runs that a name or file asks for are narrowed to the
+/// model and load where some match, and kept all the same where none does.
+///
+/// # Errors
+/// `Unknown` lists the names; `Read` and `Parse` name the file.
+pub fn select(
+    choice: Option<&str>,
+    model: &str,
+    scenarios: &[Scenario],
+) -> Result<Vec<ReferenceRun>, ReferenceError> {
+    let matching = |run: &ReferenceRun| scenarios.iter().any(|s| same_load(run, s));
+    match choice {
+        Some(NONE) => Ok(Vec::new()),
+        None => {
+            let mut runs = library()?;
+            runs.retain(|run| same_model(&run.model, model) && matching(run));
+            Ok(runs)
+        }
+        Some(name) => {
+            let runs = named_or_file(name)?;
+            let runs = narrow(runs, |run| same_model(&run.model, model));
+            Ok(narrow(runs, matching))
+        }
+    }
+}
+
+/// Runs of the library by the name of their hardware or their own.
+///
+/// # Errors
+/// `Unknown` lists the names.
+pub fn named(name: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
+    let library = library()?;
+    let known = names(&library);
+    let is_named = |run: &ReferenceRun| {
+        run.name.eq_ignore_ascii_case(name) || run.hardware.name.eq_ignore_ascii_case(name)
+    };
+    let runs: Vec<ReferenceRun> = library.into_iter().filter(is_named).collect();
+    if runs.is_empty() {
+        let name = name.to_owned();
+        return Err(ReferenceError::Unknown { name, known });
+    }
+    Ok(runs)
+}
+
+/// Names of the hardware, then of the runs.
+fn names(library: &[ReferenceRun]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let hardware = library.iter().map(|run| &run.hardware.name);
+    for name in hardware.chain(library.iter().map(|run| &run.name)) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+fn named_or_file(name: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
+    let unknown = match named(name) {
+        Err(error @ ReferenceError::Unknown { .. }) => error,
+        other => return other,
+    };
+    let path = Path::new(name);
+    if path.exists() || path.extension().is_some_and(|end| end == "json") {
+        load(path)
+    } else {
+        Err(unknown)
+    }
+}
+
+/// The runs of a results file: ours, or one shaped like the library's.
+///
+/// # Errors
+/// `Read` or `Parse`, naming the file.
+pub fn load(path: &Path) -> Result<Vec<ReferenceRun>, ReferenceError> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| ReferenceError::Read {
+        path: shown.clone(),
+        source,
+    })?;
+    if own::is_own(&text) {
+        own::parse(&text, &shown)
+    } else {
+        published::parse(&text, &shown)
+    }
+}
+
+/// Those that `keep` keeps, or all when it keeps none.
+fn narrow(runs: Vec<ReferenceRun>, keep: impl Fn(&ReferenceRun) -> bool) -> Vec<ReferenceRun> {
+    if runs.iter().any(&keep) {
+        runs.into_iter().filter(keep).collect()
+    } else {
+        runs
+    }
+}
+
+/// Hub ids and card names: the last part of the path decides, whatever its case.
+pub fn same_model(a: &str, b: &str) -> bool {
+    short_name(a).eq_ignore_ascii_case(short_name(b))
+}
+
+/// The last part of a hub id or path.
+pub fn short_name(model: &str) -> &str {
+    let trimmed = model.trim_end_matches('/');
+    trimmed.rsplit('/').next().unwrap_or(trimmed)
+}
+
+/// The same number of requests in flight and the same lengths. A run that failed before any load
+/// was played stands beside every load.
+pub fn same_load(run: &ReferenceRun, scenario: &Scenario) -> bool {
+    let failed_at_load = run.failure.is_some() && run.concurrency.is_none();
+    failed_at_load
+        || (run.concurrency.is_some()
+            && run.concurrency == scenario.concurrency
+            && run.input_len == scenario.input_len
+            && run.output_len == scenario.output_len)
+}

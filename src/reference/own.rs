@@ -1,0 +1,89 @@
+//! Results of this program -> reference runs, so that ours and theirs are read by one code.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{ReferenceError, short_name};
+use crate::ground::results::{
+    ClientMode, ReferenceHardware, ReferenceRun, Results, Run, SCHEMA, ThroughputDefinition,
+};
+
+const BACKEND: &str = "candlepower";
+
+/// Whether the text carries this program's schema, of any version.
+pub(crate) fn is_own(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|value| value.get("schema").is_some())
+}
+
+/// # Errors
+/// `Parse`: another version of the schema, or not of its shape.
+pub(crate) fn parse(text: &str, path: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
+    let fail = |reason: String| ReferenceError::Parse {
+        path: path.to_owned(),
+        reason,
+    };
+    let value: Value = serde_json::from_str(text).map_err(|e| fail(e.to_string()))?;
+    let schema = value.get("schema").and_then(Value::as_str).unwrap_or("");
+    if schema != SCHEMA {
+        let reason = format!("its schema is `{schema}`, this version reads `{SCHEMA}`");
+        return Err(fail(reason));
+    }
+    let results: Results = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
+    Ok(from_results(&results, path))
+}
+
+/// One a run, in order. `source` is where they came from.
+pub fn from_results(results: &Results, source: &str) -> Vec<ReferenceRun> {
+    let runs = results.runs.iter();
+    runs.map(|run| from_run(results, run, source)).collect()
+}
+
+fn from_run(results: &Results, run: &Run, source: &str) -> ReferenceRun {
+    let hardware = &results.hardware;
+    let environment = &results.environment;
+    let on_gpu = !environment.gpus.is_empty() || hardware.device != "cpu";
+    let metrics = &run.metrics;
+    let load = run.scenario.concurrency;
+    let load = load.map_or_else(|| run.scenario.name.clone(), |c| format!("c{c}"));
+    ReferenceRun {
+        name: format!(
+            "{}/{}/{load}",
+            hardware.device,
+            short_name(&results.model.name)
+        ),
+        kind: results.kind,
+        source: source.to_owned(),
+        hardware: ReferenceHardware {
+            name: hardware.device.clone(),
+            gpu: on_gpu.then(|| hardware.name.clone()),
+            gpus: if on_gpu { hardware.count } else { 0 },
+            gpu_memory_gb: on_gpu.then_some(hardware.memory_gib),
+            cpu: Some(environment.cpu.clone()),
+            ram_gib: Some(environment.ram_gib),
+            cuda: environment.cuda.clone(),
+            driver: environment.driver.clone(),
+            os: Some(environment.os.clone()),
+        },
+        model: results.model.name.clone(),
+        backend: BACKEND.to_owned(),
+        precision_bits: None,
+        concurrency: run.scenario.concurrency,
+        requests: metrics.total_requests,
+        input_len: run.scenario.input_len,
+        output_len: run.scenario.output_len,
+        tokens_per_request: metrics
+            .successful_requests
+            .zip(metrics.total_tokens_generated)
+            .filter(|(requests, _)| *requests > 0)
+            .map(|(requests, tokens)| tokens as f64 / requests as f64),
+        client_mode: ClientMode::Streaming,
+        throughput_definition: Some(ThroughputDefinition::Output),
+        metrics: metrics.clone(),
+        extended: Some(run.extended.clone()),
+        not_observed: run.not_observed.clone(),
+        raw: BTreeMap::new(),
+        failure: None,
+        notes: Vec::new(),
+    }
+}

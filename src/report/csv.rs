@@ -1,0 +1,75 @@
+//! `summary.csv`, one line a metric of a run, and `telemetry.csv`.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde_json::{Map, Value};
+
+use super::RawRun;
+use super::rows::unit;
+use crate::ground::results::{Results, Run};
+
+/// Every metric of every run: full precision, an empty value with its reason where null.
+pub fn summary(results: &Results) -> String {
+    let mut out = String::from("run,scenario,concurrency,repeat,set,metric,unit,value,reason\n");
+    for (index, run) in results.runs.iter().enumerate() {
+        set(&mut out, index, run, "metrics", &run.metrics.entries());
+        set(&mut out, index, run, "extended", &run.extended.entries());
+    }
+    out
+}
+
+fn set(out: &mut String, index: usize, run: &Run, set: &str, entries: &Map<String, Value>) {
+    let scenario = &run.scenario;
+    let concurrency = scenario
+        .concurrency
+        .map_or(String::new(), |c| c.to_string());
+    let scalar = |value: &&Value| !value.is_array() && !value.is_object();
+    for (name, value) in entries.iter().filter(|(_, value)| scalar(value)) {
+        let shown = match value {
+            Value::Null => String::new(),
+            Value::String(text) => quoted(text),
+            other => other.to_string(),
+        };
+        let reason = run
+            .not_observed
+            .get(name)
+            .map_or(String::new(), |r| quoted(r));
+        let _ = writeln!(
+            out,
+            "{index},{},{concurrency},{},{set},{name},{},{shown},{reason}",
+            quoted(&scenario.name),
+            scenario.repeat,
+            unit(name),
+        );
+    }
+}
+
+/// One line a sample; the first column numbers the run when there are several.
+///
+/// # Errors
+/// What the writer says.
+pub fn telemetry(runs: &[RawRun], out: &mut impl Write) -> io::Result<()> {
+    let several = runs.len() > 1;
+    let run_column = if several { "run," } else { "" };
+    writeln!(out, "{run_column}time,cpu_percent,ram_percent,rss_bytes")?;
+    for (index, run) in runs.iter().enumerate() {
+        for sample in &run.telemetry {
+            if several {
+                write!(out, "{index},")?;
+            }
+            let (time, cpu, ram) = (sample.time, sample.cpu_percent, sample.ram_percent);
+            writeln!(out, "{time},{cpu},{ram},{}", sample.rss_bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Quoted where the text holds a separator (RFC 4180).
+fn quoted(text: &str) -> String {
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,47 @@
+//! Results -> text and files. Returns strings or writes the files it is given; prints nothing.
+
+mod columns;
+pub mod csv;
+pub mod files;
+pub mod grid;
+pub mod markdown;
+pub mod number;
+pub mod rows;
+pub mod table;
+pub mod vllm;
+
+use crate::ground::results::Results;
+use crate::ground::{RequestRecord, StepRecord, TelemetrySample};
+
+pub use files::{prepare, write_all};
+pub use markdown::markdown;
+pub use table::table;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("--out {path}: cannot be written ({source}); give a directory that can")]
+    Write {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("results cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// What one run recorded, as its raw files hold it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RawRun {
+    pub requests: Vec<RequestRecord>,
+    pub steps: Vec<StepRecord>,
+    pub telemetry: Vec<TelemetrySample>,
+}
+
+/// `results.json`: one object, indented.
+///
+/// # Errors
+/// `Json`, which only a number outside JSON could cause.
+pub fn json(results: &Results) -> Result<String, ReportError> {
+    let mut text = serde_json::to_string_pretty(results)?;
+    text.push('\n');
+    Ok(text)
+}

@@ -1,0 +1,244 @@
+//! The console table: metrics down, runs across, in as many blocks as the width needs.
+
+use std::fmt::Write;
+use std::ops::Range;
+
+use super::grid::{Grid, Section, grid};
+use super::number::{number, superscript};
+use crate::ground::results::{Results, Run, WeightSource};
+
+const GAP: usize = 2;
+/// A column is never narrower.
+const NARROWEST: usize = 9;
+
+/// Everything of `results` that a reader wants first, at most `width` characters wide where a
+/// column allows it.
+pub fn table(results: &Results, width: usize) -> String {
+    let grid = grid(results);
+    let mut out = String::new();
+    for line in title(results).lines() {
+        wrap(&mut out, line, width);
+    }
+    let labels = labels(&grid);
+    let widths: Vec<usize> = (0..grid.heads.len())
+        .map(|c| column_width(&grid, c))
+        .collect();
+    for block in blocks(&grid, &widths, width.saturating_sub(labels.total())) {
+        out.push('\n');
+        head(&mut out, &grid, &labels, &widths, block.clone());
+        for section in &grid.sections {
+            let _ = writeln!(out, "{}", section.title);
+            rows(&mut out, section, &labels, &widths, block.clone());
+        }
+    }
+    out.push('\n');
+    for section in &grid.sections {
+        for (reason, names) in &section.not_observed {
+            let text = format!("not observed ({reason}): {}", names.join(", "));
+            wrap(&mut out, &text, width);
+        }
+    }
+    for (index, note) in grid.footnotes.iter().enumerate() {
+        wrap(
+            &mut out,
+            &format!("{} {note}", superscript(index + 1)),
+            width,
+        );
+    }
+    for remark in &grid.remarks {
+        wrap(&mut out, remark, width);
+    }
+    for line in closing(results) {
+        wrap(&mut out, &line, width);
+    }
+    out
+}
+
+/// Model, machine and method, in three lines.
+pub(super) fn title(results: &Results) -> String {
+    let (model, engine, hardware) = (&results.model, &results.engine, &results.hardware);
+    let weights = match model.weights {
+        WeightSource::Dummy => "dummy weights",
+        WeightSource::Checkpoint => "checkpoint",
+    };
+    let cut_short = if results.partial { ", cut short" } else { "" };
+    format!(
+        "{} ({} layers, {weights} in {}) on {}: {}\n\
+         {} scheduler, {} seqs, {} batched tokens, KV {} x {} tokens in {}, prefix cache {}, tp {}, seed {}\n\
+         {}{cut_short}, candlepower {}, {}\n",
+        model.name,
+        model.num_hidden_layers,
+        model.dtype,
+        hardware.device,
+        hardware.name,
+        engine.scheduler,
+        engine.max_num_seqs,
+        engine.max_num_batched_tokens,
+        engine.num_kv_blocks,
+        engine.block_size,
+        engine.kv_cache_dtype,
+        if engine.prefix_cache { "on" } else { "off" },
+        engine.tp,
+        engine.seed,
+        super::columns::kind(results.kind),
+        results.environment.candlepower,
+        results.environment.time,
+    )
+}
+
+/// Repeats, failures by reason, and checks.
+pub(super) fn closing(results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    for repeats in &results.repeats {
+        let load = repeats
+            .concurrency
+            .map_or(String::new(), |c| format!(" c{c}"));
+        for (name, spread) in &repeats.metrics {
+            lines.push(format!(
+                "{}{load}, {} repeats: {name} {} (95 % interval {} to {})",
+                repeats.scenario,
+                repeats.runs,
+                number(spread.mean),
+                number(spread.ci95_low),
+                number(spread.ci95_high),
+            ));
+        }
+    }
+    for run in &results.runs {
+        let name = label(run);
+        lines.extend(failures(run).into_iter().map(|f| format!("{name}: {f}")));
+        let broken = run.checks.iter().filter(|check| !check.ok);
+        lines.extend(broken.map(|c| format!("{name}: CHECK FAILED {}: {}", c.name, c.detail)));
+    }
+    let checks = results.runs.iter().flat_map(|run| &run.checks);
+    let (passed, all) = checks.fold((0, 0), |(passed, all), check| {
+        (passed + usize::from(check.ok), all + 1)
+    });
+    lines.push(format!("checks: {passed} of {all} hold"));
+    lines
+}
+
+fn label(run: &Run) -> String {
+    let scenario = &run.scenario;
+    let load = scenario
+        .concurrency
+        .map_or(String::new(), |c| format!(" c{c}"));
+    let repeat = match scenario.repeats {
+        0 | 1 => String::new(),
+        _ => format!(" #{}", scenario.repeat + 1),
+    };
+    format!("{}{load}{repeat}", scenario.name)
+}
+
+/// How many requests failed for each reason, in order of first appearance.
+fn failures(run: &Run) -> Vec<String> {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for failure in &run.failures {
+        match counts
+            .iter_mut()
+            .find(|(reason, _)| *reason == failure.reason)
+        {
+            Some((_, count)) => *count += 1,
+            None => counts.push((&failure.reason, 1)),
+        }
+    }
+    let line = |(reason, count)| format!("{count} failed: {reason}");
+    counts.into_iter().map(line).collect()
+}
+
+/// Widths of the two columns on the left.
+struct Labels {
+    name: usize,
+    unit: usize,
+}
+
+impl Labels {
+    fn total(&self) -> usize {
+        self.name + GAP + self.unit
+    }
+}
+
+fn labels(grid: &Grid) -> Labels {
+    let rows = || grid.sections.iter().flat_map(|section| &section.rows);
+    Labels {
+        name: rows().map(|row| row.name.len()).max().unwrap_or(0),
+        unit: rows().map(|row| row.unit.len()).max().unwrap_or(0),
+    }
+}
+
+fn column_width(grid: &Grid, column: usize) -> usize {
+    let rows = grid.sections.iter().flat_map(|section| &section.rows);
+    let cells = rows.map(|row| chars(&row.cells[column]));
+    let heads = grid.heads[column].iter().map(|line| chars(line));
+    cells.chain(heads).max().unwrap_or(0).max(NARROWEST)
+}
+
+/// Columns that fit beside each other, at least one a block.
+fn blocks(grid: &Grid, widths: &[usize], room: usize) -> Vec<Range<usize>> {
+    let mut blocks = Vec::new();
+    let (mut start, mut used) = (0, 0);
+    for (column, width) in widths.iter().enumerate() {
+        if column > start && used + GAP + width > room {
+            blocks.push(start..column);
+            (start, used) = (column, 0);
+        }
+        used += GAP + width;
+    }
+    blocks.push(start..grid.heads.len());
+    blocks
+}
+
+fn head(out: &mut String, grid: &Grid, labels: &Labels, widths: &[usize], block: Range<usize>) {
+    for line in 0..2 {
+        let mut text = " ".repeat(labels.total());
+        for column in block.clone() {
+            push_right(&mut text, &grid.heads[column][line], widths[column]);
+        }
+        let _ = writeln!(out, "{}", text.trim_end());
+    }
+}
+
+fn rows(
+    out: &mut String,
+    section: &Section,
+    labels: &Labels,
+    widths: &[usize],
+    block: Range<usize>,
+) {
+    for row in &section.rows {
+        let (name, unit) = (labels.name, labels.unit);
+        let mut text = format!("{:name$}{:GAP$}{:unit$}", row.name, "", row.unit);
+        for column in block.clone() {
+            push_right(&mut text, &row.cells[column], widths[column]);
+        }
+        let _ = writeln!(out, "{}", text.trim_end());
+    }
+}
+
+fn push_right(text: &mut String, cell: &str, width: usize) {
+    let pad = GAP + width.saturating_sub(chars(cell));
+    text.extend(std::iter::repeat_n(' ', pad));
+    text.push_str(cell);
+}
+
+/// Every character used here is one column wide.
+fn chars(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Breaks at spaces; later lines are indented.
+fn wrap(out: &mut String, text: &str, width: usize) {
+    let mut used = 0;
+    for word in text.split(' ') {
+        if used > 0 && used + 1 + chars(word) > width {
+            out.push_str("\n  ");
+            used = GAP;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += chars(word);
+    }
+    out.push('\n');
+}

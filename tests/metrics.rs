@@ -1,0 +1,16 @@
+//! Metrics, references and reports against figures worked out by hand.
+
+#[path = "metrics/checks.rs"]
+mod checks;
+#[path = "metrics/extended.rs"]
+mod extended;
+#[path = "metrics/fixture.rs"]
+mod fixture;
+#[path = "metrics/nulls.rs"]
+mod nulls;
+#[path = "metrics/reference.rs"]
+mod reference;
+#[path = "metrics/report.rs"]
+mod report;
+#[path = "metrics/source.rs"]
+mod source;

@@ -1,0 +1,156 @@
+//! `bench`: plays each load and reports the metric set.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::anyhow;
+
+use super::bench_args::BenchArgs;
+use super::bench_plan::{BenchPlan, RunPlan};
+use super::doctor::revision;
+use super::failure::Failure;
+use super::setup::{ModelFiles, Session};
+use super::{interrupt, output, progress};
+use crate::bench::{self, Recording};
+use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA};
+use crate::metrics::{self, MeasureInput};
+use crate::reference;
+use crate::report::{self, RawRun};
+use crate::telemetry::{self, Sampler};
+
+/// Columns of a table that is not on a terminal.
+const PIPE_WIDTH: usize = 100;
+
+pub fn run(args: &BenchArgs) -> Result<(), Failure> {
+    let files = ModelFiles::find(&args.common)?;
+    let plan = BenchPlan::new(args, &files)?;
+    let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
+    let references = reference::select(args.reference.as_deref(), &files.source.name, &scenarios)
+        .map_err(Failure::usage)?;
+    if let Some(dir) = &args.out {
+        report::prepare(dir).map_err(Failure::usage)?;
+    }
+    let time = telemetry::utc_now();
+    let mut session = Session::start(
+        &args.common,
+        &files,
+        plan.max_model_len,
+        &telemetry::memory(),
+    )?;
+    let stop = interrupt::flag();
+    let mut runs = Vec::new();
+    let mut raw = Vec::new();
+    let mut cut_short = None;
+    for run in &plan.runs {
+        let (measured, recorded, reason) = play(args, &mut session, run, &stop)?;
+        runs.push(measured);
+        raw.push(recorded);
+        cut_short = reason;
+        if cut_short.is_some() {
+            break;
+        }
+    }
+    let results = Results {
+        schema: SCHEMA.to_owned(),
+        kind: Kind::Measured,
+        partial: cut_short.is_some(),
+        environment: environment(time),
+        model: session.model,
+        hardware: session.hardware,
+        engine: session.settings,
+        repeats: metrics::summarize(&runs),
+        runs,
+        references,
+    };
+    show(args, &results)?;
+    if let Some(dir) = &args.out {
+        report::write_all(dir, &results, &raw).map_err(Failure::run)?;
+        if !args.common.quiet {
+            output::note(&format!("written to {}", dir.display()));
+        }
+    }
+    verdict(&results, cut_short)
+}
+
+/// One run: what was measured, its raw records, and why it ended early if it did.
+fn play(
+    args: &BenchArgs,
+    session: &mut Session,
+    run: &RunPlan,
+    stop: &AtomicBool,
+) -> Result<(Run, RawRun, Option<String>), Failure> {
+    let timestamp = telemetry::utc_now();
+    let bar = progress::requests(run.script.requests, &run.scenario.name, args.common.quiet);
+    let clock = session.engine.clock().clone();
+    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL)
+        .map_err(|e| Failure::Run(anyhow!("the telemetry thread could not be started: {e}")))?;
+    let recording = bench::play(&mut session.engine, &run.script, stop, &mut || bar.inc(1));
+    let samples = sampler.stop();
+    bar.finish_and_clear();
+    let Recording {
+        requests,
+        steps,
+        origin,
+        cut_short,
+    } = recording.map_err(Failure::run)?;
+    let raw = RawRun {
+        requests,
+        steps,
+        telemetry: telemetry::sampler::since(samples, origin),
+    };
+    let measured = metrics::measure(&MeasureInput {
+        requests: &raw.requests,
+        steps: &raw.steps,
+        telemetry: &raw.telemetry,
+        scenario: run.scenario.clone(),
+        model: &session.model.name,
+        prompt: &run.prompt,
+        timestamp: &timestamp,
+        capacity: run.capacity(&session.settings),
+        gpus: &[],
+    });
+    Ok((measured, raw, cut_short))
+}
+
+fn environment(time: String) -> Environment {
+    let machine = telemetry::machine();
+    Environment {
+        candlepower: env!("CARGO_PKG_VERSION").to_owned(),
+        git: revision().map(str::to_owned),
+        features: Vec::new(),
+        os: machine.os.clone(),
+        cpu: machine.cpu.clone(),
+        cores: machine.cores,
+        ram_gib: machine.ram_gib,
+        time,
+        ..Environment::default()
+    }
+}
+
+fn show(args: &BenchArgs, results: &Results) -> Result<(), Failure> {
+    if args.common.json {
+        return output::result(&report::json(results).map_err(Failure::run)?);
+    }
+    let width = output::terminal_width().unwrap_or(PIPE_WIDTH);
+    output::result(&report::table(results, width))
+}
+
+/// A run that was cut short, or in which nothing succeeded, has failed; its results are shown all
+/// the same.
+fn verdict(results: &Results, cut_short: Option<String>) -> Result<(), Failure> {
+    if let Some(reason) = cut_short {
+        return Err(Failure::Run(anyhow!("the results are partial: {reason}")));
+    }
+    for run in &results.runs {
+        if run.metrics.successful_requests == Some(0) {
+            let first = run
+                .failures
+                .first()
+                .map_or("unknown", |f| f.reason.as_str());
+            return Err(Failure::Run(anyhow!(
+                "no request of {} succeeded; the first failed with: {first}",
+                run.scenario.name
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Flags that every command with an engine takes.
+
+use clap::{Args, ValueEnum};
+
+use super::values;
+use crate::scheduler::Policy;
+
+pub const DEFAULT_MODEL: &str = "Qwen2.5-0.5B";
+
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Directory in Hugging Face layout, hub id (org/name), name of a card, or path of a config.json
+    #[arg(long, default_value = DEFAULT_MODEL, value_name = "M", help_heading = "Model")]
+    pub model: String,
+    /// Random weights at the model's shapes; no weight files are read
+    #[arg(long, help_heading = "Model")]
+    pub dummy_weights: bool,
+    /// Keep only the first N decoder layers
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Model")]
+    pub layers: Option<usize>,
+    /// Arithmetic type of activations; on the CPU auto is f32, the only one there
+    #[arg(long, value_enum, default_value_t = DtypeFlag::Auto, help_heading = "Model")]
+    pub dtype: DtypeFlag,
+
+    /// cpu (this build has no other device)
+    #[arg(long, value_name = "D", help_heading = "Device")]
+    pub device: Option<String>,
+    /// Tensor-parallel ranks
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Device")]
+    pub tp: usize,
+    /// Split experts whole over the ranks instead of by columns
+    #[arg(long, help_heading = "Device")]
+    pub expert_parallel: bool,
+    /// CPU threads in all [default: physical cores]
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Device")]
+    pub threads: Option<usize>,
+
+    /// Prompt plus output tokens of one request [default: bench: its longest request; else the model's]
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
+    pub max_model_len: Option<usize>,
+    /// Requests that run at a time
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = values::positive, help_heading = "Engine")]
+    pub max_num_seqs: usize,
+    /// Tokens of one step
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = values::positive, help_heading = "Engine")]
+    pub max_num_batched_tokens: usize,
+    /// Tokens of one KV block
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = values::positive, help_heading = "Engine")]
+    pub block_size: usize,
+    /// Share of a GPU's memory to use (no effect on the CPU)
+    #[arg(long, value_name = "U", default_value_t = 0.9, value_parser = values::fraction, help_heading = "Engine")]
+    pub gpu_memory_utilization: f64,
+    /// Memory of the KV cache, such as 2G [default on the CPU: a quarter of what is available, at most 4G]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Engine")]
+    pub kv_cache_memory: Option<u64>,
+    /// Element type of the KV cache; auto is bf16 on the CPU, f32 for an f32 checkpoint
+    #[arg(long, value_enum, default_value_t = KvDtypeFlag::Auto, help_heading = "Engine")]
+    pub kv_cache_dtype: KvDtypeFlag,
+    /// mixed, prefill-first or reserve
+    #[arg(long, value_name = "POLICY", default_value_t = Policy::Mixed, help_heading = "Engine")]
+    pub scheduler: Policy,
+    /// Reuse the KV blocks of equal prompt prefixes
+    #[arg(long, help_heading = "Engine")]
+    pub prefix_cache: bool,
+    /// Seed of all randomness
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Engine")]
+    pub seed: u64,
+
+    /// No progress and no remarks on stderr
+    #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+    /// More remarks on stderr
+    #[arg(long, short, help_heading = "Output")]
+    pub verbose: bool,
+    /// One JSON object on stdout and nothing else
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeFlag {
+    Auto,
+    Bf16,
+    F16,
+    F32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KvDtypeFlag {
+    Auto,
+    Bf16,
+    F16,
+    F32,
+    Fp8,
+}

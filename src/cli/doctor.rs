@@ -1,0 +1,167 @@
+//! `doctor`: what this machine offers, and what is missing for which command.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::output;
+use crate::hub::HubSettings;
+use crate::telemetry::{machine, memory};
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  candlepower doctor\n  candlepower doctor --json")]
+pub struct DoctorArgs {
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Findings {
+    version: &'static str,
+    git: Option<&'static str>,
+    os: String,
+    cpu: String,
+    cores: usize,
+    cpu_features: Vec<&'static str>,
+    kernels: &'static str,
+    ram_gib: f64,
+    available_gib: f64,
+    gpus: Vec<String>,
+    hf_cache: String,
+    hf_cached_models: usize,
+    hf_endpoint: String,
+    hf_token: bool,
+    hf_offline: bool,
+    missing: Vec<Missing>,
+}
+
+/// What a command would need and this build or machine lacks.
+#[derive(Serialize)]
+struct Missing {
+    what: &'static str,
+    needed_for: &'static str,
+    way_out: &'static str,
+}
+
+pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
+    let findings = look();
+    if args.json {
+        return output::json(&findings);
+    }
+    output::result(&page(&findings))
+}
+
+fn look() -> Findings {
+    let (machine, memory) = (machine(), memory());
+    let hub = HubSettings::from_env();
+    let features = cpu_features();
+    let mut missing = vec![Missing {
+        what: "CUDA",
+        needed_for: "--device cuda",
+        way_out: "this version runs on the CPU",
+    }];
+    if !fast(&features) {
+        missing.push(Missing {
+            what: "AVX2 and FMA",
+            needed_for: "the fast CPU kernels",
+            way_out: "the portable ones run, several times slower",
+        });
+    }
+    Findings {
+        version: env!("CARGO_PKG_VERSION"),
+        git: revision(),
+        os: machine.os.clone(),
+        cpu: machine.cpu.clone(),
+        cores: machine.cores,
+        kernels: if fast(&features) { "avx2" } else { "portable" },
+        cpu_features: features,
+        ram_gib: memory.total as f64 / GIB,
+        available_gib: memory.available as f64 / GIB,
+        gpus: Vec::new(),
+        hf_cached_models: cached_models(&hub),
+        hf_cache: hub.cache.display().to_string(),
+        hf_endpoint: hub.shown_endpoint(),
+        hf_token: hub.token.is_some(),
+        hf_offline: hub.offline,
+        missing,
+    }
+}
+
+/// The revision this program was built from, if it was built in a repository.
+pub fn revision() -> Option<&'static str> {
+    Some(env!("CANDLEPOWER_GIT")).filter(|git| !git.is_empty())
+}
+
+fn cpu_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let features = [
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("f16c", is_x86_feature_detected!("f16c")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+            ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+        ];
+        let found = features.into_iter().filter(|(_, there)| *there);
+        found.map(|(name, _)| name).collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        Vec::new()
+    }
+}
+
+fn fast(features: &[&str]) -> bool {
+    ["avx2", "fma", "f16c"].iter().all(|f| features.contains(f))
+}
+
+fn cached_models(hub: &HubSettings) -> usize {
+    let Ok(entries) = std::fs::read_dir(&hub.cache) else {
+        return 0;
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let models = names.filter(|name| name.to_string_lossy().starts_with("models--"));
+    models.count()
+}
+
+fn page(f: &Findings) -> String {
+    let yes_no = |yes| if yes { "yes" } else { "no" };
+    let gpus = match f.gpus.is_empty() {
+        true => "none (built without CUDA)".to_owned(),
+        false => f.gpus.join(", "),
+    };
+    let mut text = format!(
+        "candlepower  {} {}\n\
+         os           {}\n\
+         cpu          {}, {} cores, {}\n\
+         kernels      {}\n\
+         memory       {:.1} GiB, {:.1} available\n\
+         gpus         {gpus}\n\
+         hf cache     {} ({} models)\n\
+         hf endpoint  {}, token set: {}, offline: {}\n",
+        f.version,
+        f.git.unwrap_or(""),
+        f.os,
+        f.cpu,
+        f.cores,
+        f.cpu_features.join(" "),
+        f.kernels,
+        f.ram_gib,
+        f.available_gib,
+        f.hf_cache,
+        f.hf_cached_models,
+        f.hf_endpoint,
+        yes_no(f.hf_token),
+        yes_no(f.hf_offline),
+    );
+    for missing in &f.missing {
+        text += &format!(
+            "missing      {} for {}: {}\n",
+            missing.what, missing.needed_for, missing.way_out
+        );
+    }
+    text
+}

@@ -1,0 +1,39 @@
+//! What went wrong, and which exit code that is.
+
+use std::fmt;
+
+/// The run failed.
+pub const RUN: u8 = 1;
+/// The command line or an input file is wrong.
+pub const USAGE: u8 = 2;
+
+#[derive(Debug)]
+pub enum Failure {
+    Run(anyhow::Error),
+    Usage(anyhow::Error),
+}
+
+impl Failure {
+    pub fn run(error: impl Into<anyhow::Error>) -> Self {
+        Self::Run(error.into())
+    }
+
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self::Usage(error.into())
+    }
+
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Run(_) => RUN,
+            Self::Usage(_) => USAGE,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// One line: what the error is, then what caused it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Run(error) | Self::Usage(error)) = self;
+        write!(f, "{error:#}")
+    }
+}

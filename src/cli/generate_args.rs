@@ -1,0 +1,51 @@
+//! Flags of `generate`.
+
+use clap::Args;
+
+use super::common::CommonArgs;
+use super::values;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
+    candlepower generate --model ./my-model --chat --prompt 'What is a benchmark?' --temperature 0.7 --top-p 0.9\n  \
+    candlepower generate --model ./my-model --prompt-ids 1,2,3 --prompt-ids 7,8 --max-tokens 8 --json")]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// Text to continue; may be repeated, all prompts run as one batch
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present = "prompt_ids",
+        help_heading = "Prompt"
+    )]
+    pub prompt: Vec<String>,
+    /// Token ids to continue, taken as they are; may be repeated, after the texts
+    #[arg(long, value_name = "1,2,3", value_parser = values::token_ids, help_heading = "Prompt")]
+    pub prompt_ids: Vec<Vec<u32>>,
+    /// Put each text into the model's chat template as a user's message
+    #[arg(long, help_heading = "Prompt")]
+    pub chat: bool,
+
+    /// Output tokens at most [default: 128, or what the context leaves]
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Output")]
+    pub max_tokens: Option<usize>,
+    /// Go on after the model's end token
+    #[arg(long, help_heading = "Output")]
+    pub ignore_eos: bool,
+    /// Log-probabilities of each token and its N best alternatives
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub logprobs: Option<usize>,
+
+    /// 0 takes the most likely token
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = values::temperature, help_heading = "Sampling")]
+    pub temperature: f32,
+    /// Only the K most likely tokens; 0 is all
+    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling")]
+    pub top_k: usize,
+    /// Only the most likely tokens that make up P
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = values::probability, help_heading = "Sampling")]
+    pub top_p: f32,
+}

@@ -1,0 +1,91 @@
+//! The command line: the only room that prints or reads arguments.
+
+mod bench;
+mod bench_args;
+mod bench_plan;
+mod common;
+mod doctor;
+mod failure;
+mod generate;
+mod generate_args;
+mod interrupt;
+mod models;
+mod output;
+mod progress;
+mod setup;
+mod values;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "candlepower",
+    version,
+    about = "What can this machine do with a large language model, without a server in the way?",
+    after_help = "Examples:\n  \
+        candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
+        candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
+        candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
+        candlepower models                             the model cards that need no files\n  \
+        candlepower doctor                             what this machine offers"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play a load against the engine and report the metric set.
+    Bench(Box<bench_args::BenchArgs>),
+    /// Complete a prompt: proof that the engine computes the model.
+    Generate(Box<generate_args::GenerateArgs>),
+    /// List the model cards: shapes that run without any files.
+    Models(models::ModelsArgs),
+    /// Show what this machine offers, and what is missing for which command.
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Parses, dispatches, and turns the outcome into the process's exit code.
+pub fn main() -> ExitCode {
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version also come this way; clap knows which stream they belong on.
+            let code = if error.use_stderr() {
+                failure::USAGE
+            } else {
+                0
+            };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let outcome = match cli.command {
+        Command::Bench(args) => bench::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    // `--layers -1` is a bad value of --layers, not an unknown flag -1.
+    let command = Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| {
+            let takes_value = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_value)
+        })
+    });
+    Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}

@@ -1,0 +1,69 @@
+//! `models`: the cards, and what each of them is.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::output;
+use crate::hub::{CARDS, Card};
+use crate::model::ModelSpec;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  candlepower models\n  candlepower bench --model QwQ-32B --layers 2"
+)]
+pub struct ModelsArgs {
+    /// One JSON array on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    hub_id: &'static str,
+    parameters: u64,
+    runnable: bool,
+    #[serde(flatten)]
+    spec: ModelSpec,
+}
+
+pub fn run(args: &ModelsArgs) -> Result<(), Failure> {
+    let rows = CARDS.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    if args.json {
+        return output::json(&rows);
+    }
+    let mut text = format!(
+        "{:<30} {:<10} {:>8} {:>7} {:>7} {:>9} {:>8} {:>9}\n",
+        "name", "family", "params", "layers", "hidden", "heads/kv", "context", ""
+    );
+    for row in &rows {
+        let spec = &row.spec;
+        let heads = format!("{}/{}", spec.num_attention_heads, spec.num_key_value_heads);
+        let remark = if row.runnable { "" } else { "not yet" };
+        text += &format!(
+            "{:<30} {:<10} {:>7.1}B {:>7} {:>7} {:>9} {:>8} {:>9}\n",
+            row.name,
+            spec.architecture.name(),
+            row.parameters as f64 / 1e9,
+            spec.num_hidden_layers,
+            spec.hidden_size,
+            heads,
+            spec.max_position_embeddings,
+            remark
+        );
+    }
+    output::result(&text)
+}
+
+fn row(card: &'static Card) -> Result<Row, Failure> {
+    let file = format!("card {}", card.name);
+    let spec = ModelSpec::from_json(card.config_json, &file).map_err(Failure::run)?;
+    Ok(Row {
+        name: card.name,
+        hub_id: card.hub_id,
+        parameters: spec.parameters(),
+        runnable: spec.check_runnable(&file).is_ok(),
+        spec,
+    })
+}

@@ -8,6 +8,7 @@ mod kernel_avx2;
 mod kernel_portable;
 mod kv;
 pub mod panel;
+pub mod roof;
 pub mod row;
 
 use candle_core::{DType, Device, Result, Tensor, bail};

@@ -90,7 +90,8 @@ fn chains<const FUSED: bool>() -> [[f32; LANES]; CHAINS] {
     for _ in 0..MULTIPLY_ADD_STEPS {
         for sums in &mut sums {
             for i in 0..LANES {
-                sums[i] = super::kernel_portable::multiply_add::<FUSED>(sums[i], factor[i], factor[i]);
+                sums[i] =
+                    super::kernel_portable::multiply_add::<FUSED>(sums[i], factor[i], factor[i]);
             }
         }
     }

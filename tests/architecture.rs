@@ -1,0 +1,255 @@
+//! The house stands as it was drawn: data runs one way, files stay readable, `unsafe` stays in its room.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// From the street to the ground: a room uses only rooms after it.
+const ROOMS: [&str; 16] = [
+    "cli",
+    "report",
+    "reference",
+    "bench",
+    "metrics",
+    "telemetry",
+    "workload",
+    "engine",
+    "scheduler",
+    "exec",
+    "model",
+    "parallel",
+    "ops",
+    "text",
+    "hub",
+    "ground",
+];
+
+/// Plain shapes that any room may read.
+const GROUND_ITEMS: [&str; 1] = ["model::spec"];
+
+/// Where `unsafe` may stand.
+const UNSAFE_ROOM: &str = "ops";
+
+/// The habit is near 300 lines; this is where a file has two ideas.
+const LONGEST_FILE: usize = 400;
+
+struct Source {
+    path: PathBuf,
+    room: String,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let inner = path.strip_prefix(&root).unwrap();
+                let room = inner.components().next().unwrap();
+                let room = room.as_os_str().to_str().unwrap();
+                found.push(Source {
+                    room: room.trim_end_matches(".rs").to_owned(),
+                    text: std::fs::read_to_string(&path).unwrap(),
+                    path,
+                });
+            }
+        }
+    }
+    assert!(found.len() > 60, "only {} files were found", found.len());
+    found
+}
+
+/// Lines of code: comments and what is behind them left out.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate();
+    lines.map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default()))
+}
+
+/// Every path after `crate::`, with braces expanded: `use crate::{a::B, c};` gives `a::B` and `c`.
+fn crate_paths(text: &str) -> Vec<String> {
+    let joined: String = code(text).map(|(_, line)| format!("{line} ")).collect();
+    let mut paths = Vec::new();
+    for (at, _) in joined.match_indices("crate::") {
+        // `$crate::` and names that end in `crate` are not ours.
+        if joined[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let rest = &joined[at + "crate::".len()..];
+        if let Some(inner) = rest.strip_prefix('{') {
+            paths.extend(first_level(inner));
+        } else {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+            paths.push(rest[..end.unwrap_or(rest.len())].to_owned());
+        }
+    }
+    paths
+}
+
+/// The comma-separated items up to the brace that closes the group.
+fn first_level(inner: &str) -> Vec<String> {
+    let mut depth = 0;
+    let mut items = vec![String::new()];
+    for c in inner.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => items.push(String::new()),
+            c if depth == 0 && !c.is_whitespace() => items.last_mut().unwrap().push(c),
+            _ => {}
+        }
+    }
+    items.retain(|item| !item.is_empty());
+    items
+}
+
+fn place(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|r| *r == room)
+}
+
+/// A sentence for each use of a room that is not below the user's.
+fn climbs(source: &Source) -> Vec<String> {
+    let Some(own) = place(&source.room) else {
+        return Vec::new(); // main.rs and lib.rs stand outside the rooms
+    };
+    let upward = |path: &String| {
+        let room = path.split("::").next().unwrap_or_default();
+        let below = place(room).is_none_or(|other| other >= own);
+        !below && !GROUND_ITEMS.iter().any(|item| path.starts_with(item))
+    };
+    let paths = crate_paths(&source.text).into_iter().filter(upward);
+    paths
+        .map(|path| format!("{} uses crate::{path}", source.path.display()))
+        .collect()
+}
+
+#[test]
+fn rooms_use_only_rooms_below_them() {
+    let climbs: Vec<String> = sources().iter().flat_map(climbs).collect();
+    assert!(climbs.is_empty(), "\n{}", climbs.join("\n"));
+}
+
+#[test]
+fn the_check_sees_a_climb() {
+    let source = |text: &str| Source {
+        path: PathBuf::from("scheduler/x.rs"),
+        room: "scheduler".to_owned(),
+        text: text.to_owned(),
+    };
+    assert_eq!(climbs(&source("use crate::engine::Engine;")).len(), 1);
+    assert_eq!(
+        climbs(&source("use crate::{ground::Clock, cli::{a, b}};")).len(),
+        1
+    );
+    assert_eq!(
+        climbs(&source("fn f() { crate::report::json(x) }")).len(),
+        1
+    );
+    assert!(climbs(&source("// crate::engine\nuse crate::ground::Clock;")).is_empty());
+}
+
+#[test]
+fn every_room_is_on_the_map() {
+    let map = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs")).unwrap();
+    let listed: Vec<&str> = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! - `"))
+        .map(|line| {
+            let (room, words) = line.split_once("`: ").expect("`room`: what it is for");
+            assert!(words.len() > 10, "{room} has no line of its own");
+            room
+        })
+        .collect();
+    assert_eq!(
+        listed, ROOMS,
+        "lib.rs lists the rooms from the street to the ground"
+    );
+    for room in ROOMS {
+        assert!(
+            map.contains(&format!("\npub mod {room};")),
+            "{room} is not built"
+        );
+    }
+    for source in sources() {
+        let known = place(&source.room).is_some() || ["main", "lib"].contains(&&*source.room);
+        assert!(known, "{} is in no room", source.path.display());
+    }
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = sources()
+        .iter()
+        .map(|s| (s.text.lines().count(), s))
+        .filter(|(lines, _)| *lines > LONGEST_FILE)
+        .map(|(lines, s)| format!("{} has {lines} lines", s.path.display()))
+        .collect();
+    assert!(long.is_empty(), "over {LONGEST_FILE}: {}", long.join(", "));
+}
+
+/// The scheduler and the metrics compute on plain data: no tensors, no time but what they are given.
+#[test]
+fn pure_rooms_stay_pure() {
+    let banned: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        (
+            "scheduler",
+            &["candle_core", "Instant", "SystemTime", "rand::"][..],
+        ),
+        (
+            "metrics",
+            &["candle_core", "Instant", "SystemTime", "std::fs"][..],
+        ),
+        ("report", &["println!", "print!", "eprintln!"][..]),
+    ]);
+    for source in sources() {
+        for word in banned.get(&*source.room).copied().unwrap_or_default() {
+            let found = code(&source.text).find(|(_, line)| line.contains(word));
+            assert!(
+                found.is_none(),
+                "{} uses {word}: {found:?}",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_stands_in_its_room_with_a_reason() {
+    for source in sources() {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (number, line) in code(&source.text) {
+            let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            if !words.clone().any(|word| word == "unsafe") || line.contains("unsafe_") {
+                continue;
+            }
+            let place = format!("{}:{number}", source.path.display());
+            assert_eq!(source.room, UNSAFE_ROOM, "{place} has unsafe code");
+            // An unsafe fn states its contract; a block or impl says why it keeps one.
+            let above = lines[number.saturating_sub(16)..number].join("\n");
+            let reason = above.contains("SAFETY:") || above.contains("# Safety");
+            assert!(reason, "{place} has no SAFETY line");
+        }
+    }
+}
+
+#[test]
+fn only_cli_prints() {
+    let prints = ["println!", "print!(", "eprint", "io::stdout", "dbg!"];
+    for source in sources()
+        .iter()
+        .filter(|s| s.room != "cli" && s.room != "main")
+    {
+        for word in prints {
+            let found = code(&source.text).find(|(_, line)| line.contains(word));
+            assert!(
+                found.is_none(),
+                "{} prints: {found:?}",
+                source.path.display()
+            );
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use candlepower::ops::cpu::gemm::{Gemm, MicroKernel, linear, linear_with};
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::{PanelElement, Source, pack, packed_len, unpack_row};
-use candlepower::ops::cpu::row;
+use candlepower::ops::row;
 use half::{bf16, f16};
 
 /// Uniform in -1..1, from a seed (splitmix64).

@@ -82,8 +82,16 @@ struct Index {
 /// Names of the shards in a safetensors index, each once, relative to the index.
 ///
 /// # Errors
-/// The file is unreadable or not an index, or a name would leave the directory (absolute, `..`).
+/// As [`shard_tensors`].
 pub fn shards(index: &Path) -> Result<BTreeSet<String>, HubError> {
+    Ok(shard_tensors(index)?.into_keys().collect())
+}
+
+/// The tensors that a safetensors index places in each shard.
+///
+/// # Errors
+/// The file is unreadable or not an index, or a name would leave the directory (absolute, `..`).
+pub fn shard_tensors(index: &Path) -> Result<BTreeMap<String, Vec<String>>, HubError> {
     let bad = |reason: String| HubError::BadIndex {
         index: index.to_owned(),
         reason,
@@ -93,14 +101,15 @@ pub fn shards(index: &Path) -> Result<BTreeSet<String>, HubError> {
     if parsed.weight_map.is_empty() {
         return Err(bad("its weight_map is empty".to_owned()));
     }
-    let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
-    match names.iter().find(|name| !stays_inside(name)) {
-        None => Ok(names),
-        Some(shard) => Err(HubError::ShardOutside {
-            index: index.to_owned(),
-            shard: shard.clone(),
-        }),
+    let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (tensor, shard) in parsed.weight_map {
+        if !stays_inside(&shard) {
+            let index = index.to_owned();
+            return Err(HubError::ShardOutside { index, shard });
+        }
+        shards.entry(shard).or_default().push(tensor);
     }
+    Ok(shards)
 }
 
 /// Whether a relative path only descends. Backslashes are refused everywhere: they separate on Windows.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub use cache::HubId;
 pub use cards::{CARDS, Card};
 pub use error::HubError;
-pub use layout::{DummyReason, WeightFiles, shards, weights_in};
+pub use layout::{DummyReason, WeightFiles, shard_tensors, shards, weights_in};
 pub use settings::{HubSettings, Token};
 
 /// Card names that an unknown model's error suggests.

@@ -1,7 +1,7 @@
 //! A safetensors checkpoint: headers checked against the spec before anything is allocated,
 //! tensors read from the mapped files on demand.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,9 @@ use safetensors::{Dtype, SafeTensors};
 use super::spec::ModelSpec;
 use super::tensors::{EMBEDDING, expected};
 use super::weights::WeightSource;
+use crate::hub::{HubError, WeightFiles, shard_tensors, weights_in};
 use crate::ops::mapped::MappedFile;
 
-pub const INDEX_FILE: &str = "model.safetensors.index.json";
-pub const SINGLE_FILE: &str = "model.safetensors";
 /// Bytes before a safetensors header: its length.
 const LENGTH_PREFIX: usize = 8;
 /// Faults listed in one error before the rest is only counted.
@@ -22,10 +21,8 @@ const LISTED: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
-    #[error(
-        "{dir}: neither {INDEX_FILE} nor {SINGLE_FILE} is there; give a directory with weights, or pass --dummy-weights"
-    )]
-    NoWeights { dir: String },
+    #[error(transparent)]
+    Files(#[from] HubError),
     #[error("{file}: cannot be read: {source}")]
     Io {
         file: String,
@@ -33,16 +30,6 @@ pub enum WeightError {
     },
     #[error("{file}: not a whole safetensors file ({reason}); download it again")]
     Damaged { file: String, reason: String },
-    #[error("{file}: not a valid index: {reason}; download it again")]
-    Index { file: String, reason: String },
-    #[error(
-        "{file}: the index sends tensor {tensor} to {target:?}, which is not a file of this directory; use an index with plain file names"
-    )]
-    Outside {
-        file: String,
-        tensor: String,
-        target: String,
-    },
     #[error("{dir}: the weights do not match config.json: {faults}")]
     Mismatch { dir: String, faults: String },
 }
@@ -63,21 +50,15 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens `dir`'s index, else its single file; never any other file.
+    /// Opens the weight files of `dir` that [`weights_in`] names.
     pub fn open(dir: &Path, spec: &ModelSpec) -> Result<Self, WeightError> {
-        let index = dir.join(INDEX_FILE);
-        let single = dir.join(SINGLE_FILE);
-        let files: BTreeMap<PathBuf, Option<Vec<String>>> = if index.exists() {
-            read_index(&index, dir)?
+        let files: Vec<(PathBuf, Option<Vec<String>>)> = match weights_in(dir)? {
+            WeightFiles::Single(file) => vec![(file, None)],
+            WeightFiles::Sharded { index, dir } => shard_tensors(&index)?
                 .into_iter()
-                .map(|(file, tensors)| (file, Some(tensors)))
-                .collect()
-        } else if single.exists() {
-            BTreeMap::from([(single, None)])
-        } else {
-            return Err(WeightError::NoWeights {
-                dir: dir.display().to_string(),
-            });
+                .map(|(shard, tensors)| (dir.join(shard), Some(tensors)))
+                .collect(),
+            WeightFiles::Dummy { .. } => Vec::new(),
         };
         let mut checkpoint = Self {
             files: Vec::new(),
@@ -236,40 +217,6 @@ impl WeightSource for Checkpoint {
             .to_dtype(DType::F32)?
             .flatten_all()
     }
-}
-
-/// Files of the index, each with the tensors that it must hold.
-fn read_index(index: &Path, dir: &Path) -> Result<BTreeMap<PathBuf, Vec<String>>, WeightError> {
-    let file = index.display().to_string();
-    let text = std::fs::read_to_string(index).map_err(|source| WeightError::Io {
-        file: file.clone(),
-        source,
-    })?;
-    let bad = |reason: String| WeightError::Index {
-        file: file.clone(),
-        reason,
-    };
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index: Index = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-    if index.weight_map.is_empty() {
-        return Err(bad("weight_map is empty".to_owned()));
-    }
-    let mut files: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-    for (tensor, target) in index.weight_map {
-        let plain = Path::new(&target).file_name() == Some(target.as_ref());
-        if !plain || target.contains(['/', '\\']) {
-            return Err(WeightError::Outside {
-                file,
-                tensor,
-                target,
-            });
-        }
-        files.entry(dir.join(target)).or_default().push(tensor);
-    }
-    Ok(files)
 }
 
 fn dtype(dtype: Dtype) -> Option<DType> {

@@ -8,6 +8,7 @@ pub mod cost;
 pub mod cpu;
 pub mod mapped;
 pub mod reference;
+pub mod row;
 pub mod rows;
 pub mod sampling;
 pub mod storage;

@@ -5,6 +5,7 @@
 use candle_core::{Result, bail};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+use super::row;
 use crate::ground::{Sampling, TokenLogprobs};
 
 /// What to draw from one row of logits.
@@ -40,21 +41,13 @@ pub fn sample(logits: &[f32], pick: &Pick, scratch: &mut Vec<(f32, u32)>) -> Res
 
 /// The largest logit, the lowest index on a tie. A row without a finite maximum is an error.
 pub fn argmax(logits: &[f32]) -> Result<(u32, f32)> {
-    let mut best = 0;
-    let mut peak = f32::NEG_INFINITY;
-    let mut poisoned = false;
-    for (i, &v) in logits.iter().enumerate() {
-        poisoned |= v.is_nan();
-        if v > peak {
-            (best, peak) = (i, v);
-        }
-    }
-    if poisoned || !peak.is_finite() {
+    let (best, peak) = row::argmax(logits);
+    if !peak.is_finite() {
         bail!(
             "the model produced logits that are not finite; the weights or the arithmetic type overflow"
         );
     }
-    Ok((best as u32, peak))
+    Ok((best, peak))
 }
 
 fn draw(logits: &[f32], peak: f32, pick: &Pick, scratch: &mut Vec<(f32, u32)>) -> u32 {

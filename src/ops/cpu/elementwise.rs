@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::super::Rope;
+use super::super::row::rms_norm;
 
 /// Elements below which waking other threads costs more than it saves.
 const MIN_PARALLEL: usize = 1 << 15;
@@ -24,7 +25,7 @@ pub fn rotations(rope: &Rope, positions: &[u32], out: &mut [f32]) {
 pub fn norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     for_rows(out, weight.len(), |row, out| {
         let x = &x[row * weight.len()..][..weight.len()];
-        scale_by_norm(x, weight, eps, out);
+        rms_norm(x, weight, eps, out);
     });
 }
 
@@ -35,7 +36,7 @@ pub fn add_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mu
         for (x, d) in x.iter_mut().zip(delta) {
             *x += d;
         }
-        scale_by_norm(x, weight, eps, out);
+        rms_norm(x, weight, eps, out);
     };
     if out.len() < MIN_PARALLEL {
         x.chunks_exact_mut(width)
@@ -48,36 +49,6 @@ pub fn add_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mu
             .zip(out.par_chunks_exact_mut(width))
             .for_each(one_row);
     }
-}
-
-/// Normalises one head in place.
-pub fn norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
-    let scale = norm_scale(x, eps);
-    for (x, w) in x.iter_mut().zip(weight) {
-        *x = *x * scale * w;
-    }
-}
-
-fn scale_by_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let scale = norm_scale(x, eps);
-    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-        *out = x * scale * w;
-    }
-}
-
-fn norm_scale(x: &[f32], eps: f32) -> f32 {
-    /// Independent partial sums, so that the loop runs in vector registers.
-    const LANES: usize = 16;
-    let mut sums = [0.0f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest: f32 = chunks.remainder().iter().map(|v| v * v).sum();
-    for chunk in chunks {
-        for (sum, v) in sums.iter_mut().zip(chunk) {
-            *sum += v * v;
-        }
-    }
-    let mean = (sums.iter().sum::<f32>() + rest) / x.len() as f32;
-    (mean + eps).sqrt().recip()
 }
 
 /// Rotates one head in place: pairs are `(i, i + d/2)`. `rotation` is `[cos.., sin..]`.

@@ -5,8 +5,9 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::attention::{self, Attend};
-use super::elementwise::{norm_in_place, rotate};
+use super::elementwise::rotate;
 use super::panel::PanelElement;
+use crate::ops::row::rms_norm_in_place;
 use crate::ops::storage::{self, Element};
 use crate::ops::{AttentionShape, HeadNorms, KvLayer, Norm, Rows};
 
@@ -72,7 +73,7 @@ pub fn write<T: CacheElement>(
 fn heads(x: &mut [f32], d: usize, norm: HeadNorm, rotation: &[f32]) {
     for head in x.chunks_exact_mut(d) {
         if let Some((weight, eps)) = norm {
-            norm_in_place(head, weight, eps);
+            rms_norm_in_place(head, weight, eps);
         }
         rotate(head, rotation);
     }

@@ -4,12 +4,11 @@ pub mod attention;
 mod elementwise;
 pub mod gemm;
 #[cfg(target_arch = "x86_64")]
-mod kernel_avx2;
-mod kernel_portable;
+pub mod kernel_avx2;
+pub mod kernel_portable;
 mod kv;
 pub mod panel;
 pub mod roof;
-pub mod row;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::{bf16, f16, vec::HalfBitsVecExt};

@@ -37,8 +37,24 @@ pub fn argmax(row: &[f32]) -> (u32, f32) {
     }
 }
 
-/// `out = x / sqrt(mean(x²) + eps) * weight`; the squares are summed in 16 lanes.
+/// `out = x / sqrt(mean(x²) + eps) * weight`.
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let scale = norm_scale(x, eps);
+    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * scale * weight;
+    }
+}
+
+/// [`rms_norm`] in place.
+pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    let scale = norm_scale(x, eps);
+    for (x, weight) in x.iter_mut().zip(weight) {
+        *x = *x * scale * weight;
+    }
+}
+
+/// `1 / sqrt(mean(x²) + eps)`; the squares are summed in 16 lanes.
+fn norm_scale(x: &[f32], eps: f32) -> f32 {
     let (chunks, tail) = x.as_chunks::<LANES>();
     let mut squares = [0.0_f32; LANES];
     for chunk in chunks {
@@ -47,8 +63,5 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
         }
     }
     let sum: f32 = squares.iter().sum::<f32>() + tail.iter().map(|x| x * x).sum::<f32>();
-    let scale = (sum / x.len() as f32 + eps).sqrt().recip();
-    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-        *out = x * scale * weight;
-    }
+    (sum / x.len() as f32 + eps).sqrt().recip()
 }

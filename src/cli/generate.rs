@@ -137,7 +137,7 @@ pub fn model_end_tokens(files: &ModelFiles) -> Result<Vec<u32>, Failure> {
         Some(dir) => GenerationConfig::load(dir).map_err(Failure::usage)?,
         None => None,
     };
-    end_tokens(&files.source.config_json, generation.as_ref()).map_err(Failure::usage)
+    Ok(end_tokens(&files.spec.eos_token_ids, generation.as_ref()))
 }
 
 /// Runs all requests; false when interrupted before the last.

@@ -1,6 +1,7 @@
 //! From flags to a loaded model and an engine around it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use candle_core::DType;
@@ -151,10 +152,12 @@ impl Session {
         max_model_len: usize,
         memory: &Memory,
     ) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
         let threads = args.threads.unwrap_or(machine().cores);
         let (source, weight_dtype) = files.weight_source(args)?;
         let kv_dtype = kv_dtype(args.kv_cache_dtype, weight_dtype).map_err(Failure::Usage)?;
         let spec = &files.spec;
+        check_memory(spec, weight_dtype, memory).map_err(Failure::Usage)?;
         let limits = StepLimits {
             rows: args.max_num_batched_tokens,
             logit_rows: args.max_num_seqs.min(args.max_num_batched_tokens),
@@ -204,7 +207,9 @@ impl Session {
             ranks: executor.memory(),
             communication_share: None,
         };
-        let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
+        if args.verbose {
+            output::note(&loaded(&settings, clock.now()));
+        }
         let engine = Engine::new(config, Box::new(executor), clock).map_err(Failure::usage)?;
         Ok(Self {
             engine,
@@ -218,6 +223,45 @@ impl Session {
             settings,
         })
     }
+}
+
+/// Refuses weights that the machine cannot hold, before it starts to swap or to kill.
+fn check_memory(spec: &ModelSpec, dtype: DType, memory: &Memory) -> anyhow::Result<()> {
+    let bytes = spec.parameters().saturating_mul(dtype.size_in_bytes() as u64);
+    // Where the system does not tell its memory there is nothing to hold the weights against.
+    if memory.available == 0 || bytes <= memory.available {
+        return Ok(());
+    }
+    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    bail!(
+        "the weights need {:.1} GiB and {:.1} GiB of memory are available; keep fewer layers with --layers, or take a smaller model",
+        gib(bytes),
+        gib(memory.available)
+    )
+}
+
+/// What was loaded, in a line.
+fn loaded(settings: &results::Engine, time: Duration) -> String {
+    let mib = |bytes: u64| bytes >> 20;
+    let ranks = settings.ranks.iter().map(|rank| {
+        format!(
+            "rank {} on {}: weights {} MiB, KV {} MiB, workspace {} MiB",
+            rank.rank,
+            rank.device,
+            mib(rank.weights_bytes),
+            mib(rank.kv_bytes),
+            mib(rank.workspace_bytes)
+        )
+    });
+    format!(
+        "loaded in {:.2} s on {} threads; {}; {} KV blocks of {} tokens in {}",
+        time.as_secs_f64(),
+        settings.threads,
+        ranks.collect::<Vec<_>>().join("; "),
+        settings.num_kv_blocks,
+        settings.block_size,
+        settings.kv_cache_dtype
+    )
 }
 
 fn check_device(args: &CommonArgs) -> anyhow::Result<()> {

@@ -18,6 +18,10 @@ const DEFAULT_ROPE_THETA: f64 = 10_000.0;
 const DEFAULT_NORM_EPS: f64 = 1e-6;
 /// Sizes above this are taken for a damaged file: no tensor of that size could be addressed.
 const LARGEST_SIZE: usize = 1 << 31;
+/// Layers above this too.
+const MOST_LAYERS: usize = 1 << 14;
+/// A thousand times the largest models known.
+const MOST_PARAMETERS: u128 = 1 << 51;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct RawConfig {
@@ -323,6 +327,14 @@ pub(super) fn invalid(
 }
 
 fn check(spec: &ModelSpec, hidden_act: Option<&str>, file: &str) -> Result<(), SpecError> {
+    if spec.num_hidden_layers > MOST_LAYERS || spec.count_parameters() > MOST_PARAMETERS {
+        return Err(invalid(
+            file,
+            "num_hidden_layers",
+            spec.num_hidden_layers,
+            "with the other sizes that is no model's; the file is damaged",
+        ));
+    }
     if !spec
         .num_attention_heads
         .is_multiple_of(spec.num_key_value_heads)

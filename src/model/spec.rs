@@ -194,32 +194,34 @@ impl ModelSpec {
 
     /// All parameters, counted once when the head is tied. Experts included.
     pub fn parameters(&self) -> u64 {
-        let h = self.hidden_size as u64;
-        let (q, kv) = (self.q_size() as u64, self.kv_size() as u64);
+        // A spec with more than a u64 holds was refused when it was read.
+        self.count_parameters() as u64
+    }
+
+    pub(super) fn count_parameters(&self) -> u128 {
+        let size = |n: usize| n as u128;
+        let h = size(self.hidden_size);
+        let (q, kv) = (size(self.q_size()), size(self.kv_size()));
         let mut attention = h * (q + 2 * kv) + q * h;
         attention += if self.qkv_bias { q + 2 * kv } else { 0 };
         attention += if self.o_bias { h } else { 0 };
-        attention += if self.qk_norm {
-            2 * self.head_dim as u64
-        } else {
-            0
-        };
-        let layers: u64 = (0..self.num_hidden_layers)
+        attention += if self.qk_norm { 2 * size(self.head_dim) } else { 0 };
+        let layers: u128 = (0..self.num_hidden_layers)
             .map(|layer| attention + self.mlp_parameters(layer) + 2 * h)
             .sum();
-        let vocab = self.vocab_size as u64 * h;
+        let vocab = size(self.vocab_size) * h;
         layers + h + vocab * if self.tie_word_embeddings { 1 } else { 2 }
     }
 
-    fn mlp_parameters(&self, layer: usize) -> u64 {
-        let h = self.hidden_size as u64;
+    fn mlp_parameters(&self, layer: usize) -> u128 {
+        let h = self.hidden_size as u128;
         if let Some(experts) = &self.experts
             && experts.is_sparse(layer)
         {
-            let one = 3 * h * experts.moe_intermediate_size as u64;
-            return experts.num_experts as u64 * (one + h);
+            let one = 3 * h * experts.moe_intermediate_size as u128;
+            return experts.num_experts as u128 * (one + h);
         }
-        let i = self.intermediate_size as u64;
+        let i = self.intermediate_size as u128;
         3 * h * i + if self.mlp_bias { 2 * i + h } else { 0 }
     }
 }

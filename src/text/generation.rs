@@ -7,7 +7,6 @@ use serde::Deserialize;
 use super::error::{TextError, parse_if_there};
 
 const FILE: &str = "generation_config.json";
-const MODEL_CONFIG: &str = "config.json";
 
 /// The fields of `generation_config.json` that the engine can follow. `None`: the file does not say.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -33,29 +32,11 @@ impl GenerationConfig {
 }
 
 /// The ids that end the output: those of `generation_config.json` when it names any, else those of the model's
-/// `config.json` (given as text). May be empty.
-///
-/// # Errors
-/// `config_json` is malformed.
-pub fn end_tokens(
-    config_json: &str,
-    generation: Option<&GenerationConfig>,
-) -> Result<Vec<u32>, TextError> {
-    #[derive(Deserialize)]
-    struct Ends {
-        #[serde(default, deserialize_with = "one_or_many")]
-        eos_token_id: Vec<u32>,
-    }
+/// `config.json`. May be empty.
+pub fn end_tokens(model: &[u32], generation: Option<&GenerationConfig>) -> Vec<u32> {
     match generation {
-        Some(generation) if !generation.eos_token_id.is_empty() => {
-            Ok(generation.eos_token_id.clone())
-        }
-        _ => serde_json::from_str::<Ends>(config_json)
-            .map(|config| config.eos_token_id)
-            .map_err(|error| TextError::Invalid {
-                path: MODEL_CONFIG.into(),
-                reason: error.to_string(),
-            }),
+        Some(generation) if !generation.eos_token_id.is_empty() => generation.eos_token_id.clone(),
+        _ => model.to_vec(),
     }
 }
 

@@ -227,7 +227,9 @@ impl Session {
 
 /// Refuses weights that the machine cannot hold, before it starts to swap or to kill.
 fn check_memory(spec: &ModelSpec, dtype: DType, memory: &Memory) -> anyhow::Result<()> {
-    let bytes = spec.parameters().saturating_mul(dtype.size_in_bytes() as u64);
+    let bytes = spec
+        .parameters()
+        .saturating_mul(dtype.size_in_bytes() as u64);
     // Where the system does not tell its memory there is nothing to hold the weights against.
     if memory.available == 0 || bytes <= memory.available {
         return Ok(());

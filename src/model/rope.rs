@@ -147,19 +147,17 @@ impl RopeSpec {
 
     /// Inverse frequency of each of the `head_dim / 2` rotated pairs, in radians per position.
     pub fn inverse_frequencies(&self, head_dim: usize) -> Vec<f64> {
-        let plain = (0..head_dim / 2)
-            .map(|i| self.theta.powf(-((2 * i) as f64) / head_dim as f64))
-            .enumerate();
+        let plain = (0..head_dim / 2).map(|i| self.theta.powf(-((2 * i) as f64) / head_dim as f64));
         match self.scaling {
-            RopeScaling::Default => plain.map(|(_, f)| f).collect(),
-            RopeScaling::Linear { factor } => plain.map(|(_, f)| f / factor).collect(),
+            RopeScaling::Default => plain.collect(),
+            RopeScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
                 high_freq_factor,
                 original_max_position_embeddings,
             } => plain
-                .map(|(_, f)| {
+                .map(|f| {
                     let turns = original_max_position_embeddings * f / (2.0 * PI);
                     let smooth = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
                     let smooth = smooth.clamp(0.0, 1.0);
@@ -189,6 +187,7 @@ impl RopeSpec {
                     high += YARN_MIN_RAMP;
                 }
                 plain
+                    .enumerate()
                     .map(|(i, f)| {
                         let ramp = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
                         f / factor * ramp + f * (1.0 - ramp)

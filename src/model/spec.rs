@@ -205,7 +205,11 @@ impl ModelSpec {
         let mut attention = h * (q + 2 * kv) + q * h;
         attention += if self.qkv_bias { q + 2 * kv } else { 0 };
         attention += if self.o_bias { h } else { 0 };
-        attention += if self.qk_norm { 2 * size(self.head_dim) } else { 0 };
+        attention += if self.qk_norm {
+            2 * size(self.head_dim)
+        } else {
+            0
+        };
         let layers: u128 = (0..self.num_hidden_layers)
             .map(|layer| attention + self.mlp_parameters(layer) + 2 * h)
             .sum();

@@ -1,5 +1,8 @@
 //! Kernels for x86-64 with AVX2, FMA and F16C: sums in registers, weights widened as they arrive.
 
+// Tiles are small arrays that live in registers: only constant bounds and plain indices keep them there.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::*;
 use std::array::from_fn;
 

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::super::Rope;
 use super::super::row::rms_norm;
+use super::activation;
 
 /// Elements below which waking other threads costs more than it saves.
 const MIN_PARALLEL: usize = 1 << 15;
@@ -67,9 +68,7 @@ pub fn rotate(x: &mut [f32], rotation: &[f32]) {
 pub fn silu_mul(gate_up: &[f32], width: usize, out: &mut [f32]) {
     for_rows(out, width, |row, out| {
         let (gate, up) = gate_up[row * 2 * width..][..2 * width].split_at(width);
-        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-            *out = gate / (1.0 + (-gate).exp()) * up;
-        }
+        activation::silu_mul(gate, up, out);
     });
 }
 

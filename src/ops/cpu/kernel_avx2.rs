@@ -59,7 +59,7 @@ impl MicroKernel for Avx2 {
 
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: &mut [f32; TILE_SUMS]) {
         tile.check();
-        assert!(tile.rows <= Self::ROWS && tile.panels <= Self::panels(tile.rows));
+        assert!(tile.rows <= Self::ROWS && [1, Self::panels(tile.rows)].contains(&tile.panels));
         // SAFETY: `self` proves the features; `check` held the extents the pointers run over, and
         // the shape called is the tile's own by the line above.
         unsafe { by_shape!(multiply::<W>, tile.rows, tile.panels, (tile, sums)) }
@@ -162,55 +162,39 @@ fn even_rows(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(QUERY_ROWS).max(1)).max(1)
 }
 
-/// Calls `$function::<$type, rows, $wide>` with `$wide` for a count of rows.
+/// Calls `$function::<rows, $wide>` with `$wide` for a count of rows: 8 to 12 sums.
 macro_rules! by_rows {
-    ($function:ident::<$type:ty>, $rows:expr, [$w1:tt $w2:tt $w3:tt $more:tt], $arguments:tt) => {
+    ($function:ident, $rows:expr, [$w1:tt $w2:tt $w3:tt $more:tt], $arguments:tt) => {
         match $rows {
-            1 => $function::<$type, 1, $w1> $arguments,
-            2 => $function::<$type, 2, $w2> $arguments,
-            3 => $function::<$type, 3, $w3> $arguments,
-            4 => $function::<$type, 4, $more> $arguments,
-            5 => $function::<$type, 5, $more> $arguments,
-            _ => $function::<$type, 6, $more> $arguments,
+            1 => $function::<1, $w1> $arguments,
+            2 => $function::<2, $w2> $arguments,
+            3 => $function::<3, $w3> $arguments,
+            4 => $function::<4, $more> $arguments,
+            5 => $function::<5, $more> $arguments,
+            _ => $function::<6, $more> $arguments,
         }
     };
 }
 
 impl AttentionKernel for Avx2 {
-    fn scores<KV: PanelElement>(
+    fn gather<KV: PanelElement>(
         self,
-        q: &[f32],
-        k: &[KV],
-        starts: &[usize; TILE_POSITIONS],
+        cache: &[KV],
+        starts: &[usize],
+        next: &[usize],
         head_dim: usize,
-        scores: &mut [[f32; TILE_POSITIONS]],
+        tile: &mut [f32],
     ) {
-        assert!(starts.iter().all(|start| start + head_dim <= k.len()));
-        assert!(q.len() >= scores.len() * head_dim);
+        // SAFETY: `self` proves the features.
+        unsafe { widen_rows(cache, starts, next, head_dim, tile) }
+    }
+
+    fn scores(self, q: &[f32], k: &[f32], head_dim: usize, scores: &mut [[f32; TILE_POSITIONS]]) {
+        assert!(k.len() >= TILE_POSITIONS * head_dim && q.len() >= scores.len() * head_dim);
         let rows = even_rows(scores.len());
         for (scores, q) in scores.chunks_mut(rows).zip(q.chunks(rows * head_dim)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.
-            unsafe {
-                by_rows!(dots::<KV>, scores.len(), [8 4 4 2], (q, k, starts, head_dim, scores))
-            }
-        }
-    }
-
-    fn prefetch<KV: PanelElement>(
-        self,
-        cache: &[KV],
-        starts: &[usize; TILE_POSITIONS],
-        head_dim: usize,
-    ) {
-        for &start in starts {
-            for element in (0..head_dim).step_by(CACHE_LINE / size_of::<KV>()) {
-                // SAFETY: a prefetch may name any address.
-                unsafe {
-                    _mm_prefetch::<_MM_HINT_T0>(
-                        cache.as_ptr().wrapping_add(start + element).cast(),
-                    );
-                }
-            }
+            unsafe { by_rows!(dots, scores.len(), [8 4 4 2], (q, k, head_dim, scores)) }
         }
     }
 
@@ -219,26 +203,49 @@ impl AttentionKernel for Avx2 {
         unsafe { softmax_rows(scores, states) }
     }
 
-    fn weigh<KV: PanelElement>(
+    fn weigh(
         self,
         weights: &[[f32; TILE_POSITIONS]],
         states: &[Softmax],
-        v: &[KV],
-        starts: &[usize],
-        sums: &mut [f32],
+        v: &[f32],
         head_dim: usize,
+        sums: &mut [f32],
     ) {
-        assert!(starts.len() <= TILE_POSITIONS && states.len() == weights.len());
-        assert!(starts.iter().all(|start| start + head_dim <= v.len()));
+        assert!(v.len() <= TILE_POSITIONS * head_dim && states.len() == weights.len());
         assert!(sums.len() >= weights.len() * head_dim);
         let rows = even_rows(weights.len());
         let groups = weights.chunks(rows).zip(states.chunks(rows));
         for ((weights, states), sums) in groups.zip(sums.chunks_mut(rows * head_dim)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.
             unsafe {
-                by_rows!(add_values::<KV>, weights.len(), [8 4 4 2],
-                    (weights, states, v, starts, sums, head_dim))
+                by_rows!(add_values, weights.len(), [8 4 4 2], (weights, states, v, head_dim, sums))
             }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn widen_rows<KV: PanelElement>(
+    cache: &[KV],
+    starts: &[usize],
+    next: &[usize],
+    head_dim: usize,
+    tile: &mut [f32],
+) {
+    for (j, (row, &start)) in tile.chunks_exact_mut(head_dim).zip(starts).enumerate() {
+        if let Some(&next) = next.get(j) {
+            for line in (next..next + head_dim).step_by(CACHE_LINE / size_of::<KV>()) {
+                _mm_prefetch::<_MM_HINT_T0>(cache.as_ptr().wrapping_add(line).cast());
+            }
+        }
+        let (values, odd_values) = cache[start..start + head_dim].as_chunks::<LANES>();
+        let (wide, odd) = row.as_chunks_mut::<LANES>();
+        for (wide, values) in wide.iter_mut().zip(values) {
+            // SAFETY: both are arrays of 8.
+            unsafe { _mm256_storeu_ps(wide.as_mut_ptr(), widen(values.as_ptr())) };
+        }
+        for (wide, value) in odd.iter_mut().zip(odd_values) {
+            *wide = value.to_f32();
         }
     }
 }
@@ -250,15 +257,14 @@ fn softmax_rows(scores: &mut [[f32; TILE_POSITIONS]], states: &mut [Softmax]) {
     }
 }
 
-/// `scores[r][j] = q[r] · k[starts[j]..]`: 8 lanes in step, then their tree, then the odd elements.
+/// `scores[r][j] = q[r] · k[j]`: 8 lanes in step, then their tree, then the odd elements.
 ///
 /// # Safety
-/// `R` rows of `q` and of `scores`; each start has `head_dim` elements of `k` after it.
+/// `R` rows of `q` and of `scores`, 16 of `k`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dots<KV: PanelElement, const R: usize, const P: usize>(
+unsafe fn dots<const R: usize, const P: usize>(
     q: &[f32],
-    k: &[KV],
-    starts: &[usize; TILE_POSITIONS],
+    k: &[f32],
     head_dim: usize,
     scores: &mut [[f32; TILE_POSITIONS]],
 ) {
@@ -266,10 +272,10 @@ unsafe fn dots<KV: PanelElement, const R: usize, const P: usize>(
     for first in (0..TILE_POSITIONS).step_by(P) {
         // SAFETY: vectors end at `whole`, odd elements at `head_dim`, within the caller's extents.
         unsafe {
-            let keys: [*const KV; P] = from_fn(|p| k.as_ptr().add(starts[first + p]));
+            let k = k.as_ptr().add(first * head_dim);
             let mut lanes = [[_mm256_setzero_ps(); P]; R];
             for i in (0..whole).step_by(LANES) {
-                let keys: [__m256; P] = from_fn(|p| widen(keys[p].add(i)));
+                let keys: [__m256; P] = from_fn(|p| _mm256_loadu_ps(k.add(p * head_dim + i)));
                 for r in 0..R {
                     let q = _mm256_loadu_ps(q.as_ptr().add(r * head_dim + i));
                     for p in 0..P {
@@ -281,7 +287,7 @@ unsafe fn dots<KV: PanelElement, const R: usize, const P: usize>(
                 for p in 0..P {
                     let mut sum = tree_sum(lanes[r][p]);
                     for i in whole..head_dim {
-                        sum = q[r * head_dim + i].mul_add((*keys[p].add(i)).to_f32(), sum);
+                        sum = q[r * head_dim + i].mul_add(*k.add(p * head_dim + i), sum);
                     }
                     scores[r][first + p] = sum;
                 }
@@ -303,36 +309,35 @@ fn tree_sum(lanes: __m256) -> f32 {
     _mm_cvtss_f32(one)
 }
 
-/// `sums[r] = sums[r] * rescale[r] + Σ_j weights[r][j] * v[starts[j]..]`, in order of j.
+/// `sums[r] = sums[r] * rescale[r] + Σ_j weights[r][j] * v[j]`, in order of j.
 ///
 /// # Safety
-/// `R` rows of `weights`, `states` and `sums`; each start has `head_dim` elements of `v` after it.
+/// `R` rows of `weights`, `states` and `sums`, at most 16 of `v`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn add_values<KV: PanelElement, const R: usize, const V: usize>(
+unsafe fn add_values<const R: usize, const V: usize>(
     weights: &[[f32; TILE_POSITIONS]],
     states: &[Softmax],
-    v: &[KV],
-    starts: &[usize],
-    sums: &mut [f32],
+    v: &[f32],
     head_dim: usize,
+    sums: &mut [f32],
 ) {
     // SAFETY: each call covers columns below `head_dim`, within the caller's extents.
     unsafe {
         let mut column = 0;
         while column + V * LANES <= head_dim {
-            add_columns::<KV, R, V>(weights, states, v, starts, sums, head_dim, column);
+            add_columns::<R, V>(weights, states, v, head_dim, column, sums);
             column += V * LANES;
         }
         while column + LANES <= head_dim {
-            add_columns::<KV, R, 1>(weights, states, v, starts, sums, head_dim, column);
+            add_columns::<R, 1>(weights, states, v, head_dim, column, sums);
             column += LANES;
         }
         for column in column..head_dim {
             for r in 0..R {
                 let sum = &mut sums[r * head_dim + column];
                 *sum *= states[r].rescale;
-                for (weight, start) in weights[r].iter().zip(starts) {
-                    *sum = weight.mul_add(v[start + column].to_f32(), *sum);
+                for (weight, v) in weights[r].iter().zip(v.chunks_exact(head_dim)) {
+                    *sum = weight.mul_add(v[column], *sum);
                 }
             }
         }
@@ -345,14 +350,13 @@ unsafe fn add_values<KV: PanelElement, const R: usize, const V: usize>(
 /// As `add_values`, and the columns lie below `head_dim`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn add_columns<KV: PanelElement, const R: usize, const V: usize>(
+unsafe fn add_columns<const R: usize, const V: usize>(
     weights: &[[f32; TILE_POSITIONS]],
     states: &[Softmax],
-    v: &[KV],
-    starts: &[usize],
-    sums: &mut [f32],
+    v: &[f32],
     head_dim: usize,
     column: usize,
+    sums: &mut [f32],
 ) {
     // SAFETY: columns `column..column + V * LANES` of `R` rows, by the caller.
     unsafe {
@@ -365,9 +369,9 @@ unsafe fn add_columns<KV: PanelElement, const R: usize, const V: usize>(
                 _mm256_mul_ps(sum, rescale)
             })
         });
-        for (j, start) in starts.iter().enumerate() {
+        for (j, v) in v.chunks_exact(head_dim).enumerate() {
             let values: [__m256; V] =
-                from_fn(|i| widen(v.as_ptr().add(start + column + i * LANES)));
+                from_fn(|i| _mm256_loadu_ps(v.as_ptr().add(column + i * LANES)));
             for r in 0..R {
                 let weight = _mm256_broadcast_ss(&*weights.add(r * TILE_POSITIONS + j));
                 for i in 0..V {

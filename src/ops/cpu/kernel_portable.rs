@@ -30,6 +30,7 @@ impl MicroKernel for Portable {
 
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: &mut [f32; TILE_SUMS]) {
         tile.check();
+        assert!(tile.rows <= Self::ROWS && tile.panels == 1);
         match tile.rows {
             1 => rows::<W, 1>(tile, sums),
             _ => rows::<W, 2>(tile, sums),
@@ -55,28 +56,27 @@ fn rows<W: PanelElement, const R: usize>(tile: Tile<'_, W>, sums: &mut [f32; TIL
 }
 
 impl AttentionKernel for Portable {
-    fn scores<KV: PanelElement>(
+    fn gather<KV: PanelElement>(
         self,
-        q: &[f32],
-        k: &[KV],
-        starts: &[usize; TILE_POSITIONS],
+        cache: &[KV],
+        starts: &[usize],
+        _next: &[usize],
         head_dim: usize,
-        scores: &mut [[f32; TILE_POSITIONS]],
+        tile: &mut [f32],
     ) {
-        for (q, scores) in q.chunks_exact(head_dim).zip(scores) {
-            for (score, &start) in scores.iter_mut().zip(starts) {
-                *score = dot(q, &k[start..start + head_dim]);
+        for (row, &start) in tile.chunks_exact_mut(head_dim).zip(starts) {
+            for (wide, value) in row.iter_mut().zip(&cache[start..start + head_dim]) {
+                *wide = value.to_f32();
             }
         }
     }
 
-    /// Plain Rust has no such hint.
-    fn prefetch<KV: PanelElement>(
-        self,
-        _cache: &[KV],
-        _starts: &[usize; TILE_POSITIONS],
-        _head_dim: usize,
-    ) {
+    fn scores(self, q: &[f32], k: &[f32], head_dim: usize, scores: &mut [[f32; TILE_POSITIONS]]) {
+        for (q, scores) in q.chunks_exact(head_dim).zip(scores) {
+            for (score, k) in scores.iter_mut().zip(k.chunks_exact(head_dim)) {
+                *score = dot(q, k);
+            }
+        }
     }
 
     fn softmax(self, scores: &mut [[f32; TILE_POSITIONS]], states: &mut [Softmax]) {
@@ -85,20 +85,19 @@ impl AttentionKernel for Portable {
         }
     }
 
-    fn weigh<KV: PanelElement>(
+    fn weigh(
         self,
         weights: &[[f32; TILE_POSITIONS]],
         states: &[Softmax],
-        v: &[KV],
-        starts: &[usize],
-        sums: &mut [f32],
+        v: &[f32],
         head_dim: usize,
+        sums: &mut [f32],
     ) {
         for ((sums, weights), state) in sums.chunks_exact_mut(head_dim).zip(weights).zip(states) {
             sums.iter_mut().for_each(|sum| *sum *= state.rescale);
-            for (&weight, &start) in weights.iter().zip(starts) {
-                for (sum, value) in sums.iter_mut().zip(&v[start..start + head_dim]) {
-                    *sum = multiply_add::<FUSED>(weight, value.to_f32(), *sum);
+            for (&weight, v) in weights.iter().zip(v.chunks_exact(head_dim)) {
+                for (sum, &value) in sums.iter_mut().zip(v) {
+                    *sum = multiply_add::<FUSED>(weight, value, *sum);
                 }
             }
         }
@@ -106,18 +105,18 @@ impl AttentionKernel for Portable {
 }
 
 /// Lane sums, then their tree, then the elements past the last whole vector.
-fn dot<KV: PanelElement>(q: &[f32], k: &[KV]) -> f32 {
+fn dot(q: &[f32], k: &[f32]) -> f32 {
     let (q, q_tail) = q.as_chunks::<LANES>();
     let (k, k_tail) = k.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for (q, k) in q.iter().zip(k) {
         for i in 0..LANES {
-            lanes[i] = multiply_add::<FUSED>(q[i], k[i].to_f32(), lanes[i]);
+            lanes[i] = multiply_add::<FUSED>(q[i], k[i], lanes[i]);
         }
     }
     let tail = q_tail.iter().zip(k_tail);
-    tail.fold(tree_sum(lanes), |sum, (q, k)| {
-        multiply_add::<FUSED>(*q, k.to_f32(), sum)
+    tail.fold(tree_sum(lanes), |sum, (&q, &k)| {
+        multiply_add::<FUSED>(q, k, sum)
     })
 }
 

@@ -1,5 +1,6 @@
 //! The CPU kernels: packed weights, f32 arithmetic, the threads of the current rayon pool.
 
+mod activation;
 pub mod attention;
 mod elementwise;
 pub mod gemm;

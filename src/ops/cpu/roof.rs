@@ -11,8 +11,9 @@ const TRIES: usize = 128;
 const READ_BYTES: usize = 512 << 20;
 /// Bytes of one try, each from where the last one ended.
 const TRY_BYTES: usize = 8 << 20;
-/// Words summed independently in the read loop.
-const READ_LANES: usize = 32;
+/// Words of a stream summed independently: a cache line.
+const READ_LANES: usize = 8;
+const READ_STREAMS: usize = 4;
 /// Steps of one try of the multiply-add loop.
 const MULTIPLY_ADD_STEPS: usize = 50_000;
 const LANES: usize = 8;
@@ -41,15 +42,20 @@ pub fn read_bandwidth() -> f64 {
     TRY_BYTES as f64 / seconds
 }
 
+/// Reads several streams side by side: one alone does not keep memory busy.
 fn sum(words: &[u64]) -> u64 {
-    let (chunks, _) = words.as_chunks::<READ_LANES>();
-    let mut lanes = [0_u64; READ_LANES];
-    for chunk in chunks {
-        for i in 0..READ_LANES {
-            lanes[i] = lanes[i].wrapping_add(chunk[i]);
+    let mut lanes = [[0_u64; READ_LANES]; READ_STREAMS];
+    let (lines, _) = words.as_chunks::<READ_LANES>();
+    let length = lines.len() / READ_STREAMS;
+    for i in 0..length {
+        for (stream, lanes) in lanes.iter_mut().enumerate() {
+            for (lane, word) in lanes.iter_mut().zip(&lines[stream * length + i]) {
+                *lane = lane.wrapping_add(*word);
+            }
         }
     }
-    lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
+    let lanes = lanes.as_flattened().iter();
+    lanes.fold(0, |sum, lane| sum.wrapping_add(*lane))
 }
 
 /// FLOPs a second of f32 multiply-adds in the current rayon pool, nothing read or written.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use candlepower::ops::cpu::attention::{Attend, attend};
 use candlepower::ops::cpu::roof;
+use candlepower::ops::cpu::workers::{self, Workers};
 use half::bf16;
 
 /// `(name, heads, kv_heads, head_dim)`.
@@ -23,10 +24,17 @@ const BLOCK_STRIDE: usize = 101;
 const GIGA: f64 = 1e9;
 
 fn main() {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    Workers::new(threads)
+        .expect("threads start")
+        .install(measure);
+}
+
+fn measure() {
     let (bandwidth, peak) = (roof::read_bandwidth(), roof::multiply_add_peak());
     println!(
         "{} threads: {:.1} GB/s read, {:.0} GFLOP/s multiply-add",
-        rayon::current_num_threads(),
+        workers::threads(),
         bandwidth / GIGA,
         peak / GIGA
     );

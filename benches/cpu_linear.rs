@@ -5,6 +5,7 @@ use std::time::Instant;
 use candlepower::ops::cpu::gemm::{Gemm, linear};
 use candlepower::ops::cpu::panel::packed_len;
 use candlepower::ops::cpu::roof;
+use candlepower::ops::cpu::workers::{self, Workers};
 use half::bf16;
 
 /// `(k, n)`: gate and up, and a slice of the head, of Qwen2.5-0.5B; and its down projection.
@@ -16,10 +17,17 @@ const TRIES: usize = 7;
 const GIGA: f64 = 1e9;
 
 fn main() {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    Workers::new(threads)
+        .expect("threads start")
+        .install(measure);
+}
+
+fn measure() {
     let (bandwidth, peak) = (roof::read_bandwidth(), roof::multiply_add_peak());
     println!(
         "{} threads: {:.1} GB/s read, {:.0} GFLOP/s multiply-add",
-        rayon::current_num_threads(),
+        workers::threads(),
         bandwidth / GIGA,
         peak / GIGA
     );

@@ -3,6 +3,7 @@
 use candlepower::ops::cpu::gemm::{Gemm, MicroKernel, linear, linear_with};
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::{PanelElement, Source, pack, packed_len, unpack_row};
+use candlepower::ops::cpu::workers::Workers;
 use candlepower::ops::row;
 use half::{bf16, f16};
 
@@ -167,13 +168,10 @@ fn same_bits<M: MicroKernel, W: PanelElement>(kernel: M, of: fn(f32) -> W) {
         linear_with(kernel, &job, &mut alone[row * ldo..]);
     }
     for threads in [1, 3] {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let mut workers = Workers::new(threads).unwrap();
         for batch in (1..=20).chain([64, 120, 121, rows]) {
             let mut out = case.out();
-            pool.install(|| {
+            workers.install(|| {
                 linear_with(
                     kernel,
                     &Gemm {

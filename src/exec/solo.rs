@@ -1,15 +1,15 @@
-//! One CPU rank, run on the caller's step with a thread pool of its own.
+//! One CPU rank, run on the caller's thread and workers of its own.
 
 use std::sync::Arc;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
 use crate::ground::results::RankMemory;
+
+use crate::ops::cpu::workers::Workers;
 
 use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
 
 pub struct Solo {
-    pool: ThreadPool,
+    workers: Workers,
     rank: Rank,
     /// Decides whether a KV cache can be real.
     machine_memory: u64,
@@ -20,29 +20,25 @@ pub struct Solo {
 }
 
 impl Solo {
-    /// Builds the rank inside its pool, so that packing uses the same threads as the steps.
+    /// Builds the rank among its workers, so that packing uses the same threads as the steps.
     ///
     /// `kv_elements_per_token` and `machine_memory` (bytes) bound the cache before it is allocated.
     pub fn load(
         threads: usize,
         machine_memory: u64,
         kv_elements_per_token: usize,
-        build: impl FnOnce() -> candle_core::Result<Rank> + Send,
+        build: impl FnOnce() -> candle_core::Result<Rank>,
     ) -> Result<Self, ExecError> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("candlepower-{i}"))
-            .build()
-            .map_err(|e| ExecError::Threads {
-                threads,
-                reason: e.to_string(),
-            })?;
-        let rank = pool.install(build).map_err(|source| ExecError::Device {
+        let mut workers = Workers::new(threads).map_err(|e| ExecError::Threads {
+            threads,
+            reason: e.to_string(),
+        })?;
+        let rank = workers.install(build).map_err(|source| ExecError::Device {
             what: "the model could not be loaded",
             source,
         })?;
         Ok(Self {
-            pool,
+            workers,
             rank,
             machine_memory,
             kv_elements_per_token: kv_elements_per_token as u64,
@@ -52,10 +48,10 @@ impl Solo {
         })
     }
 
-    /// The rank itself, in its pool: for comparisons that need more than tokens.
-    pub fn with_rank<R: Send>(&mut self, f: impl FnOnce(&mut Rank) -> R + Send) -> R {
+    /// The rank itself, among its workers: for comparisons that need more than tokens.
+    pub fn with_rank<R>(&mut self, f: impl FnOnce(&mut Rank) -> R) -> R {
         let rank = &mut self.rank;
-        self.pool.install(|| f(rank))
+        self.workers.install(|| f(rank))
     }
 }
 

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::spec::WeightType;
 use super::weights::WeightSource;
+use crate::ops::cpu::workers;
 
 /// Half the width of the uniform distribution: a standard deviation of about 0.02, as
 /// `initializer_range` of the supported families.
@@ -53,18 +53,16 @@ impl DummyWeights {
     ) -> Result<Tensor> {
         let base = hash(self.seed, name);
         let mut values = vec![T::zero(); rows.len() * columns];
-        values
-            .par_chunks_mut(columns.max(1))
-            .zip(rows.clone().into_par_iter())
-            .for_each(|(out, row)| {
-                let mut state = base ^ (row as u64).wrapping_mul(LCG_MULTIPLIER);
-                for value in out {
-                    state = state.wrapping_mul(LCG_MULTIPLIER).wrapping_add(1);
-                    // The high half of a multiplicative generator is its good half.
-                    let unit = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
-                    *value = convert(unit * HALF_WIDTH);
-                }
-            });
+        workers::each_chunk(&mut values, columns.max(1), |i, out| {
+            let row = (rows.start + i) as u64;
+            let mut state = base ^ row.wrapping_mul(LCG_MULTIPLIER);
+            for value in out {
+                state = state.wrapping_mul(LCG_MULTIPLIER).wrapping_add(1);
+                // The high half of a multiplicative generator is its good half.
+                let unit = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
+                *value = convert(unit * HALF_WIDTH);
+            }
+        });
         Tensor::from_vec(values, (rows.len(), columns), &Device::Cpu)
     }
 }

@@ -51,7 +51,8 @@ mod tests {
         for i in 0..gates.len() {
             let (g, u) = (f64::from(gates[i]), f64::from(ups[i]));
             let expected = g / (1.0 + (-g).exp()) * u;
-            let bound = expected.abs() * 1e-6 + 1e-36;
+            // e^x under the smallest normal f32 is taken as 0: here at most 88 * 2.4 * 2^-126.
+            let bound = expected.abs() * 1e-6 + 3e-36;
             for found in [fast[i], plain[i]] {
                 let error = (f64::from(found) - expected).abs();
                 assert!(

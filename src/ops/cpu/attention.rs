@@ -8,13 +8,12 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::gemm::SharedOut;
 #[cfg(target_arch = "x86_64")]
 use super::kernel_avx2::Avx2;
 use super::kernel_portable::Portable;
 use super::panel::PanelElement;
+use super::workers;
 
 /// Positions taken at a time.
 pub const TILE_POSITIONS: usize = 16;
@@ -233,7 +232,7 @@ impl<KV: PanelElement> Attend<'_, KV> {
 }
 
 /// `out[r] = softmax(scale * q[r] Kᵀ) V` of each row and head, over the positions that row sees,
-/// with the best kernel of this host, in the current rayon pool.
+/// with the best kernel of this host, on the current `workers`.
 ///
 /// # Panics
 /// If a slice is shorter than its shape says, a context is shorter than its rows, or a block table
@@ -268,7 +267,7 @@ pub fn attend_with<A: AttentionKernel, KV: PanelElement>(
     // Taken, not borrowed: a thread that waits for others may run another call of this function.
     let mut items = ITEMS.take();
     items.clear();
-    plan(args, rayon::current_num_threads(), &mut items);
+    plan(args, workers::threads(), &mut items);
     let out = SharedOut::new(out);
     let run = |item: &Item| {
         let mut scratch = SCRATCH.take();
@@ -279,7 +278,7 @@ pub fn attend_with<A: AttentionKernel, KV: PanelElement>(
     if args.work() < MIN_PARALLEL {
         items.iter().for_each(run);
     } else {
-        items.par_iter().with_max_len(1).for_each(run);
+        workers::each_when_free(items.len(), |i| run(&items[i]));
     }
     ITEMS.set(items);
 }

@@ -1,10 +1,10 @@
 //! Norms, rotations and the gated activation: one pass over each row.
 
-use rayon::prelude::*;
-
 use super::super::Rope;
 use super::super::row::rms_norm;
 use super::activation;
+use super::gemm::SharedOut;
+use super::workers;
 
 /// Elements below which waking other threads costs more than it saves.
 const MIN_PARALLEL: usize = 1 << 15;
@@ -33,23 +33,15 @@ pub fn norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 /// `x += delta`, then `out = norm(x)`.
 pub fn add_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let width = weight.len();
-    let one_row = |((x, delta), out): ((&mut [f32], &[f32]), &mut [f32])| {
-        for (x, d) in x.iter_mut().zip(delta) {
+    let x = SharedOut::new(x);
+    for_rows(out, width, |row, out| {
+        // SAFETY: each row is handed out once, and `x` is borrowed for as long.
+        let x = unsafe { x.slice(row * width, width) };
+        for (x, d) in x.iter_mut().zip(&delta[row * width..]) {
             *x += d;
         }
         rms_norm(x, weight, eps, out);
-    };
-    if out.len() < MIN_PARALLEL {
-        x.chunks_exact_mut(width)
-            .zip(delta.chunks_exact(width))
-            .zip(out.chunks_exact_mut(width))
-            .for_each(one_row);
-    } else {
-        x.par_chunks_exact_mut(width)
-            .zip(delta.par_chunks_exact(width))
-            .zip(out.par_chunks_exact_mut(width))
-            .for_each(one_row);
-    }
+    });
 }
 
 /// Rotates one head in place: pairs are `(i, i + d/2)`. `rotation` is `[cos.., sin..]`.
@@ -73,12 +65,11 @@ pub fn silu_mul(gate_up: &[f32], width: usize, out: &mut [f32]) {
 }
 
 /// Calls `f(row, out row)` for each row, in parallel where there is enough work.
-fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     if out.len() < MIN_PARALLEL {
         let rows = out.chunks_exact_mut(width).enumerate();
         rows.for_each(|(row, out)| f(row, out));
     } else {
-        let rows = out.par_chunks_exact_mut(width).enumerate();
-        rows.for_each(|(row, out)| f(row, out));
+        workers::each_chunk(out, width, f);
     }
 }

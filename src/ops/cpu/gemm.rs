@@ -7,12 +7,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 #[cfg(target_arch = "x86_64")]
 use super::kernel_avx2::Avx2;
 use super::kernel_portable::Portable;
 use super::panel::{PANEL, PanelElement, packed_len};
+use super::workers;
 
 /// Sums that a tile holds: 12 registers of 8, which leaves 4 of AVX2's 16 for operands.
 pub const TILE_SUMS: usize = 96;
@@ -25,6 +24,8 @@ const K_BLOCK: usize = 256;
 const PREFETCH_STEPS: usize = 32;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs of one).
 const MIN_PARALLEL: usize = 1 << 18;
+/// Runs of panels a thread: where another program takes a core for a while, the other one goes on.
+const PARTS_PER_THREAD: usize = 4;
 /// Activations below which they are packed on the calling thread.
 const MIN_PARALLEL_PACK: usize = 1 << 16;
 
@@ -98,7 +99,7 @@ impl<W: PanelElement> Gemm<'_, W> {
     }
 }
 
-/// `out[i] = x[i] Wᵀ + bias` with the best kernel of this host, in the current rayon pool.
+/// `out[i] = x[i] Wᵀ + bias` with the best kernel of this host, on the current `workers`.
 ///
 /// # Panics
 /// If a slice is shorter than its shape says.
@@ -110,7 +111,7 @@ pub fn linear<W: PanelElement>(job: &Gemm<'_, W>, out: &mut [f32]) {
     }
 }
 
-/// `out[i] = x[i] Wᵀ + bias` with the best kernel of this host, in the current rayon pool.
+/// `out[i] = x[i] Wᵀ + bias` with the best kernel of this host, on the current `workers`.
 ///
 /// # Panics
 /// If a slice is shorter than its shape says.
@@ -183,11 +184,11 @@ fn pack_activations<M: MicroKernel, W: PanelElement>(
     if rows.len() * job.k < MIN_PARALLEL_PACK {
         (0..tiles).for_each(pack_tile);
     } else {
-        (0..tiles).into_par_iter().for_each(pack_tile);
+        workers::each(tiles, pack_tile);
     }
 }
 
-/// All output columns of a block of rows, the panels split over the pool's threads.
+/// All output columns of a block of rows, the panels split over the threads.
 fn columns<M: MicroKernel, W: PanelElement>(
     kernel: M,
     job: &Gemm<'_, W>,
@@ -197,21 +198,15 @@ fn columns<M: MicroKernel, W: PanelElement>(
 ) {
     let panels = job.n.div_ceil(PANEL);
     let small = rows.len() * job.n * job.k < MIN_PARALLEL;
-    let threads = if small {
-        1
-    } else {
-        rayon::current_num_threads().min(panels)
+    let parts = match small {
+        true => 1,
+        false => (workers::threads() * PARTS_PER_THREAD).min(panels),
     };
-    let part = |thread: usize| {
-        let range = thread * panels / threads..(thread + 1) * panels / threads;
-        // SAFETY: threads get disjoint panels, so disjoint columns of `out`, whose size was checked.
+    workers::each_when_free(parts, |part| {
+        let range = part * panels / parts..(part + 1) * panels / parts;
+        // SAFETY: parts are disjoint panels, so disjoint columns of `out`, whose size was checked.
         unsafe { panel_range(kernel, job, rows.clone(), packed, range, out) };
-    };
-    if threads == 1 {
-        part(0);
-    } else {
-        (0..threads).into_par_iter().with_max_len(1).for_each(part);
-    }
+    });
 }
 
 /// # Safety

@@ -2,10 +2,9 @@
 
 use candle_core::Result;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::attention::{self, Attend};
-use super::elementwise::rotate;
+use super::elementwise::{for_rows, rotate};
 use super::panel::PanelElement;
 use crate::ops::row::rms_norm_in_place;
 use crate::ops::storage::{self, Element};
@@ -54,13 +53,12 @@ pub fn write<T: CacheElement>(
             storage::read(rotation, |rotation: &[f32]| {
                 storage::write(qkv, |qkv: &mut [f32]| {
                     let qkv = &mut qkv[..rows.len() * width];
-                    qkv.par_chunks_exact_mut(width)
-                        .zip(rotation.par_chunks_exact(d))
-                        .for_each(|(row, rotation)| {
-                            let (q, k) = row[..v_start].split_at_mut(k_start);
-                            heads(q, d, q_norm, rotation);
-                            heads(k, d, k_norm, rotation);
-                        });
+                    for_rows(qkv, width, |i, row| {
+                        let rotation = &rotation[i * d..][..d];
+                        let (q, k) = row[..v_start].split_at_mut(k_start);
+                        heads(q, d, q_norm, rotation);
+                        heads(k, d, k_norm, rotation);
+                    });
                     store::<T>(qkv, width, k_start..v_start, &rows.slots, &cache.k)?;
                     store::<T>(qkv, width, v_start..width, &rows.slots, &cache.v)
                 })

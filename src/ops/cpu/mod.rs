@@ -1,4 +1,4 @@
-//! The CPU kernels: packed weights, f32 arithmetic, the threads of the current rayon pool.
+//! The CPU kernels: packed weights, f32 arithmetic, and the rank's own `workers`.
 
 mod activation;
 pub mod attention;
@@ -10,10 +10,12 @@ pub mod kernel_portable;
 mod kv;
 pub mod panel;
 pub mod roof;
+pub mod workers;
+
+use std::cell::RefCell;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::{bf16, f16, vec::HalfBitsVecExt};
-use rayon::prelude::*;
 
 use self::gemm::Gemm;
 use self::panel::{PanelElement, packed_len, unpack_row};
@@ -98,9 +100,10 @@ impl Kernels for Cpu {
     fn embed(&self, table: &Linear, tokens: &[u32], out: &Tensor) -> Result<()> {
         by_dtype!(table.weight.dtype(), T => storage::read(&table.weight, |packed: &[T]| {
             storage::write(out, |out: &mut [f32]| {
-                out.par_chunks_exact_mut(table.k)
-                    .zip(tokens)
-                    .for_each(|(row, &token)| unpack_row(packed, token as usize, row));
+                let out = &mut out[..tokens.len() * table.k];
+                elementwise::for_rows(out, table.k, |i, row| {
+                    unpack_row(packed, tokens[i] as usize, row);
+                });
                 Ok(())
             })
         }))
@@ -197,15 +200,27 @@ impl Kernels for Cpu {
     fn sample(&self, logits: &Tensor, picks: &[Pick]) -> Result<Vec<Sampled>> {
         let vocab = logits.dim(1)?;
         storage::read(logits, |logits: &[f32]| {
-            logits
-                .par_chunks_exact(vocab)
-                .zip(picks)
-                .map_init(Vec::new, |scratch, (row, pick)| {
-                    sampling::sample(row, pick, scratch)
-                })
-                .collect()
+            let mut sampled: Vec<Result<Sampled>> = picks.iter().map(|_| Ok(NONE)).collect();
+            workers::each_chunk(&mut sampled, 1, |i, slot| {
+                let mut scratch = CANDIDATES.take();
+                let row = &logits[i * vocab..][..vocab];
+                slot[0] = sampling::sample(row, &picks[i], &mut scratch);
+                CANDIDATES.set(scratch);
+            });
+            sampled.into_iter().collect()
         })
     }
+}
+
+/// Stands in a slot that a worker fills.
+const NONE: Sampled = Sampled {
+    token: 0,
+    logprobs: None,
+};
+
+thread_local! {
+    /// Candidates of a draw, grown to the vocabulary and kept.
+    static CANDIDATES: RefCell<Vec<(f32, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
 fn pack_as<T: Element + PanelElement>(

@@ -9,7 +9,8 @@
 //! their columns in order.
 
 use half::{bf16, f16};
-use rayon::prelude::*;
+
+use super::workers;
 
 /// Output columns of a panel.
 pub const PANEL: usize = 16;
@@ -99,7 +100,7 @@ pub struct Source<'a, W> {
 /// Packs `source` into rows `first..first + source.rows` of `packed`, a packed `[n, k]` matrix.
 ///
 /// Rows beside those keep what they hold, so stacked weights (q, k, v) and slices are packed part
-/// after part into one zeroed buffer. Parallel over panels in the current rayon pool.
+/// after part into one zeroed buffer. Parallel over panels.
 ///
 /// # Panics
 /// If `source` reaches past its values or the part past `packed`.
@@ -115,23 +116,22 @@ pub fn pack<W: PanelElement>(source: Source<'_, W>, first: usize, packed: &mut [
     }
     let end = first + rows;
     let panels = first / PANEL..end.div_ceil(PANEL);
-    packed[panels.start * PANEL * k..panels.end * PANEL * k]
-        .par_chunks_mut(PANEL * k)
-        .zip(panels)
-        .for_each(|(panel, index)| {
-            let columns = first.max(index * PANEL)..end.min((index + 1) * PANEL);
-            for (block, steps) in panel.chunks_mut(PACK_STEPS * PANEL).enumerate() {
-                let depth = steps.len() / PANEL;
-                for row in columns.clone() {
-                    let start = (row - first) * stride + block * PACK_STEPS;
-                    let slot = slot::<W>(row - index * PANEL);
-                    let row = &values[start..start + depth];
-                    for (step, &value) in steps.chunks_exact_mut(PANEL).zip(row) {
-                        step[slot] = value;
-                    }
+    let range = panels.start * PANEL * k..panels.end * PANEL * k;
+    workers::each_chunk(&mut packed[range], PANEL * k, |i, panel| {
+        let index = panels.start + i;
+        let columns = first.max(index * PANEL)..end.min((index + 1) * PANEL);
+        for (block, steps) in panel.chunks_mut(PACK_STEPS * PANEL).enumerate() {
+            let depth = steps.len() / PANEL;
+            for row in columns.clone() {
+                let start = (row - first) * stride + block * PACK_STEPS;
+                let slot = slot::<W>(row - index * PANEL);
+                let row = &values[start..start + depth];
+                for (step, &value) in steps.chunks_exact_mut(PANEL).zip(row) {
+                    step[slot] = value;
                 }
             }
-        });
+        }
+    });
 }
 
 /// Row `row` of a packed matrix with `out.len()` input features, widened: an embedding look-up.

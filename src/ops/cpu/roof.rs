@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rayon::prelude::*;
+use super::workers;
 
 /// Tries, of which the best counts: a roof is what the host can do, not what it did under load.
 /// Tries are short, under a millisecond, so that a few fall between what else the host runs.
@@ -29,15 +29,16 @@ fn best_seconds(mut run: impl FnMut()) -> f64 {
     (0..TRIES).map(time).fold(f64::INFINITY, f64::min)
 }
 
-/// Bytes a second that the current rayon pool reads from memory.
+/// Bytes a second that the current `workers` read from memory.
 pub fn read_bandwidth() -> f64 {
     let words = vec![1_u64; READ_BYTES / size_of::<u64>()];
     let mut tries = words.chunks_exact(TRY_BYTES / size_of::<u64>()).cycle();
     let seconds = best_seconds(|| {
         let words = tries.next().unwrap_or_default();
-        let part = words.len().div_ceil(rayon::current_num_threads());
-        let sum: u64 = words.par_chunks(part).map(sum).sum();
-        std::hint::black_box(sum);
+        let part = words.len() / workers::threads();
+        workers::each(workers::threads(), |i| {
+            std::hint::black_box(sum(&words[i * part..][..part]));
+        });
     });
     TRY_BYTES as f64 / seconds
 }
@@ -58,11 +59,11 @@ fn sum(words: &[u64]) -> u64 {
     lanes.fold(0, |sum, lane| sum.wrapping_add(*lane))
 }
 
-/// FLOPs a second of f32 multiply-adds in the current rayon pool, nothing read or written.
+/// FLOPs a second of f32 multiply-adds on the current `workers`, nothing read or written.
 pub fn multiply_add_peak() -> f64 {
-    let threads = rayon::current_num_threads();
+    let threads = workers::threads();
     let seconds = best_seconds(|| {
-        (0..threads).into_par_iter().with_max_len(1).for_each(|_| {
+        workers::each(threads, |_| {
             std::hint::black_box(multiply_adds());
         });
     });

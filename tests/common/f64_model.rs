@@ -1,0 +1,219 @@
+//! A whole decoder in f64 loops, for what candle-transformers lacks: every rope kind, windows, all biases.
+//!
+//! It reads `config.json` itself and shares nothing with the crate. Rope formulas are typed from their papers:
+//! RoFormer (2104.09864), position interpolation (2306.15595), YaRN (2309.00071, equations 21 to 23).
+
+use std::collections::HashMap;
+use std::f64::consts::TAU;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use serde_json::Value;
+
+pub struct F64Model {
+    config: Value,
+    weights: HashMap<String, Vec<f64>>,
+}
+
+/// Row-major rows of one width.
+type Rows = Vec<Vec<f64>>;
+
+impl F64Model {
+    pub fn open(dir: &Path) -> Self {
+        let config = std::fs::read(dir.join("config.json")).unwrap();
+        let file = dir.join("model.safetensors");
+        let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        let wide = |tensor: candle_core::Tensor| {
+            let flat = tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
+            flat.to_vec1::<f64>().unwrap()
+        };
+        Self {
+            config: serde_json::from_slice(&config).unwrap(),
+            weights: tensors.into_iter().map(|(n, t)| (n, wide(t))).collect(),
+        }
+    }
+
+    /// `[position * vocab + token]`.
+    pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
+        let hidden = self.size("hidden_size");
+        let embedding = &self.weights["model.embed_tokens.weight"];
+        let mut x: Rows = tokens
+            .iter()
+            .map(|&t| embedding[t as usize * hidden..][..hidden].to_vec())
+            .collect();
+        for layer in 0..self.size("num_hidden_layers") {
+            let name = |suffix: &str| format!("model.layers.{layer}.{suffix}");
+            let normed = self.norm(&x, &name("input_layernorm.weight"));
+            add(&mut x, &self.attention(&normed, layer));
+            let normed = self.norm(&x, &name("post_attention_layernorm.weight"));
+            let mut gate = self.project(&normed, &name("mlp.gate_proj"));
+            let up = self.project(&normed, &name("mlp.up_proj"));
+            for (gate, up) in gate.iter_mut().flatten().zip(up.iter().flatten()) {
+                *gate *= up / (1.0 + (-*gate).exp());
+            }
+            add(&mut x, &self.project(&gate, &name("mlp.down_proj")));
+        }
+        let x = self.norm(&x, "model.norm.weight");
+        let tied = self.config["tie_word_embeddings"] == true;
+        let head = if tied {
+            "model.embed_tokens"
+        } else {
+            "lm_head"
+        };
+        let logits = self.project(&x, head);
+        logits.into_iter().flatten().map(|v| v as f32).collect()
+    }
+
+    fn attention(&self, x: &Rows, layer: usize) -> Rows {
+        let name = |suffix: &str| format!("model.layers.{layer}.self_attn.{suffix}");
+        let heads = self.size("num_attention_heads");
+        let group = heads / self.size("num_key_value_heads");
+        let d = match self.config.get("head_dim").and_then(Value::as_u64) {
+            Some(d) => d as usize,
+            None => self.size("hidden_size") / heads,
+        };
+        let mut q = self.project(x, &name("q_proj"));
+        let mut k = self.project(x, &name("k_proj"));
+        let v = self.project(x, &name("v_proj"));
+        let frequencies = self.frequencies(d);
+        for (rows, norm) in [(&mut q, "q_norm.weight"), (&mut k, "k_norm.weight")] {
+            for (position, row) in rows.iter_mut().enumerate() {
+                for head in row.chunks_exact_mut(d) {
+                    if let Some(weight) = self.weights.get(&name(norm)) {
+                        self.norm_row(head, weight);
+                    }
+                    self.rotate(head, position, &frequencies);
+                }
+            }
+        }
+        let window = self.window(layer);
+        let mut out = vec![vec![0.0; heads * d]; x.len()];
+        for (i, out) in out.iter_mut().enumerate() {
+            let first = (i + 1).saturating_sub(window);
+            for (head, out) in out.chunks_exact_mut(d).enumerate() {
+                let query = &q[i][head * d..][..d];
+                let at = head / group * d;
+                let score = |j: usize| dot(query, &k[j][at..][..d]) / (d as f64).sqrt();
+                let weights: Vec<f64> = (first..=i).map(|j| score(j).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                for (weight, j) in weights.iter().zip(first..) {
+                    for (out, v) in out.iter_mut().zip(&v[j][at..]) {
+                        *out += weight / sum * v;
+                    }
+                }
+            }
+        }
+        self.project(&out, &name("o_proj"))
+    }
+
+    /// Tokens that a token of `layer` sees, itself included.
+    fn window(&self, layer: usize) -> usize {
+        let windowed = self.config["use_sliding_window"] == true;
+        if windowed && layer >= self.size("max_window_layers") {
+            self.size("sliding_window")
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// Radians a position of each pair, and the factor on the rotated vector.
+    fn frequencies(&self, d: usize) -> (Vec<f64>, f64) {
+        let theta = self.config["rope_theta"].as_f64().unwrap();
+        let plain = (0..d / 2).map(|i| theta.powf(-2.0 * i as f64 / d as f64));
+        let scaling = &self.config["rope_scaling"];
+        let number = |key: &str| scaling[key].as_f64().unwrap();
+        let kind = scaling.get("rope_type").or(scaling.get("type"));
+        match kind.and_then(Value::as_str) {
+            None => (plain.collect(), 1.0),
+            Some("linear") => (plain.map(|f| f / number("factor")).collect(), 1.0),
+            Some("llama3") => {
+                let (low, high) = (number("low_freq_factor"), number("high_freq_factor"));
+                let scaled = plain.map(|f| {
+                    // How often the pair turns within the original context.
+                    let turns = number("original_max_position_embeddings") * f / TAU;
+                    if turns > high {
+                        f
+                    } else if turns < low {
+                        f / number("factor")
+                    } else {
+                        let kept = (turns - low) / (high - low);
+                        kept * f + (1.0 - kept) * f / number("factor")
+                    }
+                });
+                (scaled.collect(), 1.0)
+            }
+            Some("yarn") => {
+                let s = number("factor");
+                let context = number("original_max_position_embeddings");
+                let beta = |key: &str, default: f64| scaling[key].as_f64().unwrap_or(default);
+                // The pair that makes `turns` turns within the original context: r(i) solved for i.
+                let pair =
+                    |turns: f64| (context / (TAU * turns)).ln() / theta.ln() * (d as f64 / 2.0);
+                let low = pair(beta("beta_fast", 32.0)).floor().max(0.0);
+                let high = pair(beta("beta_slow", 1.0)).ceil().min(d as f64 - 1.0);
+                let scaled = plain.enumerate().map(|(i, f)| {
+                    let ramp = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                    (1.0 - ramp) * f + ramp * f / s
+                });
+                let scaled = scaled.collect();
+                let default = 0.1 * s.ln() + 1.0;
+                let factor = scaling["attention_factor"].as_f64().unwrap_or(default);
+                (scaled, factor)
+            }
+            Some(other) => panic!("{other}"),
+        }
+    }
+
+    fn rotate(&self, head: &mut [f64], position: usize, (frequencies, factor): &(Vec<f64>, f64)) {
+        let half = head.len() / 2;
+        for (i, frequency) in frequencies.iter().enumerate() {
+            let (sin, cos) = (position as f64 * frequency).sin_cos();
+            let (a, b) = (head[i], head[i + half]);
+            head[i] = factor * (a * cos - b * sin);
+            head[i + half] = factor * (a * sin + b * cos);
+        }
+    }
+
+    /// `x Wᵀ + b`, with the bias where the checkpoint has one.
+    fn project(&self, x: &Rows, name: &str) -> Rows {
+        let weight = &self.weights[&format!("{name}.weight")];
+        let bias = self.weights.get(&format!("{name}.bias"));
+        let one = |row: &Vec<f64>| {
+            let columns = weight.chunks_exact(row.len()).enumerate();
+            columns
+                .map(|(n, w)| dot(row, w) + bias.map_or(0.0, |b| b[n]))
+                .collect()
+        };
+        x.iter().map(one).collect()
+    }
+
+    fn norm(&self, x: &Rows, name: &str) -> Rows {
+        let mut x = x.clone();
+        for row in &mut x {
+            self.norm_row(row, &self.weights[name]);
+        }
+        x
+    }
+
+    fn norm_row(&self, row: &mut [f64], weight: &[f64]) {
+        let eps = self.config["rms_norm_eps"].as_f64().unwrap();
+        let scale = (dot(row, row) / row.len() as f64 + eps).sqrt();
+        for (v, w) in row.iter_mut().zip(weight) {
+            *v = *v / scale * w;
+        }
+    }
+
+    fn size(&self, key: &str) -> usize {
+        self.config[key].as_u64().unwrap() as usize
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn add(x: &mut Rows, delta: &Rows) {
+    for (x, d) in x.iter_mut().flatten().zip(delta.iter().flatten()) {
+        *x += d;
+    }
+}

@@ -1,0 +1,226 @@
+//! What the numeric tests share: models from files, engines played to greedy tokens, logits of a bare rank.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod f64_model;
+pub mod probe;
+pub mod random;
+pub mod random_model;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use candle_core::DType;
+use candlepower::engine::Engine;
+use candlepower::exec::{Executor, KvLayout, Rank, Solo};
+use candlepower::ground::{EventKind, Request, RequestId, Sampling, StopRule, WallClock};
+use candlepower::model::{Checkpoint, Decoder, ModelSpec, StepLimits};
+use candlepower::ops::{Kernels, cpu::Cpu, reference::Reference};
+use candlepower::parallel;
+use candlepower::scheduler::{Policy, SchedulerConfig};
+
+/// The dense checkpoints of `tests/fixtures`.
+pub const DENSE: [&str; 5] = [
+    "qwen2-tiny",
+    "qwen2-tied-tiny",
+    "llama-tiny",
+    "llama-tied-tiny",
+    "qwen3-tiny",
+];
+
+/// No cache of these tests comes near it.
+const MACHINE_MEMORY: u64 = 1 << 30;
+
+pub fn fixture(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("tests/fixtures").join(name)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Cpu,
+    Reference,
+}
+
+impl Backend {
+    pub fn kernels(self) -> Box<dyn Kernels> {
+        match self {
+            Self::Cpu => Box::new(Cpu),
+            Self::Reference => Box::new(Reference),
+        }
+    }
+}
+
+/// A checkpoint directory, opened.
+pub struct Model {
+    pub spec: ModelSpec,
+    checkpoint: Checkpoint,
+}
+
+impl Model {
+    pub fn open(dir: &Path) -> Self {
+        let file = dir.join("config.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let spec = ModelSpec::from_json(&text, &file.display().to_string()).unwrap();
+        spec.check_runnable("config.json").unwrap();
+        let checkpoint = Checkpoint::open(dir, &spec).unwrap();
+        assert_eq!(checkpoint.warnings, Vec::<String>::new());
+        Self { spec, checkpoint }
+    }
+
+    pub fn load(&self, backend: Backend, threads: usize, limits: StepLimits) -> Solo {
+        let elements = self.spec.kv_elements_per_token();
+        Solo::load(threads, MACHINE_MEMORY, elements, || {
+            let kernels = backend.kernels();
+            let decoder = Decoder::load(
+                &self.spec,
+                &self.checkpoint,
+                kernels.as_ref(),
+                limits,
+                &mut |_| {},
+            )?;
+            Ok(Rank::new(kernels, Box::new(parallel::Solo), decoder))
+        })
+        .unwrap()
+    }
+}
+
+/// How an engine is built.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub backend: Backend,
+    pub kv: DType,
+    pub threads: usize,
+    pub scheduler: SchedulerConfig,
+}
+
+impl Default for Setup {
+    /// Room for every golden prompt at once.
+    fn default() -> Self {
+        Self {
+            backend: Backend::Cpu,
+            kv: DType::F32,
+            threads: 1,
+            scheduler: SchedulerConfig {
+                policy: Policy::Mixed,
+                max_num_seqs: 16,
+                max_num_batched_tokens: 2048,
+                max_model_len: 512,
+                block_size: 16,
+                num_blocks: 129,
+                prefix_cache: false,
+            },
+        }
+    }
+}
+
+/// One request of a played load.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Engine steps before it is submitted.
+    pub step: usize,
+    pub prompt: Vec<u32>,
+    pub max_tokens: usize,
+}
+
+pub struct Session {
+    pub engine: Engine,
+    next: RequestId,
+}
+
+impl Session {
+    pub fn start(model: &Model, setup: &Setup) -> Self {
+        let config = setup.scheduler.clone();
+        let limits = StepLimits {
+            rows: config.max_num_batched_tokens,
+            logit_rows: config.max_num_seqs.min(config.max_num_batched_tokens),
+        };
+        let mut executor = model.load(setup.backend, setup.threads, limits);
+        let layout = KvLayout {
+            num_blocks: config.num_blocks,
+            block_size: config.block_size,
+            dtype: setup.kv,
+        };
+        executor.allocate_kv(&layout).unwrap();
+        let clock = Arc::new(WallClock::start());
+        Self {
+            engine: Engine::new(config, Box::new(executor), clock).unwrap(),
+            next: 0,
+        }
+    }
+
+    /// Greedy continuations of prompts that arrive together.
+    pub fn together(&mut self, prompts: &[Vec<u32>], max_tokens: usize) -> Vec<Vec<u32>> {
+        let arrivals = prompts.iter().map(|prompt| Arrival {
+            step: 0,
+            prompt: prompt.clone(),
+            max_tokens,
+        });
+        self.play(&arrivals.collect::<Vec<_>>())
+    }
+
+    /// Greedy continuations of prompts that arrive each after the one before has finished.
+    pub fn alone(&mut self, prompts: &[Vec<u32>], max_tokens: usize) -> Vec<Vec<u32>> {
+        let one = |prompt| self.together(std::slice::from_ref(prompt), max_tokens);
+        prompts.iter().flat_map(one).collect()
+    }
+
+    /// Runs to the end and checks the scheduler after every step. Continuations in the order of `arrivals`.
+    pub fn play(&mut self, arrivals: &[Arrival]) -> Vec<Vec<u32>> {
+        let first = self.next;
+        self.next += arrivals.len() as RequestId;
+        let mut outputs: BTreeMap<RequestId, Vec<u32>> = BTreeMap::new();
+        let mut waiting: Vec<(RequestId, &Arrival)> = (first..).zip(arrivals).collect();
+        let mut events = Vec::new();
+        let mut step = 0;
+        while !(waiting.is_empty() && self.engine.is_idle()) {
+            waiting.retain(|(id, arrival)| {
+                let due = arrival.step <= step;
+                if due {
+                    self.engine.submit(greedy(*id, arrival), &mut events);
+                }
+                !due
+            });
+            if !self.engine.is_idle() {
+                self.engine.step(&mut events).unwrap();
+                self.engine.scheduler().check_integrity().unwrap();
+            }
+            for event in events.drain(..) {
+                match event.kind {
+                    EventKind::Token { token, .. } => {
+                        outputs.entry(event.request).or_default().push(token);
+                    }
+                    EventKind::Failed(reason) => panic!("request {}: {reason}", event.request),
+                    _ => {}
+                }
+            }
+            step += 1;
+        }
+        assert_eq!(outputs.len(), arrivals.len(), "requests were lost");
+        assert_eq!(self.engine.scheduler().blocks_used(), 0, "blocks leaked");
+        outputs.into_values().collect()
+    }
+}
+
+fn greedy(id: RequestId, arrival: &Arrival) -> Request {
+    Request {
+        id,
+        prompt: arrival.prompt.as_slice().into(),
+        stop: StopRule {
+            max_tokens: arrival.max_tokens,
+            end_tokens: Arc::default(),
+        },
+        sampling: Sampling::GREEDY,
+        arrival: Duration::ZERO,
+    }
+}
+
+/// The largest difference; panics on a number that is not finite.
+pub fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).fold(0.0, |worst, (f, e)| {
+        assert!(f.is_finite() && e.is_finite(), "{f} against {e}");
+        worst.max((f - e).abs())
+    })
+}

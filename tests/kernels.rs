@@ -1,0 +1,332 @@
+//! Every operation of the CPU kernels against the plain reference, on random shapes.
+//!
+//! Outputs are compared whole, with more rows than take part: a kernel that wrote past its rows is found out.
+
+mod common;
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, IndexOp, Result, Tensor};
+use candlepower::ground::Sampling;
+use candlepower::ops::{
+    AttentionShape, HeadNorms, Kernels, KvLayer, Norm, Pick, Rope, Rows, WeightRows, cpu::Cpu,
+    reference::Reference,
+};
+use proptest::prelude::*;
+
+use common::probe::{Chunk, rows};
+use common::random::Random;
+
+/// One operation in f32: sums of up to 200 products of numbers near 1, in another order. Of `1 + |value|`.
+const F32_TOLERANCE: f32 = 1e-5;
+/// A number on the edge between two bf16 (or f16) may be rounded to either by kernels that differ in f32.
+const BF16_STEP: f32 = 1.0 / 128.0;
+const F16_STEP: f32 = 1.0 / 1024.0;
+/// Rows of a buffer beyond those of the step.
+const SPARE: usize = 3;
+/// What those rows hold; exact in every type.
+const UNTOUCHED: f32 = 7.5;
+
+const DTYPES: [DType; 3] = [DType::BF16, DType::F16, DType::F32];
+
+/// A stored matrix.
+struct Stored(Tensor);
+
+impl WeightRows for Stored {
+    fn shape(&self) -> (usize, usize) {
+        self.0.dims2().unwrap()
+    }
+
+    fn dtype(&self) -> DType {
+        self.0.dtype()
+    }
+
+    fn read(&self, rows: Range<usize>) -> Result<Tensor> {
+        self.0.i(rows)?.contiguous()
+    }
+}
+
+fn tensor(random: &mut Random, rows: usize, width: usize) -> Tensor {
+    let values = random.units(rows * width);
+    Tensor::from_vec(values, (rows, width), &Device::Cpu).unwrap()
+}
+
+fn untouched(rows: usize, width: usize) -> Tensor {
+    Tensor::full(UNTOUCHED, (rows + SPARE, width), &Device::Cpu).unwrap()
+}
+
+fn vector(random: &mut Random, len: usize) -> Tensor {
+    Tensor::from_vec(random.units(len), len, &Device::Cpu).unwrap()
+}
+
+fn norm(random: &mut Random, width: usize) -> Norm {
+    Norm {
+        weight: vector(random, width),
+        eps: random.pick(&[1e-6, 1e-2]),
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    let flat = tensor.flatten_all().unwrap();
+    flat.to_dtype(DType::F32).unwrap().to_vec1().unwrap()
+}
+
+fn assert_close(cpu: &Tensor, reference: &Tensor, tolerance: f32) {
+    assert_eq!(cpu.dims(), reference.dims());
+    assert_eq!(cpu.dtype(), reference.dtype());
+    for (i, (c, r)) in values(cpu).iter().zip(values(reference)).enumerate() {
+        let near = (c - r).abs() <= tolerance * (1.0 + r.abs());
+        assert!(near, "element {i} of {:?}: {c}, expected {r}", cpu.dims());
+    }
+}
+
+/// Runs `f` with each backend on buffers of its own and compares them.
+fn both(outputs: &[Tensor], tolerance: f32, f: impl Fn(&dyn Kernels, &[Tensor]) -> Result<()>) {
+    let run = |kernels: &dyn Kernels| {
+        let buffers: Vec<Tensor> = outputs.iter().map(|t| t.copy().unwrap()).collect();
+        f(kernels, &buffers).unwrap();
+        buffers
+    };
+    let (cpu, reference) = (run(&Cpu), run(&Reference));
+    for ((cpu, reference), start) in cpu.iter().zip(&reference).zip(outputs) {
+        assert_close(cpu, reference, tolerance);
+        assert_ne!(values(reference), values(start), "the oracle wrote nothing");
+    }
+}
+
+/// A cache of 1 to 4 sequences, and a step of prefill chunks and decode rows on it.
+struct Step {
+    shape: AttentionShape,
+    rows: Rows,
+    kv: KvLayer,
+}
+
+impl Step {
+    fn new(random: &mut Random, dtype: DType) -> Self {
+        let kv_heads = random.within(1..4);
+        let shape = AttentionShape {
+            num_heads: kv_heads * random.within(1..5),
+            num_kv_heads: kv_heads,
+            head_dim: 2 * random.within(1..36),
+            window: random.flip().then(|| random.within(1..30)),
+        };
+        let block_size = random.pick(&[1, 3, 16, 32]);
+        let spans: Vec<Range<usize>> = (0..random.within(1..5))
+            .map(|_| {
+                let start = random.within(0..40);
+                let count = if random.flip() {
+                    1
+                } else {
+                    random.within(1..25)
+                };
+                start..start + count
+            })
+            .collect();
+        let blocks = |span: &Range<usize>| span.end.div_ceil(block_size);
+        let total = 1 + spans.iter().map(blocks).sum::<usize>();
+        // Shuffled blocks; block 0 is the null block.
+        let mut free: Vec<u32> = (1..total as u32).collect();
+        for i in (1..free.len()).rev() {
+            free.swap(i, random.within(0..i + 1));
+        }
+        let tables: Vec<Vec<u32>> = spans
+            .iter()
+            .map(|s| free.split_off(free.len() - blocks(s)))
+            .collect();
+        let chunks: Vec<Chunk> = spans
+            .iter()
+            .zip(&tables)
+            .map(|(span, table)| Chunk {
+                start: span.start,
+                end: span.end,
+                table,
+            })
+            .collect();
+        let rows = rows(&chunks, block_size);
+        let mut cache = || {
+            let values = tensor(random, total * block_size, kv_heads * shape.head_dim);
+            let dims = (total, block_size, kv_heads, shape.head_dim);
+            values.reshape(dims).unwrap().to_dtype(dtype).unwrap()
+        };
+        let kv = KvLayer {
+            k: cache(),
+            v: cache(),
+        };
+        Self { shape, rows, kv }
+    }
+}
+
+fn step_of(dtype: DType) -> f32 {
+    match dtype {
+        DType::BF16 => BF16_STEP,
+        DType::F16 => F16_STEP,
+        _ => F32_TOLERANCE,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn linear_and_embed(
+        seed in any::<u64>(),
+        parts in prop::collection::vec(1usize..60, 1..4),
+        k in 1usize..200,
+        count in 1usize..40,
+        dtype in prop::sample::select(&DTYPES[..]),
+        bias in any::<bool>(),
+    ) {
+        let mut random = Random(seed);
+        let n: usize = parts.iter().sum();
+        let stored: Vec<Stored> = parts
+            .iter()
+            .map(|&n| Stored(tensor(&mut random, n, k).to_dtype(dtype).unwrap()))
+            .collect();
+        let parts: Vec<&dyn WeightRows> = stored.iter().map(|s| s as &dyn WeightRows).collect();
+        let bias = bias.then(|| vector(&mut random, n));
+        let x = tensor(&mut random, count + SPARE, k);
+        both(&[untouched(count, n)], F32_TOLERANCE, |kernels, out| {
+            let linear = kernels.pack(&parts, bias.clone())?;
+            assert_eq!((linear.n, linear.k), (n, k));
+            kernels.linear(&x, &linear, count, &out[0])
+        });
+        // A table is only copied: not a bit may change.
+        let tokens = random.tokens(count, n);
+        both(&[untouched(count, k)], 0.0, |kernels, out| {
+            kernels.embed(&kernels.pack(&parts, None)?, &tokens, &out[0])
+        });
+    }
+
+    #[test]
+    fn rope_of_any_position(
+        seed in any::<u64>(), half in 1usize..65, count in 1usize..20, factor in 0.5f64..2.0,
+    ) {
+        let mut random = Random(seed);
+        let rope = Rope {
+            inverse_frequencies: random.units(half).iter().map(|v| f64::from(v.abs())).collect(),
+            attention_factor: factor,
+        };
+        let positions = random.tokens(count, 200_000);
+        both(&[untouched(count, 2 * half)], F32_TOLERANCE, |kernels, out| {
+            kernels.rope(&rope, &positions, &out[0])
+        });
+    }
+
+    #[test]
+    fn add_norm_with_and_without_delta(
+        seed in any::<u64>(), width in 1usize..300, count in 1usize..150, delta in any::<bool>(),
+    ) {
+        let mut random = Random(seed);
+        let norm = norm(&mut random, width);
+        let x = tensor(&mut random, count + SPARE, width);
+        let delta = delta.then(|| tensor(&mut random, count + SPARE, width));
+        both(&[untouched(count, width)], F32_TOLERANCE, |kernels, out| {
+            kernels.add_norm(&x.copy()?, delta.as_ref(), &norm, count, &out[0])
+        });
+        // The sum stays in x.
+        if delta.is_some() {
+            both(&[x], F32_TOLERANCE, |kernels, x| {
+                let out = untouched(count, width);
+                kernels.add_norm(&x[0], delta.as_ref(), &norm, count, &out)
+            });
+        }
+    }
+
+    #[test]
+    fn write_kv_with_and_without_norms(
+        seed in any::<u64>(), dtype in prop::sample::select(&DTYPES[..]), norms in any::<bool>(),
+    ) {
+        let mut random = Random(seed);
+        let Step { shape, rows, kv } = Step::new(&mut random, dtype);
+        let norms = norms.then(|| HeadNorms {
+            q: norm(&mut random, shape.head_dim),
+            k: norm(&mut random, shape.head_dim),
+        });
+        let rotation = tensor(&mut random, rows.len() + SPARE, shape.head_dim);
+        let qkv = tensor(&mut random, rows.len() + SPARE, shape.qkv_width());
+        // What is left in the k columns of qkv is the kernel's own affair: q is compared.
+        let query = |qkv: &Tensor| qkv.narrow(1, 0, shape.q_width())?.contiguous();
+        let run = |kernels: &dyn Kernels| {
+            let cache = KvLayer { k: kv.k.copy()?, v: kv.v.copy()? };
+            let qkv = qkv.copy()?;
+            kernels.write_kv(&qkv, &shape, norms.as_ref(), &rotation, &rows, &cache)?;
+            Ok::<_, candle_core::Error>((query(&qkv)?, cache))
+        };
+        let (q, cache) = run(&Cpu).unwrap();
+        let (expected_q, expected) = run(&Reference).unwrap();
+        assert_close(&q, &expected_q, F32_TOLERANCE);
+        assert_close(&cache.k, &expected.k, step_of(dtype));
+        // v is only rounded.
+        assert_close(&cache.v, &expected.v, 0.0);
+        prop_assert_ne!(values(&expected.k), values(&kv.k));
+    }
+
+    #[test]
+    fn attend_over_prefill_and_decode(
+        seed in any::<u64>(), dtype in prop::sample::select(&DTYPES[..]), sharpness in 0.1f64..20.0,
+    ) {
+        let mut random = Random(seed);
+        let Step { shape, rows, kv } = Step::new(&mut random, dtype);
+        let qkv = tensor(&mut random, rows.len() + SPARE, shape.qkv_width());
+        let qkv = (qkv * sharpness).unwrap();
+        both(&[untouched(rows.len(), shape.q_width())], 2.0 * F32_TOLERANCE, |kernels, out| {
+            kernels.attend(&qkv, &shape, &rows, &kv, &out[0])
+        });
+    }
+
+    #[test]
+    fn silu_mul_of_any_size(
+        seed in any::<u64>(), width in 1usize..300, count in 1usize..150, scale in 0.1f64..100.0,
+    ) {
+        let gate_up = tensor(&mut Random(seed), count + SPARE, 2 * width);
+        let gate_up = (gate_up * scale).unwrap();
+        both(&[untouched(count, width)], F32_TOLERANCE, |kernels, out| {
+            kernels.silu_mul(&gate_up, count, &out[0])
+        });
+    }
+
+    #[test]
+    fn gather_of_any_rows(seed in any::<u64>(), width in 1usize..100, count in 1usize..20) {
+        let mut random = Random(seed);
+        let x = tensor(&mut random, 30, width);
+        let indices = random.tokens(count, 30);
+        both(&[untouched(count, width)], 0.0, |kernels, out| {
+            kernels.gather(&x, &indices, &out[0])
+        });
+    }
+
+    #[test]
+    fn sample_of_any_rule(seed in any::<u64>(), vocab in 1usize..300, count in 1usize..12) {
+        let mut random = Random(seed);
+        let logits = (tensor(&mut random, count + SPARE, vocab) * 5.0).unwrap();
+        let picks: Vec<Pick> = (0..count as u64)
+            .map(|stream| Pick {
+                stream,
+                position: random.within(0..1000) as u32,
+                sampling: Sampling {
+                    temperature: random.pick(&[0.0, 0.3, 1.0, 2.0]),
+                    top_k: random.pick(&[0, 1, 5, 1000]),
+                    top_p: random.pick(&[0.1, 0.9, 1.0]),
+                    seed: random.bits(),
+                    logprobs: random.pick(&[None, Some(0), Some(4), Some(1000)]),
+                },
+            })
+            .collect();
+        let found = Cpu.sample(&logits, &picks).unwrap();
+        prop_assert_eq!(&found, &Reference.sample(&logits, &picks).unwrap());
+        // Both share the rule itself: greedy picks and log-probabilities tell whether each row met its own.
+        for ((row, pick), sampled) in logits.to_vec2::<f32>().unwrap().iter().zip(&picks).zip(&found) {
+            let token = sampled.token as usize;
+            if pick.sampling.is_greedy() {
+                prop_assert!(row.iter().all(|&v| v <= row[token]));
+            }
+            prop_assert_eq!(sampled.logprobs.is_some(), pick.sampling.logprobs.is_some());
+            if let Some(logprobs) = &sampled.logprobs {
+                let sum: f64 = row.iter().map(|&v| f64::from(v).exp()).sum();
+                let expected = f64::from(row[token]) - sum.ln();
+                prop_assert!((f64::from(logprobs.logprob) - expected).abs() < 1e-5);
+                prop_assert_eq!(logprobs.top.len(), pick.sampling.logprobs.unwrap().min(vocab));
+            }
+        }
+    }
+}

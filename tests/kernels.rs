@@ -312,8 +312,10 @@ proptest! {
                 },
             })
             .collect();
-        let found = Cpu.sample(&logits, &picks).unwrap();
-        prop_assert_eq!(&found, &Reference.sample(&logits, &picks).unwrap());
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        Cpu.sample(&logits, &picks, &mut found).unwrap();
+        Reference.sample(&logits, &picks, &mut expected).unwrap();
+        prop_assert_eq!(&found, &expected);
         // Both share the rule itself: greedy picks and log-probabilities tell whether each row met its own.
         for ((row, pick), sampled) in logits.to_vec2::<f32>().unwrap().iter().zip(&picks).zip(&found) {
             let token = sampled.token as usize;

@@ -16,6 +16,8 @@ use crate::workload::Work;
 const WARMUP_IDS: RequestId = 1 << 48;
 /// Warm-up reaches every kernel within a few decode steps; more would only take time.
 const WARMUP_OUTPUT: usize = 8;
+/// An idle player looks this often whether it is to stop.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 /// Everything that decides a run.
 #[derive(Debug, Clone)]
@@ -75,7 +77,10 @@ pub fn play(
         if engine.is_idle() {
             match player.next_arrival() {
                 None => break,
-                Some(time) => engine.clock().sleep_until(time),
+                Some(time) => {
+                    let clock = engine.clock();
+                    clock.sleep_until(time.min(clock.now() + LONGEST_SLEEP));
+                }
             }
         } else {
             match engine.step(&mut player.events) {

@@ -24,7 +24,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.common)?;
     let plan = BenchPlan::new(args, &files)?;
     let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
-    let references = reference::select(args.reference.as_deref(), &files.source.name, &scenarios)
+    let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
         .map_err(Failure::usage)?;
     if let Some(dir) = &args.out {
         report::prepare(dir).map_err(Failure::usage)?;
@@ -61,13 +61,10 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         runs,
         references,
     };
+    // Files first: a reader who closes the pipe early ends the program in `show`.
+    let written = write(args, &results, &raw);
     show(args, &results)?;
-    if let Some(dir) = &args.out {
-        report::write_all(dir, &results, &raw).map_err(Failure::run)?;
-        if !args.common.quiet {
-            output::note(&format!("written to {}", dir.display()));
-        }
-    }
+    written?;
     verdict(&results, cut_short)
 }
 
@@ -109,6 +106,17 @@ fn play(
         gpus: &[],
     });
     Ok((measured, raw, cut_short))
+}
+
+fn write(args: &BenchArgs, results: &Results, raw: &[RawRun]) -> Result<(), Failure> {
+    let Some(dir) = &args.out else {
+        return Ok(());
+    };
+    report::write_all(dir, results, raw).map_err(Failure::run)?;
+    if !args.common.quiet {
+        output::note(&format!("written to {}", dir.display()));
+    }
+    Ok(())
 }
 
 fn environment(time: String) -> Environment {

@@ -58,7 +58,7 @@ pub struct BenchArgs {
     pub stop_at_eos: bool,
 
     /// Short requests before the window opens; they are not counted
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Method")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::whole, help_heading = "Method")]
     pub warmup: usize,
     /// Play every run N times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Method")]

@@ -113,6 +113,7 @@ fn work(args: &BenchArgs, files: &ModelFiles) -> Result<(Work, String), Failure>
             &dataset::Defaults {
                 output_len,
                 vocab_size: files.spec.vocab_size,
+                max_len: files.spec.max_position_embeddings,
                 pool: &pool,
                 seed: args.common.seed,
                 encode: &encode,

@@ -32,7 +32,7 @@ pub struct CommonArgs {
     #[arg(long, help_heading = "Device")]
     pub expert_parallel: bool,
     /// CPU threads in all [default: physical cores]
-    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Device")]
+    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Device")]
     pub threads: Option<usize>,
 
     /// Prompt plus output tokens of one request [default: bench: its longest request; else the model's]
@@ -63,7 +63,7 @@ pub struct CommonArgs {
     #[arg(long, help_heading = "Engine")]
     pub prefix_cache: bool,
     /// Seed of all randomness
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Engine")]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::seed, help_heading = "Engine")]
     pub seed: u64,
 
     /// No progress and no remarks on stderr

@@ -31,9 +31,15 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// One line: what the error is, then what caused it.
+    /// One line: what the error is, then what caused it where the error did not say so itself.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Run(error) | Self::Usage(error)) = self;
-        write!(f, "{error:#}")
+        let mut said = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !said.contains(&cause) {
+                said = format!("{said}: {cause}");
+            }
+        }
+        f.write_str(&said)
     }
 }

@@ -36,14 +36,14 @@ pub struct GenerateArgs {
     #[arg(long, help_heading = "Output")]
     pub ignore_eos: bool,
     /// Log-probabilities of each token and its N best alternatives
-    #[arg(long, value_name = "N", help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = values::whole, help_heading = "Output")]
     pub logprobs: Option<usize>,
 
     /// 0 takes the most likely token
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = values::temperature, help_heading = "Sampling")]
     pub temperature: f32,
     /// Only the K most likely tokens; 0 is all
-    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling")]
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = values::whole, help_heading = "Sampling")]
     pub top_k: usize,
     /// Only the most likely tokens that make up P
     #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = values::probability, help_heading = "Sampling")]

@@ -9,6 +9,7 @@ mod failure;
 mod generate;
 mod generate_args;
 mod interrupt;
+mod memory_check;
 mod models;
 mod output;
 mod progress;

@@ -8,7 +8,7 @@ use candle_core::DType;
 
 use super::common::{CommonArgs, DtypeFlag, KvDtypeFlag};
 use super::failure::Failure;
-use super::{output, progress};
+use super::{memory_check, output, progress};
 use crate::engine::Engine;
 use crate::exec::{Executor, KvLayout, Rank, Solo};
 use crate::ground::results;
@@ -33,6 +33,8 @@ pub struct ModelFiles {
     pub source: ModelSource,
     pub spec: ModelSpec,
     pub tokenizer: Option<Tokenizer>,
+    /// Layers of the model, of which `spec` may keep fewer.
+    pub model_layers: usize,
 }
 
 impl ModelFiles {
@@ -50,6 +52,7 @@ impl ModelFiles {
         };
         let mut spec = ModelSpec::from_json(&source.config_json, &file).map_err(Failure::usage)?;
         spec.check_runnable(&file).map_err(Failure::usage)?;
+        let model_layers = spec.num_hidden_layers;
         if let Some(layers) = args.layers {
             if layers > spec.num_hidden_layers {
                 return Err(Failure::Usage(anyhow!(
@@ -67,7 +70,14 @@ impl ModelFiles {
             source,
             spec,
             tokenizer,
+            model_layers,
         })
+    }
+
+    /// The name under which figures are compared.
+    pub fn label(&self) -> String {
+        let ran = self.spec.num_hidden_layers;
+        results::setting::slice_label(&self.source.name, ran, self.model_layers)
     }
 
     /// Ids for synthetic prompts: ordinary text tokens where a tokenizer can tell.
@@ -157,11 +167,18 @@ impl Session {
         let (source, weight_dtype) = files.weight_source(args)?;
         let kv_dtype = kv_dtype(args.kv_cache_dtype, weight_dtype).map_err(Failure::Usage)?;
         let spec = &files.spec;
-        check_memory(spec, weight_dtype, memory).map_err(Failure::Usage)?;
         let limits = StepLimits {
             rows: args.max_num_batched_tokens,
             logit_rows: args.max_num_seqs.min(args.max_num_batched_tokens),
         };
+        memory_check::fits(
+            spec,
+            weight_dtype,
+            limits,
+            memory.available,
+            &files.source.name,
+        )
+        .map_err(Failure::Usage)?;
         let bar = progress::loading(
             spec.parameters() * weight_dtype.size_in_bytes() as u64,
             args.quiet,
@@ -223,23 +240,6 @@ impl Session {
             settings,
         })
     }
-}
-
-/// Refuses weights that the machine cannot hold, before it starts to swap or to kill.
-fn check_memory(spec: &ModelSpec, dtype: DType, memory: &Memory) -> anyhow::Result<()> {
-    let bytes = spec
-        .parameters()
-        .saturating_mul(dtype.size_in_bytes() as u64);
-    // Where the system does not tell its memory there is nothing to hold the weights against.
-    if memory.available == 0 || bytes <= memory.available {
-        return Ok(());
-    }
-    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-    bail!(
-        "the weights need {:.1} GiB and {:.1} GiB of memory are available; keep fewer layers with --layers, or take a smaller model",
-        gib(bytes),
-        gib(memory.available)
-    )
 }
 
 /// What was loaded, in a line.
@@ -340,6 +340,7 @@ fn describe_model(files: &ModelFiles, dtype: DType) -> results::Model {
         hidden_size: spec.hidden_size,
         intermediate_size: spec.intermediate_size,
         num_hidden_layers: spec.num_hidden_layers,
+        model_layers: files.model_layers,
         num_attention_heads: spec.num_attention_heads,
         num_key_value_heads: spec.num_key_value_heads,
         head_dim: spec.head_dim,

@@ -2,11 +2,36 @@
 
 use std::time::Duration;
 
+/// Counts above this are slips of the keyboard; products of two of them still fit 64 bits.
+const LARGEST: usize = 1 << 31;
+/// More threads than any machine has cores.
+const MOST_THREADS: usize = 4096;
+/// Rates, shapes and times beyond these have no meaning for a run, and a clock could not hold them.
+const LEAST_NUMBER: f64 = 1e-6;
+const GREATEST_NUMBER: f64 = 1e9;
+
 pub fn positive(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err("it must be a whole number of at least 1".to_owned()),
-    }
+    within(text, 1, LARGEST)
+}
+
+pub fn whole(text: &str) -> Result<usize, String> {
+    within(text, 0, LARGEST)
+}
+
+pub fn threads(text: &str) -> Result<usize, String> {
+    within(text, 1, MOST_THREADS)
+}
+
+fn within(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    let value = text.parse().ok();
+    value
+        .filter(|n| (least..=most).contains(n))
+        .ok_or_else(|| format!("it must be a whole number from {least} to {most}"))
+}
+
+pub fn seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("it must be a whole number from 0 to {}", u64::MAX))
 }
 
 pub fn fraction(text: &str) -> Result<f64, String> {
@@ -31,16 +56,14 @@ pub fn temperature(text: &str) -> Result<f32, String> {
 }
 
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    let value = text.parse::<f64>().ok().filter(|s| *s > 0.0);
-    value
-        .and_then(|s| Duration::try_from_secs_f64(s).ok())
-        .ok_or_else(|| "it must be a positive number of seconds".to_owned())
+    let seconds = positive_number(text).map_err(|rule| format!("{rule} of seconds"))?;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 pub fn positive_number(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(v) if v > 0.0 && v.is_finite() => Ok(v),
-        _ => Err("it must be a positive number".to_owned()),
+        Ok(v) if (LEAST_NUMBER..=GREATEST_NUMBER).contains(&v) => Ok(v),
+        _ => Err("it must be a positive number (1e-6 to 1e9)".to_owned()),
     }
 }
 
@@ -94,10 +117,25 @@ mod tests {
     #[test]
     fn zero_and_negative_values_are_refused() {
         assert!(positive("0").is_err() && positive("-3").is_err() && positive("1.5").is_err());
+        assert!(whole("0").is_ok() && whole("-1").is_err() && threads("0").is_err());
+        assert!(seed("18446744073709551615").is_ok() && seed("-1").is_err());
         assert!(fraction("0").is_err() && fraction("1.01").is_err() && fraction("nan").is_err());
         assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("inf").is_err());
         assert!(temperature("-0.1").is_err() && temperature("0").is_ok());
         assert!(probability("1.1").is_err() && probability("0.9").is_ok());
+    }
+
+    #[test]
+    fn values_that_no_machine_could_serve_are_refused() {
+        assert_eq!(positive("2147483648"), Ok(LARGEST));
+        assert!(positive("2147483649").is_err() && positive("99999999999999999999").is_err());
+        assert!(threads("4097").is_err());
+        for bad in ["1e300", "1e-300", "inf", "nan"] {
+            assert!(
+                positive_number(bad).is_err() && seconds(bad).is_err(),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@ mod pack;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::exec::{ExecError, Executor, StepPlan};
+use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
 use crate::ground::{
     Clock, Event, EventKind, FinishReason, Request, RequestId, StepRecord, StopRule, TokenLogprobs,
 };
@@ -39,6 +40,7 @@ pub struct Engine {
     // Reused between steps.
     decision: Decision,
     plan: Arc<StepPlan>,
+    output: StepOutput,
     outcomes: Vec<Outcome>,
 }
 
@@ -57,6 +59,7 @@ impl Engine {
             steps: 0,
             decision: Decision::default(),
             plan: Arc::default(),
+            output: StepOutput::default(),
             outcomes: Vec::new(),
         })
     }
@@ -154,12 +157,12 @@ impl Engine {
         );
         let launched = self.clock.now();
         let ticket = self.executor.submit(self.plan.clone())?;
-        let output = self.executor.wait(ticket)?;
+        self.executor.wait(ticket, &mut self.output)?;
         let done = self.clock.now();
-        self.complete(output.sampled, done, events)?;
+        self.complete(done, events)?;
         record.output_tokens = self.outcomes.len();
-        record.bytes = output.cost.bytes;
-        record.flops = output.cost.flops;
+        record.bytes = self.output.cost.bytes;
+        record.flops = self.output.cost.flops;
         record.start = start.as_secs_f64();
         record.exec_seconds = (done - launched).as_secs_f64();
         record.end = self.clock.now().as_secs_f64();
@@ -168,22 +171,15 @@ impl Engine {
     }
 
     /// Hands the sampled tokens to the scheduler and tells of them.
-    fn complete(
-        &mut self,
-        sampled: Vec<Sampled>,
-        time: std::time::Duration,
-        events: &mut Vec<Event>,
-    ) -> Result<(), EngineError> {
+    fn complete(&mut self, time: Duration, events: &mut Vec<Event>) -> Result<(), EngineError> {
         let sampling = self.decision.entries.iter().filter(|entry| entry.samples);
         let expected = sampling.clone().count();
-        if sampled.len() != expected {
-            return Err(EngineError::Tokens {
-                expected,
-                found: sampled.len(),
-            });
+        let found = self.output.sampled.len();
+        if found != expected {
+            return Err(EngineError::Tokens { expected, found });
         }
         self.outcomes.clear();
-        for (entry, Sampled { token, logprobs }) in sampling.zip(sampled) {
+        for (entry, Sampled { token, logprobs }) in sampling.zip(self.output.sampled.drain(..)) {
             let Some(active) = self.active.get_mut(&entry.id) else {
                 continue;
             };
@@ -241,7 +237,7 @@ fn finish(stop: &StopRule, generated: usize, token: u32) -> Option<FinishReason>
 }
 
 fn token_event(
-    time: std::time::Duration,
+    time: Duration,
     request: RequestId,
     token: u32,
     logprobs: Option<Box<TokenLogprobs>>,

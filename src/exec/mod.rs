@@ -68,6 +68,7 @@ pub trait Executor {
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError>;
     /// Starts a step. Steps run in the order of their submission.
     fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError>;
-    /// Blocks until the step is done. Afterwards the executor holds no reference to its plan.
-    fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, ExecError>;
+    /// Blocks until the step is done and overwrites `output`. Afterwards the executor holds no
+    /// reference to the plan.
+    fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError>;
 }

@@ -6,7 +6,7 @@ use super::{ExecError, KvLayout, StepOutput, StepPlan};
 use crate::ground::recorder::Recorder;
 use crate::ground::results::RankMemory;
 use crate::model::{Context, Decoder};
-use crate::ops::{Kernels, KvLayer, cost};
+use crate::ops::{Kernels, KvLayer, Sampled, cost};
 use crate::parallel::Collective;
 
 pub struct Rank {
@@ -58,15 +58,15 @@ impl Rank {
         }
     }
 
-    pub fn step(&mut self, plan: &StepPlan) -> Result<StepOutput, ExecError> {
-        let sampled = self.sampled(plan).map_err(|source| ExecError::Device {
-            what: "a step failed",
-            source,
-        })?;
-        Ok(StepOutput {
-            sampled,
-            cost: self.recorder.take_total(),
-        })
+    /// Runs the plan; `output` is overwritten and keeps its buffer.
+    pub fn step(&mut self, plan: &StepPlan, output: &mut StepOutput) -> Result<(), ExecError> {
+        self.sample(plan, &mut output.sampled)
+            .map_err(|source| ExecError::Device {
+                what: "a step failed",
+                source,
+            })?;
+        output.cost = self.recorder.take_total();
+        Ok(())
     }
 
     /// Logits of the plan's `logit_rows`, `[logit_rows, vocab]`: for tests and comparisons.
@@ -94,12 +94,12 @@ impl Rank {
         )
     }
 
-    fn sampled(&self, plan: &StepPlan) -> candle_core::Result<Vec<crate::ops::Sampled>> {
+    fn sample(&self, plan: &StepPlan, out: &mut Vec<Sampled>) -> candle_core::Result<()> {
         let logits = self.forward(plan)?;
         let vocab = logits.dim(1)?;
         let cost = cost::sample(plan.picks.len(), vocab);
         self.recorder.run("sample", None, cost, || {
-            self.kernels.sample(logits, &plan.picks)
+            self.kernels.sample(logits, &plan.picks, out)
         })
     }
 }

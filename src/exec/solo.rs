@@ -16,7 +16,9 @@ pub struct Solo {
     kv_elements_per_token: u64,
     has_kv: bool,
     issued: u64,
-    done: Option<(u64, StepOutput)>,
+    /// The step that was submitted and not waited for.
+    open: Option<u64>,
+    output: StepOutput,
 }
 
 impl Solo {
@@ -44,7 +46,8 @@ impl Solo {
             kv_elements_per_token: kv_elements_per_token as u64,
             has_kv: false,
             issued: 0,
-            done: None,
+            open: None,
+            output: StepOutput::default(),
         })
     }
 
@@ -79,19 +82,21 @@ impl Executor for Solo {
         if !self.has_kv {
             return Err(ExecError::NoKv);
         }
-        let output = self.with_rank(|rank| rank.step(&plan))?;
+        let mut output = std::mem::take(&mut self.output);
+        let outcome = self.with_rank(|rank| rank.step(&plan, &mut output));
+        self.output = output;
+        outcome?;
         self.issued += 1;
-        self.done = Some((self.issued, output));
+        self.open = Some(self.issued);
         Ok(Ticket(self.issued))
     }
 
-    fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, ExecError> {
-        match self.done.take() {
-            Some((id, output)) if id == ticket.0 => Ok(output),
-            other => {
-                self.done = other;
-                Err(ExecError::Ticket(ticket.0))
-            }
+    fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
+        if self.open.take_if(|open| *open == ticket.0).is_none() {
+            return Err(ExecError::Ticket(ticket.0));
         }
+        // The caller's buffer serves the next step.
+        std::mem::swap(&mut self.output, output);
+        Ok(())
     }
 }

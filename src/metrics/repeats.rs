@@ -24,13 +24,12 @@ const METRICS: [&str; 12] = [
     "mean_queue_ms",
 ];
 
-/// Student's t, two-sided 95 %, for 2 to 10 degrees of freedom (tables of any textbook).
-const T_975: [f64; 9] = [
-    4.302_653, 3.182_446, 2.776_445, 2.570_582, 2.446_912, 2.364_624, 2.306_004, 2.262_157,
-    2.228_139,
-];
-/// Normal quantile that t tends to.
-const Z_975: f64 = 1.959_964;
+/// Two-sided 95 %.
+const LEVEL: f64 = 0.95;
+/// Halvings after which a quantile's bracket is narrower than its last digit.
+const HALVINGS: usize = 64;
+/// Above every 95 % quantile of two or more degrees of freedom.
+const T_ABOVE_ALL: f64 = 8.0;
 
 /// One summary a scenario that was played `FEWEST` times or more, in order of first play.
 pub fn summarize(runs: &[Run]) -> Vec<RepeatSummary> {
@@ -74,7 +73,7 @@ pub fn spread(values: &[f64]) -> Option<Spread> {
     let (mean, squares) = moments(values)?;
     let freedom = values.len() - 1;
     let std = (squares / freedom as f64).sqrt();
-    let half = t_975(freedom) * std / (values.len() as f64).sqrt();
+    let half = t_95(freedom) * std / (values.len() as f64).sqrt();
     Some(Spread {
         mean,
         std,
@@ -84,16 +83,56 @@ pub fn spread(values: &[f64]) -> Option<Spread> {
     })
 }
 
-/// Beyond the table, the first two terms of t's expansion around the normal quantile (Cornish and
-/// Fisher): within 0.1 % there.
-fn t_975(freedom: usize) -> f64 {
-    let z = Z_975;
+/// Quantile of Student's t.
+fn t_95(freedom: usize) -> f64 {
+    let (mut low, mut high) = (0.0, T_ABOVE_ALL);
+    for _ in 0..HALVINGS {
+        let middle = 0.5 * (low + high);
+        match t_within(middle, freedom) < LEVEL {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    low
+}
+
+/// Probability that |t| is at most `t`: the finite sums of Abramowitz and Stegun 26.7.3 and 26.7.4,
+/// for two or more degrees of freedom.
+fn t_within(t: f64, freedom: usize) -> f64 {
     let n = freedom as f64;
-    let first = (z.powi(3) + z) / 4.0;
-    let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0;
-    let expanded = z + first / n + second / (n * n);
-    T_975
-        .get(freedom.wrapping_sub(2))
-        .copied()
-        .unwrap_or(expanded)
+    let angle = (t / n.sqrt()).atan();
+    let (sin, cos) = angle.sin_cos();
+    let odd = freedom % 2 == 1;
+    let mut term = if odd { cos } else { 1.0 };
+    let mut sum = 0.0;
+    let mut k = if odd { 3 } else { 2 };
+    while k <= freedom {
+        sum += term;
+        term *= cos * cos * (k - 1) as f64 / k as f64;
+        k += 2;
+    }
+    match odd {
+        true => 2.0 / std::f64::consts::PI * (angle + sin * sum),
+        false => sin * sum,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_tables() {
+        for (freedom, expected) in [
+            (2, 4.302652729749459),
+            (3, 3.182446305283706),
+            (4, 2.7764451051977908),
+            (9, 2.262157162798204),
+            (30, 2.042272456301236),
+            (100, 1.983971518523551),
+        ] {
+            let found = t_95(freedom);
+            assert!((found - expected).abs() < 1e-9, "{freedom}: {found}");
+        }
+    }
 }

@@ -171,6 +171,6 @@ pub trait Kernels: Send + Sync {
     /// `out[i] = x[indices[i]]`.
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Tensor) -> Result<()>;
 
-    /// One token for each of the first `picks.len()` rows of `logits`.
-    fn sample(&self, logits: &Tensor, picks: &[Pick]) -> Result<Vec<Sampled>>;
+    /// One token for each of the first `picks.len()` rows of `logits`; `out` is overwritten.
+    fn sample(&self, logits: &Tensor, picks: &[Pick], out: &mut Vec<Sampled>) -> Result<()>;
 }

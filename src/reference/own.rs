@@ -65,7 +65,7 @@ fn from_run(results: &Results, run: &Run, source: &str) -> ReferenceRun {
             driver: environment.driver.clone(),
             os: Some(environment.os.clone()),
         },
-        model: results.model.name.clone(),
+        model: results.model.label(),
         backend: BACKEND.to_owned(),
         precision_bits: None,
         concurrency: run.scenario.concurrency,

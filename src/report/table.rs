@@ -57,17 +57,24 @@ pub fn table(results: &Results, width: usize) -> String {
 /// Model, machine and method, in three lines.
 pub(super) fn title(results: &Results) -> String {
     let (model, engine, hardware) = (&results.model, &results.engine, &results.hardware);
+    let layers = match model.num_hidden_layers == model.model_layers {
+        true => format!("{} layers", model.num_hidden_layers),
+        false => format!(
+            "first {} of {} layers",
+            model.num_hidden_layers, model.model_layers
+        ),
+    };
     let weights = match model.weights {
         WeightSource::Dummy => "dummy weights",
         WeightSource::Checkpoint => "checkpoint",
     };
     let cut_short = if results.partial { ", cut short" } else { "" };
     format!(
-        "{} ({} layers, {weights} in {}) on {}: {}\n\
+        "{} ({}, {weights} in {}) on {}: {}\n\
          {} scheduler, {} seqs, {} batched tokens, KV {} x {} tokens in {}, prefix cache {}, tp {}, seed {}\n\
          {}{cut_short}, candlepower {}, {}\n",
         model.name,
-        model.num_hidden_layers,
+        layers,
         model.dtype,
         hardware.device,
         hardware.name,

@@ -7,9 +7,12 @@ use serde::Deserialize;
 use super::{WorkItem, item_seed};
 use crate::text::TokenPool;
 
+/// Seconds that no run lasts.
+const LATEST_ARRIVAL: f64 = 1e9;
+
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    #[error("{file}: cannot be read: {source}")]
+    #[error("--dataset {file}: cannot be read ({source}); give a readable file of JSON lines")]
     Io {
         file: String,
         source: std::io::Error,
@@ -38,6 +41,8 @@ struct Line {
 pub struct Defaults<'a> {
     pub output_len: usize,
     pub vocab_size: usize,
+    /// Tokens that the model can place: no prompt or output is longer.
+    pub max_len: usize,
     /// Ids of synthetic prompts.
     pub pool: &'a TokenPool,
     pub seed: u64,
@@ -85,7 +90,18 @@ pub fn read(path: &Path, defaults: &Defaults) -> Result<Vec<WorkItem>, DatasetEr
 }
 
 fn parse(line: &str, index: usize, defaults: &Defaults) -> Result<WorkItem, String> {
-    let line: Line = serde_json::from_str(line).map_err(|e| e.to_string())?;
+    let line: Line = serde_json::from_str(line).map_err(not_a_request)?;
+    for (key, len) in [
+        ("input_len", line.input_len),
+        ("output_len", line.output_len),
+    ] {
+        if let Some(len) = len.filter(|&len| len > defaults.max_len) {
+            return Err(format!(
+                "{key} is {len}, beyond the {} positions of the model; shorten it",
+                defaults.max_len
+            ));
+        }
+    }
     let prompt = match (line.prompt, line.prompt_ids, line.input_len) {
         (Some(text), None, None) => (defaults.encode)(&text)?,
         (None, Some(ids), None) => ids,
@@ -103,7 +119,7 @@ fn parse(line: &str, index: usize, defaults: &Defaults) -> Result<WorkItem, Stri
         .find(|&&id| id as usize >= defaults.vocab_size)
     {
         return Err(format!(
-            "token id {id} is outside the vocabulary of {}",
+            "token id {id} is outside the vocabulary of {}; use ids below it",
             defaults.vocab_size
         ));
     }
@@ -111,9 +127,11 @@ fn parse(line: &str, index: usize, defaults: &Defaults) -> Result<WorkItem, Stri
     if output_len == 0 {
         return Err("output_len is 0; ask for at least one token".to_owned());
     }
-    if let Some(arrival) = line.arrival.filter(|a| !(*a >= 0.0 && a.is_finite())) {
+    if let Some(arrival) = line.arrival
+        && !(0.0..=LATEST_ARRIVAL).contains(&arrival)
+    {
         return Err(format!(
-            "arrival is {arrival}; it must be seconds from the start"
+            "arrival is {arrival}; it must be seconds from the start, at most {LATEST_ARRIVAL}"
         ));
     }
     Ok(WorkItem {
@@ -121,6 +139,16 @@ fn parse(line: &str, index: usize, defaults: &Defaults) -> Result<WorkItem, Stri
         output_len,
         arrival: line.arrival,
     })
+}
+
+/// What serde says, without its line: a dataset's line is a document of its own.
+fn not_a_request(error: serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or(&text);
+    format!(
+        "{what} (column {}); write {{prompt | prompt_ids | input_len, output_len?, arrival?}}",
+        error.column()
+    )
 }
 
 #[cfg(test)]
@@ -135,6 +163,7 @@ mod tests {
         let defaults = Defaults {
             output_len: 7,
             vocab_size: 100,
+            max_len: 50,
             pool: &TokenPool::below(50).unwrap(),
             seed: 0,
             encode: &|text| Ok(text.bytes().map(u32::from).collect()),
@@ -167,7 +196,16 @@ mod tests {
             ("{}", "exactly one"),
             ("{\"input_len\": 1, \"output_len\": 0}", "output_len is 0"),
             ("{\"input_len\": 1, \"lenght\": 0}", "lenght"),
-            ("not json", "line 1"),
+            (
+                "not json",
+                "line 1: expected ident (column 2); write {prompt",
+            ),
+            ("{\"input_len\": 51}", "input_len is 51, beyond the 50"),
+            (
+                "{\"input_len\": 1, \"output_len\": 51}",
+                "output_len is 51, beyond the 50",
+            ),
+            ("{\"input_len\": 1, \"arrival\": 1e300}", "at most"),
             ("\n", "holds no requests"),
             (
                 "{\"input_len\": 1, \"arrival\": 2}\n{\"input_len\": 1, \"arrival\": 1}",

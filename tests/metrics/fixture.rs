@@ -144,6 +144,7 @@ pub fn results() -> Results {
             hidden_size: 8,
             intermediate_size: 16,
             num_hidden_layers: 2,
+            model_layers: 2,
             num_attention_heads: 2,
             num_key_value_heads: 1,
             head_dim: 4,

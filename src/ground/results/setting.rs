@@ -60,6 +60,8 @@ pub struct Model {
     pub intermediate_size: usize,
     /// Layers that ran (`--layers` keeps fewer than the model has).
     pub num_hidden_layers: usize,
+    /// Layers that the model has.
+    pub model_layers: usize,
     pub num_attention_heads: usize,
     pub num_key_value_heads: usize,
     pub head_dim: usize,
@@ -68,6 +70,21 @@ pub struct Model {
     /// Type of the weights in memory.
     pub dtype: String,
     pub quantization: Option<String>,
+}
+
+impl Model {
+    /// The name under which figures are compared: a slice is not its model.
+    pub fn label(&self) -> String {
+        slice_label(&self.name, self.num_hidden_layers, self.model_layers)
+    }
+}
+
+/// `name`, with the layers that ran where they are not all.
+pub fn slice_label(name: &str, ran: usize, all: usize) -> String {
+    match ran == all {
+        true => name.to_owned(),
+        false => format!("{name} (first {ran} of {all} layers)"),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -13,6 +13,7 @@ pub mod roof;
 pub mod workers;
 
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::{bf16, f16, vec::HalfBitsVecExt};
@@ -197,18 +198,30 @@ impl Kernels for Cpu {
         })
     }
 
-    fn sample(&self, logits: &Tensor, picks: &[Pick]) -> Result<Vec<Sampled>> {
+    fn sample(&self, logits: &Tensor, picks: &[Pick], out: &mut Vec<Sampled>) -> Result<()> {
         let vocab = logits.dim(1)?;
+        out.clear();
+        out.resize(picks.len(), NONE);
+        let failed = Mutex::new(None);
         storage::read(logits, |logits: &[f32]| {
-            let mut sampled: Vec<Result<Sampled>> = picks.iter().map(|_| Ok(NONE)).collect();
-            workers::each_chunk(&mut sampled, 1, |i, slot| {
+            workers::each_chunk(out, 1, |i, slot| {
                 let mut scratch = CANDIDATES.take();
                 let row = &logits[i * vocab..][..vocab];
-                slot[0] = sampling::sample(row, &picks[i], &mut scratch);
+                match sampling::sample(row, &picks[i], &mut scratch) {
+                    Ok(sampled) => slot[0] = sampled,
+                    Err(error) => {
+                        failed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .replace(error);
+                    }
+                }
                 CANDIDATES.set(scratch);
             });
-            sampled.into_iter().collect()
-        })
+            Ok(())
+        })?;
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -134,16 +134,13 @@ impl Kernels for Reference {
         store(&x.index_select(&indices, 0)?, out)
     }
 
-    fn sample(&self, logits: &Tensor, picks: &[Pick]) -> Result<Vec<Sampled>> {
-        let mut scratch = Vec::new();
-        picks
-            .iter()
-            .enumerate()
-            .map(|(i, pick)| {
-                let row = logits.i(i)?.to_vec1::<f32>()?;
-                sampling::sample(&row, pick, &mut scratch)
-            })
-            .collect()
+    fn sample(&self, logits: &Tensor, picks: &[Pick], out: &mut Vec<Sampled>) -> Result<()> {
+        out.clear();
+        for (i, pick) in picks.iter().enumerate() {
+            let row = logits.i(i)?.to_vec1::<f32>()?;
+            out.push(sampling::sample(&row, pick, &mut Vec::new())?);
+        }
+        Ok(())
     }
 }
 

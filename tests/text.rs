@@ -175,7 +175,7 @@ fn synthetic_prompts_are_ordinary_seeded_and_of_exact_length() {
     let tokenizer = tiny();
     let padded = TINY_VOCABULARY + 100;
     let pool = tokenizer.token_pool(padded).unwrap();
-    assert_eq!(pool.ids().len(), TINY_ADDED.start as usize);
+    assert_eq!(pool, TokenPool::Listed((0..TINY_ADDED.start).collect()));
     let prompt = pool.synthetic_prompt(5000, 7);
     assert_eq!(prompt.len(), 5000);
     assert!(

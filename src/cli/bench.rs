@@ -36,7 +36,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         plan.max_model_len,
         &telemetry::memory(),
     )?;
-    let stop = interrupt::flag();
+    let stop = interrupt::flag(args.common.quiet);
     let mut runs = Vec::new();
     let mut raw = Vec::new();
     let mut cut_short = None;

@@ -1,5 +1,6 @@
 //! `generate`: prompts in, text out, all prompts as one batch.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -66,7 +67,8 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         arrival: Duration::ZERO,
     });
     let mut printer = Printer::new(args, &files, prompts.len());
-    let (answers, whole) = complete(&mut session, requests, &mut printer)?;
+    let stop = interrupt::flag(args.common.quiet);
+    let (answers, whole) = complete(&mut session, requests, &stop, &mut printer)?;
     printer.finish()?;
     show(args, &files, prompts, answers)?;
     match whole {
@@ -144,9 +146,9 @@ pub fn model_end_tokens(files: &ModelFiles) -> Result<Vec<u32>, Failure> {
 fn complete(
     session: &mut Session,
     requests: impl Iterator<Item = Request>,
+    stop: &AtomicBool,
     printer: &mut Printer,
 ) -> Result<(Vec<Answer>, bool), Failure> {
-    let stop = interrupt::flag();
     let engine = &mut session.engine;
     let mut events = Vec::new();
     let mut answers = Vec::new();
@@ -156,7 +158,7 @@ fn complete(
     }
     note(&mut events, &mut answers, printer)?;
     while !engine.is_idle() {
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             return Ok((answers, false));
         }
         engine.step(&mut events).map_err(Failure::run)?;

@@ -1,11 +1,12 @@
 //! Flags of `generate`.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::common::CommonArgs;
 use super::values;
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("input").required(true).multiple(true).args(["prompt", "prompt_ids"])))]
 #[command(after_help = "Examples:\n  \
     candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
     candlepower generate --model ./my-model --chat --prompt 'What is a benchmark?' --temperature 0.7 --top-p 0.9\n  \

@@ -57,25 +57,8 @@ pub(super) struct RawConfig {
     norm_topk_prob: Option<bool>,
     decoder_sparse_step: Option<usize>,
     mlp_only_layers: Option<Vec<usize>>,
-    bos_token_id: Option<OneOrMany>,
-    eos_token_id: Option<OneOrMany>,
-}
-
-/// `eos_token_id` is a number in some files and a list in others.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-impl OneOrMany {
-    fn into_vec(self) -> Vec<u32> {
-        match self {
-            Self::One(id) => vec![id],
-            Self::Many(ids) => ids,
-        }
-    }
+    bos_token_id: Option<Value>,
+    eos_token_id: Option<Value>,
 }
 
 impl RawConfig {
@@ -118,13 +101,10 @@ impl RawConfig {
             weight_type: self.weight_type(file)?,
             experts: self.experts(architecture, file)?,
             quantization: self.quantization(file)?,
-            bos_token_id: self
-                .bos_token_id
-                .and_then(|ids| ids.into_vec().first().copied()),
-            eos_token_ids: self
-                .eos_token_id
-                .map(OneOrMany::into_vec)
-                .unwrap_or_default(),
+            bos_token_id: token_ids(self.bos_token_id, "bos_token_id", file)?
+                .first()
+                .copied(),
+            eos_token_ids: token_ids(self.eos_token_id, "eos_token_id", file)?,
         };
         check(&spec, self.hidden_act.as_deref(), file)?;
         Ok(spec)
@@ -310,6 +290,20 @@ fn required(value: Option<usize>, key: &'static str, file: &str) -> Result<usize
         )),
         Some(n) => Ok(n),
     }
+}
+
+/// A number in some files, a list in others.
+fn token_ids(value: Option<Value>, key: &'static str, file: &str) -> Result<Vec<u32>, SpecError> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = match &value {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(list)) => list.iter().map(id).collect(),
+        Some(one) => id(one).map(|id| vec![id]),
+    };
+    ids.ok_or_else(|| {
+        let found = value.unwrap_or_default();
+        invalid(file, key, found, "it must be a token id or a list of them")
+    })
 }
 
 pub(super) fn invalid(

@@ -15,6 +15,8 @@ pub enum SpecError {
         file: String,
         source: serde_json::Error,
     },
+    #[error("{file}: not a JSON object, so not a model config; fix the file or download it again")]
+    NotAnObject { file: String },
     #[error("{file}: {key} is missing; a decoder cannot be built without it")]
     Missing { file: String, key: &'static str },
     #[error("{file}: {key} is {value}, but {rule}")]
@@ -144,10 +146,17 @@ pub struct ModelSpec {
 impl ModelSpec {
     /// Parses the text of a `config.json`; `file` names it in errors.
     pub fn from_json(text: &str, file: &str) -> Result<Self, SpecError> {
-        let raw: RawConfig = serde_json::from_str(text).map_err(|source| SpecError::Json {
+        let json = |source| SpecError::Json {
             file: file.to_owned(),
             source,
-        })?;
+        };
+        let value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
+        if !value.is_object() {
+            return Err(SpecError::NotAnObject {
+                file: file.to_owned(),
+            });
+        }
+        let raw: RawConfig = serde_json::from_str(text).map_err(json)?;
         raw.into_spec(file)
     }
 

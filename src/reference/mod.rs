@@ -6,6 +6,7 @@ pub mod definition;
 pub mod own;
 pub mod published;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::ground::results::{ReferenceRun, Scenario};
@@ -19,7 +20,7 @@ const NONE: &str = "none";
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
     #[error(
-        "--reference {name}: no such reference run or file; give `none`, a results file, or one of: {}",
+        "--reference {name}: no such reference run or file; give `none`, a results file, the name of a run, or one of: {}",
         known.join(", ")
     )]
     Unknown { name: String, known: Vec<String> },
@@ -91,16 +92,10 @@ pub fn named(name: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
     Ok(runs)
 }
 
-/// Names of the hardware, then of the runs.
+/// Names of the hardware: each stands for all its runs.
 fn names(library: &[ReferenceRun]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    let hardware = library.iter().map(|run| &run.hardware.name);
-    for name in hardware.chain(library.iter().map(|run| &run.name)) {
-        if !names.contains(name) {
-            names.push(name.clone());
-        }
-    }
-    names
+    let hardware: BTreeSet<&str> = library.iter().map(|run| &*run.hardware.name).collect();
+    hardware.into_iter().map(str::to_owned).collect()
 }
 
 fn named_or_file(name: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {

@@ -54,7 +54,7 @@ pub fn table(results: &Results, width: usize) -> String {
     out
 }
 
-/// Model, machine and method, in three lines.
+/// Model, machine and method, in four lines.
 pub(super) fn title(results: &Results) -> String {
     let (model, engine, hardware) = (&results.model, &results.engine, &results.hardware);
     let layers = match model.num_hidden_layers == model.model_layers {
@@ -71,7 +71,8 @@ pub(super) fn title(results: &Results) -> String {
     let cut_short = if results.partial { ", cut short" } else { "" };
     format!(
         "{} ({}, {weights} in {}) on {}: {}\n\
-         {} scheduler, {} seqs, {} batched tokens, KV {} x {} tokens in {}, prefix cache {}, tp {}, seed {}\n\
+         {} scheduler, {} seqs, {} batched tokens, tp {}, seed {}\n\
+         KV {} blocks of {} tokens in {}, prefix cache {}\n\
          {}{cut_short}, candlepower {}, {}\n",
         model.name,
         layers,
@@ -81,12 +82,12 @@ pub(super) fn title(results: &Results) -> String {
         engine.scheduler,
         engine.max_num_seqs,
         engine.max_num_batched_tokens,
+        engine.tp,
+        engine.seed,
         engine.num_kv_blocks,
         engine.block_size,
         engine.kv_cache_dtype,
         if engine.prefix_cache { "on" } else { "off" },
-        engine.tp,
-        engine.seed,
         super::columns::kind(results.kind),
         results.environment.candlepower,
         results.environment.time,

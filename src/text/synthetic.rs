@@ -7,8 +7,10 @@ use super::error::TextError;
 
 /// The token ids that synthetic prompts are drawn from, never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenPool {
-    ids: Vec<u32>,
+pub enum TokenPool {
+    /// Every id below.
+    Below(u32),
+    Listed(Vec<u32>),
 }
 
 impl TokenPool {
@@ -17,26 +19,27 @@ impl TokenPool {
     /// # Errors
     /// `vocab_size` is 0.
     pub fn below(vocab_size: u32) -> Result<Self, TextError> {
-        Self::of(0..vocab_size, vocab_size)
+        match vocab_size {
+            0 => Err(TextError::NoOrdinaryToken { limit: 0 }),
+            size => Ok(Self::Below(size)),
+        }
     }
 
     pub(super) fn of(ids: impl Iterator<Item = u32>, limit: u32) -> Result<Self, TextError> {
         let ids: Vec<u32> = ids.collect();
         match ids.is_empty() {
             true => Err(TextError::NoOrdinaryToken { limit }),
-            false => Ok(Self { ids }),
+            false => Ok(Self::Listed(ids)),
         }
     }
 
     /// `length` ids drawn uniformly; the same seed gives the same prompt.
     pub fn synthetic_prompt(&self, length: usize, seed: u64) -> Vec<u32> {
         let mut rng = StdRng::seed_from_u64(seed);
-        (0..length)
-            .map(|_| self.ids[rng.random_range(0..self.ids.len())])
-            .collect()
-    }
-
-    pub fn ids(&self) -> &[u32] {
-        &self.ids
+        let mut one = || match self {
+            Self::Below(limit) => rng.random_range(0..*limit),
+            Self::Listed(ids) => ids[rng.random_range(0..ids.len())],
+        };
+        (0..length).map(|_| one()).collect()
     }
 }

@@ -210,7 +210,9 @@ fn unknown_names_and_broken_files_are_named() {
         error.contains("h100") && error.contains("rtx4090-48g-x2"),
         "{error}"
     );
-    assert!(error.contains("a100-80g-x1/QwQ-32B/c300"), "{error}");
+    assert!(error.contains("a100-80g-x1"), "{error}");
+    let one = select(Some("a100-80g-x1/QwQ-32B/c300"), MODEL, &[c50()]);
+    assert_eq!(one.unwrap().len(), 1, "a run has a name of its own");
     let missing = select(Some("missing.json"), MODEL, &[c50()]).unwrap_err();
     assert!(matches!(missing, ReferenceError::Read { .. }));
     assert!(missing.to_string().contains("missing.json"));

@@ -36,6 +36,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         plan.max_model_len,
         &telemetry::memory(),
     )?;
+    session.hardware.roofs = session.engine.measure_roofs();
     let stop = interrupt::flag(args.common.quiet);
     let mut runs = Vec::new();
     let mut raw = Vec::new();
@@ -104,6 +105,7 @@ fn play(
         timestamp: &timestamp,
         capacity: run.capacity(&session.settings),
         gpus: &[],
+        roofs: session.hardware.roofs,
     });
     Ok((measured, raw, cut_short))
 }

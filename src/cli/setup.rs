@@ -236,6 +236,7 @@ impl Session {
                 name: machine().cpu.clone(),
                 count: 1,
                 memory_gib: machine().ram_gib,
+                roofs: None,
             },
             settings,
         })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
+use crate::ground::results::Roofs;
 use crate::ground::{
     Clock, Event, EventKind, FinishReason, Request, RequestId, StepRecord, StopRule, TokenLogprobs,
 };
@@ -70,6 +71,11 @@ impl Engine {
 
     pub fn executor(&self) -> &dyn Executor {
         self.executor.as_ref()
+    }
+
+    /// See [`Executor::measure_roofs`]. For an idle engine: it takes the devices to their limits.
+    pub fn measure_roofs(&mut self) -> Option<Roofs> {
+        self.executor.measure_roofs()
     }
 
     pub fn scheduler(&self) -> &Scheduler {

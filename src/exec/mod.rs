@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::DType;
 
 use crate::ground::recorder::Cost;
-use crate::ground::results::RankMemory;
+use crate::ground::results::{RankMemory, Roofs};
 use crate::ops::Sampled;
 
 pub use plan::StepPlan;
@@ -65,6 +65,8 @@ pub struct StepOutput {
 /// Runs steps on the ranks it was loaded with.
 pub trait Executor {
     fn memory(&self) -> Vec<RankMemory>;
+    /// Measures what the devices can do at best; `None` where that cannot be measured.
+    fn measure_roofs(&mut self) -> Option<Roofs>;
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError>;
     /// Starts a step. Steps run in the order of their submission.
     fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError>;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::ground::results::RankMemory;
+use crate::ground::results::{RankMemory, Roofs};
 
+use crate::ops::cpu::roof;
 use crate::ops::cpu::workers::Workers;
 
 use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
@@ -61,6 +62,16 @@ impl Solo {
 impl Executor for Solo {
     fn memory(&self) -> Vec<RankMemory> {
         vec![self.rank.memory()]
+    }
+
+    fn measure_roofs(&mut self) -> Option<Roofs> {
+        let (read_bytes_per_s, flop_per_s) = self
+            .workers
+            .install(|| (roof::read_bandwidth(), roof::multiply_add_peak()));
+        Some(Roofs {
+            read_bytes_per_s,
+            flop_per_s,
+        })
     }
 
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use metric_set::{Extended, Metrics, SampleCounts};
 pub use reference::{ClientMode, ReferenceHardware, ReferenceRun, ThroughputDefinition};
-pub use setting::{Engine, Environment, GpuInfo, Hardware, Model, RankMemory, WeightSource};
+pub use setting::{Engine, Environment, GpuInfo, Hardware, Model, RankMemory, Roofs, WeightSource};
 
 use super::request::RequestId;
 

@@ -11,7 +11,7 @@ use super::timing::{self, Window};
 use super::{MeasureInput, NotObserved, reason};
 use crate::ground::RequestRecord;
 use crate::ground::results::metric_set::Latency;
-use crate::ground::results::{Extended, SampleCounts};
+use crate::ground::results::{Extended, Roofs, SampleCounts};
 
 const MS: f64 = 1e3;
 const PERCENT: f64 = 100.0;
@@ -299,9 +299,24 @@ fn engine(extended: &mut Extended, input: &MeasureInput, nulls: &mut NotObserved
         counted(totals.flops),
         reason::NOT_COUNTED,
     );
-    for name in ["bandwidth_utilization_percent", "flop_utilization_percent"] {
-        nulls.note::<f64>(name, None, reason::NO_ROOF);
-    }
+    let (bytes, flops) = (extended.achieved_bytes_per_s, extended.achieved_flop_per_s);
+    let of_roof = |achieved: Option<f64>, roof: fn(&Roofs) -> f64| {
+        ratio(PERCENT * achieved?, roof(input.roofs.as_ref()?))
+    };
+    let no_roof = match input.roofs {
+        None => reason::NO_ROOF,
+        Some(_) => reason::NOT_COUNTED,
+    };
+    extended.bandwidth_utilization_percent = nulls.note(
+        "bandwidth_utilization_percent",
+        of_roof(bytes, |roofs| roofs.read_bytes_per_s),
+        no_roof,
+    );
+    extended.flop_utilization_percent = nulls.note(
+        "flop_utilization_percent",
+        of_roof(flops, |roofs| roofs.flop_per_s),
+        no_roof,
+    );
     for name in ["energy_j", "energy_per_output_token_j"] {
         nulls.note::<f64>(name, None, reason::NO_ENERGY);
     }

@@ -12,7 +12,7 @@ pub mod timing;
 
 use std::collections::BTreeMap;
 
-use crate::ground::results::{Failure, Run, Scenario};
+use crate::ground::results::{Failure, Roofs, Run, Scenario};
 use crate::ground::{RequestRecord, StepRecord, TelemetrySample};
 
 pub use records::Book;
@@ -37,6 +37,8 @@ pub struct MeasureInput<'a> {
     pub capacity: usize,
     /// Indices of the GPUs that took part; empty on a CPU.
     pub gpus: &'a [usize],
+    /// Of all devices together, measured in the same process.
+    pub roofs: Option<Roofs>,
 }
 
 impl MeasureInput<'_> {

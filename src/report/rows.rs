@@ -55,7 +55,7 @@ pub const SOURCE: [Row; 31] = [
 ];
 
 /// Of the extended set, what answers a first question; the rest is in the files.
-pub const EXTENDED: [Row; 35] = [
+pub const EXTENDED: [Row; 37] = [
     row("mean_ttft_ms", "ms"),
     row("median_ttft_ms", "ms"),
     row("p99_ttft_ms", "ms"),
@@ -94,6 +94,8 @@ pub const EXTENDED: [Row; 35] = [
         unit: "GFLOP/s",
         scale: GIGA,
     },
+    row("bandwidth_utilization_percent", "%"),
+    row("flop_utilization_percent", "%"),
     row("energy_per_output_token_j", "J"),
     row("host_share_percent", "%"),
     row("mean_submit_delay_ms", "ms"),

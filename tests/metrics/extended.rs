@@ -61,6 +61,8 @@ fn every_formula_equals_the_figure_worked_out_by_hand() {
             ("max_kv_occupancy_percent", 100.0),
             ("achieved_bytes_per_s", 1000.0 / 3.0),
             ("achieved_flop_per_s", 10_000.0 / 3.0),
+            ("bandwidth_utilization_percent", 100.0 / 12.0),
+            ("flop_utilization_percent", 100.0 / 3.0),
             ("mean_host_ms_per_step", 1000.0 / 3.0),
             ("host_share_percent", 25.0),
             ("mean_submit_delay_ms", 25.0),

@@ -1,7 +1,8 @@
 //! A run small enough to work out on paper: three requests that succeed, one that times out.
 
 use candlepower::ground::results::{
-    Engine, Environment, Hardware, Kind, Model, Results, Run, SCHEMA, Scenario, Slo, WeightSource,
+    Engine, Environment, Hardware, Kind, Model, Results, Roofs, Run, SCHEMA, Scenario, Slo,
+    WeightSource,
 };
 use candlepower::ground::{FinishReason, RequestRecord, StepRecord, TelemetrySample};
 use candlepower::metrics::{MeasureInput, measure};
@@ -111,6 +112,12 @@ pub fn scenario() -> Scenario {
     }
 }
 
+/// A machine slow enough for round shares.
+const ROOFS: Roofs = Roofs {
+    read_bytes_per_s: 4000.0,
+    flop_per_s: 10_000.0,
+};
+
 pub fn measured(raw: &RawRun, scenario: Scenario) -> Run {
     measure(&MeasureInput {
         requests: &raw.requests,
@@ -122,6 +129,7 @@ pub fn measured(raw: &RawRun, scenario: Scenario) -> Run {
         timestamp: "2026-01-01T00:00:00Z",
         capacity: 100,
         gpus: &[],
+        roofs: Some(ROOFS),
     })
 }
 
@@ -158,6 +166,7 @@ pub fn results() -> Results {
             name: "a CPU".to_owned(),
             count: 1,
             memory_gib: 8.0,
+            roofs: Some(ROOFS),
         },
         engine: Engine {
             scheduler: "mixed".to_owned(),

@@ -46,6 +46,17 @@ pub struct Hardware {
     pub count: usize,
     /// Memory of one device, or of the machine on a CPU.
     pub memory_gib: f64,
+    /// What all devices together can do at best, measured before the first run; null if it was not.
+    pub roofs: Option<Roofs>,
+}
+
+/// Limits that no kernel can pass, as simple loops reached them on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Roofs {
+    /// Bytes a second read from memory.
+    pub read_bytes_per_s: f64,
+    /// f32 multiply-adds from registers, two operations each, a second.
+    pub flop_per_s: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

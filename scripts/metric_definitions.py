@@ -55,7 +55,8 @@ class Request:
 
     @property
     def sent(self) -> float:
-        return self.arrival if self.submitted is None else self.submitted
+        """When a vLLM client would have sent it: there is no semaphore between it and the engine."""
+        return self.arrival
 
     @property
     def ttft(self) -> float:

@@ -117,7 +117,7 @@ def steady_target(scenario: dict, engine: dict, requests: list[Request]) -> int 
     longest = max(r.prompt + r.n for r in requests)
     if scenario.get("input_len") and scenario.get("output_len"):  # as asked for, early ends or not
         longest = scenario["input_len"] + scenario["output_len"]
-    in_cache = engine["num_kv_blocks"] // math.ceil(longest / engine["block_size"])
+    in_cache = engine["num_kv_blocks"] // math.ceil((longest - 1) / engine["block_size"])
     return min(scenario["concurrency"], len(requests), engine["max_num_seqs"], in_cache)
 
 

@@ -182,7 +182,7 @@ fn a_slice_is_the_model_with_fewer_layers() {
 }
 
 #[test]
-fn a_slice_says_nothing_of_the_layers_it_leaves() {
+fn a_slice_says_in_one_line_what_it_leaves() {
     let model = cli_support::fixture("llama-tied-tiny");
     let args = [
         "generate",
@@ -193,5 +193,10 @@ fn a_slice_says_nothing_of_the_layers_it_leaves() {
         "--layers",
         "1",
     ];
-    assert_eq!(run(&args).succeeded().stderr, "");
+    let remark = run(&args).succeeded().stderr;
+    assert_eq!(remark.lines().count(), 1, "{remark}");
+    assert!(
+        remark.contains("9 tensors are not used: model.layers.1."),
+        "{remark}"
+    );
 }

@@ -229,7 +229,7 @@ fn a_model_without_a_tokenizer_answers_in_ids() {
 fn models_lists_the_cards() {
     let text = run(&["models"]).succeeded().stdout;
     let cards = run(&["models", "--json"]).succeeded().json();
-    let cards = cards.as_array().unwrap();
+    let cards = cards["models"].as_array().unwrap();
     assert!(cards.len() >= 10);
     for card in cards {
         let line = text
@@ -270,4 +270,25 @@ fn every_help_has_an_example() {
         );
         assert_eq!(outcome.stderr, "");
     }
+}
+
+#[test]
+fn prompts_answer_in_the_order_of_the_command_line() {
+    let model = fixture("qwen2-tiny");
+    let flags = [
+        "--prompt-ids",
+        "5,6",
+        "--prompt",
+        "ab",
+        "--prompt-ids",
+        "7",
+        "--max-tokens",
+        "1",
+    ];
+    let flags: Vec<&str> = flags.into_iter().chain(["--json"]).collect();
+    let answers = generate(&model, &flags).json();
+    assert_eq!(answers[0]["prompt_ids"], json!([5, 6]));
+    assert_eq!(answers[1]["text"].as_str().map(str::is_empty), Some(false));
+    assert_ne!(answers[1]["prompt_ids"], json!([7]));
+    assert_eq!(answers[2]["prompt_ids"], json!([7]));
 }

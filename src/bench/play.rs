@@ -47,15 +47,16 @@ pub struct Recording {
     pub cut_short: Option<String>,
 }
 
-/// Plays `script`. `stop` ends the run with a partial recording; `progress` is told of each finished
-/// or failed request.
+/// Plays `script`, on a cold prefix cache. `stop` or an error of the engine ends the run with a partial
+/// recording; `progress` is told of each finished or failed request.
 pub fn play(
     engine: &mut Engine,
     script: &Script,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(),
-) -> Result<Recording, EngineError> {
-    warm_up(engine, script, stop)?;
+) -> Recording {
+    let warm = warm_up(engine, script, stop);
+    engine.reset_prefix_cache();
     let origin = engine.clock().now();
     let mut player = Player {
         script,
@@ -63,14 +64,15 @@ pub fn play(
         due: arrivals(script),
         next: 0,
         in_flight: 0,
+        arrivals: Vec::with_capacity(script.requests),
         deadlines: VecDeque::new(),
         freed: VecDeque::new(),
         book: Book::new(origin),
         events: Vec::new(),
     };
     let mut steps = Vec::new();
-    let mut cut_short = None;
-    loop {
+    let mut cut_short = warm.err().map(|error| format!("warm-up failed: {error}"));
+    while cut_short.is_none() {
         player.submit_due(engine);
         player.end_overdue(engine);
         player.note_events(progress);
@@ -92,25 +94,23 @@ pub fn play(
         if cut_short.is_none() && stop.load(Ordering::Relaxed) {
             cut_short = Some("interrupted".to_owned());
         }
-        if let Some(reason) = &cut_short {
-            player.end_all(engine, reason);
-            player.note_events(progress);
-            break;
-        }
     }
-    Ok(Recording {
+    if let Some(reason) = &cut_short {
+        player.end_all(engine, reason);
+        player.note_events(progress);
+    }
+    Recording {
         requests: player.book.into_records(),
         steps,
         origin,
         cut_short,
-    })
+    }
 }
 
 /// Runs a few short requests of the same work, so that the window opens on a warm engine.
 fn warm_up(engine: &mut Engine, script: &Script, stop: &AtomicBool) -> Result<(), EngineError> {
     let mut events = Vec::new();
     for index in 0..script.warmup {
-        // Prompts of their own: with a prefix cache they must not serve the run.
         let item = script.work.item(index, !script.seed);
         let request = Request {
             id: WARMUP_IDS + index as RequestId,
@@ -151,6 +151,8 @@ struct Player<'a> {
     due: Vec<f64>,
     next: usize,
     in_flight: usize,
+    /// Of each request so far.
+    arrivals: Vec<Duration>,
     /// (deadline, id) in order of arrival.
     deadlines: VecDeque<(Duration, RequestId)>,
     /// When each free place of the closed loop fell free.
@@ -195,6 +197,7 @@ impl Player<'_> {
             if let Some(timeout) = self.script.request_timeout {
                 self.deadlines.push_back((arrival + timeout, request.id));
             }
+            self.arrivals.push(arrival);
             self.book.open(&request);
             self.next += 1;
             self.in_flight += 1;
@@ -213,8 +216,7 @@ impl Player<'_> {
             }
             self.deadlines.pop_front();
             // Of a request that has finished in time the engine knows nothing any more.
-            let reason = format!("timed out after {} s", timeout.as_secs_f64());
-            engine.abort(id, &reason, &mut self.events);
+            engine.abort(id, &timed_out(timeout), &mut self.events);
         }
     }
 
@@ -225,7 +227,14 @@ impl Player<'_> {
     }
 
     fn note_events(&mut self, progress: &mut dyn FnMut()) {
-        for event in self.events.drain(..) {
+        for mut event in self.events.drain(..) {
+            if let (EventKind::Finished(_), Some(timeout)) =
+                (&event.kind, self.script.request_timeout)
+                && event.time > self.arrivals[event.request as usize] + timeout
+            {
+                // It ended inside the step that passed its deadline: too late all the same.
+                event.kind = EventKind::Failed(timed_out(timeout));
+            }
             self.book.apply(&event);
             if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
                 self.in_flight -= 1;
@@ -234,6 +243,10 @@ impl Player<'_> {
             }
         }
     }
+}
+
+fn timed_out(timeout: Duration) -> String {
+    format!("timed out after {} s", timeout.as_secs_f64())
 }
 
 fn shift(mut step: StepRecord, origin: Duration) -> StepRecord {

@@ -11,6 +11,7 @@ use super::setup::ModelFiles;
 use crate::bench::{Load, Preset, Script};
 use crate::ground::Sampling;
 use crate::ground::results::{Engine, Scenario};
+use crate::scheduler::blocks_at_full_length;
 use crate::workload::{Arrivals, Work, dataset};
 
 /// Prompt tokens of a load that says nothing.
@@ -34,7 +35,7 @@ pub struct RunPlan {
 impl RunPlan {
     /// Most of these requests that the engine can run at once.
     pub fn capacity(&self, engine: &Engine) -> usize {
-        let blocks = self.longest.div_ceil(engine.block_size).max(1);
+        let blocks = blocks_at_full_length(self.longest, 0, engine.block_size).max(1);
         engine.max_num_seqs.min(engine.num_kv_blocks / blocks)
     }
 }
@@ -61,7 +62,7 @@ impl BenchPlan {
         let mut runs = Vec::new();
         for (name, load, requests) in loads(args, &work)? {
             for repeat in 0..args.repeats {
-                // Every run has prompts of its own: none can profit from an earlier one's cache.
+                // Every run has synthetic prompts of its own.
                 let seed = args.common.seed.wrapping_add(runs.len() as u64);
                 runs.push(RunPlan {
                     scenario: scenario(args, &name, load, requests, &work, repeat),

@@ -66,14 +66,22 @@ pub struct CommonArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::seed, help_heading = "Engine")]
     pub seed: u64,
 
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
     /// No progress and no remarks on stderr
-    #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
+    #[arg(long, short, conflicts_with = "verbose")]
     pub quiet: bool,
     /// More remarks on stderr
-    #[arg(long, short, help_heading = "Output")]
+    #[arg(long, short)]
     pub verbose: bool,
     /// One JSON object on stdout and nothing else
-    #[arg(long, help_heading = "Output")]
+    #[arg(long)]
     pub json: bool,
 }
 

@@ -3,8 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::common::OutputArgs;
 use super::failure::Failure;
-use super::output;
+use super::{output, probe};
 use crate::hub::HubSettings;
 use crate::telemetry::{machine, memory};
 
@@ -13,9 +14,8 @@ const GIB: f64 = (1u64 << 30) as f64;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  candlepower doctor\n  candlepower doctor --json")]
 pub struct DoctorArgs {
-    /// One JSON object on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Serialize)]
@@ -30,6 +30,14 @@ struct Findings {
     ram_gib: f64,
     available_gib: f64,
     gpus: Vec<String>,
+    /// Null: no NVIDIA driver is loaded.
+    driver: Option<String>,
+    /// Null: only a CUDA build can ask the cards.
+    p2p: Option<bool>,
+    /// Null: the library is in none of the usual places.
+    nccl: Option<String>,
+    /// Null: no `mpirun` on the path.
+    mpi: Option<String>,
     hf_cache: String,
     hf_cached_models: usize,
     hf_endpoint: String,
@@ -48,7 +56,7 @@ struct Missing {
 
 pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let findings = look();
-    if args.json {
+    if args.output.json {
         return output::json(&findings);
     }
     output::result(&page(&findings))
@@ -58,11 +66,19 @@ fn look() -> Findings {
     let (machine, memory) = (machine(), memory());
     let hub = HubSettings::from_env();
     let features = cpu_features();
-    let mut missing = vec![Missing {
-        what: "CUDA",
-        needed_for: "--device cuda",
-        way_out: "this version runs on the CPU",
-    }];
+    let missing_here = |what, needed_for, way_out| Missing {
+        what,
+        needed_for,
+        way_out,
+    };
+    let mut missing = vec![
+        missing_here("CUDA", "--device cuda", "this version runs on the CPU"),
+        missing_here(
+            "more than one rank",
+            "--tp above 1 (NCCL, MPI)",
+            "this version runs one",
+        ),
+    ];
     if !fast(&features) {
         missing.push(Missing {
             what: "AVX2 and FMA",
@@ -80,7 +96,11 @@ fn look() -> Findings {
         cpu_features: features,
         ram_gib: memory.total as f64 / GIB,
         available_gib: memory.available as f64 / GIB,
-        gpus: Vec::new(),
+        gpus: probe::nvidia_gpus(),
+        driver: probe::nvidia_driver(),
+        p2p: None,
+        nccl: probe::nccl().map(|file| file.display().to_string()),
+        mpi: probe::mpi(),
         hf_cached_models: cached_models(&hub),
         hf_cache: hub.cache.display().to_string(),
         hf_endpoint: hub.shown_endpoint(),
@@ -130,9 +150,10 @@ fn cached_models(hub: &HubSettings) -> usize {
 fn page(f: &Findings) -> String {
     let yes_no = |yes| if yes { "yes" } else { "no" };
     let gpus = match f.gpus.is_empty() {
-        true => "none (built without CUDA)".to_owned(),
+        true => "none".to_owned(),
         false => f.gpus.join(", "),
     };
+    let or = |found: &Option<String>, none: &str| found.clone().unwrap_or_else(|| none.to_owned());
     let mut text = format!(
         "candlepower  {} {}\n\
          os           {}\n\
@@ -140,6 +161,10 @@ fn page(f: &Findings) -> String {
          kernels      {}\n\
          memory       {:.1} GiB, {:.1} available\n\
          gpus         {gpus}\n\
+         driver       {}\n\
+         p2p          not known: only a CUDA build can ask the cards\n\
+         nccl         {}\n\
+         mpi          {}\n\
          hf cache     {} ({} models)\n\
          hf endpoint  {}, token set: {}, offline: {}\n",
         f.version,
@@ -151,6 +176,9 @@ fn page(f: &Findings) -> String {
         f.kernels,
         f.ram_gib,
         f.available_gib,
+        or(&f.driver, "none"),
+        or(&f.nccl, "not found"),
+        or(&f.mpi, "no mpirun on the path"),
         f.hf_cache,
         f.hf_cached_models,
         f.hf_endpoint,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::generate_args::GenerateArgs;
+use super::generate_args::{GenerateArgs, Input};
 use super::setup::{ModelFiles, Session};
 use super::{interrupt, output};
 use crate::ground::{
@@ -67,7 +67,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         arrival: Duration::ZERO,
     });
     let mut printer = Printer::new(args, &files, prompts.len());
-    let stop = interrupt::flag(args.common.quiet);
+    let stop = interrupt::flag(args.common.output.quiet);
     let (answers, whole) = complete(&mut session, requests, &stop, &mut printer)?;
     printer.finish()?;
     show(args, &files, prompts, answers)?;
@@ -79,7 +79,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     }
 }
 
-/// Ids of every prompt: texts, then ids.
+/// Ids of every prompt, in the order of the command line.
 fn prompts(args: &GenerateArgs, files: &ModelFiles) -> Result<Vec<Vec<u32>>, Failure> {
     let template = match (args.chat, &files.source.dir) {
         (false, _) => None,
@@ -107,8 +107,11 @@ fn prompts(args: &GenerateArgs, files: &ModelFiles) -> Result<Vec<Vec<u32>>, Fai
             "--prompt-ids: token id {id} is outside the vocabulary of {vocab}; use ids below it"
         ))),
     };
-    let texts = args.prompt.iter().map(text);
-    texts.chain(args.prompt_ids.iter().map(ids)).collect()
+    let inputs = args.inputs.iter().map(|input| match input {
+        Input::Text(i) => text(&args.prompt[*i]),
+        Input::Ids(i) => ids(&args.prompt_ids[*i]),
+    });
+    inputs.collect()
 }
 
 /// Output tokens of each prompt within the context.
@@ -195,7 +198,7 @@ struct Printer<'a>(Option<DecodeStream<'a>>);
 
 impl<'a> Printer<'a> {
     fn new(args: &GenerateArgs, files: &'a ModelFiles, prompts: usize) -> Self {
-        let streams = prompts == 1 && !args.common.json;
+        let streams = prompts == 1 && !args.common.output.json;
         let tokenizer = files.tokenizer.as_ref().filter(|_| streams);
         Self(tokenizer.map(|t| t.decode_stream(true)))
     }
@@ -239,7 +242,7 @@ fn show(
                 .map(|_| answer.logprobs.iter().map(logprob).collect()),
         });
     }
-    if args.common.json {
+    if args.common.output.json {
         return match shown.as_slice() {
             [one] => output::json(one),
             all => output::json(&all),

@@ -1,6 +1,6 @@
 //! Flags of `generate`.
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, ArgMatches, Args};
 
 use super::common::CommonArgs;
 use super::values;
@@ -23,9 +23,12 @@ pub struct GenerateArgs {
         help_heading = "Prompt"
     )]
     pub prompt: Vec<String>,
-    /// Token ids to continue, taken as they are; may be repeated, after the texts
+    /// Token ids to continue, taken as they are; may be repeated
     #[arg(long, value_name = "1,2,3", value_parser = values::token_ids, help_heading = "Prompt")]
     pub prompt_ids: Vec<Vec<u32>>,
+    /// Both kinds in the order of the command line.
+    #[arg(skip)]
+    pub inputs: Vec<Input>,
     /// Put each text into the model's chat template as a user's message
     #[arg(long, help_heading = "Prompt")]
     pub chat: bool,
@@ -36,8 +39,8 @@ pub struct GenerateArgs {
     /// Go on after the model's end token
     #[arg(long, help_heading = "Output")]
     pub ignore_eos: bool,
-    /// Log-probabilities of each token and its N best alternatives
-    #[arg(long, value_name = "N", value_parser = values::whole, help_heading = "Output")]
+    /// Log-probabilities of each token and its N best alternatives, in the JSON
+    #[arg(long, value_name = "N", value_parser = values::whole, requires = "json", help_heading = "Output")]
     pub logprobs: Option<usize>,
 
     /// 0 takes the most likely token
@@ -49,4 +52,23 @@ pub struct GenerateArgs {
     /// Only the most likely tokens that make up P
     #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = values::probability, help_heading = "Sampling")]
     pub top_p: f32,
+}
+
+/// One prompt, by its place among those of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    Text(usize),
+    Ids(usize),
+}
+
+impl GenerateArgs {
+    /// Notes in which order texts and ids were given; only the raw matches know.
+    pub fn order_inputs(&mut self, matches: &ArgMatches) {
+        let indices = |name| matches.indices_of(name).into_iter().flatten().enumerate();
+        let texts = indices("prompt").map(|(i, at)| (at, Input::Text(i)));
+        let ids = indices("prompt_ids").map(|(i, at)| (at, Input::Ids(i)));
+        let mut inputs: Vec<(usize, Input)> = texts.chain(ids).collect();
+        inputs.sort_by_key(|(at, _)| *at);
+        self.inputs = inputs.into_iter().map(|(_, input)| input).collect();
+    }
 }

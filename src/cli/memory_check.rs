@@ -10,16 +10,17 @@ const GB: f64 = 1e9;
 /// Bytes of an activation on the CPU.
 const F32: u64 = 4;
 
-/// `memory` is what is available, in bytes; 0 where the system does not tell.
-pub fn fits(
+/// Bytes that are left for the KV cache beside weights and activations; `memory` is what is available,
+/// 0 where the system does not tell: then nothing is refused.
+pub fn left_for_kv(
     spec: &ModelSpec,
     weights: DType,
     limits: StepLimits,
     memory: u64,
     name: &str,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     if memory == 0 {
-        return Ok(());
+        return Ok(u64::MAX);
     }
     let gb = |bytes: u64| bytes as f64 / GB;
     let weight_bytes = spec
@@ -45,7 +46,7 @@ pub fn fits(
             gb(memory)
         );
     }
-    Ok(())
+    Ok(memory - weight_bytes - step_bytes)
 }
 
 /// Activations that live through a step: the residual stream and its norms, q, k, v and the
@@ -77,9 +78,11 @@ mod tests {
             rows: 2048,
             logit_rows: 256,
         };
-        let ask = |limits, memory| fits(&qwq(), DType::BF16, limits, memory, "QwQ-32B");
+        let ask = |limits, memory| left_for_kv(&qwq(), DType::BF16, limits, memory, "QwQ-32B");
         assert!(ask(limits, 128 * GIB).is_ok());
-        assert!(ask(limits, 0).is_ok());
+        assert_eq!(ask(limits, 0).unwrap(), u64::MAX);
+        let left = ask(limits, 128 * GIB).unwrap();
+        assert!(left > 60 * GIB && left < 67 * GIB, "{left}");
         let error = ask(limits, 24 * GIB).unwrap_err().to_string();
         assert!(
             error.contains("QwQ-32B needs 65.5 GB") && error.contains("--layers"),

@@ -12,6 +12,7 @@ mod interrupt;
 mod memory_check;
 mod models;
 mod output;
+mod probe;
 mod progress;
 mod setup;
 mod values;
@@ -88,5 +89,11 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
             arg.allow_negative_numbers(takes_value)
         })
     });
-    Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    let matches = command.try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Command::Generate(args), Some((_, matches))) = (&mut cli.command, matches.subcommand())
+    {
+        args.order_inputs(matches);
+    }
+    Ok(cli)
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::common::OutputArgs;
 use super::failure::Failure;
 use super::output;
 use crate::hub::{CARDS, Card};
@@ -13,9 +14,8 @@ use crate::model::ModelSpec;
     after_help = "Examples:\n  candlepower models\n  candlepower bench --model QwQ-32B --layers 2"
 )]
 pub struct ModelsArgs {
-    /// One JSON array on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Serialize)]
@@ -30,8 +30,8 @@ struct Row {
 
 pub fn run(args: &ModelsArgs) -> Result<(), Failure> {
     let rows = CARDS.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-    if args.json {
-        return output::json(&rows);
+    if args.output.json {
+        return output::json(&serde_json::json!({ "models": rows }));
     }
     let mut text = format!(
         "{:<30} {:<10} {:>8} {:>7} {:>7} {:>9} {:>8} {:>9}\n",

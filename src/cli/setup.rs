@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::exec::{Executor, KvLayout, Rank, Solo};
 use crate::ground::results;
 use crate::ground::{Clock, WallClock};
-use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
+use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles};
 use crate::model::{
     Checkpoint, Decoder, DummyWeights, ModelSpec, StepLimits, WeightSource, WeightType, dummy,
 };
@@ -42,10 +42,10 @@ impl ModelFiles {
         check_device(args).map_err(Failure::Usage)?;
         let options = ResolveOptions {
             dummy_weights: args.dummy_weights,
-            progress: !args.quiet,
+            progress: !args.output.quiet,
             settings: HubSettings::from_env(),
         };
-        let source = hub::resolve(&args.model, &options).map_err(Failure::usage)?;
+        let source = hub::resolve(&args.model, &options).map_err(source_failure)?;
         let file = match &source.config_path {
             Some(path) => path.display().to_string(),
             None => format!("card {}", source.name),
@@ -129,9 +129,8 @@ impl ModelFiles {
             (&self.source.weights, &self.source.dir)
         {
             let checkpoint = Checkpoint::open(dir, &self.spec).map_err(Failure::usage)?;
-            if !args.quiet {
-                // A slice leaves most of a checkpoint unused: that needs no remark.
-                let remarks = checkpoint.warnings.iter().filter(|_| args.layers.is_none());
+            if !args.output.quiet {
+                let remarks = checkpoint.warnings.iter();
                 remarks.for_each(|warning| output::note(&format!("warning: {warning}")));
             }
             let dtype = checkpoint.weight_dtype();
@@ -163,7 +162,7 @@ impl Session {
         memory: &Memory,
     ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
-        let threads = args.threads.unwrap_or(machine().cores);
+        let threads = args.threads.unwrap_or_else(default_threads);
         let (source, weight_dtype) = files.weight_source(args)?;
         let kv_dtype = kv_dtype(args.kv_cache_dtype, weight_dtype).map_err(Failure::Usage)?;
         let spec = &files.spec;
@@ -171,7 +170,7 @@ impl Session {
             rows: args.max_num_batched_tokens,
             logit_rows: args.max_num_seqs.min(args.max_num_batched_tokens),
         };
-        memory_check::fits(
+        let room = memory_check::left_for_kv(
             spec,
             weight_dtype,
             limits,
@@ -179,9 +178,10 @@ impl Session {
             &files.source.name,
         )
         .map_err(Failure::Usage)?;
+        let layout = kv_layout(args, spec, kv_dtype, memory, room).map_err(Failure::Usage)?;
         let bar = progress::loading(
             spec.parameters() * weight_dtype.size_in_bytes() as u64,
-            args.quiet,
+            args.output.quiet,
         );
         let mut executor = Solo::load(threads, memory.total, spec.kv_elements_per_token(), || {
             let kernels = Cpu;
@@ -196,7 +196,6 @@ impl Session {
         })
         .map_err(Failure::run)?;
         bar.finish_and_clear();
-        let layout = kv_layout(args, spec, kv_dtype, memory).map_err(Failure::Usage)?;
         executor.allocate_kv(&layout).map_err(Failure::usage)?;
         let config = SchedulerConfig {
             policy: args.scheduler,
@@ -224,7 +223,7 @@ impl Session {
             ranks: executor.memory(),
             communication_share: None,
         };
-        if args.verbose {
+        if args.output.verbose {
             output::note(&loaded(&settings, clock.now()));
         }
         let engine = Engine::new(config, Box::new(executor), clock).map_err(Failure::usage)?;
@@ -240,6 +239,20 @@ impl Session {
             },
             settings,
         })
+    }
+}
+
+/// Physical cores, as far as this process may use them.
+fn default_threads() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
+    machine().cores.min(allowed)
+}
+
+/// A hub that fails is a failed run; anything else is a wrong name or file.
+fn source_failure(error: HubError) -> Failure {
+    match error.is_network() {
+        true => Failure::run(error),
+        false => Failure::usage(error),
     }
 }
 
@@ -312,10 +325,15 @@ fn kv_layout(
     spec: &ModelSpec,
     dtype: DType,
     memory: &Memory,
+    room: u64,
 ) -> anyhow::Result<KvLayout> {
-    let budget = args
-        .kv_cache_memory
-        .unwrap_or_else(|| LARGEST_DEFAULT_KV.min(memory.available / DEFAULT_KV_SHARE));
+    let default = LARGEST_DEFAULT_KV.min(memory.available / DEFAULT_KV_SHARE);
+    let budget = args.kv_cache_memory.unwrap_or(default.min(room));
+    if budget > room {
+        bail!(
+            "--kv-cache-memory {budget} is more than the {room} bytes that weights and activations leave of the available memory; lower it"
+        );
+    }
     let block_bytes =
         (args.block_size * spec.kv_elements_per_token() * dtype.size_in_bytes()) as u64;
     let num_blocks = (budget / block_bytes) as usize;

@@ -73,6 +73,11 @@ impl Engine {
         self.executor.as_ref()
     }
 
+    /// Forgets cached prefixes, so that a run profits from none before it. Does nothing while requests run.
+    pub fn reset_prefix_cache(&mut self) {
+        self.scheduler.reset_prefix_cache();
+    }
+
     /// See [`Executor::measure_roofs`]. For an idle engine: it takes the devices to their limits.
     pub fn measure_roofs(&mut self) -> Option<Roofs> {
         self.executor.measure_roofs()

@@ -151,3 +151,18 @@ pub enum HubError {
         expected: String,
     },
 }
+
+impl HubError {
+    /// The hub or the way to it failed, not what was asked of it.
+    pub fn is_network(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { .. }
+                | Self::Unreachable { .. }
+                | Self::NotAHub { .. }
+                | Self::Cut { .. }
+                | Self::WrongSize { .. }
+                | Self::Changed { .. }
+        )
+    }
+}

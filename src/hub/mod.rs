@@ -81,7 +81,9 @@ impl ModelSource {
 /// Nothing of that name exists, or its files are incomplete, malformed or cannot be fetched.
 pub fn resolve(model: &str, options: &ResolveOptions) -> Result<ModelSource, HubError> {
     let path = Path::new(model);
-    if path.is_dir() {
+    // A directory that only shares its name with a card (of results, say) does not hide it.
+    let shadows = path.is_dir() && !path.join(layout::CONFIG).is_file();
+    if path.is_dir() && !(shadows && cards::find(model).is_some()) {
         from_directory(model, path, options)
     } else if path.is_file() {
         from_config(model, path)

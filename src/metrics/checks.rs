@@ -9,6 +9,8 @@ use crate::ground::results::Check;
 
 /// Relative difference that float sums may leave.
 const LITTLE_TOLERANCE: f64 = 1e-6;
+/// Share of the load that pauses between steps may leave.
+const LOAD_TOLERANCE: f64 = 0.01;
 /// Seconds.
 const IDENTITY_TOLERANCE: f64 = 1e-6;
 
@@ -29,6 +31,7 @@ pub(crate) fn checks(input: &MeasureInput) -> Vec<Check> {
         ),
     ];
     checks.extend(concurrency(input));
+    checks.extend(engine_load(input));
     checks
 }
 
@@ -58,6 +61,37 @@ fn littles_law(input: &MeasureInput) -> Check {
             detail: format!("nothing to check: {}", reason::NO_SUCCESS),
         },
     }
+}
+
+/// The engine's count of its requests, step by step, against what the requests' own stamps say: two
+/// observers of one run. `None` where a request failed, for its end has no stamp.
+fn engine_load(input: &MeasureInput) -> Option<Check> {
+    let everyone = input.requests.iter().all(timing::succeeded);
+    if input.steps.is_empty() || !everyone {
+        return None;
+    }
+    let mut counted = 0.0;
+    let mut since = input.steps.first()?.start;
+    for step in input.steps {
+        counted += (step.running + step.waiting) as f64 * (step.end - since);
+        since = step.end;
+    }
+    let stamped: f64 = input
+        .requests
+        .iter()
+        .filter_map(|r| Some(r.tokens.last()? - r.submitted?))
+        .sum();
+    // A request may come or go at any moment of a step, and the count changes between steps only.
+    let lengths = input.steps.iter().map(|step| step.end - step.start);
+    let longest = lengths.fold(0.0, f64::max);
+    let allowed = input.requests.len() as f64 * longest + LOAD_TOLERANCE * stamped;
+    Some(Check {
+        name: "engine_load".to_owned(),
+        ok: (counted - stamped).abs() <= allowed,
+        detail: format!(
+            "{counted:.3} request-seconds by the engine's steps, {stamped:.3} by the requests' stamps, {allowed:.3} allowed between them"
+        ),
+    })
 }
 
 /// In a closed loop no more requests are in flight than were asked for.

@@ -16,27 +16,30 @@ use crate::ops::mapped::MappedFile;
 
 /// Bytes before a safetensors header: its length.
 const LENGTH_PREFIX: usize = 8;
-/// Faults listed in one error before the rest is only counted.
+/// Unused tensors named in a warning before the rest is only counted.
 const LISTED: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     #[error(transparent)]
     Files(#[from] HubError),
-    #[error("{file}: cannot be read: {source}")]
+    #[error("{file}: cannot be read: {source}; check the file and its permissions")]
     Io {
         file: String,
         source: std::io::Error,
     },
     #[error("{file}: not a whole safetensors file ({reason}); download it again")]
     Damaged { file: String, reason: String },
-    #[error("{dir}: the weights do not match config.json: {faults}")]
+    #[error(
+        "{dir}: the weights do not match config.json: {faults}; correct config.json, or fetch the checkpoint again"
+    )]
     Mismatch { dir: String, faults: String },
 }
 
 struct Entry {
     file: usize,
-    dtype: DType,
+    /// The file's own word.
+    stored: Dtype,
     shape: Vec<usize>,
     bytes: Range<usize>,
 }
@@ -75,7 +78,10 @@ impl Checkpoint {
 
     /// The number format of the embedding, which stands for the checkpoint's.
     pub fn weight_dtype(&self) -> DType {
-        self.entries.get(EMBEDDING).map_or(DType::F32, |e| e.dtype)
+        let embedding = self.entries.get(EMBEDDING);
+        embedding
+            .and_then(|entry| dtype(entry.stored))
+            .unwrap_or(DType::F32)
     }
 
     fn add_file(
@@ -114,19 +120,12 @@ impl Checkpoint {
             {
                 continue;
             }
-            let Some(dtype) = dtype(info.dtype) else {
-                faults.push(format!(
-                    "{tensor} is {:?}, and only bf16, f16 and f32 are supported",
-                    info.dtype
-                ));
-                continue;
-            };
             let (start, end) = info.data_offsets;
             self.entries.insert(
                 tensor,
                 Entry {
                     file: self.files.len(),
-                    dtype,
+                    stored: info.dtype,
                     shape: info.shape.clone(),
                     bytes: data + start..data + end,
                 },
@@ -152,13 +151,17 @@ impl Checkpoint {
                     "{} is {:?}, expected {:?}",
                     tensor.name, entry.shape, tensor.shape
                 )),
+                Some(entry) if dtype(entry.stored).is_none() => faults.push(format!(
+                    "{} is {:?}, and only bf16, f16 and f32 are supported",
+                    tensor.name, entry.stored
+                )),
                 Some(_) => {}
             }
         }
         if !faults.is_empty() {
             return Err(WeightError::Mismatch {
                 dir: dir.display().to_string(),
-                faults: listed(&faults),
+                faults: faults.join("; "),
             });
         }
         let known: BTreeSet<&str> = wanted.iter().map(|t| t.name.as_str()).collect();
@@ -180,9 +183,11 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn entry(&self, name: &str) -> candle_core::Result<&Entry> {
-        match self.entries.get(name) {
-            Some(entry) => Ok(entry),
+    /// A tensor and its type; all that the spec expects passed `check`.
+    fn entry(&self, name: &str) -> candle_core::Result<(&Entry, DType)> {
+        let entry = self.entries.get(name);
+        match entry.and_then(|entry| Some((entry, dtype(entry.stored)?))) {
+            Some(found) => Ok(found),
             None => bail!("tensor {name} is not in the checkpoint"),
         }
     }
@@ -190,12 +195,12 @@ impl Checkpoint {
 
 impl WeightSource for Checkpoint {
     fn dtype(&self, name: &str) -> candle_core::Result<DType> {
-        Ok(self.entry(name)?.dtype)
+        Ok(self.entry(name)?.1)
     }
 
     fn rows(&self, name: &str, rows: Range<usize>, columns: usize) -> candle_core::Result<Tensor> {
-        let entry = self.entry(name)?;
-        let stride = columns * entry.dtype.size_in_bytes();
+        let (entry, dtype) = self.entry(name)?;
+        let stride = columns * dtype.size_in_bytes();
         let start = entry.bytes.start + rows.start * stride;
         let end = entry.bytes.start + rows.end * stride;
         if entry.shape.last() != Some(&columns) || end > entry.bytes.end {
@@ -206,7 +211,7 @@ impl WeightSource for Checkpoint {
         }
         Tensor::from_raw_buffer(
             &self.files[entry.file].bytes()[start..end],
-            entry.dtype,
+            dtype,
             &[rows.len(), columns],
             &Device::Cpu,
         )

@@ -17,9 +17,11 @@ pub enum SpecError {
     },
     #[error("{file}: not a JSON object, so not a model config; fix the file or download it again")]
     NotAnObject { file: String },
-    #[error("{file}: {key} is missing; a decoder cannot be built without it")]
+    #[error(
+        "{file}: {key} is missing, and a decoder cannot be built without it; add it or download the file again"
+    )]
     Missing { file: String, key: &'static str },
-    #[error("{file}: {key} is {value}, but {rule}")]
+    #[error("{file}: {key} is {value}, but {rule}; correct it or download the file again")]
     Invalid {
         file: String,
         key: &'static str,

@@ -50,7 +50,7 @@ pub const SOURCE: [Row; 31] = [
     row("avg_gpu_temp_C", "C"),
     row("avg_gpu_clock_gr_mhz", "MHz"),
     row("avg_gpu_clock_mem_mhz", "MHz"),
-    row("cpu_percent", "%"),
+    row("cpu_percent", "% core"),
     row("ram_percent", "%"),
 ];
 

@@ -59,9 +59,9 @@ fn totals(out: &mut Map<String, Value>, run: &Run) {
     }
 }
 
-/// When vLLM's clock starts for a request.
+/// When vLLM's clock starts for a request: its client sends at arrival, whatever the engine does then.
 fn sent(record: &RequestRecord) -> f64 {
-    record.submitted.unwrap_or(record.arrival)
+    record.arrival
 }
 
 fn since_sent(record: &RequestRecord, stamp: Option<&f64>) -> Option<f64> {
@@ -90,7 +90,7 @@ fn requests(out: &mut Map<String, Value>, records: &[RequestRecord]) {
         list(&|r| json!(since_sent(r, r.tokens.last()))),
     );
     out.insert("start_times".into(), list(&|r| json!(sent(r))));
-    out.insert("queue_times".into(), list(&|r| json!(sent(r) - r.arrival)));
+    out.insert("queue_times".into(), list(&|_| json!(0.0)));
     out.insert(
         "errors".into(),
         list(&|r| json!(r.error.as_deref().unwrap_or(""))),

@@ -31,5 +31,5 @@ pub use blocks::{BlockId, NULL_BLOCK};
 pub use config::{Policy, SchedulerConfig, SchedulerError};
 pub use decision::{Decision, Entry, Outcome, Submission};
 pub use log::{LogError, LogRecord, SchedulerLog, replay};
-pub use sequence::Sequence;
+pub use sequence::{Sequence, blocks_at_full_length};
 pub use state::Scheduler;

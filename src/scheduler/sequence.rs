@@ -123,10 +123,6 @@ impl Sequence {
 }
 
 /// Blocks that a request can come to hold: for all its tokens but the last, which is sampled and never computed.
-pub(super) fn blocks_at_full_length(
-    prompt_len: usize,
-    max_tokens: usize,
-    block_size: usize,
-) -> usize {
+pub fn blocks_at_full_length(prompt_len: usize, max_tokens: usize, block_size: usize) -> usize {
     (prompt_len.saturating_add(max_tokens) - 1).div_ceil(block_size)
 }

@@ -81,6 +81,21 @@ impl Scheduler {
         true
     }
 
+    /// Forgets every cached prefix; true if that was possible: no request may hold blocks.
+    pub fn reset_prefix_cache(&mut self) -> bool {
+        let free = self.blocks_used() == 0;
+        if free && self.config.prefix_cache {
+            let SchedulerConfig {
+                num_blocks,
+                block_size,
+                prefix_cache,
+                ..
+            } = self.config;
+            self.pool = BlockPool::new(num_blocks, block_size, prefix_cache);
+        }
+        free
+    }
+
     /// Takes the tokens that the latest decision sampled. Ids that were aborted or preempted meanwhile are passed
     /// over. A finished request is gone afterwards.
     pub fn complete(&mut self, outcomes: &[Outcome]) {

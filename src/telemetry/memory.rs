@@ -19,16 +19,13 @@ pub fn memory() -> Memory {
         };
     };
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-    let limits = system.cgroup_limits();
-    let within = |own: u64, limit: Option<u64>| limit.map_or(own, |limit| own.min(limit));
-    Memory {
-        total: within(
-            system.total_memory(),
-            limits.as_ref().map(|l| l.total_memory),
-        ),
-        available: within(
-            system.available_memory(),
-            limits.as_ref().map(|l| l.free_memory),
-        ),
+    let (total, available) = (system.total_memory(), system.available_memory());
+    match system.cgroup_limits() {
+        None => Memory { total, available },
+        // Page cache counts against a container, but it gives way: what is in use is the rest.
+        Some(limits) => Memory {
+            total: total.min(limits.total_memory),
+            available: available.min(limits.total_memory.saturating_sub(limits.rss)),
+        },
     }
 }

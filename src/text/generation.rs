@@ -8,17 +8,11 @@ use super::error::{TextError, parse_if_there};
 
 const FILE: &str = "generation_config.json";
 
-/// The fields of `generation_config.json` that the engine can follow. `None`: the file does not say.
+/// What `generation_config.json` says that the engine follows. Sampling is set by flags, and greedy without.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct GenerationConfig {
     #[serde(default, deserialize_with = "one_or_many")]
     pub eos_token_id: Vec<u32>,
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub bos_token_id: Vec<u32>,
-    pub do_sample: Option<bool>,
-    pub temperature: Option<f32>,
-    pub top_k: Option<usize>,
-    pub top_p: Option<f32>,
 }
 
 impl GenerationConfig {

@@ -10,7 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::recompute::recompute;
-use crate::cli_support::{Copy, Outcome, command, fixture};
+use crate::cli_support::{Copy, Outcome, command, fixture, run};
 
 /// A process that does nothing more would have ended long before.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -218,4 +218,62 @@ fn a_reader_who_leaves_is_no_error_and_costs_no_files() {
         assert_eq!(outcome.code, Some(0), "{args:?}");
     }
     recompute(out);
+}
+
+/// A deadline that falls into a step is kept though the step runs on.
+#[test]
+fn a_request_that_ends_after_its_deadline_has_failed() {
+    let results = run(&[
+        "bench",
+        "--model",
+        &fixture("qwen2-tiny"),
+        "--input-len",
+        "200",
+        "--output-len",
+        "1",
+        "--concurrency",
+        "8",
+        "--requests",
+        "8",
+        "--request-timeout",
+        "0.0001",
+        "--json",
+    ]);
+    assert_eq!(results.code, Some(1), "{results:?}");
+    let metrics = &results.json()["runs"][0]["metrics"];
+    assert_eq!(metrics["failed_requests"], 8, "{metrics}");
+}
+
+/// Neither warm-up nor an earlier run leaves cached prefixes behind.
+#[test]
+fn every_run_starts_with_a_cold_prefix_cache() {
+    let dir = TempDir::new().unwrap();
+    let dataset = dir.path().join("two.jsonl");
+    let ids: Vec<u32> = (1..=64).collect();
+    let line = json!({"prompt_ids": ids, "output_len": 2}).to_string();
+    fs::write(&dataset, format!("{line}\n{line}\n")).unwrap();
+    let out = dir.path().join("out");
+    let args = [
+        "bench",
+        "--model",
+        &fixture("qwen2-tiny"),
+        "--dataset",
+        dataset.to_str().unwrap(),
+        "--prefix-cache",
+        "--repeats",
+        "2",
+        "--concurrency",
+        "1",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    run(&args).succeeded();
+    let steps = fs::read_to_string(out.join("steps.jsonl")).unwrap();
+    let prefill: Vec<u64> = steps
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter_map(|step| step["prefill_tokens"].as_u64().filter(|&n| n > 0))
+        .collect();
+    // The second request finds three full blocks of the first one's; the last block is computed.
+    assert_eq!(prefill, [64, 16, 64, 16]);
 }

@@ -1,6 +1,8 @@
 //! The laws inside a run: they hold for a sound record and fail for a broken one.
 
 use candlepower::ground::results::Check;
+use candlepower::ground::{FinishReason, RequestRecord, StepRecord};
+use candlepower::report::RawRun;
 
 use crate::fixture::{measured, raw, scenario};
 
@@ -58,4 +60,43 @@ fn a_broken_identity_is_found() {
     raw.requests[1].tokens[0] = f64::NAN;
     let found = check(&measured(&raw, scenario()).checks, "e2el_identity");
     assert!(!found.ok && found.detail.starts_with("request 1: E2EL 2 s, but"));
+}
+
+/// Two requests, one token each of ten steps of 0.1 s: 2 request-seconds by stamps and by steps.
+#[test]
+fn an_engine_that_counts_otherwise_is_found() {
+    let stamps: Vec<f64> = (1..=10).map(|i| f64::from(i) * 0.1).collect();
+    let request = |id| RequestRecord {
+        id,
+        prompt_tokens: 1,
+        output_tokens: 10,
+        arrival: 0.0,
+        submitted: Some(0.0),
+        admitted: Some(0.0),
+        tokens: stamps.clone(),
+        finish: Some(FinishReason::Length),
+        preemptions: 0,
+        error: None,
+    };
+    let step = |waiting| {
+        move |end: &f64| StepRecord {
+            start: end - 0.1,
+            end: *end,
+            running: 2,
+            waiting,
+            ..StepRecord::default()
+        }
+    };
+    let found = |waiting| {
+        let raw = RawRun {
+            requests: vec![request(0), request(1)],
+            steps: stamps.iter().map(step(waiting)).collect(),
+            telemetry: Vec::new(),
+        };
+        check(&measured(&raw, scenario()).checks, "engine_load")
+    };
+    assert!(found(0).ok, "{}", found(0).detail);
+    assert!(found(0).detail.starts_with("2.000 request-seconds"));
+    // One more request in every step than the stamps know of: 3 request-seconds, 2.22 allowed.
+    assert!(!found(1).ok, "{}", found(1).detail);
 }

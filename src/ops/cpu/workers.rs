@@ -165,7 +165,7 @@ impl Shared {
             // SAFETY: as for `region`.
             let caller = unsafe { (*self.caller.get()).clone() };
             if self.running.fetch_sub(1, Ordering::SeqCst) == 1
-                && self.caller_parked.swap(false, Ordering::SeqCst)
+                && self.caller_parked.load(Ordering::SeqCst)
                 && let Some(caller) = caller
             {
                 caller.unpark();

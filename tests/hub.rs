@@ -55,7 +55,12 @@ fn a_download_brings_the_files_and_the_cache_keeps_them() {
     );
     assert_whole(&source);
     assert!(source.tokenizer_json().is_some());
-    assert!(source.tokenizer_config().is_none() && source.generation_config().is_none());
+    for absent in ["tokenizer_config.json", "generation_config.json"] {
+        assert!(
+            !source.dir.as_ref().unwrap().join(absent).exists(),
+            "{absent}"
+        );
+    }
     let requests = server.seen().len();
     assert_eq!(home.resolve(MODEL).unwrap(), source);
     assert_eq!(server.seen().len(), requests, "a cache hit asks nobody");

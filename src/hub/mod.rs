@@ -48,14 +48,6 @@ impl ModelSource {
         self.file(layout::TOKENIZER)
     }
 
-    pub fn tokenizer_config(&self) -> Option<PathBuf> {
-        self.file(layout::TOKENIZER_CONFIG)
-    }
-
-    pub fn generation_config(&self) -> Option<PathBuf> {
-        self.file(layout::GENERATION_CONFIG)
-    }
-
     /// The path of a file of the model's directory, if it is there.
     fn file(&self, name: &str) -> Option<PathBuf> {
         let path = self.dir.as_ref()?.join(name);

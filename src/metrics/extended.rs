@@ -12,6 +12,7 @@ use super::{MeasureInput, NotObserved, reason};
 use crate::ground::RequestRecord;
 use crate::ground::results::metric_set::Latency;
 use crate::ground::results::{Extended, Roofs, SampleCounts};
+use crate::telemetry::peak_rss;
 
 const MS: f64 = 1e3;
 const PERCENT: f64 = 100.0;
@@ -338,6 +339,9 @@ fn harness(extended: &mut Extended, input: &MeasureInput, nulls: &mut NotObserve
         delay.map(|s| s.max() * MS),
         reason::NOT_SUBMITTED,
     );
-    let rss = input.telemetry.iter().map(|sample| sample.rss_bytes).max();
-    extended.peak_rss_bytes = nulls.note("peak_rss_bytes", rss, reason::NO_TELEMETRY);
+    extended.peak_rss_bytes = nulls.note(
+        "peak_rss_bytes",
+        peak_rss(input.telemetry),
+        reason::NO_TELEMETRY,
+    );
 }

@@ -1,11 +1,12 @@
 //! The CPU's paged attention beside what this host can do: `cargo bench --bench cpu_attention`.
 
+mod roofs;
+
 use std::time::Instant;
 
 use candlepower::ops::cpu::attention::{Attend, attend};
-use candlepower::ops::cpu::roof;
-use candlepower::ops::cpu::workers::{self, Workers};
 use half::bf16;
+use roofs::GIGA;
 
 /// `(name, heads, kv_heads, head_dim)`.
 const MODELS: [(&str, usize, usize, usize); 3] = [
@@ -21,23 +22,12 @@ const KV_BYTES: usize = 128 << 20;
 const TRIES: usize = 7;
 /// Makes block tables that jump about: odd, so that it visits every block of a power of two.
 const BLOCK_STRIDE: usize = 101;
-const GIGA: f64 = 1e9;
 
 fn main() {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    Workers::new(threads)
-        .expect("threads start")
-        .install(measure);
+    roofs::beside(measure);
 }
 
-fn measure() {
-    let (bandwidth, peak) = (roof::read_bandwidth(), roof::multiply_add_peak());
-    println!(
-        "{} threads: {:.1} GB/s read, {:.0} GFLOP/s multiply-add",
-        workers::threads(),
-        bandwidth / GIGA,
-        peak / GIGA
-    );
+fn measure(bandwidth: f64, peak: f64) {
     for (name, heads, kv_heads, head_dim) in MODELS {
         for (sequences, rows, context) in LOADS {
             let blocks = context / BLOCK_SIZE;

@@ -1,12 +1,13 @@
 //! The CPU's linear layer beside what this host can do: `cargo bench --bench cpu_linear`.
 
+mod roofs;
+
 use std::time::Instant;
 
 use candlepower::ops::cpu::gemm::{Gemm, linear};
 use candlepower::ops::cpu::panel::packed_len;
-use candlepower::ops::cpu::roof;
-use candlepower::ops::cpu::workers::{self, Workers};
 use half::bf16;
+use roofs::GIGA;
 
 /// `(k, n)`: gate and up, and a slice of the head, of Qwen2.5-0.5B; and its down projection.
 const SHAPES: [(usize, usize); 3] = [(896, 2 * 4864), (896, 19456), (4864, 896)];
@@ -14,23 +15,12 @@ const ROWS: [usize; 8] = [1, 2, 4, 8, 16, 32, 96, 512];
 /// Weights measured in turn hold at least this, so that none is found in a cache.
 const WEIGHT_BYTES: usize = 192 << 20;
 const TRIES: usize = 7;
-const GIGA: f64 = 1e9;
 
 fn main() {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    Workers::new(threads)
-        .expect("threads start")
-        .install(measure);
+    roofs::beside(measure);
 }
 
-fn measure() {
-    let (bandwidth, peak) = (roof::read_bandwidth(), roof::multiply_add_peak());
-    println!(
-        "{} threads: {:.1} GB/s read, {:.0} GFLOP/s multiply-add",
-        workers::threads(),
-        bandwidth / GIGA,
-        peak / GIGA
-    );
+fn measure(bandwidth: f64, peak: f64) {
     for (k, n) in SHAPES {
         let copies = WEIGHT_BYTES.div_ceil(packed_len(n, k) * size_of::<bf16>());
         let weights = vec![vec![bf16::from_f32(0.01); packed_len(n, k)]; copies];

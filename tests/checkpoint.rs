@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, safetensors};
+use candlepower::hub::weights_in;
 use candlepower::model::tensors::expected;
 use candlepower::model::{Checkpoint, ModelSpec, WeightSource};
 use cli_support::{Copy, run};
@@ -54,7 +55,7 @@ fn values(source: &Checkpoint, name: &str, shape: &[usize]) -> Vec<f32> {
 
 fn open(copy: &Copy) -> (ModelSpec, Checkpoint) {
     let spec = spec(copy.dir.path());
-    let checkpoint = Checkpoint::open(copy.dir.path(), &spec).unwrap();
+    let checkpoint = Checkpoint::open(&weights_in(copy.dir.path()).unwrap(), &spec).unwrap();
     (spec, checkpoint)
 }
 

@@ -65,7 +65,7 @@ pub fn play(
         next: 0,
         in_flight: 0,
         arrivals: Vec::with_capacity(script.requests),
-        deadlines: VecDeque::new(),
+        next_deadline: 0,
         freed: VecDeque::new(),
         book: Book::new(origin),
         events: Vec::new(),
@@ -124,14 +124,16 @@ fn warm_up(engine: &mut Engine, script: &Script, stop: &AtomicBool) -> Result<()
         };
         engine.submit(request, &mut events);
     }
-    while !engine.is_idle() && !stop.load(Ordering::Relaxed) {
-        engine.step(&mut events)?;
+    let mut outcome = Ok(());
+    while outcome.is_ok() && !engine.is_idle() && !stop.load(Ordering::Relaxed) {
+        outcome = engine.step(&mut events).map(drop);
         events.clear();
     }
+    // Whatever ended it, none of its requests may reach into the window.
     for id in engine.unfinished() {
-        engine.abort(id, "interrupted", &mut events);
+        engine.abort(id, "warm-up ended", &mut events);
     }
-    Ok(())
+    outcome
 }
 
 /// Scheduled arrivals in seconds; empty for a closed loop.
@@ -153,8 +155,8 @@ struct Player<'a> {
     in_flight: usize,
     /// Of each request so far.
     arrivals: Vec<Duration>,
-    /// (deadline, id) in order of arrival.
-    deadlines: VecDeque<(Duration, RequestId)>,
+    /// The first request that may still miss its deadline: they fall due in order of arrival.
+    next_deadline: usize,
     /// When each free place of the closed loop fell free.
     freed: VecDeque<Duration>,
     book: Book,
@@ -194,9 +196,6 @@ impl Player<'_> {
                 sampling: self.script.sampling,
                 arrival,
             };
-            if let Some(timeout) = self.script.request_timeout {
-                self.deadlines.push_back((arrival + timeout, request.id));
-            }
             self.arrivals.push(arrival);
             self.book.open(&request);
             self.next += 1;
@@ -210,13 +209,14 @@ impl Player<'_> {
             return;
         };
         let now = engine.clock().now();
-        while let Some(&(deadline, id)) = self.deadlines.front() {
-            if deadline > now {
+        while let Some(&arrival) = self.arrivals.get(self.next_deadline) {
+            if arrival + timeout > now {
                 break;
             }
-            self.deadlines.pop_front();
             // Of a request that has finished in time the engine knows nothing any more.
+            let id = self.next_deadline as RequestId;
             engine.abort(id, &timed_out(timeout), &mut self.events);
+            self.next_deadline += 1;
         }
     }
 

@@ -125,10 +125,9 @@ impl ModelFiles {
     }
 
     fn weight_source(&self, args: &CommonArgs) -> Result<(Box<dyn WeightSource>, DType), Failure> {
-        if let (WeightFiles::Single(_) | WeightFiles::Sharded { .. }, Some(dir)) =
-            (&self.source.weights, &self.source.dir)
-        {
-            let checkpoint = Checkpoint::open(dir, &self.spec).map_err(Failure::usage)?;
+        let files = &self.source.weights;
+        if !matches!(files, WeightFiles::Dummy { .. }) {
+            let checkpoint = Checkpoint::open(files, &self.spec).map_err(Failure::usage)?;
             if !args.output.quiet {
                 let remarks = checkpoint.warnings.iter();
                 remarks.for_each(|warning| output::note(&format!("warning: {warning}")));

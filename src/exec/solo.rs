@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
 use crate::ground::results::{RankMemory, Roofs};
-
 use crate::ops::cpu::roof;
 use crate::ops::cpu::workers::Workers;
-
-use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
 
 pub struct Solo {
     workers: Workers,

@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::spec::ModelSpec;
 use super::tensors::{EMBEDDING, expected};
 use super::weights::WeightSource;
-use crate::hub::{HubError, WeightFiles, shard_tensors, weights_in};
+use crate::hub::{HubError, WeightFiles, shard_tensors};
 use crate::ops::mapped::MappedFile;
 
 /// Bytes before a safetensors header: its length.
@@ -36,6 +36,9 @@ pub enum WeightError {
     Mismatch { dir: String, faults: String },
 }
 
+/// A file, and the tensors that the index says it holds; `None`: whatever it holds.
+type Promise = (PathBuf, Option<Vec<String>>);
+
 struct Entry {
     file: usize,
     /// The file's own word.
@@ -53,15 +56,19 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the weight files of `dir` that [`weights_in`] names.
-    pub fn open(dir: &Path, spec: &ModelSpec) -> Result<Self, WeightError> {
-        let files: Vec<(PathBuf, Option<Vec<String>>)> = match weights_in(dir)? {
-            WeightFiles::Single(file) => vec![(file, None)],
-            WeightFiles::Sharded { index, dir } => shard_tensors(&index)?
-                .into_iter()
-                .map(|(shard, tensors)| (dir.join(shard), Some(tensors)))
-                .collect(),
-            WeightFiles::Dummy { .. } => Vec::new(),
+    /// Opens `files`, as [`crate::hub::weights_in`] finds them. There is nothing to open of dummy weights.
+    pub fn open(files: &WeightFiles, spec: &ModelSpec) -> Result<Self, WeightError> {
+        let (dir, files): (&Path, Vec<Promise>) = match files {
+            WeightFiles::Single(file) => {
+                let dir = file.parent().unwrap_or(Path::new(""));
+                (dir, vec![(file.clone(), None)])
+            }
+            WeightFiles::Sharded { index, dir } => {
+                let shards = shard_tensors(index)?.into_iter();
+                let shards = shards.map(|(shard, tensors)| (dir.join(shard), Some(tensors)));
+                (dir, shards.collect())
+            }
+            WeightFiles::Dummy { .. } => (Path::new(""), Vec::new()),
         };
         let mut checkpoint = Self {
             files: Vec::new(),

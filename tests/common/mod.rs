@@ -15,6 +15,7 @@ use candle_core::DType;
 use candlepower::engine::Engine;
 use candlepower::exec::{Executor, KvLayout, Rank, Solo};
 use candlepower::ground::{EventKind, Request, RequestId, Sampling, StopRule, WallClock};
+use candlepower::hub::weights_in;
 use candlepower::model::{Checkpoint, Decoder, ModelSpec, StepLimits};
 use candlepower::ops::{Kernels, cpu::Cpu, reference::Reference};
 use candlepower::parallel;
@@ -64,7 +65,7 @@ impl Model {
         let text = std::fs::read_to_string(&file).unwrap();
         let spec = ModelSpec::from_json(&text, &file.display().to_string()).unwrap();
         spec.check_runnable("config.json").unwrap();
-        let checkpoint = Checkpoint::open(dir, &spec).unwrap();
+        let checkpoint = Checkpoint::open(&weights_in(dir).unwrap(), &spec).unwrap();
         assert_eq!(checkpoint.warnings, Vec::<String>::new());
         Self { spec, checkpoint }
     }

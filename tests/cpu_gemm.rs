@@ -1,8 +1,9 @@
 //! The CPU's linear layer: right against f64, and the same bits in every batch.
 
-use candlepower::ops::cpu::gemm::{Gemm, MicroKernel, linear, linear_with};
+use candlepower::ops::cpu::gemm::{Gemm, linear, linear_with};
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::{PanelElement, Source, pack, packed_len, unpack_row};
+use candlepower::ops::cpu::tile::MicroKernel;
 use candlepower::ops::cpu::workers::Workers;
 use candlepower::ops::row;
 use half::{bf16, f16};

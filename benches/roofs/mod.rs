@@ -6,6 +6,7 @@ use candlepower::ops::cpu::workers::{self, Workers};
 pub const GIGA: f64 = 1e9;
 
 /// Calls `measure` on all cores with the read bandwidth (bytes/s) and the multiply-add peak (FLOP/s).
+#[allow(dead_code, reason = "each bench uses its own part")]
 pub fn beside(measure: impl FnOnce(f64, f64)) {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let mut all = Workers::new(threads).expect("threads start");

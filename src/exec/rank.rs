@@ -69,6 +69,11 @@ impl Rank {
         Ok(())
     }
 
+    /// For timing single operations.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// Logits of the plan's `logit_rows`, `[logit_rows, vocab]`: for tests and comparisons.
     pub fn logits(&mut self, plan: &StepPlan) -> Result<Tensor, ExecError> {
         self.forward(plan)

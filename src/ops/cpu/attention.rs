@@ -8,11 +8,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::gemm::SharedOut;
 #[cfg(target_arch = "x86_64")]
 use super::kernel_avx2::Avx2;
 use super::kernel_portable::Portable;
 use super::panel::PanelElement;
+use super::shared::SharedOut;
 use super::workers;
 
 /// Positions taken at a time.

@@ -3,7 +3,7 @@
 use super::super::Rope;
 use super::super::row::rms_norm;
 use super::activation;
-use super::gemm::SharedOut;
+use super::shared::SharedOut;
 use super::workers;
 
 /// Elements below which waking other threads costs more than it saves.

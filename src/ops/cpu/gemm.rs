@@ -11,15 +11,15 @@ use std::ops::Range;
 use super::kernel_avx2::Avx2;
 use super::kernel_portable::Portable;
 use super::panel::{PANEL, PanelElement, packed_len};
+use super::shared::SharedOut;
+use super::tile::{MicroKernel, Sums, TILE_SUMS, Tile};
 use super::workers;
 
-/// Sums that a tile holds: 12 registers of 8, which leaves 4 of AVX2's 16 for operands.
-pub const TILE_SUMS: usize = 96;
-/// Rows of a block: 240 rows of `K_BLOCK` steps are 240 KiB, half of a common L2.
-const ROW_BLOCK: usize = 240;
-/// Steps of a block: a bf16 panel block, the next one on its way (8 KiB each) and a tile's
-/// activations (6 KiB) lie in L1 together.
-const K_BLOCK: usize = 256;
+/// Rows of a block: 120 rows of `K_BLOCK` steps are 240 KiB, half of a common L2.
+const ROW_BLOCK: usize = 120;
+/// Most steps of a block: a bf16 panel block (16 KiB) and a tile's activations (12 KiB) lie in L1
+/// together. Half of it loses 6 % to the ends of the tiles.
+const K_BLOCK: usize = 512;
 /// How far ahead of its use a lone tile's weights are asked for.
 const PREFETCH_STEPS: usize = 32;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs of one).
@@ -28,46 +28,6 @@ const MIN_PARALLEL: usize = 1 << 18;
 const PARTS_PER_THREAD: usize = 4;
 /// Activations below which they are packed on the calling thread.
 const MIN_PARALLEL_PACK: usize = 1 << 16;
-
-/// `rows` activation rows against `panels` neighbouring panels, over `depth` steps of k.
-#[derive(Debug, Clone, Copy)]
-pub struct Tile<'a, W> {
-    /// `[depth, rows]`.
-    pub x: &'a [f32],
-    pub rows: usize,
-    pub depth: usize,
-    /// From the first step of the first panel.
-    pub w: &'a [W],
-    /// Elements from one panel to the next.
-    pub panel_stride: usize,
-    pub panels: usize,
-    /// What to ask memory for meanwhile: at step `i`, `w` and `ahead + i * ahead_step` elements on.
-    /// Only a hint; it may lie past the weights.
-    pub ahead: usize,
-    pub ahead_step: usize,
-}
-
-impl<W> Tile<'_, W> {
-    /// Holds what a kernel's pointers rely on.
-    pub(super) fn check(&self) {
-        assert!(self.x.len() >= self.depth * self.rows);
-        assert!(self.panels > 0 && self.rows > 0);
-        assert!(self.rows * self.panels * PANEL <= TILE_SUMS);
-        assert!(self.w.len() >= (self.panels - 1) * self.panel_stride + self.depth * PANEL);
-    }
-}
-
-/// What an instruction set supplies. A value of the type proves that the host has it.
-pub trait MicroKernel: Copy + Send + Sync {
-    /// Rows of the tallest tile.
-    const ROWS: usize;
-
-    /// Panels at once for a tile of `rows`: enough independent sums to hide the add latency.
-    fn panels(rows: usize) -> usize;
-
-    /// Continues `sums`, `[rows, panels, 16]`, with one multiply-add a step, in order of k.
-    fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: &mut [f32; TILE_SUMS]);
-}
 
 /// One linear layer over some rows.
 #[derive(Debug, Clone, Copy)]
@@ -221,14 +181,13 @@ unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
 ) {
     let tiles = rows.len().div_ceil(M::ROWS);
     // A single tile uses each weight once: nothing is gained by keeping a block of them near.
-    let (k_block, group) = match tiles {
-        1 => (job.k, M::panels(rows.len())),
-        _ => (K_BLOCK, 1),
+    let (k_blocks, group) = match tiles {
+        1 => (1, M::panels(rows.len())),
+        _ => (job.k.div_ceil(K_BLOCK), 1),
     };
-    let panel_stride = PANEL * job.k;
-    let mut sums = [0.0; TILE_SUMS];
-    for k_start in (0..job.k.max(1)).step_by(k_block.max(1)) {
-        let k_end = job.k.min(k_start + k_block);
+    let k_block = job.k.div_ceil(k_blocks.max(1)).max(1);
+    for k_start in (0..job.k.max(1)).step_by(k_block) {
+        let k = k_start..job.k.min(k_start + k_block);
         let mut panel = panels.start;
         while panel < panels.end {
             let group = if panel + group <= panels.end {
@@ -236,86 +195,74 @@ unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
             } else {
                 1
             };
-            let first = panel * PANEL;
-            let width = (job.n - first).min(group * PANEL);
             for tile in 0..tiles {
                 let range = tile_rows(rows.len(), tiles, tile);
-                let height = range.len();
-                let row_sums = |r: usize| r * group * PANEL..r * group * PANEL + width;
-                // SAFETY: rows and columns of the output of `job`; the caller owns these columns.
-                let row_out = |r: usize| unsafe {
-                    out.slice((rows.start + range.start + r) * job.ldo + first, width)
-                };
-                if k_start == 0 {
-                    sums.fill(0.0);
-                } else {
-                    for r in 0..height {
-                        sums[row_sums(r)].copy_from_slice(row_out(r));
-                    }
-                }
-                let depth = k_end - k_start;
                 // A lone tile asks for its own weights; others fetch the next panel's between them.
                 let (ahead, ahead_step) = match tiles {
                     1 => (PREFETCH_STEPS * PANEL, PANEL),
                     _ => (
-                        panel_stride + tile * depth * PANEL / tiles,
+                        PANEL * job.k + tile * k.len() * PANEL / tiles,
                         PANEL.div_ceil(tiles),
                     ),
                 };
                 let task = Tile {
-                    x: &packed[range.start * job.k + k_start * height..],
-                    rows: height,
-                    depth,
-                    w: &job.w[panel * panel_stride + k_start * PANEL..],
-                    panel_stride,
+                    x: &packed[range.start * job.k + k.start * range.len()..],
+                    rows: range.len(),
+                    depth: k.len(),
+                    w: &job.w[panel * PANEL * job.k + k.start * PANEL..],
+                    panel_stride: PANEL * job.k,
                     panels: group,
                     ahead,
                     ahead_step,
                 };
-                kernel.tile(task, &mut sums);
-                let bias = job.bias.filter(|_| k_end == job.k);
-                for r in 0..height {
-                    let out = row_out(r);
-                    out.copy_from_slice(&sums[row_sums(r)]);
-                    if let Some(bias) = bias {
-                        out.iter_mut()
-                            .zip(&bias[first..])
-                            .for_each(|(o, b)| *o += b);
-                    }
-                }
+                let first_row = rows.start + range.start;
+                // SAFETY: rows and columns of the output of `job`; the caller owns these columns.
+                unsafe { run_tile(kernel, job, task, &k, panel, first_row, out) };
             }
             panel += group;
         }
     }
 }
 
-/// An output that threads fill in disjoint parts which are not contiguous.
-#[derive(Clone, Copy)]
-pub(super) struct SharedOut {
-    start: *mut f32,
-    len: usize,
-}
-
-// SAFETY: access goes through `slice`, whose caller answers for disjointness.
-unsafe impl Send for SharedOut {}
-// SAFETY: as above.
-unsafe impl Sync for SharedOut {}
-
-impl SharedOut {
-    /// The caller keeps `out` borrowed for as long as copies of the result are used.
-    pub(super) fn new(out: &mut [f32]) -> Self {
-        Self {
-            start: out.as_mut_ptr(),
-            len: out.len(),
+/// Takes one tile's block `k` into the output; after the last block, adds the bias.
+///
+/// # Safety
+/// `out` holds `job`'s output and nobody else touches the columns of the tile's panels meanwhile.
+unsafe fn run_tile<M: MicroKernel, W: PanelElement>(
+    kernel: M,
+    job: &Gemm<'_, W>,
+    tile: Tile<'_, W>,
+    k: &Range<usize>,
+    panel: usize,
+    first_row: usize,
+    out: SharedOut,
+) {
+    let first = panel * PANEL;
+    let wide = tile.panels * PANEL;
+    let width = wide.min(job.n - first);
+    let fresh = k.start == 0;
+    // SAFETY: within the output of `job`, and the caller's alone.
+    let row = |r: usize| unsafe { out.slice((first_row + r) * job.ldo + first, width) };
+    if width == wide {
+        let start = first_row * job.ldo + first;
+        // SAFETY: as above.
+        let sums = unsafe { Sums::within(out, start, job.ldo, tile.rows, wide, fresh) };
+        kernel.tile(tile, sums);
+    } else {
+        // Columns past the last would land on the next row.
+        let mut scratch = [0.0; TILE_SUMS];
+        for (r, sums) in scratch.chunks_exact_mut(wide).take(tile.rows).enumerate() {
+            sums[..width].copy_from_slice(row(r));
+        }
+        kernel.tile(tile, Sums::new(&mut scratch, tile.rows, wide, fresh));
+        for (r, sums) in scratch.chunks_exact(wide).take(tile.rows).enumerate() {
+            row(r).copy_from_slice(&sums[..width]);
         }
     }
-
-    /// # Safety
-    /// The memory behind `new` is still borrowed, and no other reference to this range exists.
-    #[allow(clippy::mut_from_ref)]
-    pub(super) unsafe fn slice<'a>(&self, start: usize, len: usize) -> &'a mut [f32] {
-        assert!(start <= self.len && len <= self.len - start, "output range");
-        // SAFETY: in bounds by the line above; the caller answers for the rest.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    if let Some(bias) = job.bias.filter(|_| k.end == job.k) {
+        for r in 0..tile.rows {
+            let out = row(r).iter_mut();
+            out.zip(&bias[first..]).for_each(|(out, bias)| *out += bias);
+        }
     }
 }

@@ -7,9 +7,9 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::attention::{AttentionKernel, LANES, Softmax, TILE_POSITIONS};
-use super::gemm::{MicroKernel, TILE_SUMS, Tile};
 use super::kernel_portable::softmax;
 use super::panel::{Element, PANEL, PanelElement};
+use super::tile::{MicroKernel, Sums, Tile};
 
 const CACHE_LINE: usize = 64;
 /// The upper half of each 32-bit lane: the odd bf16 of a pair, as an f32.
@@ -57,8 +57,8 @@ impl MicroKernel for Avx2 {
         }
     }
 
-    fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: &mut [f32; TILE_SUMS]) {
-        tile.check();
+    fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>) {
+        tile.check(&sums);
         assert!(tile.rows <= Self::ROWS && [1, Self::panels(tile.rows)].contains(&tile.panels));
         // SAFETY: `self` proves the features; `check` held the extents the pointers run over, and
         // the shape called is the tile's own by the line above.
@@ -112,16 +112,23 @@ unsafe fn widen<T: PanelElement>(values: *const T) -> __m256 {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
     tile: Tile<'_, W>,
-    sums: &mut [f32; TILE_SUMS],
+    sums: Sums<'_>,
 ) {
     let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
-    let at = |r: usize, p: usize, half: usize| (r * P + p) * PANEL + half * LANES;
-    // SAFETY: `R * P` panels of sums fit `sums`; steps and rows stay within what `check` held;
+    let at = |r: usize, p: usize, half: usize| sums.at(r, p * PANEL + half * LANES);
+    // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held;
     // a prefetch may name any address.
     unsafe {
-        let mut local: [[[__m256; 2]; P]; R] = from_fn(|r| {
-            from_fn(|p| from_fn(|half| _mm256_loadu_ps(sums.as_ptr().add(at(r, p, half)))))
-        });
+        let mut local = [[[_mm256_setzero_ps(); 2]; P]; R];
+        if !sums.is_fresh() {
+            for r in 0..R {
+                for p in 0..P {
+                    for half in 0..2 {
+                        local[r][p][half] = _mm256_loadu_ps(at(r, p, half));
+                    }
+                }
+            }
+        }
         let mut x = tile.x.as_ptr();
         let mut w = tile.w.as_ptr();
         // Relative to `w`, which moves a panel's width a step.
@@ -147,7 +154,7 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
         for r in 0..R {
             for p in 0..P {
                 for half in 0..2 {
-                    _mm256_storeu_ps(sums.as_mut_ptr().add(at(r, p, half)), local[r][p][half]);
+                    _mm256_storeu_ps(at(r, p, half), local[r][p][half]);
                 }
             }
         }

@@ -4,8 +4,8 @@
 //! kernels then agree with the fused ones to f32 rounding, not bit for bit.
 
 use super::attention::{AttentionKernel, LANES, Softmax, TILE_POSITIONS};
-use super::gemm::{MicroKernel, TILE_SUMS, Tile};
 use super::panel::{PANEL, PanelElement, slot};
+use super::tile::{MicroKernel, Sums, Tile};
 
 /// Whether the compiled code has a fused multiply-add instruction.
 const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
@@ -28,8 +28,8 @@ impl MicroKernel for Portable {
         1
     }
 
-    fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: &mut [f32; TILE_SUMS]) {
-        tile.check();
+    fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>) {
+        tile.check(&sums);
         assert!(tile.rows <= Self::ROWS && tile.panels == 1);
         match tile.rows {
             1 => rows::<W, 1>(tile, sums),
@@ -38,10 +38,13 @@ impl MicroKernel for Portable {
     }
 }
 
-fn rows<W: PanelElement, const R: usize>(tile: Tile<'_, W>, sums: &mut [f32; TILE_SUMS]) {
-    let (sums, _) = sums.as_chunks_mut::<PANEL>();
+fn rows<W: PanelElement, const R: usize>(tile: Tile<'_, W>, mut sums: Sums<'_>) {
     let mut local = [[0.0; PANEL]; R];
-    local.copy_from_slice(&sums[..R]);
+    if !sums.is_fresh() {
+        for (r, local) in local.iter_mut().enumerate() {
+            local.copy_from_slice(sums.row(r));
+        }
+    }
     let (weights, _) = tile.w.as_chunks::<PANEL>();
     let (x, _) = tile.x.as_chunks::<R>();
     for (weights, x) in weights.iter().zip(x).take(tile.depth) {
@@ -52,7 +55,9 @@ fn rows<W: PanelElement, const R: usize>(tile: Tile<'_, W>, sums: &mut [f32; TIL
             }
         }
     }
-    sums[..R].copy_from_slice(&local);
+    for (r, local) in local.iter().enumerate() {
+        sums.row(r).copy_from_slice(local);
+    }
 }
 
 impl AttentionKernel for Portable {

@@ -10,6 +10,8 @@ pub mod kernel_portable;
 mod kv;
 pub mod panel;
 pub mod roof;
+mod shared;
+pub mod tile;
 pub mod workers;
 
 use std::cell::RefCell;

@@ -9,8 +9,8 @@ use std::ops::Range;
 use candle_core::{DType, Device, IndexOp, Result, Tensor};
 use candlepower::ground::Sampling;
 use candlepower::ops::{
-    AttentionShape, HeadNorms, Kernels, KvLayer, Norm, Pick, Rope, Rows, WeightRows, cpu::Cpu,
-    reference::Reference,
+    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Norm, Pick, Rope, Rows, WeightRows,
+    cpu::Cpu, reference::Reference,
 };
 use proptest::prelude::*;
 
@@ -55,6 +55,10 @@ fn untouched(rows: usize, width: usize) -> Tensor {
     Tensor::full(UNTOUCHED, (rows + SPARE, width), &Device::Cpu).unwrap()
 }
 
+fn copied(tensor: &Tensor) -> Buffer {
+    Buffer::new(tensor.copy().unwrap()).unwrap()
+}
+
 fn vector(random: &mut Random, len: usize) -> Tensor {
     Tensor::from_vec(random.units(len), len, &Device::Cpu).unwrap()
 }
@@ -81,9 +85,9 @@ fn assert_close(cpu: &Tensor, reference: &Tensor, tolerance: f32) {
 }
 
 /// Runs `f` with each backend on buffers of its own and compares them.
-fn both(outputs: &[Tensor], tolerance: f32, f: impl Fn(&dyn Kernels, &[Tensor]) -> Result<()>) {
+fn both(outputs: &[Tensor], tolerance: f32, f: impl Fn(&dyn Kernels, &[Buffer]) -> Result<()>) {
     let run = |kernels: &dyn Kernels| {
-        let buffers: Vec<Tensor> = outputs.iter().map(|t| t.copy().unwrap()).collect();
+        let buffers: Vec<Buffer> = outputs.iter().map(copied).collect();
         f(kernels, &buffers).unwrap();
         buffers
     };
@@ -146,7 +150,7 @@ impl Step {
         let mut cache = || {
             let values = tensor(random, total * block_size, kv_heads * shape.head_dim);
             let dims = (total, block_size, kv_heads, shape.head_dim);
-            values.reshape(dims).unwrap().to_dtype(dtype).unwrap()
+            copied(&values.reshape(dims).unwrap().to_dtype(dtype).unwrap())
         };
         let kv = KvLayer {
             k: cache(),
@@ -198,6 +202,29 @@ proptest! {
     }
 
     #[test]
+    fn greedy_is_the_highest_logit(
+        seed in any::<u64>(),
+        n in 1usize..600,
+        k in 1usize..700,
+        count in 1usize..140,
+        dtype in prop::sample::select(&DTYPES[..]),
+        bias in any::<bool>(),
+    ) {
+        let mut random = Random(seed);
+        let weight = Stored(tensor(&mut random, n, k).to_dtype(dtype).unwrap());
+        let bias = bias.then(|| vector(&mut random, n));
+        let x = tensor(&mut random, count + SPARE, k);
+        let head = Cpu.pack(&[&weight], bias).unwrap();
+        let logits = copied(&untouched(count, n));
+        Cpu.linear(&x, &head, count, &logits).unwrap();
+        // Not merely close: the same kernels see the same numbers in the same order.
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        Cpu.greedy(&x, &head, count, &mut found).unwrap();
+        Cpu.sample(&logits, &vec![Pick::GREEDY; count], &mut expected).unwrap();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
     fn rope_of_any_position(
         seed in any::<u64>(), half in 1usize..65, count in 1usize..20, factor in 0.5f64..2.0,
     ) {
@@ -219,14 +246,14 @@ proptest! {
         let mut random = Random(seed);
         let norm = norm(&mut random, width);
         let x = tensor(&mut random, count + SPARE, width);
-        let delta = delta.then(|| tensor(&mut random, count + SPARE, width));
+        let delta = delta.then(|| copied(&tensor(&mut random, count + SPARE, width)));
         both(&[untouched(count, width)], F32_TOLERANCE, |kernels, out| {
-            kernels.add_norm(&x.copy()?, delta.as_ref(), &norm, count, &out[0])
+            kernels.add_norm(&copied(&x), delta.as_ref(), &norm, count, &out[0])
         });
         // The sum stays in x.
         if delta.is_some() {
             both(&[x], F32_TOLERANCE, |kernels, x| {
-                let out = untouched(count, width);
+                let out = copied(&untouched(count, width));
                 kernels.add_norm(&x[0], delta.as_ref(), &norm, count, &out)
             });
         }
@@ -247,8 +274,8 @@ proptest! {
         // What is left in the k columns of qkv is the kernel's own affair: q is compared.
         let query = |qkv: &Tensor| qkv.narrow(1, 0, shape.q_width())?.contiguous();
         let run = |kernels: &dyn Kernels| {
-            let cache = KvLayer { k: kv.k.copy()?, v: kv.v.copy()? };
-            let qkv = qkv.copy()?;
+            let cache = KvLayer { k: copied(&kv.k), v: copied(&kv.v) };
+            let qkv = copied(&qkv);
             kernels.write_kv(&qkv, &shape, norms.as_ref(), &rotation, &rows, &cache)?;
             Ok::<_, candle_core::Error>((query(&qkv)?, cache))
         };
@@ -330,5 +357,32 @@ proptest! {
                 prop_assert_eq!(logprobs.top.len(), pick.sampling.logprobs.unwrap().min(vocab));
             }
         }
+    }
+}
+
+#[test]
+fn greedy_takes_the_first_of_equals_and_refuses_what_is_not_a_number() {
+    const N: usize = 400;
+    const K: usize = 3;
+    let head = |values: Vec<f32>| {
+        let weight = Tensor::from_vec(values, (N, K), &Device::Cpu).unwrap();
+        Cpu.pack(&[&Stored(weight)], None).unwrap()
+    };
+    let x = Tensor::ones((2, K), DType::F32, &Device::Cpu).unwrap();
+    let mut found = Vec::new();
+    let mut values = vec![0.5; N * K];
+    // Columns 130 and 390 are equal and highest: of different panels, and groups of panels.
+    for column in [130, 390] {
+        values[column * K] = 3.0;
+    }
+    Cpu.greedy(&x, &head(values.clone()), 2, &mut found)
+        .unwrap();
+    assert_eq!([found[0].token, found[1].token], [130, 130]);
+    for bad in [f32::NAN, f32::INFINITY] {
+        values[200 * K + 1] = bad;
+        let error = Cpu
+            .greedy(&x, &head(values.clone()), 2, &mut found)
+            .unwrap_err();
+        assert!(error.to_string().contains("not finite"), "{error}");
     }
 }

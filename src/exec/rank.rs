@@ -6,7 +6,7 @@ use super::{ExecError, KvLayout, StepOutput, StepPlan};
 use crate::ground::recorder::Recorder;
 use crate::ground::results::RankMemory;
 use crate::model::{Context, Decoder};
-use crate::ops::{Kernels, KvLayer, Sampled, cost};
+use crate::ops::{Buffer, Kernels, KvLayer, Pick, Sampled, cost};
 use crate::parallel::Collective;
 
 pub struct Rank {
@@ -76,33 +76,49 @@ impl Rank {
 
     /// Logits of the plan's `logit_rows`, `[logit_rows, vocab]`: for tests and comparisons.
     pub fn logits(&mut self, plan: &StepPlan) -> Result<Tensor, ExecError> {
-        self.forward(plan)
-            .and_then(|logits| logits.narrow(0, 0, plan.logit_rows.len())?.copy())
+        let context = self.context();
+        let count = plan.logit_rows.len();
+        self.hidden(plan, &context)
+            .and_then(|hidden| self.decoder.logits(hidden, count, &context))
+            .and_then(|logits| logits.narrow(0, 0, count)?.copy())
             .map_err(|source| ExecError::Device {
                 what: "a step failed",
                 source,
             })
     }
 
-    fn forward(&self, plan: &StepPlan) -> candle_core::Result<&Tensor> {
-        let context = Context {
+    fn context(&self) -> Context<'_> {
+        Context {
             kernels: self.kernels.as_ref(),
             collective: self.collective.as_ref(),
             recorder: &self.recorder,
-        };
-        self.decoder.forward(
-            &plan.tokens,
-            &plan.rows,
-            &plan.logit_rows,
-            &self.kv,
-            &context,
-        )
+        }
+    }
+
+    fn hidden(&self, plan: &StepPlan, context: &Context) -> candle_core::Result<&Buffer> {
+        let StepPlan {
+            tokens,
+            rows,
+            logit_rows,
+            ..
+        } = plan;
+        self.decoder
+            .hidden(tokens, rows, logit_rows, &self.kv, context)
     }
 
     fn sample(&self, plan: &StepPlan, out: &mut Vec<Sampled>) -> candle_core::Result<()> {
-        let logits = self.forward(plan)?;
-        let vocab = logits.dim(1)?;
-        let cost = cost::sample(plan.picks.len(), vocab);
+        let context = self.context();
+        let count = plan.picks.len();
+        let hidden = self.hidden(plan, &context)?;
+        if count == 0 {
+            out.clear();
+            return Ok(());
+        }
+        if plan.picks.iter().all(Pick::is_argmax) {
+            return self.decoder.greedy(hidden, count, &context, out);
+        }
+        let logits = self.decoder.logits(hidden, count, &context)?;
+        let cost = cost::sample(count, logits.dim(1)?);
         self.recorder.run("sample", None, cost, || {
             self.kernels.sample(logits, &plan.picks, out)
         })
@@ -110,6 +126,5 @@ impl Rank {
 }
 
 fn kv_bytes(layer: &KvLayer) -> u64 {
-    let of = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
-    of(&layer.k) + of(&layer.v)
+    layer.k.bytes() + layer.v.bytes()
 }

@@ -1,43 +1,45 @@
 //! The one decoder: every family is this file with other switches of its `ModelSpec`.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result};
 
+use super::load::{Loader, attention_shape};
 use super::spec::ModelSpec;
-use super::tensors::{EMBEDDING, FINAL_NORM, HEAD, layer_name};
-use super::weights::{Matrix, WeightSource};
+use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
+use super::weights::WeightSource;
 use crate::ground::recorder::Recorder;
 use crate::ops::{
-    AttentionShape, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows, cost,
+    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, Sampled, cost,
 };
 use crate::parallel::Collective;
 
-struct Layer {
-    input_norm: Norm,
+pub(super) struct Layer {
+    pub input_norm: Norm,
     /// q, k and v stacked.
-    qkv: Linear,
-    head_norms: Option<HeadNorms>,
-    o: Linear,
-    post_attention_norm: Norm,
+    pub qkv: Linear,
+    pub head_norms: Option<HeadNorms>,
+    pub o: Linear,
+    pub post_attention_norm: Norm,
     /// gate and up stacked.
-    gate_up: Linear,
-    down: Linear,
-    shape: AttentionShape,
+    pub gate_up: Linear,
+    pub down: Linear,
+    pub shape: AttentionShape,
 }
 
 /// Activation buffers for the largest step, f32; a step uses their first rows.
 struct Workspace {
     /// The residual stream, and what the last block adds to it.
-    x: Tensor,
-    delta: Tensor,
-    normed: Tensor,
-    rotation: Tensor,
-    qkv: Tensor,
-    attention: Tensor,
-    gate_up: Tensor,
-    activated: Tensor,
-    /// The rows that need logits.
-    last: Tensor,
-    logits: Tensor,
+    x: Buffer,
+    delta: Buffer,
+    normed: Buffer,
+    rotation: Buffer,
+    qkv: Buffer,
+    attention: Buffer,
+    gate_up: Buffer,
+    activated: Buffer,
+    /// Of the rows that need logits, after the last layer's attention.
+    last_x: Buffer,
+    last_attention: Buffer,
+    logits: Buffer,
 }
 
 /// Largest step that a decoder must hold.
@@ -75,13 +77,7 @@ impl Decoder {
         limits: StepLimits,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
-        let mut loader = Loader {
-            spec,
-            source,
-            kernels,
-            progress,
-            bytes: 0,
-        };
+        let mut loader = Loader::new(spec, source, kernels, progress);
         let (h, vocab) = (spec.hidden_size, spec.vocab_size);
         let embedding = loader.linear(&[(EMBEDDING.to_owned(), vocab)], h, false)?;
         let layers = (0..spec.num_hidden_layers)
@@ -115,11 +111,8 @@ impl Decoder {
     }
 
     pub fn workspace_bytes(&self) -> u64 {
-        self.workspace
-            .tensors()
-            .iter()
-            .map(|t| (t.elem_count() * t.dtype().size_in_bytes()) as u64)
-            .sum()
+        let buffers = self.workspace.buffers();
+        buffers.into_iter().map(Buffer::bytes).sum()
     }
 
     /// One cache layer a decoder layer.
@@ -136,85 +129,120 @@ impl Decoder {
             .collect()
     }
 
-    /// Runs one step and returns the logits buffer `[at least logit_rows.len(), vocab]`.
+    /// Runs one step up to the head and returns the hidden states of the rows that need logits,
+    /// `[at least logit_rows.len(), hidden]`.
     ///
     /// `tokens` and `rows` agree in length; `logit_rows` index them.
-    pub fn forward(
+    pub fn hidden(
         &self,
         tokens: &[u32],
         rows: &Rows,
         logit_rows: &[u32],
         kv: &[KvLayer],
         context: &Context,
-    ) -> Result<&Tensor> {
+    ) -> Result<&Buffer> {
         let Context {
             kernels,
             collective,
             recorder,
         } = context;
         let ws = &self.workspace;
-        let count = rows.len();
+        let (mut x, mut attention, mut count) = (&ws.x, &ws.attention, rows.len());
         let hidden = self.embedding.k;
         recorder.run("embed", None, cost::embed(&self.embedding, count), || {
-            kernels.embed(&self.embedding, tokens, &ws.x)
+            kernels.embed(&self.embedding, tokens, x)
         })?;
         let head_dim = 2 * self.rope.inverse_frequencies.len();
         recorder.run("rope", None, cost::copy(count, head_dim), || {
             kernels.rope(&self.rope, &rows.positions, &ws.rotation)
         })?;
+        let norm = |at, x: &Buffer, delta: Option<&Buffer>, norm: &Norm, count| {
+            let streams = if delta.is_some() { 4 } else { 2 };
+            recorder.run("norm", at, cost::norm(count, hidden, streams), || {
+                kernels.add_norm(x, delta, norm, count, &ws.normed)
+            })
+        };
+        let linear = |name, at, x: &Buffer, w: &Linear, count, out: &Buffer| {
+            recorder.run(name, at, cost::linear(w, count), || {
+                kernels.linear(x, w, count, out)
+            })
+        };
         let mut pending = None;
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             let at = Some(index);
-            let linear = |x: &Tensor, w: &Linear, out: &Tensor, name| {
-                recorder.run(name, at, cost::linear(w, count), || {
-                    kernels.linear(x, w, count, out)
-                })
-            };
-            let norm = |delta: Option<&Tensor>, norm: &Norm| {
-                let streams = if delta.is_some() { 4 } else { 2 };
-                recorder.run("norm", at, cost::norm(count, hidden, streams), || {
-                    kernels.add_norm(&ws.x, delta, norm, count, &ws.normed)
-                })
-            };
-            let shape = &layer.shape;
-            norm(pending, &layer.input_norm)?;
-            linear(&ws.normed, &layer.qkv, &ws.qkv, "qkv")?;
-            let kv_type = kv.k.dtype();
-            recorder.run(
-                "write_kv",
-                at,
-                cost::write_kv(shape, count, kv_type),
-                || {
-                    let norms = layer.head_norms.as_ref();
-                    kernels.write_kv(&ws.qkv, shape, norms, &ws.rotation, rows, kv)
-                },
-            )?;
+            let (shape, kv_type) = (&layer.shape, kv.k.dtype());
+            norm(at, x, pending, &layer.input_norm, count)?;
+            linear("qkv", at, &ws.normed, &layer.qkv, count, &ws.qkv)?;
+            let write_cost = cost::write_kv(shape, count, kv_type);
+            recorder.run("write_kv", at, write_cost, || {
+                let norms = layer.head_norms.as_ref();
+                kernels.write_kv(&ws.qkv, shape, norms, &ws.rotation, rows, kv)
+            })?;
+            // Rows that need no logits have left what others see of them in the last cache.
+            let is_last = index + 1 == self.layers.len();
+            if is_last && logit_rows.is_empty() {
+                return Ok(&ws.normed);
+            }
             recorder.run("attend", at, cost::attend(shape, rows, kv_type), || {
                 kernels.attend(&ws.qkv, shape, rows, kv, &ws.attention)
             })?;
-            linear(&ws.attention, &layer.o, &ws.delta, "o")?;
+            if is_last && !logit_rows.iter().copied().eq(0..count as u32) {
+                count = logit_rows.len();
+                let copied = cost::copy(count, hidden + shape.q_width());
+                recorder.run("gather", at, copied, || {
+                    kernels.gather(x, logit_rows, &ws.last_x)?;
+                    kernels.gather(attention, logit_rows, &ws.last_attention)
+                })?;
+                (x, attention) = (&ws.last_x, &ws.last_attention);
+            }
+            linear("o", at, attention, &layer.o, count, &ws.delta)?;
             collective.all_reduce(&ws.delta, count)?;
-            norm(Some(&ws.delta), &layer.post_attention_norm)?;
-            linear(&ws.normed, &layer.gate_up, &ws.gate_up, "gate_up")?;
+            norm(at, x, Some(&ws.delta), &layer.post_attention_norm, count)?;
+            linear(
+                "gate_up",
+                at,
+                &ws.normed,
+                &layer.gate_up,
+                count,
+                &ws.gate_up,
+            )?;
             recorder.run("silu_mul", at, cost::silu_mul(count, layer.down.k), || {
                 kernels.silu_mul(&ws.gate_up, count, &ws.activated)
             })?;
-            linear(&ws.activated, &layer.down, &ws.delta, "down")?;
+            linear("down", at, &ws.activated, &layer.down, count, &ws.delta)?;
             collective.all_reduce(&ws.delta, count)?;
             pending = Some(&ws.delta);
         }
-        recorder.run("norm", None, cost::norm(count, hidden, 4), || {
-            kernels.add_norm(&ws.x, pending, &self.norm, count, &ws.normed)
+        norm(None, x, pending, &self.norm, count)?;
+        Ok(&ws.normed)
+    }
+
+    /// Logits of the first `count` rows of `hidden`, `[at least count, vocab]`.
+    pub fn logits(&self, hidden: &Buffer, count: usize, context: &Context) -> Result<&Buffer> {
+        let (head, logits) = (self.head(), &self.workspace.logits);
+        let cost = cost::linear(head, count);
+        context.recorder.run("head", None, cost, || {
+            context.kernels.linear(hidden, head, count, logits)
         })?;
-        let wanted = logit_rows.len();
-        recorder.run("gather", None, cost::copy(wanted, hidden), || {
-            kernels.gather(&ws.normed, logit_rows, &ws.last)
-        })?;
-        let head = self.head.as_ref().unwrap_or(&self.embedding);
-        recorder.run("head", None, cost::linear(head, wanted), || {
-            kernels.linear(&ws.last, head, wanted, &ws.logits)
-        })?;
-        Ok(&ws.logits)
+        Ok(logits)
+    }
+
+    /// The most likely token after each of the first `count` rows of `hidden`.
+    pub fn greedy(
+        &self,
+        hidden: &Buffer,
+        count: usize,
+        context: &Context,
+        out: &mut Vec<Sampled>,
+    ) -> Result<()> {
+        let cost = cost::greedy(self.head(), count);
+        context.recorder.run("head", None, cost, || {
+            context.kernels.greedy(hidden, self.head(), count, out)
+        })
+    }
+
+    fn head(&self) -> &Linear {
+        self.head.as_ref().unwrap_or(&self.embedding)
     }
 }
 
@@ -232,12 +260,13 @@ impl Workspace {
             attention: kernels.buffer(rows, shape.q_width())?,
             gate_up: kernels.buffer(rows, 2 * spec.intermediate_size)?,
             activated: kernels.buffer(rows, spec.intermediate_size)?,
-            last: kernels.buffer(logit_rows, h)?,
+            last_x: kernels.buffer(logit_rows, h)?,
+            last_attention: kernels.buffer(logit_rows, shape.q_width())?,
             logits: kernels.buffer(logit_rows, spec.vocab_size)?,
         })
     }
 
-    fn tensors(&self) -> [&Tensor; 10] {
+    fn buffers(&self) -> [&Buffer; 11] {
         [
             &self.x,
             &self.delta,
@@ -247,93 +276,9 @@ impl Workspace {
             &self.attention,
             &self.gate_up,
             &self.activated,
-            &self.last,
+            &self.last_x,
+            &self.last_attention,
             &self.logits,
         ]
-    }
-}
-
-fn attention_shape(spec: &ModelSpec, layer: usize) -> AttentionShape {
-    AttentionShape {
-        num_heads: spec.num_attention_heads,
-        num_kv_heads: spec.num_key_value_heads,
-        head_dim: spec.head_dim,
-        window: spec.layer_window(layer),
-    }
-}
-
-struct Loader<'a> {
-    spec: &'a ModelSpec,
-    source: &'a dyn WeightSource,
-    kernels: &'a dyn Kernels,
-    progress: &'a mut dyn FnMut(u64),
-    bytes: u64,
-}
-
-impl Loader<'_> {
-    fn layer(&mut self, layer: usize) -> Result<Layer> {
-        let spec = self.spec;
-        let (h, i) = (spec.hidden_size, spec.intermediate_size);
-        let (q, kv) = (spec.q_size(), spec.kv_size());
-        let name = |suffix: &str| layer_name(layer, suffix);
-        let head_norms = match spec.qk_norm {
-            false => None,
-            true => Some(HeadNorms {
-                q: self.norm(&name("self_attn.q_norm.weight"), spec.head_dim)?,
-                k: self.norm(&name("self_attn.k_norm.weight"), spec.head_dim)?,
-            }),
-        };
-        let qkv = [
-            (name("self_attn.q_proj.weight"), q),
-            (name("self_attn.k_proj.weight"), kv),
-            (name("self_attn.v_proj.weight"), kv),
-        ];
-        let gate_up = [
-            (name("mlp.gate_proj.weight"), i),
-            (name("mlp.up_proj.weight"), i),
-        ];
-        Ok(Layer {
-            input_norm: self.norm(&name("input_layernorm.weight"), h)?,
-            qkv: self.linear(&qkv, h, spec.qkv_bias)?,
-            head_norms,
-            o: self.linear(&[(name("self_attn.o_proj.weight"), h)], q, spec.o_bias)?,
-            post_attention_norm: self.norm(&name("post_attention_layernorm.weight"), h)?,
-            gate_up: self.linear(&gate_up, h, spec.mlp_bias)?,
-            down: self.linear(&[(name("mlp.down_proj.weight"), h)], i, spec.mlp_bias)?,
-            shape: attention_shape(spec, layer),
-        })
-    }
-
-    fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
-        Ok(Norm {
-            weight: self.source.vector(name, width)?,
-            eps: self.spec.rms_norm_eps as f32,
-        })
-    }
-
-    /// Stacks `(weight name, rows)` parts of `columns` columns.
-    fn linear(&mut self, parts: &[(String, usize)], columns: usize, bias: bool) -> Result<Linear> {
-        let matrices = parts
-            .iter()
-            .map(|(name, rows)| Matrix::new(self.source, name.clone(), *rows, columns))
-            .collect::<Result<Vec<_>>>()?;
-        let bias = match bias {
-            false => None,
-            true => {
-                let parts = parts
-                    .iter()
-                    .map(|(name, rows)| {
-                        let name = name.trim_end_matches("weight").to_owned() + "bias";
-                        self.source.vector(&name, *rows)
-                    })
-                    .collect::<Result<Vec<_>>>()?;
-                Some(Tensor::cat(&parts, 0)?)
-            }
-        };
-        let parts: Vec<&dyn WeightRows> = matrices.iter().map(|m| m as &dyn WeightRows).collect();
-        let linear = self.kernels.pack(&parts, bias)?;
-        self.bytes += linear.bytes();
-        (self.progress)(self.bytes);
-        Ok(linear)
     }
 }

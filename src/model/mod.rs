@@ -4,6 +4,7 @@ pub mod checkpoint;
 mod config;
 pub mod decoder;
 pub mod dummy;
+mod load;
 pub mod rope;
 pub mod spec;
 pub mod tensors;

@@ -21,6 +21,15 @@ pub fn linear(w: &Linear, rows: usize) -> Cost {
     }
 }
 
+/// A head whose logits are not kept: activations come, one token a row goes.
+pub fn greedy(head: &Linear, rows: usize) -> Cost {
+    let Cost { bytes, flops } = linear(head, rows);
+    Cost {
+        bytes: bytes - rows as u64 * (head.n as u64 - 1) * F32,
+        flops,
+    }
+}
+
 pub fn embed(table: &Linear, rows: usize) -> Cost {
     let elements = (rows * table.k) as u64;
     Cost {

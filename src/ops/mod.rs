@@ -1,9 +1,9 @@
 //! What candle lacks: the operations of a paged decoder, behind one seam for each device.
 //!
-//! `Kernels` works on fixed workspace tensors, whole and contiguous, of which the first `rows`
-//! rows take part: a steady step allocates nothing, and a CUDA graph can replay it.
+//! `Kernels` works on fixed workspace buffers, of which the first `rows` rows take part: a steady step allocates nothing, and a CUDA graph can replay it.
 //! `reference/` is written with plain tensor code and is the oracle for the others.
 
+mod buffer;
 pub mod cost;
 pub mod cpu;
 pub mod mapped;
@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor};
 
+pub use buffer::Buffer;
 pub use rows::Rows;
 pub use sampling::{Pick, Sampled};
 
@@ -101,8 +102,8 @@ pub struct HeadNorms {
 /// The paged cache of one layer: `[num_blocks, block_size, num_kv_heads, head_dim]` each.
 #[derive(Debug, Clone)]
 pub struct KvLayer {
-    pub k: Tensor,
-    pub v: Tensor,
+    pub k: Buffer,
+    pub v: Buffer,
 }
 
 /// Device operations of the decoder. Tensors are f32 `[at least rows, width]` unless said.
@@ -112,7 +113,7 @@ pub trait Kernels: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// A zeroed activation buffer.
-    fn buffer(&self, rows: usize, width: usize) -> Result<Tensor>;
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer>;
 
     /// A zeroed cache for one layer; memory is touched when first written where the device can.
     fn kv_layer(
@@ -127,27 +128,27 @@ pub trait Kernels: Send + Sync {
     fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear>;
 
     /// `out[i] = table[tokens[i]]`.
-    fn embed(&self, table: &Linear, tokens: &[u32], out: &Tensor) -> Result<()>;
+    fn embed(&self, table: &Linear, tokens: &[u32], out: &Buffer) -> Result<()>;
 
     /// Rotation of each row's position: `out[i] = [cos.., sin..]`, `head_dim` wide.
-    fn rope(&self, rope: &Rope, positions: &[u32], out: &Tensor) -> Result<()>;
+    fn rope(&self, rope: &Rope, positions: &[u32], out: &Buffer) -> Result<()>;
 
     /// `x += delta` where there is one, then `out = norm(x)`.
     fn add_norm(
         &self,
-        x: &Tensor,
-        delta: Option<&Tensor>,
+        x: &Buffer,
+        delta: Option<&Buffer>,
         norm: &Norm,
         rows: usize,
-        out: &Tensor,
+        out: &Buffer,
     ) -> Result<()>;
 
-    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Tensor) -> Result<()>;
+    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()>;
 
     /// Head norms, then rotation, of q (in place) and k; k and v go to the rows' slots.
     fn write_kv(
         &self,
-        qkv: &Tensor,
+        qkv: &Buffer,
         shape: &AttentionShape,
         norms: Option<&HeadNorms>,
         rotation: &Tensor,
@@ -162,15 +163,19 @@ pub trait Kernels: Send + Sync {
         shape: &AttentionShape,
         rows: &Rows,
         kv: &KvLayer,
-        out: &Tensor,
+        out: &Buffer,
     ) -> Result<()>;
 
     /// `out = silu(gate) * up`, from rows `[gate.., up..]`.
-    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Tensor) -> Result<()>;
+    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Buffer) -> Result<()>;
 
     /// `out[i] = x[indices[i]]`.
-    fn gather(&self, x: &Tensor, indices: &[u32], out: &Tensor) -> Result<()>;
+    fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()>;
 
     /// One token for each of the first `picks.len()` rows of `logits`; `out` is overwritten.
     fn sample(&self, logits: &Tensor, picks: &[Pick], out: &mut Vec<Sampled>) -> Result<()>;
+
+    /// The token of the highest logit for each of the first `rows` rows of `x`, as `linear` and a greedy
+    /// `sample` give it; the logits themselves are kept nowhere.
+    fn greedy(&self, x: &Tensor, head: &Linear, rows: usize, out: &mut Vec<Sampled>) -> Result<()>;
 }

@@ -37,6 +37,11 @@ pub fn argmax(row: &[f32]) -> (u32, f32) {
     }
 }
 
+/// [`argmax`] of a row from those of two runs of it, `(index in the row, value)`, `a` before `b`.
+pub fn higher(a: (u32, f32), b: (u32, f32)) -> (u32, f32) {
+    if a.1.is_nan() || a.1 >= b.1 { a } else { b }
+}
+
 /// `out = x / sqrt(mean(x²) + eps) * weight`.
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let scale = norm_scale(x, eps);

@@ -18,6 +18,20 @@ pub struct Pick {
     pub sampling: Sampling,
 }
 
+impl Pick {
+    /// The highest logit, and nothing else of the row.
+    pub const GREEDY: Self = Self {
+        stream: 0,
+        position: 0,
+        sampling: Sampling::GREEDY,
+    };
+
+    /// Whether only the highest logit matters.
+    pub fn is_argmax(&self) -> bool {
+        self.sampling.is_greedy() && self.sampling.logprobs.is_none()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampled {
     pub token: u32,
@@ -41,13 +55,17 @@ pub fn sample(logits: &[f32], pick: &Pick, scratch: &mut Vec<(f32, u32)>) -> Res
 
 /// The largest logit, the lowest index on a tie. A row without a finite maximum is an error.
 pub fn argmax(logits: &[f32]) -> Result<(u32, f32)> {
-    let (best, peak) = row::argmax(logits);
-    if !peak.is_finite() {
+    finite(row::argmax(logits))
+}
+
+/// The highest `(index, logit)` of a row, if it is a number.
+pub fn finite(highest: (u32, f32)) -> Result<(u32, f32)> {
+    if !highest.1.is_finite() {
         bail!(
             "the model produced logits that are not finite; the weights or the arithmetic type overflow"
         );
     }
-    Ok((best, peak))
+    Ok(highest)
 }
 
 fn draw(logits: &[f32], peak: f32, pick: &Pick, scratch: &mut Vec<(f32, u32)>) -> u32 {

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
 use half::{bf16, f16};
 
+use super::Buffer;
+
 /// An element type that kernels write.
 pub trait Element: WithDType {
     fn elements(storage: &mut CpuStorage) -> Option<&mut [Self]>;
@@ -36,16 +38,17 @@ pub fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>)
     f(&all[contiguous(layout)?])
 }
 
-/// Calls `f` with the elements of a contiguous CPU tensor, to be changed in place.
+/// Calls `f` with the elements of a CPU buffer, to be changed in place.
 ///
-/// `f` must not touch the same tensor again: its lock is held.
-pub fn write<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> Result<R>) -> Result<R> {
+/// `f` must not touch the same buffer again: its lock is held.
+pub fn write<T: Element, R>(buffer: &Buffer, f: impl FnOnce(&mut [T]) -> Result<R>) -> Result<R> {
     let op = Write {
         f: RefCell::new(Some(f)),
         result: RefCell::new(None),
+        elements: buffer.elem_count(),
         element: std::marker::PhantomData::<T>,
     };
-    tensor.inplace_op1(&op)?;
+    buffer.first().inplace_op1(&op)?;
     match op.result.into_inner() {
         Some(result) => Ok(result),
         None => bail!("candle did not run an in-place operation"),
@@ -55,6 +58,7 @@ pub fn write<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> Result<
 struct Write<F, T, R> {
     f: RefCell<Option<F>>,
     result: RefCell<Option<R>>,
+    elements: usize,
     element: std::marker::PhantomData<T>,
 }
 
@@ -63,8 +67,8 @@ impl<F: FnOnce(&mut [T]) -> Result<R>, T: Element, R> InplaceOp1 for Write<F, T,
         "write"
     }
 
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let range = contiguous(layout)?;
+    /// The layout is that of the first element; a buffer is the whole storage.
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _first: &Layout) -> Result<()> {
         let Some(all) = T::elements(storage) else {
             bail!(
                 "a CPU kernel writes {:?}, and was given another type",
@@ -72,7 +76,7 @@ impl<F: FnOnce(&mut [T]) -> Result<R>, T: Element, R> InplaceOp1 for Write<F, T,
             );
         };
         if let Some(f) = self.f.borrow_mut().take() {
-            *self.result.borrow_mut() = Some(f(&mut all[range])?);
+            *self.result.borrow_mut() = Some(f(&mut all[..self.elements])?);
         }
         Ok(())
     }

@@ -47,11 +47,17 @@ pub struct Gemm<'a, W> {
 }
 
 impl<W: PanelElement> Gemm<'_, W> {
-    fn check(&self, out: &[f32]) {
+    /// Holds what is read.
+    pub(super) fn check_inputs(&self) {
         let last = self.rows - 1;
         assert!(self.x.len() >= last * self.ldx + self.k, "activations");
         assert!(self.w.len() >= packed_len(self.n, self.k), "packed weight");
         assert!(self.bias.is_none_or(|bias| bias.len() >= self.n), "bias");
+    }
+
+    fn check(&self, out: &[f32]) {
+        let last = self.rows - 1;
+        self.check_inputs();
         assert!(
             self.ldo >= self.n && out.len() >= last * self.ldo + self.n,
             "output"
@@ -98,6 +104,14 @@ pub fn linear_with<M: MicroKernel, W: PanelElement>(kernel: M, job: &Gemm<'_, W>
     if job.rows == 1 {
         return columns(kernel, job, 0..1, &job.x[..job.k], out);
     }
+    for_row_blocks::<M, W>(job, |rows, packed| columns(kernel, job, rows, packed, out));
+}
+
+/// Calls `f` with each block of rows and its packed activations.
+pub(super) fn for_row_blocks<M: MicroKernel, W: PanelElement>(
+    job: &Gemm<'_, W>,
+    mut f: impl FnMut(Range<usize>, &[f32]),
+) {
     // Taken, not borrowed: a thread that waits for others may run another call of this function.
     let mut packed = PACKED.take();
     let blocks = job.rows.div_ceil(ROW_BLOCK);
@@ -109,7 +123,7 @@ pub fn linear_with<M: MicroKernel, W: PanelElement>(kernel: M, job: &Gemm<'_, W>
             packed.resize(len, 0.0);
         }
         pack_activations::<M, W>(job, rows.clone(), &mut packed[..len]);
-        columns(kernel, job, rows, &packed[..len], out);
+        f(rows, &packed[..len]);
     }
     PACKED.set(packed);
 }
@@ -156,22 +170,33 @@ fn columns<M: MicroKernel, W: PanelElement>(
     packed: &[f32],
     out: SharedOut,
 ) {
-    let panels = job.n.div_ceil(PANEL);
-    let small = rows.len() * job.n * job.k < MIN_PARALLEL;
-    let parts = match small {
-        true => 1,
-        false => (workers::threads() * PARTS_PER_THREAD).min(panels),
-    };
+    let parts = parts(job, rows.len());
     workers::each_when_free(parts, |part| {
-        let range = part * panels / parts..(part + 1) * panels / parts;
+        let range = panels_of(job, parts, part);
         // SAFETY: parts are disjoint panels, so disjoint columns of `out`, whose size was checked.
         unsafe { panel_range(kernel, job, rows.clone(), packed, range, out) };
     });
 }
 
+/// Into how many runs of panels the columns are split over the threads.
+pub(super) fn parts<W>(job: &Gemm<'_, W>, rows: usize) -> usize {
+    match rows * job.n * job.k < MIN_PARALLEL {
+        true => 1,
+        false => (workers::threads() * PARTS_PER_THREAD).min(job.n.div_ceil(PANEL)),
+    }
+}
+
+/// The panels of part `part` of `parts`.
+pub(super) fn panels_of<W>(job: &Gemm<'_, W>, parts: usize, part: usize) -> Range<usize> {
+    let panels = job.n.div_ceil(PANEL);
+    part * panels / parts..(part + 1) * panels / parts
+}
+
+/// The columns of `panels`, of rows whose activations are `packed`.
+///
 /// # Safety
 /// `out` holds `job`'s output and nobody else touches the columns of `panels` meanwhile.
-unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
+pub(super) unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
     kernel: M,
     job: &Gemm<'_, W>,
     rows: Range<usize>,

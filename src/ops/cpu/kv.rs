@@ -8,7 +8,7 @@ use super::elementwise::{for_rows, rotate};
 use super::panel::PanelElement;
 use crate::ops::row::rms_norm_in_place;
 use crate::ops::storage::{self, Element};
-use crate::ops::{AttentionShape, HeadNorms, KvLayer, Norm, Rows};
+use crate::ops::{AttentionShape, Buffer, HeadNorms, KvLayer, Norm, Rows};
 
 /// An element type of the cache.
 pub trait CacheElement: Element + PanelElement {
@@ -38,7 +38,7 @@ impl CacheElement for f16 {
 type HeadNorm<'a> = Option<(&'a [f32], f32)>;
 
 pub fn write<T: CacheElement>(
-    qkv: &candle_core::Tensor,
+    qkv: &Buffer,
     shape: &AttentionShape,
     norms: Option<&HeadNorms>,
     rotation: &candle_core::Tensor,
@@ -83,7 +83,7 @@ fn store<T: CacheElement>(
     width: usize,
     columns: std::ops::Range<usize>,
     slots: &[u32],
-    cache: &candle_core::Tensor,
+    cache: &Buffer,
 ) -> Result<()> {
     storage::write(cache, |cache: &mut [T]| {
         for (row, &slot) in qkv.chunks_exact(width).zip(slots) {
@@ -109,7 +109,7 @@ pub fn attend<T: CacheElement>(
     shape: &AttentionShape,
     rows: &Rows,
     cache: &KvLayer,
-    out: &candle_core::Tensor,
+    out: &Buffer,
 ) -> Result<()> {
     let block_size = cache.k.dim(1)?;
     storage::read(qkv, |q: &[f32]| {

@@ -4,6 +4,7 @@ mod activation;
 pub mod attention;
 mod elementwise;
 pub mod gemm;
+pub mod highest;
 #[cfg(target_arch = "x86_64")]
 pub mod kernel_avx2;
 pub mod kernel_portable;
@@ -24,7 +25,9 @@ use self::gemm::Gemm;
 use self::panel::{PanelElement, packed_len, unpack_row};
 use super::sampling::{self, Pick, Sampled};
 use super::storage::{self, Element};
-use super::{AttentionShape, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows};
+use super::{
+    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows,
+};
 
 /// Elements read from a source at a time while packing: bounds the second copy.
 const PACK_CHUNK: usize = 1 << 22;
@@ -59,8 +62,8 @@ impl Kernels for Cpu {
         "cpu"
     }
 
-    fn buffer(&self, rows: usize, width: usize) -> Result<Tensor> {
-        Tensor::zeros((rows, width), DType::F32, &Device::Cpu)
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        Buffer::new(Tensor::zeros((rows, width), DType::F32, &Device::Cpu)?)
     }
 
     fn kv_layer(
@@ -80,8 +83,8 @@ impl Kernels for Cpu {
             _ => Tensor::zeros(dims, dtype, &Device::Cpu),
         };
         Ok(KvLayer {
-            k: zeros()?,
-            v: zeros()?,
+            k: Buffer::new(zeros()?)?,
+            v: Buffer::new(zeros()?)?,
         })
     }
 
@@ -100,7 +103,7 @@ impl Kernels for Cpu {
         Ok(Linear { n, k, weight, bias })
     }
 
-    fn embed(&self, table: &Linear, tokens: &[u32], out: &Tensor) -> Result<()> {
+    fn embed(&self, table: &Linear, tokens: &[u32], out: &Buffer) -> Result<()> {
         by_dtype!(table.weight.dtype(), T => storage::read(&table.weight, |packed: &[T]| {
             storage::write(out, |out: &mut [f32]| {
                 let out = &mut out[..tokens.len() * table.k];
@@ -112,7 +115,7 @@ impl Kernels for Cpu {
         }))
     }
 
-    fn rope(&self, rope: &Rope, positions: &[u32], out: &Tensor) -> Result<()> {
+    fn rope(&self, rope: &Rope, positions: &[u32], out: &Buffer) -> Result<()> {
         storage::write(out, |out: &mut [f32]| {
             elementwise::rotations(rope, positions, out);
             Ok(())
@@ -121,11 +124,11 @@ impl Kernels for Cpu {
 
     fn add_norm(
         &self,
-        x: &Tensor,
-        delta: Option<&Tensor>,
+        x: &Buffer,
+        delta: Option<&Buffer>,
         norm: &Norm,
         rows: usize,
-        out: &Tensor,
+        out: &Buffer,
     ) -> Result<()> {
         storage::read(&norm.weight, |weight: &[f32]| {
             storage::write(out, |out: &mut [f32]| {
@@ -146,16 +149,13 @@ impl Kernels for Cpu {
         })
     }
 
-    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Tensor) -> Result<()> {
-        match &w.bias {
-            None => multiply(x, w, rows, None, out),
-            Some(bias) => storage::read(bias, |bias: &[f32]| multiply(x, w, rows, Some(bias), out)),
-        }
+    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+        with_bias(w, |bias| multiply(x, w, rows, bias, out))
     }
 
     fn write_kv(
         &self,
-        qkv: &Tensor,
+        qkv: &Buffer,
         shape: &AttentionShape,
         norms: Option<&HeadNorms>,
         rotation: &Tensor,
@@ -173,12 +173,12 @@ impl Kernels for Cpu {
         shape: &AttentionShape,
         rows: &Rows,
         cache: &KvLayer,
-        out: &Tensor,
+        out: &Buffer,
     ) -> Result<()> {
         by_dtype!(cache.k.dtype(), T => kv::attend::<T>(qkv, shape, rows, cache, out))
     }
 
-    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Tensor) -> Result<()> {
+    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Buffer) -> Result<()> {
         let width = out.dim(1)?;
         storage::read(gate_up, |gate_up: &[f32]| {
             storage::write(out, |out: &mut [f32]| {
@@ -188,7 +188,7 @@ impl Kernels for Cpu {
         })
     }
 
-    fn gather(&self, x: &Tensor, indices: &[u32], out: &Tensor) -> Result<()> {
+    fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {
         let width = x.dim(1)?;
         storage::read(x, |x: &[f32]| {
             storage::write(out, |out: &mut [f32]| {
@@ -225,6 +225,30 @@ impl Kernels for Cpu {
         let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         failed.map_or(Ok(()), Err)
     }
+
+    fn greedy(&self, x: &Tensor, head: &Linear, rows: usize, out: &mut Vec<Sampled>) -> Result<()> {
+        let mut highest = HIGHEST.take();
+        highest.resize(rows, (0, 0.0));
+        with_bias(head, |bias| {
+            by_dtype!(head.weight.dtype(), T => storage::read(&head.weight, |packed: &[T]| {
+                storage::read(x, |values: &[f32]| {
+                    let job = Gemm { x: values, ldx: x.dim(1)?, rows, w: packed, n: head.n, k: head.k, bias, ldo: 0 };
+                    highest::highest(&job, &mut highest);
+                    Ok(())
+                })
+            }))
+        })?;
+        out.clear();
+        for &found in &highest {
+            let (token, _) = sampling::finite(found)?;
+            out.push(Sampled {
+                token,
+                logprobs: None,
+            });
+        }
+        HIGHEST.set(highest);
+        Ok(())
+    }
 }
 
 /// Stands in a slot that a worker fills.
@@ -236,6 +260,15 @@ const NONE: Sampled = Sampled {
 thread_local! {
     /// Candidates of a draw, grown to the vocabulary and kept.
     static CANDIDATES: RefCell<Vec<(f32, u32)>> = const { RefCell::new(Vec::new()) };
+    /// `(token, logit)` of each row of a greedy step.
+    static HIGHEST: RefCell<Vec<(u32, f32)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn with_bias(w: &Linear, f: impl FnOnce(Option<&[f32]>) -> Result<()>) -> Result<()> {
+    match &w.bias {
+        None => f(None),
+        Some(bias) => storage::read(bias, |bias: &[f32]| f(Some(bias))),
+    }
 }
 
 fn pack_as<T: Element + PanelElement>(
@@ -272,7 +305,7 @@ fn pack_as<T: Element + PanelElement>(
     Tensor::from_vec(packed, len, &Device::Cpu)
 }
 
-fn multiply(x: &Tensor, w: &Linear, rows: usize, bias: Option<&[f32]>, out: &Tensor) -> Result<()> {
+fn multiply(x: &Tensor, w: &Linear, rows: usize, bias: Option<&[f32]>, out: &Buffer) -> Result<()> {
     let (ldx, ldo) = (x.dim(1)?, out.dim(1)?);
     by_dtype!(w.weight.dtype(), T => storage::read(&w.weight, |packed: &[T]| {
         storage::read(x, |x: &[f32]| {

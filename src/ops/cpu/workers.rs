@@ -259,24 +259,51 @@ pub fn each_when_free(parts: usize, f: impl Fn(usize) + Sync) {
     });
 }
 
-/// Calls `f(i, chunk)` for each whole chunk of `len` elements.
+/// Calls `f(i, chunk)` for each whole chunk of `len` elements: each thread takes one run of them.
 pub fn each_chunk<T: Send>(values: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    /// Shared as an address; chunks are handed out once each.
-    struct Start<T>(*mut T);
-    // SAFETY: threads use disjoint chunks of a slice that is borrowed mutably throughout.
-    unsafe impl<T: Send> Sync for Start<T> {}
-    impl<T> Start<T> {
-        fn get(&self) -> *mut T {
-            self.0
+    let chunks = Chunks::of(values, len);
+    // SAFETY: `each` gives each index to one thread, and `values` is borrowed meanwhile.
+    each(chunks.count, |i| f(i, unsafe { chunks.get(i) }));
+}
+
+/// [`each_chunk`], each chunk by the first thread that is free.
+pub fn each_chunk_when_free<T: Send>(
+    values: &mut [T],
+    len: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let chunks = Chunks::of(values, len);
+    // SAFETY: `each_when_free` gives each index to one thread, and `values` is borrowed meanwhile.
+    each_when_free(chunks.count, |i| f(i, unsafe { chunks.get(i) }));
+}
+
+/// A slice as the address of its whole chunks, which are handed out once each.
+struct Chunks<T> {
+    start: *mut T,
+    len: usize,
+    count: usize,
+}
+
+// SAFETY: threads use disjoint chunks of a slice that is borrowed mutably throughout.
+unsafe impl<T: Send> Sync for Chunks<T> {}
+
+impl<T> Chunks<T> {
+    fn of(values: &mut [T], len: usize) -> Self {
+        Self {
+            start: values.as_mut_ptr(),
+            len,
+            count: values.len() / len.max(1),
         }
     }
-    let chunks = values.len() / len.max(1);
-    let start = Start(values.as_mut_ptr());
-    each(chunks, |i| {
-        // SAFETY: `i < values.len() / len`, and `each` gives each `i` to one thread.
-        let chunk = unsafe { std::slice::from_raw_parts_mut(start.get().add(i * len), len) };
-        f(i, chunk);
-    });
+
+    /// # Safety
+    /// The slice is still borrowed, and nobody else has chunk `i`.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn get(&self, i: usize) -> &mut [T] {
+        assert!(i < self.count);
+        // SAFETY: within the slice by the line above; the caller answers for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.len), self.len) }
+    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
-use super::super::{AttentionShape, HeadNorms, KvLayer, Rows, storage};
+use super::super::{AttentionShape, Buffer, HeadNorms, KvLayer, Rows, storage};
 use super::{rms_norm, store};
 
 pub(super) fn write_kv(
-    qkv: &Tensor,
+    qkv: &Buffer,
     shape: &AttentionShape,
     norms: Option<&HeadNorms>,
     rotation: &Tensor,
@@ -47,7 +47,7 @@ fn rotate(x: &Tensor, rotation: &Tensor) -> Result<Tensor> {
     Tensor::cat(&[first, second], 2)
 }
 
-fn scatter(rows: &Tensor, cache: &Tensor, slots: &[u32]) -> Result<()> {
+fn scatter(rows: &Tensor, cache: &Buffer, slots: &[u32]) -> Result<()> {
     match cache.dtype() {
         DType::F32 => scatter_as::<f32>(rows, cache, slots),
         DType::F16 => scatter_as::<half::f16>(rows, cache, slots),
@@ -55,7 +55,7 @@ fn scatter(rows: &Tensor, cache: &Tensor, slots: &[u32]) -> Result<()> {
     }
 }
 
-fn scatter_as<T: storage::Element>(rows: &Tensor, cache: &Tensor, slots: &[u32]) -> Result<()> {
+fn scatter_as<T: storage::Element>(rows: &Tensor, cache: &Buffer, slots: &[u32]) -> Result<()> {
     let values = rows.to_dtype(T::DTYPE)?.flatten_all()?.to_vec1::<T>()?;
     let width = values.len() / slots.len().max(1);
     storage::write(cache, |cache: &mut [T]| {

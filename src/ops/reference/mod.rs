@@ -9,7 +9,8 @@ use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
 use super::sampling::{self, Pick, Sampled};
 use super::{
-    AttentionShape, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows, storage,
+    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows,
+    storage,
 };
 
 #[derive(Debug, Default)]
@@ -20,8 +21,8 @@ impl Kernels for Reference {
         "reference"
     }
 
-    fn buffer(&self, rows: usize, width: usize) -> Result<Tensor> {
-        Tensor::zeros((rows, width), DType::F32, &Device::Cpu)
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        Buffer::new(Tensor::zeros((rows, width), DType::F32, &Device::Cpu)?)
     }
 
     fn kv_layer(
@@ -33,8 +34,8 @@ impl Kernels for Reference {
     ) -> Result<KvLayer> {
         let dims = (num_blocks, block_size, shape.num_kv_heads, shape.head_dim);
         Ok(KvLayer {
-            k: Tensor::zeros(dims, dtype, &Device::Cpu)?,
-            v: Tensor::zeros(dims, dtype, &Device::Cpu)?,
+            k: Buffer::new(Tensor::zeros(dims, dtype, &Device::Cpu)?)?,
+            v: Buffer::new(Tensor::zeros(dims, dtype, &Device::Cpu)?)?,
         })
     }
 
@@ -48,12 +49,12 @@ impl Kernels for Reference {
         Ok(Linear { n, k, weight, bias })
     }
 
-    fn embed(&self, table: &Linear, tokens: &[u32], out: &Tensor) -> Result<()> {
+    fn embed(&self, table: &Linear, tokens: &[u32], out: &Buffer) -> Result<()> {
         let ids = Tensor::new(tokens, &Device::Cpu)?;
         store(&table.weight.index_select(&ids, 0)?, out)
     }
 
-    fn rope(&self, rope: &Rope, positions: &[u32], out: &Tensor) -> Result<()> {
+    fn rope(&self, rope: &Rope, positions: &[u32], out: &Buffer) -> Result<()> {
         let rows: Vec<f32> = positions
             .iter()
             .flat_map(|&position| {
@@ -75,11 +76,11 @@ impl Kernels for Reference {
 
     fn add_norm(
         &self,
-        x: &Tensor,
-        delta: Option<&Tensor>,
+        x: &Buffer,
+        delta: Option<&Buffer>,
         norm: &Norm,
         rows: usize,
-        out: &Tensor,
+        out: &Buffer,
     ) -> Result<()> {
         let mut sum = x.i(..rows)?;
         if let Some(delta) = delta {
@@ -89,7 +90,7 @@ impl Kernels for Reference {
         store(&rms_norm(&sum, norm)?, out)
     }
 
-    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Tensor) -> Result<()> {
+    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
         let y = x.i(..rows)?.matmul(&w.weight.t()?)?;
         let y = match &w.bias {
             Some(bias) => y.broadcast_add(bias)?,
@@ -100,7 +101,7 @@ impl Kernels for Reference {
 
     fn write_kv(
         &self,
-        qkv: &Tensor,
+        qkv: &Buffer,
         shape: &AttentionShape,
         norms: Option<&HeadNorms>,
         rotation: &Tensor,
@@ -116,12 +117,12 @@ impl Kernels for Reference {
         shape: &AttentionShape,
         rows: &Rows,
         kv: &KvLayer,
-        out: &Tensor,
+        out: &Buffer,
     ) -> Result<()> {
         store(&attention::attend(qkv, shape, rows, kv)?, out)
     }
 
-    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Tensor) -> Result<()> {
+    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Buffer) -> Result<()> {
         let gate_up = gate_up.i(..rows)?;
         let width = gate_up.dim(1)? / 2;
         let gate = gate_up.narrow(1, 0, width)?;
@@ -129,7 +130,7 @@ impl Kernels for Reference {
         store(&(gate.silu()? * up)?, out)
     }
 
-    fn gather(&self, x: &Tensor, indices: &[u32], out: &Tensor) -> Result<()> {
+    fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {
         let indices = Tensor::new(indices, &Device::Cpu)?;
         store(&x.index_select(&indices, 0)?, out)
     }
@@ -142,6 +143,12 @@ impl Kernels for Reference {
         }
         Ok(())
     }
+
+    fn greedy(&self, x: &Tensor, head: &Linear, rows: usize, out: &mut Vec<Sampled>) -> Result<()> {
+        let logits = self.buffer(rows, head.n)?;
+        self.linear(x, head, rows, &logits)?;
+        self.sample(&logits, &vec![Pick::GREEDY; rows], out)
+    }
 }
 
 /// Over the last dimension.
@@ -152,7 +159,7 @@ fn rms_norm(x: &Tensor, norm: &Norm) -> Result<Tensor> {
 }
 
 /// Copies `value` over the first rows of `out`.
-fn store(value: &Tensor, out: &Tensor) -> Result<()> {
+fn store(value: &Tensor, out: &Buffer) -> Result<()> {
     let values = value.flatten_all()?.to_vec1::<f32>()?;
     storage::write(out, |out: &mut [f32]| {
         out[..values.len()].copy_from_slice(&values);

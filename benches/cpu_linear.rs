@@ -1,61 +1,94 @@
-//! The CPU's linear layer beside what this host can do: `cargo bench --bench cpu_linear`.
+//! The CPU's linear layers at the shapes of real models beside what this host can do:
+//! `cargo bench --bench cpu_linear [-- FILTER]`.
 
+mod cards;
 mod roofs;
 
-use std::time::Instant;
+use std::cell::{LazyCell, RefCell};
 
-use candlepower::ops::cpu::gemm::{Gemm, linear};
+use candlepower::ground::recorder::Cost;
+use candlepower::ops::cpu::Cpu;
 use candlepower::ops::cpu::panel::packed_len;
+use candlepower::ops::{Kernels, Linear};
 use half::bf16;
-use roofs::GIGA;
+use roofs::{Beside, Case, Place, Traffic};
 
-/// `(k, n)`: gate and up, and a slice of the head, of Qwen2.5-0.5B; and its down projection.
-const SHAPES: [(usize, usize); 3] = [(896, 2 * 4864), (896, 19456), (4864, 896)];
-const ROWS: [usize; 8] = [1, 2, 4, 8, 16, 32, 96, 512];
-/// Weights measured in turn hold at least this, so that none is found in a cache.
-const WEIGHT_BYTES: usize = 192 << 20;
-const TRIES: usize = 7;
+const ROWS: [usize; 7] = [1, 2, 4, 8, 32, 100, 512];
+/// Only rows that need logits meet the head: a batch, never a prompt.
+const MAX_HEAD_ROWS: usize = 32;
 
 fn main() {
-    roofs::beside(measure);
+    roofs::beside(|beside| {
+        for (model, spec) in cards::models() {
+            for (layer, n, k) in cards::linears(&spec) {
+                measure(beside, model, layer, n, k);
+            }
+        }
+    });
 }
 
-fn measure(bandwidth: f64, peak: f64) {
-    for (k, n) in SHAPES {
-        let copies = WEIGHT_BYTES.div_ceil(packed_len(n, k) * size_of::<bf16>());
-        let weights = vec![vec![bf16::from_f32(0.01); packed_len(n, k)]; copies];
-        for rows in ROWS {
-            let x = vec![0.5; rows * k];
-            let mut out = vec![0.0; rows * n];
-            let mut best = f64::INFINITY;
-            for _ in 0..TRIES {
-                for w in &weights {
-                    let job = Gemm {
-                        x: &x,
-                        ldx: k,
+fn measure(beside: &mut Beside, model: &str, layer: &'static str, n: usize, k: usize) {
+    let weights = LazyCell::new(|| {
+        let sets = case(model, layer, n, k, 1).sets();
+        (0..sets)
+            .map(|_| cards::weights(n, k))
+            .collect::<Vec<Linear>>()
+    });
+    let is_head = layer == "head";
+    for rows in ROWS {
+        if is_head && rows > MAX_HEAD_ROWS {
+            continue;
+        }
+        let case = case(model, layer, n, k, rows);
+        beside.kernel(
+            &case,
+            || {
+                (
+                    cards::buffer(rows, k),
+                    cards::buffer(rows, n),
+                    LazyCell::force(&weights),
+                )
+            },
+            |(x, out, weights), turn| Cpu.linear(x, &weights[turn % weights.len()], rows, out),
+        );
+        if is_head {
+            let greedy = Case {
+                kernel: "greedy head",
+                ..case
+            };
+            beside.kernel(
+                &greedy,
+                || {
+                    (
+                        cards::buffer(rows, k),
+                        RefCell::default(),
+                        LazyCell::force(&weights),
+                    )
+                },
+                |(x, out, weights), turn| {
+                    Cpu.greedy(
+                        x,
+                        &weights[turn % weights.len()],
                         rows,
-                        w,
-                        n,
-                        k,
-                        bias: None,
-                        ldo: n,
-                    };
-                    let start = Instant::now();
-                    linear(&job, &mut out);
-                    best = best.min(start.elapsed().as_secs_f64());
-                }
-            }
-            std::hint::black_box(&out);
-            let flops = (2 * rows * n * k) as f64 / best;
-            let bytes = (n * k * size_of::<bf16>()) as f64 / best;
-            println!(
-                "k {k:5} n {n:5} rows {rows:3}: {:6.1} GFLOP/s {:3.0} %   {:5.1} GB/s {:3.0} %   {:8.1} us",
-                flops / GIGA,
-                100.0 * flops / peak,
-                bytes / GIGA,
-                100.0 * bytes / bandwidth,
-                best * 1e6
+                        &mut out.borrow_mut(),
+                    )
+                },
             );
         }
+    }
+}
+
+fn case(model: &str, layer: &'static str, n: usize, k: usize, rows: usize) -> Case {
+    // As `ops::cost`: weights once, activations once each way.
+    let bytes = packed_len(n, k) * size_of::<bf16>() + rows * (n + k) * size_of::<f32>();
+    Case {
+        kernel: layer,
+        name: format!("{model} {n} x {k}, {rows} rows"),
+        cost: Cost {
+            bytes: bytes as u64,
+            flops: (2 * rows * n * k) as u64,
+        },
+        traffic: Traffic::Read,
+        place: Place::Memory,
     }
 }

@@ -1,6 +1,6 @@
 //! The CPU's paged attention: right against f64, and the same bits however a token came in.
 
-use candlepower::ops::cpu::attention::{Attend, AttentionKernel, attend, attend_with};
+use candlepower::ops::cpu::attention::{Attend, attend, attend_with, kernel::AttentionKernel};
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::PanelElement;
 use half::{bf16, f16};

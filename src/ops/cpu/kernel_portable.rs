@@ -3,7 +3,7 @@
 //! Without a fused multiply-add in the compiled target a step is `a * b + c`, rounded twice: these
 //! kernels then agree with the fused ones to f32 rounding, not bit for bit.
 
-use super::attention::{AttentionKernel, LANES, Softmax, TILE_POSITIONS};
+use super::attention::kernel::{AttentionKernel, LANES, Scores, Softmax, TILE_POSITIONS};
 use super::panel::{PANEL, PanelElement, slot};
 use super::tile::{MicroKernel, Sums, Tile};
 
@@ -76,31 +76,35 @@ impl AttentionKernel for Portable {
         }
     }
 
-    fn scores(self, q: &[f32], k: &[f32], head_dim: usize, scores: &mut [[f32; TILE_POSITIONS]]) {
+    fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]) {
         for (q, scores) in q.chunks_exact(head_dim).zip(scores) {
-            for (score, k) in scores.iter_mut().zip(k.chunks_exact(head_dim)) {
+            let scores = scores[first..first + TILE_POSITIONS].iter_mut();
+            for (score, k) in scores.zip(k.chunks_exact(head_dim)) {
                 *score = dot(q, k);
             }
         }
     }
 
-    fn softmax(self, scores: &mut [[f32; TILE_POSITIONS]], states: &mut [Softmax]) {
+    fn softmax(self, scores: &mut [Scores], filled: usize, states: &mut [Softmax]) {
         for (scores, state) in scores.iter_mut().zip(states) {
-            softmax::<FUSED>(scores, state);
+            softmax::<FUSED>(&mut scores[..filled], state);
         }
     }
 
     fn weigh(
         self,
-        weights: &[[f32; TILE_POSITIONS]],
+        weights: &[Scores],
+        first: usize,
         states: &[Softmax],
         v: &[f32],
         head_dim: usize,
         sums: &mut [f32],
     ) {
         for ((sums, weights), state) in sums.chunks_exact_mut(head_dim).zip(weights).zip(states) {
-            sums.iter_mut().for_each(|sum| *sum *= state.rescale);
-            for (&weight, v) in weights.iter().zip(v.chunks_exact(head_dim)) {
+            if first == 0 {
+                sums.iter_mut().for_each(|sum| *sum *= state.rescale);
+            }
+            for (&weight, v) in weights[first..].iter().zip(v.chunks_exact(head_dim)) {
                 for (sum, &value) in sums.iter_mut().zip(v) {
                     *sum = multiply_add::<FUSED>(weight, value, *sum);
                 }
@@ -138,34 +142,50 @@ fn tree_sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
     lanes[0]
 }
 
-/// Turns a tile's scores into weights and takes them into the running maximum and sum.
+/// Turns a span's scores into weights and takes them into the running maximum and sum.
+///
+/// Lane i takes every 16th score, in order, and the lanes meet in one tree: scores of -inf at the end
+/// change nothing, so the result does not depend on how many there are.
 #[inline(always)]
-pub(super) fn softmax<const FUSED: bool>(scores: &mut [f32; TILE_POSITIONS], state: &mut Softmax) {
-    let mut highest = *scores;
+pub(super) fn softmax<const FUSED: bool>(scores: &mut [f32], state: &mut Softmax) {
+    let (scores, _) = scores.as_chunks_mut::<TILE_POSITIONS>();
+    let mut highest = [f32::NEG_INFINITY; TILE_POSITIONS];
+    for scores in &*scores {
+        for i in 0..TILE_POSITIONS {
+            highest[i] = higher(highest[i], scores[i]);
+        }
+    }
     let mut width = TILE_POSITIONS;
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            highest[i] = if highest[i] < highest[i + width] {
-                highest[i + width]
-            } else {
-                highest[i]
-            };
+            highest[i] = higher(highest[i], highest[i + width]);
         }
     }
-    let max = if state.max < highest[0] {
-        highest[0]
-    } else {
-        state.max
-    };
-    // Nothing seen yet and nothing in this tile: any finite shift makes all weights 0.
+    let max = higher(state.max, highest[0]);
+    // Nothing seen yet and nothing in this span: any finite shift makes all weights 0.
     let shift = if max == f32::NEG_INFINITY { 0.0 } else { max };
-    state.rescale = exp::<FUSED>(state.max - shift);
-    for score in scores.iter_mut() {
-        *score = exp::<FUSED>(*score - shift);
+    let mut sums = [0.0; TILE_POSITIONS];
+    for scores in scores {
+        for i in 0..TILE_POSITIONS {
+            scores[i] = exp::<FUSED>(scores[i] - shift);
+            sums[i] += scores[i];
+        }
     }
-    state.sum = multiply_add::<FUSED>(state.sum, state.rescale, tree_sum(*scores));
+    state.rescale = exp::<FUSED>(state.max - shift);
+    state.sum = multiply_add::<FUSED>(state.sum, state.rescale, tree_sum(sums));
     state.max = max;
+}
+
+/// The larger of two; `a` where they do not compare.
+#[inline(always)]
+fn higher(a: f32, b: f32) -> f32 {
+    if a < b { b } else { a }
+}
+
+/// `exp(x)` for x <= 0, the same on every host that is compiled alike.
+pub(super) fn weight(x: f32) -> f32 {
+    exp::<FUSED>(x)
 }
 
 /// Below this, e^x is under the smallest normal f32 and is taken as 0.

@@ -9,6 +9,7 @@ pub mod highest;
 pub mod kernel_avx2;
 pub mod kernel_portable;
 mod kv;
+pub mod pages;
 pub mod panel;
 pub mod roof;
 mod shared;
@@ -277,6 +278,7 @@ fn pack_as<T: Element + PanelElement>(
     k: usize,
 ) -> Result<Tensor> {
     let mut packed = vec![<T as PanelElement>::ZERO; packed_len(n, k)];
+    pages::advise_huge(&mut packed);
     let chunk = (PACK_CHUNK / k).max(1);
     let mut first = 0;
     for part in parts {

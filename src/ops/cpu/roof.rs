@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::workers;
+use super::{pages, workers};
 
 /// Tries, of which the best counts: a roof is what the host can do, not what it did under load.
 /// Tries are short, under a millisecond, so that a few fall between what else the host runs.
@@ -31,7 +31,9 @@ fn best_seconds(mut run: impl FnMut()) -> f64 {
 
 /// Bytes a second that the current `workers` read from memory.
 pub fn read_bandwidth() -> f64 {
-    let words = vec![1_u64; READ_BYTES / size_of::<u64>()];
+    let mut words = vec![0_u64; READ_BYTES / size_of::<u64>()];
+    pages::advise_huge(&mut words);
+    words.fill(1);
     let mut tries = words.chunks_exact(TRY_BYTES / size_of::<u64>()).cycle();
     let seconds = best_seconds(|| {
         let words = tries.next().unwrap_or_default();

@@ -1,0 +1,126 @@
+//! Operands at the shapes of real models, from the cards that the program carries.
+
+#![allow(dead_code, reason = "each bench uses its own part")]
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Result, Tensor};
+use candlepower::hub::cards;
+use candlepower::model::ModelSpec;
+use candlepower::ops::cpu::Cpu;
+use candlepower::ops::{AttentionShape, Buffer, Kernels, Linear, Norm, Rows, WeightRows, storage};
+use half::bf16;
+
+const NAMES: [&str; 3] = [
+    "Qwen2.5-0.5B",
+    "Qwen3-0.6B",
+    "DeepSeek-R1-Distill-Qwen-1.5B",
+];
+pub const BLOCK_SIZE: usize = 16;
+/// Makes block tables that jump about: odd, so that it visits every block of a power of two.
+const BLOCK_STRIDE: usize = 101;
+/// No kernel looks at values but the sampler; these stay finite through all of them.
+const ACTIVATION: f32 = 0.5;
+const WEIGHT: f32 = 0.01;
+
+pub fn models() -> impl Iterator<Item = (&'static str, ModelSpec)> {
+    NAMES.into_iter().map(|name| {
+        let card = cards::find(name).expect("a model card's name");
+        let spec = ModelSpec::from_json(card.config_json, name).expect("cards are valid");
+        (name, spec)
+    })
+}
+
+pub fn attention(spec: &ModelSpec) -> AttentionShape {
+    AttentionShape {
+        num_heads: spec.num_attention_heads,
+        num_kv_heads: spec.num_key_value_heads,
+        head_dim: spec.head_dim,
+        window: None,
+    }
+}
+
+/// `(name, output features, input features)` of each linear layer.
+pub fn linears(spec: &ModelSpec) -> [(&'static str, usize, usize); 5] {
+    let (hidden, inner) = (spec.hidden_size, spec.intermediate_size);
+    [
+        ("qkv", attention(spec).qkv_width(), hidden),
+        ("o", hidden, spec.q_size()),
+        ("gate_up", 2 * inner, hidden),
+        ("down", hidden, inner),
+        ("head", spec.vocab_size, hidden),
+    ]
+}
+
+/// `[n, k]` in bf16, every element the same.
+struct Flat(usize, usize);
+
+impl WeightRows for Flat {
+    fn shape(&self) -> (usize, usize) {
+        (self.0, self.1)
+    }
+
+    fn dtype(&self) -> DType {
+        DType::BF16
+    }
+
+    fn read(&self, rows: Range<usize>) -> Result<Tensor> {
+        let shape = (rows.len(), self.1);
+        Tensor::full(bf16::from_f32(WEIGHT), shape, &Device::Cpu)
+    }
+}
+
+pub fn weights(n: usize, k: usize) -> Linear {
+    Cpu.pack(&[&Flat(n, k)], None).expect("weights are packed")
+}
+
+pub fn norm(width: usize, spec: &ModelSpec) -> Norm {
+    Norm {
+        weight: Tensor::ones(width, DType::F32, &Device::Cpu).expect("a norm's weight"),
+        eps: spec.rms_norm_eps as f32,
+    }
+}
+
+/// A written workspace buffer: pages that nobody wrote are all one page of zeros.
+pub fn buffer(rows: usize, width: usize) -> Buffer {
+    let buffer = Cpu.buffer(rows, width).expect("a buffer");
+    fill(&buffer, ACTIVATION);
+    buffer
+}
+
+pub fn fill<T: storage::Element>(buffer: &Buffer, value: T) {
+    let filled = storage::write(buffer, |values: &mut [T]| {
+        values.fill(value);
+        Ok(())
+    });
+    filled.expect("a buffer is filled");
+}
+
+/// The last `rows` of `context` tokens in each of some sequences, whose blocks lie anywhere.
+pub fn rows(sequences: usize, rows: usize, context: usize) -> Rows {
+    let max_blocks = context.div_ceil(BLOCK_SIZE);
+    let blocks = blocks(sequences, context);
+    let mut all = Rows {
+        query_offsets: (0..=sequences).map(|i| (i * rows) as u32).collect(),
+        context_lens: vec![context as u32; sequences],
+        block_tables: (0..sequences * max_blocks)
+            .map(|i| (i * BLOCK_STRIDE % blocks) as u32)
+            .collect(),
+        max_blocks,
+        ..Rows::default()
+    };
+    for sequence in 0..sequences {
+        for position in context - rows..context {
+            let block = all.block_table(sequence)[position / BLOCK_SIZE] as usize;
+            all.positions.push(position as u32);
+            all.slots
+                .push((block * BLOCK_SIZE + position % BLOCK_SIZE) as u32);
+        }
+    }
+    all
+}
+
+/// Blocks of a cache for [`rows`].
+pub fn blocks(sequences: usize, context: usize) -> usize {
+    (sequences * context.div_ceil(BLOCK_SIZE)).next_power_of_two()
+}

@@ -1,0 +1,67 @@
+//! The seam of attention's innermost loops: what an instruction set must supply.
+
+use super::super::panel::PanelElement;
+
+/// Positions whose keys or values are widened at a time.
+pub const TILE_POSITIONS: usize = 16;
+/// Positions between two updates of the running maximum.
+pub const SPAN: usize = 4 * TILE_POSITIONS;
+/// Lanes in which a dot product is summed.
+pub const LANES: usize = 8;
+
+/// Scores of one query over a span, later its weights.
+pub type Scores = [f32; SPAN];
+
+/// The running state of one query's softmax.
+#[derive(Debug, Clone, Copy)]
+pub struct Softmax {
+    /// Highest score yet.
+    pub max: f32,
+    /// Sum of `exp(score - max)` over the positions yet.
+    pub sum: f32,
+    /// What the last span multiplied older sums by.
+    pub rescale: f32,
+}
+
+impl Softmax {
+    pub const START: Self = Self {
+        max: f32::NEG_INFINITY,
+        sum: 0.0,
+        rescale: 1.0,
+    };
+}
+
+/// What an instruction set supplies. A value of the type proves that the host has it.
+pub trait AttentionKernel: Copy + Send + Sync {
+    /// `tile[j] = cache[starts[j]..][..head_dim]`, widened; `tile` is `[starts.len(), head_dim]`.
+    ///
+    /// `next` is read after that: a kernel may ask memory for it now, for blocks lie anywhere and the
+    /// hardware cannot guess.
+    fn gather<KV: PanelElement>(
+        self,
+        cache: &[KV],
+        starts: &[usize],
+        next: &[usize],
+        head_dim: usize,
+        tile: &mut [f32],
+    );
+
+    /// `scores[r][first + j] = q[r] · k[j]`; `q` is `[scores.len(), head_dim]`, `k` `[16, head_dim]`.
+    fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]);
+
+    /// Scores become `exp(score - max)`, taken into the states. A score of -inf is left out. Only the
+    /// first `filled`, a multiple of 16, are looked at.
+    fn softmax(self, scores: &mut [Scores], filled: usize, states: &mut [Softmax]);
+
+    /// `sums[r] += Σ_j weights[r][first + j] * v[j]`, in order of j, over the rows of `v`, at most 16;
+    /// a span's first tile multiplies `sums[r]` by `rescale[r]` before.
+    fn weigh(
+        self,
+        weights: &[Scores],
+        first: usize,
+        states: &[Softmax],
+        v: &[f32],
+        head_dim: usize,
+        sums: &mut [f32],
+    );
+}

@@ -1,0 +1,284 @@
+//! Attention with AVX2: keys and values widened as they arrive, up to six queries a reading.
+
+// Sums are small arrays that live in registers: only constant bounds and plain indices keep them there.
+#![allow(clippy::needless_range_loop)]
+
+use std::arch::x86_64::*;
+use std::array::from_fn;
+
+use super::super::attention::kernel::{
+    AttentionKernel, LANES, SPAN, Scores, Softmax, TILE_POSITIONS,
+};
+use super::super::kernel_portable::softmax;
+use super::super::panel::PanelElement;
+use super::{Avx2, CACHE_LINE, widen};
+
+/// Rows of q that share one reading of a key or value.
+const QUERY_ROWS: usize = 6;
+
+/// Rows at a time so that no group is left much smaller than the others.
+fn even_rows(rows: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(QUERY_ROWS).max(1)).max(1)
+}
+
+/// Calls `$function::<rows, $wide>` with `$wide` for a count of rows: 8 to 12 sums.
+macro_rules! by_rows {
+    ($function:ident, $rows:expr, [$w1:tt $w2:tt $w3:tt $more:tt], $arguments:tt) => {
+        match $rows {
+            1 => $function::<1, $w1> $arguments,
+            2 => $function::<2, $w2> $arguments,
+            3 => $function::<3, $w3> $arguments,
+            4 => $function::<4, $more> $arguments,
+            5 => $function::<5, $more> $arguments,
+            _ => $function::<6, $more> $arguments,
+        }
+    };
+}
+
+impl AttentionKernel for Avx2 {
+    fn gather<KV: PanelElement>(
+        self,
+        cache: &[KV],
+        starts: &[usize],
+        next: &[usize],
+        head_dim: usize,
+        tile: &mut [f32],
+    ) {
+        // SAFETY: `self` proves the features.
+        unsafe { widen_rows(cache, starts, next, head_dim, tile) }
+    }
+
+    fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]) {
+        assert!(k.len() >= TILE_POSITIONS * head_dim && q.len() >= scores.len() * head_dim);
+        assert!(first + TILE_POSITIONS <= SPAN);
+        let rows = even_rows(scores.len());
+        for (scores, q) in scores.chunks_mut(rows).zip(q.chunks(rows * head_dim)) {
+            // SAFETY: `self` proves the features; the lines above hold the extents.
+            unsafe { by_rows!(dots, scores.len(), [8 4 4 2], (q, k, head_dim, first, scores)) }
+        }
+    }
+
+    fn softmax(self, scores: &mut [Scores], filled: usize, states: &mut [Softmax]) {
+        // SAFETY: `self` proves the features.
+        unsafe { softmax_rows(scores, filled, states) }
+    }
+
+    fn weigh(
+        self,
+        weights: &[Scores],
+        first: usize,
+        states: &[Softmax],
+        v: &[f32],
+        head_dim: usize,
+        sums: &mut [f32],
+    ) {
+        assert!(first + TILE_POSITIONS <= SPAN);
+        assert!(v.len() <= TILE_POSITIONS * head_dim && states.len() == weights.len());
+        assert!(sums.len() >= weights.len() * head_dim);
+        let rows = even_rows(weights.len());
+        let groups = weights.chunks(rows).zip(states.chunks(rows));
+        for ((weights, states), sums) in groups.zip(sums.chunks_mut(rows * head_dim)) {
+            // SAFETY: `self` proves the features; the lines above hold the extents.
+            unsafe {
+                by_rows!(add_values, weights.len(), [8 4 4 2], (weights, first, states, v, head_dim, sums))
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn widen_rows<KV: PanelElement>(
+    cache: &[KV],
+    starts: &[usize],
+    next: &[usize],
+    head_dim: usize,
+    tile: &mut [f32],
+) {
+    for (j, (row, &start)) in tile.chunks_exact_mut(head_dim).zip(starts).enumerate() {
+        if let Some(&next) = next.get(j) {
+            for line in (next..next + head_dim).step_by(CACHE_LINE / size_of::<KV>()) {
+                _mm_prefetch::<_MM_HINT_T0>(cache.as_ptr().wrapping_add(line).cast());
+            }
+        }
+        let (values, odd_values) = cache[start..start + head_dim].as_chunks::<LANES>();
+        let (wide, odd) = row.as_chunks_mut::<LANES>();
+        for (wide, values) in wide.iter_mut().zip(values) {
+            // SAFETY: both are arrays of 8.
+            unsafe { _mm256_storeu_ps(wide.as_mut_ptr(), widen(values.as_ptr())) };
+        }
+        for (wide, value) in odd.iter_mut().zip(odd_values) {
+            *wide = value.to_f32();
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn softmax_rows(scores: &mut [Scores], filled: usize, states: &mut [Softmax]) {
+    for (scores, state) in scores.iter_mut().zip(states) {
+        softmax::<true>(&mut scores[..filled], state);
+    }
+}
+
+/// `scores[r][column + j] = q[r] · k[j]`: 8 lanes in step, then their tree, then the odd elements.
+///
+/// # Safety
+/// `R` rows of `q` and of `scores`, 16 of `k`; `column + 16 <= SPAN`; `R * P` is at most 16.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn dots<const R: usize, const P: usize>(
+    q: &[f32],
+    k: &[f32],
+    head_dim: usize,
+    column: usize,
+    scores: &mut [Scores],
+) {
+    let whole = head_dim - head_dim % LANES;
+    for first in (0..TILE_POSITIONS).step_by(P) {
+        // SAFETY: vectors end at `whole`, odd elements at `head_dim`, within the caller's extents.
+        unsafe {
+            let k = k.as_ptr().add(first * head_dim);
+            let mut lanes = [[_mm256_setzero_ps(); P]; R];
+            for i in (0..whole).step_by(LANES) {
+                let keys: [__m256; P] = from_fn(|p| _mm256_loadu_ps(k.add(p * head_dim + i)));
+                for r in 0..R {
+                    let q = _mm256_loadu_ps(q.as_ptr().add(r * head_dim + i));
+                    for p in 0..P {
+                        lanes[r][p] = _mm256_fmadd_ps(q, keys[p], lanes[r][p]);
+                    }
+                }
+            }
+            let flat = lanes.as_flattened();
+            let of = |i: usize| flat.get(i).copied().unwrap_or_else(|| _mm256_setzero_ps());
+            let mut sums = [0.0; 2 * LANES];
+            _mm256_storeu_ps(sums.as_mut_ptr(), tree_sums(from_fn(of)));
+            if R * P > LANES {
+                let rest = tree_sums(from_fn(|i| of(LANES + i)));
+                _mm256_storeu_ps(sums.as_mut_ptr().add(LANES), rest);
+            }
+            for r in 0..R {
+                for p in 0..P {
+                    let mut sum = sums[r * P + p];
+                    for i in whole..head_dim {
+                        sum = q[r * head_dim + i].mul_add(*k.add(p * head_dim + i), sum);
+                    }
+                    scores[r][column + first + p] = sum;
+                }
+            }
+        }
+    }
+}
+
+/// The sum of the lanes of each vector, in order: halves onto each other until one is left, in all
+/// eight at once.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn tree_sums(v: [__m256; LANES]) -> __m256 {
+    /// Lanes `a[0..4] + a[4..8]` below those of `b`.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn halves(a: __m256, b: __m256) -> __m256 {
+        _mm256_add_ps(
+            _mm256_permute2f128_ps::<0x20>(a, b),
+            _mm256_permute2f128_ps::<0x31>(a, b),
+        )
+    }
+    let fours: [__m256; 4] = from_fn(|i| halves(v[i], v[i + 4]));
+    // In each half of a vector, two sums of the first and two of the second.
+    let twos: [__m256; 2] = from_fn(|i| {
+        let (a, b) = (fours[2 * i], fours[2 * i + 1]);
+        _mm256_add_ps(
+            _mm256_shuffle_ps::<0x44>(a, b),
+            _mm256_shuffle_ps::<0xEE>(a, b),
+        )
+    });
+    _mm256_add_ps(
+        _mm256_shuffle_ps::<0x88>(twos[0], twos[1]),
+        _mm256_shuffle_ps::<0xDD>(twos[0], twos[1]),
+    )
+}
+
+/// `sums[r] = sums[r] * rescale[r] + Σ_j weights[r][first + j] * v[j]`, in order of j; `rescale` only
+/// where `first` is 0.
+///
+/// # Safety
+/// `R` rows of `weights`, `states` and `sums`, at most 16 of `v`; `first + 16 <= SPAN`.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn add_values<const R: usize, const V: usize>(
+    weights: &[Scores],
+    first: usize,
+    states: &[Softmax],
+    v: &[f32],
+    head_dim: usize,
+    sums: &mut [f32],
+) {
+    // SAFETY: each call covers columns below `head_dim`, within the caller's extents.
+    unsafe {
+        let mut column = 0;
+        while column + V * LANES <= head_dim {
+            add_columns::<R, V>(weights, first, states, v, head_dim, column, sums);
+            column += V * LANES;
+        }
+        while column + LANES <= head_dim {
+            add_columns::<R, 1>(weights, first, states, v, head_dim, column, sums);
+            column += LANES;
+        }
+        for column in column..head_dim {
+            for r in 0..R {
+                let sum = &mut sums[r * head_dim + column];
+                *sum *= rescale(&states[r], first);
+                for (weight, v) in weights[r][first..].iter().zip(v.chunks_exact(head_dim)) {
+                    *sum = weight.mul_add(v[column], *sum);
+                }
+            }
+        }
+    }
+}
+
+/// A span's later tiles find the sums rescaled.
+#[inline(always)]
+fn rescale(state: &Softmax, first: usize) -> f32 {
+    if first == 0 { state.rescale } else { 1.0 }
+}
+
+/// `V` vectors of columns of `add_values`, from `column`.
+///
+/// # Safety
+/// As `add_values`, and the columns lie below `head_dim`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn add_columns<const R: usize, const V: usize>(
+    weights: &[Scores],
+    first: usize,
+    states: &[Softmax],
+    v: &[f32],
+    head_dim: usize,
+    column: usize,
+    sums: &mut [f32],
+) {
+    // SAFETY: columns `column..column + V * LANES` of `R` rows, by the caller.
+    unsafe {
+        let sums = sums.as_mut_ptr().add(column);
+        let weights = weights.as_ptr().cast::<f32>().add(first);
+        let mut local: [[__m256; V]; R] = from_fn(|r| {
+            let rescale = _mm256_set1_ps(rescale(&states[r], first));
+            from_fn(|i| {
+                let sum = _mm256_loadu_ps(sums.add(r * head_dim + i * LANES));
+                _mm256_mul_ps(sum, rescale)
+            })
+        });
+        for (j, v) in v.chunks_exact(head_dim).enumerate() {
+            let values: [__m256; V] =
+                from_fn(|i| _mm256_loadu_ps(v.as_ptr().add(column + i * LANES)));
+            for r in 0..R {
+                let weight = _mm256_broadcast_ss(&*weights.add(r * SPAN + j));
+                for i in 0..V {
+                    local[r][i] = _mm256_fmadd_ps(weight, values[i], local[r][i]);
+                }
+            }
+        }
+        for r in 0..R {
+            for i in 0..V {
+                _mm256_storeu_ps(sums.add(r * head_dim + i * LANES), local[r][i]);
+            }
+        }
+    }
+}

@@ -34,6 +34,9 @@ pub struct CommonArgs {
     /// CPU threads in all [default: physical cores]
     #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Device")]
     pub threads: Option<usize>,
+    /// Bind each CPU thread to a core of its own
+    #[arg(long, help_heading = "Device")]
+    pub pin_threads: bool,
 
     /// Prompt plus output tokens of one request [default: bench: its longest request; else the model's]
     #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]

@@ -55,7 +55,7 @@ fn step_bytes(spec: &ModelSpec, limits: StepLimits) -> u64 {
     let stream = 3 * spec.hidden_size + spec.head_dim;
     let attention = 2 * (spec.q_size() + spec.kv_size());
     let row = stream + attention + 3 * spec.intermediate_size;
-    let logit_row = spec.hidden_size + spec.vocab_size;
+    let logit_row = spec.hidden_size + spec.q_size() + spec.vocab_size;
     let bytes = |rows: usize, width: usize| (rows as u64).saturating_mul(width as u64 * F32);
     bytes(limits.rows, row).saturating_add(bytes(limits.logit_rows, logit_row))
 }

@@ -10,7 +10,7 @@ use super::common::{CommonArgs, DtypeFlag, KvDtypeFlag};
 use super::failure::Failure;
 use super::{memory_check, output, progress};
 use crate::engine::Engine;
-use crate::exec::{Executor, KvLayout, Rank, Solo};
+use crate::exec::{Executor, KvLayout, Rank, Solo, Threads};
 use crate::ground::results;
 use crate::ground::{Clock, WallClock};
 use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles};
@@ -161,7 +161,10 @@ impl Session {
         memory: &Memory,
     ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
-        let threads = args.threads.unwrap_or_else(default_threads);
+        let threads = Threads {
+            count: args.threads.unwrap_or_else(default_threads),
+            pinned: args.pin_threads,
+        };
         let (source, weight_dtype) = files.weight_source(args)?;
         let kv_dtype = kv_dtype(args.kv_cache_dtype, weight_dtype).map_err(Failure::Usage)?;
         let spec = &files.spec;
@@ -217,7 +220,8 @@ impl Session {
             kv_cache_dtype: kv_dtype.as_str().to_owned(),
             tp: args.tp,
             expert_parallel: args.expert_parallel,
-            threads,
+            threads: threads.count,
+            pin_threads: threads.pinned,
             seed: args.seed,
             ranks: executor.memory(),
             communication_share: None,

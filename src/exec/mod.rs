@@ -14,7 +14,7 @@ use crate::ops::Sampled;
 
 pub use plan::StepPlan;
 pub use rank::Rank;
-pub use solo::Solo;
+pub use solo::{Solo, Threads};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -27,6 +27,10 @@ pub enum ExecError {
         "the CPU thread pool of {threads} threads could not be started: {reason}; use fewer --threads"
     )]
     Threads { threads: usize, reason: String },
+    #[error(
+        "the threads could not be bound to CPUs: {0}; use fewer --threads or leave out --pin-threads"
+    )]
+    Pin(String),
     #[error(
         "a KV cache of {blocks} blocks needs {bytes} bytes, and this machine has {memory}; lower --kv-cache-memory"
     )]

@@ -4,8 +4,25 @@ use std::sync::Arc;
 
 use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
 use crate::ground::results::{RankMemory, Roofs};
-use crate::ops::cpu::roof;
 use crate::ops::cpu::workers::Workers;
+use crate::ops::cpu::{pin, roof};
+
+/// The threads of one rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads {
+    pub count: usize,
+    /// Each bound to a CPU of its own.
+    pub pinned: bool,
+}
+
+impl From<usize> for Threads {
+    fn from(count: usize) -> Self {
+        Self {
+            count,
+            pinned: false,
+        }
+    }
+}
 
 pub struct Solo {
     workers: Workers,
@@ -25,15 +42,21 @@ impl Solo {
     ///
     /// `kv_elements_per_token` and `machine_memory` (bytes) bound the cache before it is allocated.
     pub fn load(
-        threads: usize,
+        threads: impl Into<Threads>,
         machine_memory: u64,
         kv_elements_per_token: usize,
         build: impl FnOnce() -> candle_core::Result<Rank>,
     ) -> Result<Self, ExecError> {
-        let mut workers = Workers::new(threads).map_err(|e| ExecError::Threads {
-            threads,
+        let threads = threads.into();
+        let mut workers = Workers::new(threads.count).map_err(|e| ExecError::Threads {
+            threads: threads.count,
             reason: e.to_string(),
         })?;
+        if threads.pinned {
+            workers
+                .install(pin::pin_workers)
+                .map_err(|e| ExecError::Pin(e.to_string()))?;
+        }
         let rank = workers.install(build).map_err(|source| ExecError::Device {
             what: "the model could not be loaded",
             source,

@@ -127,6 +127,9 @@ pub struct Engine {
     pub expert_parallel: bool,
     /// CPU threads of all ranks.
     pub threads: usize,
+    /// Each of them bound to a CPU of its own.
+    #[serde(default)]
+    pub pin_threads: bool,
     pub seed: u64,
     /// One a rank, in rank order.
     pub ranks: Vec<RankMemory>,

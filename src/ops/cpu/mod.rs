@@ -11,6 +11,7 @@ pub mod kernel_portable;
 mod kv;
 pub mod pages;
 pub mod panel;
+pub mod pin;
 pub mod roof;
 mod shared;
 pub mod tile;

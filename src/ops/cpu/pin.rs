@@ -1,0 +1,109 @@
+//! Threads bound to cores of their own, for hosts whose scheduler moves them about.
+
+use std::io;
+
+use super::workers;
+
+/// Binds the threads of the current `workers` to one CPU each: first one of every physical core, then
+/// their siblings. What the calling thread starts afterwards shares its CPU.
+///
+/// # Errors
+/// There are more threads than CPUs that this process may use, or the system has no such call.
+pub fn pin_workers() -> io::Result<()> {
+    let (threads, cpus) = (workers::threads(), cpus()?);
+    if threads > cpus.len() {
+        let reason = format!("{threads} threads, and {} CPUs to bind them to", cpus.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let failed = std::sync::Mutex::new(None);
+    workers::each(threads, |thread| {
+        if let Err(error) = pin(cpus[thread]) {
+            let mut failed = failed
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            failed.replace(error);
+        }
+    });
+    let failed = failed.into_inner();
+    failed
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .map_or(Ok(()), Err)
+}
+
+/// CPUs that this process may use, one of each physical core before any sibling.
+#[cfg(target_os = "linux")]
+pub fn cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: a set of bits, for which all zeros are a value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a set of the size given; 0 is the calling thread.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let allowed = (0..libc::CPU_SETSIZE as usize).filter(|&cpu| {
+        // SAFETY: `cpu` is below the set's size.
+        unsafe { libc::CPU_ISSET(cpu, &set) }
+    });
+    let mut cpus: Vec<usize> = allowed.collect();
+    // A stable sort: within the first threads of cores, and within the siblings, in order.
+    cpus.sort_by_key(|&cpu| place_among_siblings(cpu));
+    Ok(cpus)
+}
+
+/// How many lower CPUs share the core of `cpu`; 0 where the system does not tell.
+#[cfg(target_os = "linux")]
+fn place_among_siblings(cpu: usize) -> usize {
+    let file = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+    let siblings = std::fs::read_to_string(file).unwrap_or_default();
+    // "0,64" or "0-1".
+    let numbers = siblings.trim().split([',', '-']);
+    let lower = |number: &str| number.parse::<usize>().is_ok_and(|number| number < cpu);
+    numbers.filter(|number| lower(number)).count()
+}
+
+#[cfg(target_os = "linux")]
+fn pin(cpu: usize) -> io::Result<()> {
+    // SAFETY: a set of bits, for which all zeros are a value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `cpus` found `cpu` within a set's size.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the pointer is to a set of the size given; 0 is the calling thread.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn cpus() -> io::Result<Vec<usize>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pin(_cpu: usize) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::ops::cpu::workers::{Workers, each};
+
+    #[test]
+    fn each_thread_has_a_cpu_of_its_own() {
+        // A thread of its own: the test harness's threads stay free.
+        let test = || {
+            let all = cpus().unwrap();
+            let mut workers = Workers::new(all.len()).unwrap();
+            workers.install(|| {
+                pin_workers().unwrap();
+                let count = all.len();
+                each(count, |thread| assert_eq!(cpus().unwrap(), [all[thread]]));
+            });
+            let mut more = Workers::new(2).unwrap();
+            // This thread may only use one CPU now.
+            let error = more.install(pin_workers).unwrap_err();
+            assert!(error.to_string().contains("2 threads"), "{error}");
+        };
+        std::thread::spawn(test).join().unwrap();
+    }
+}

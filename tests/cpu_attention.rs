@@ -3,6 +3,7 @@
 use candlepower::ops::cpu::attention::{Attend, attend, attend_with, kernel::AttentionKernel};
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::PanelElement;
+use candlepower::ops::cpu::workers::Workers;
 use half::{bf16, f16};
 
 /// splitmix64, from a seed.
@@ -364,6 +365,55 @@ fn a_row_has_the_same_bits_in_every_chunk_batch_and_block_size_with_avx2() {
         return;
     };
     same_bits(kernel);
+}
+
+/// Contexts of several stretches: a row's bits are the same whether one thread took them all in turn
+/// or several shared them.
+#[test]
+fn long_contexts_have_the_same_bits_on_any_number_of_threads() {
+    const CONTEXT: usize = 2300;
+    let mut random = Random(5);
+    for window in [None, Some(1300)] {
+        let shape = Shape {
+            heads: 3,
+            kv_heads: 1,
+            head_dim: 20,
+            window,
+        };
+        let whole = Sequence::new(&mut random, &shape, (CONTEXT, CONTEXT), 4.0, bf16::from_f32);
+        let token = shape.kv_heads * shape.head_dim;
+        let at = |rows: usize, context: usize| {
+            let mut sequence = whole.clone();
+            (sequence.rows, sequence.context) = (rows, context);
+            sequence.k.truncate(context * token);
+            sequence.v.truncate(context * token);
+            sequence
+        };
+        let mut run = |threads: usize, sequence: Sequence| {
+            let sequences = [sequence];
+            let batch = Batch::new(&mut random, shape, 16, &sequences, bf16::from_f32);
+            let mut workers = Workers::new(threads).unwrap();
+            let out = workers.install(|| batch.run(attend));
+            check(&shape, &sequences, &out, &format!("{threads} threads"));
+            out
+        };
+        let expected = run(1, at(CONTEXT, CONTEXT));
+        // Decode, and chunks that begin, end or lie across the end of a stretch.
+        for (rows, context) in [
+            (1, 2300),
+            (1, 1024),
+            (1, 1025),
+            (40, 1040),
+            (16, 2048),
+            (3, 2050),
+        ] {
+            for threads in [1, 3, 16] {
+                let out = run(threads, at(rows, context));
+                let wanted = &expected[context - rows..context];
+                assert_eq!(out, wanted, "{rows} rows of {context}, {threads} threads");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,31 @@ use candlepower::ops::cpu::workers::Workers;
 use candlepower::ops::row;
 use half::{bf16, f16};
 
+/// Calls `$body` with `$kernel` bound to each fused kernel that this host has, and its `$name`.
+macro_rules! each_fused_kernel {
+    ($kernel:ident, $name:ident => $body:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            use candlepower::ops::cpu::{kernel_avx2::Avx2, kernel_avx512::Avx512};
+            let $name = "AVX2, FMA and F16C";
+            match Avx2::detect() {
+                Some($kernel) => $body,
+                None => eprintln!("skipped: this host has no {}", $name),
+            }
+            let $name = "AVX-512 F and BW";
+            match Avx512::detect() {
+                Some($kernel) => $body,
+                None => eprintln!("skipped: this host has no {}", $name),
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            let ($kernel, $name) = (candlepower::ops::cpu::kernel_neon::Neon, "NEON");
+            $body
+        }
+    }};
+}
+
 /// Uniform in -1..1, from a seed (splitmix64).
 struct Random(u64);
 
@@ -117,7 +142,7 @@ impl<W: PanelElement> Case<W> {
     }
 }
 
-const SHAPES: [(usize, usize, usize); 14] = [
+const SHAPES: [(usize, usize, usize); 18] = [
     (1, 1, 1),
     (1, 16, 8),
     (1, 130, 37),
@@ -128,6 +153,10 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (6, 100, 31),
     (7, 17, 513),
     (8, 96, 1030),
+    (9, 47, 33),
+    (10, 64, 50),
+    (11, 20, 129),
+    (12, 88, 300),
     (13, 80, 65),
     (121, 40, 600),
     (245, 49, 70),
@@ -144,11 +173,16 @@ fn against_f64<W: PanelElement>(of: fn(f32) -> W) {
         let mut out = case.out();
         linear_with(Portable, &case.job(), &mut out);
         case.check(&out, "portable");
+        each_fused_kernel!(kernel, name => {
+            let mut out = case.out();
+            linear_with(kernel, &case.job(), &mut out);
+            case.check(&out, name);
+        });
     }
 }
 
 #[test]
-fn both_kernels_agree_with_f64() {
+fn kernels_agree_with_f64() {
     against_f64(bf16::from_f32);
     against_f64(f16::from_f32);
     against_f64(|x| x);
@@ -197,16 +231,53 @@ fn a_row_has_the_same_bits_in_every_batch() {
     same_bits(Portable, |x| x);
 }
 
-#[cfg(target_arch = "x86_64")]
 #[test]
-fn a_row_has_the_same_bits_in_every_batch_with_avx2() {
-    let Some(kernel) = candlepower::ops::cpu::kernel_avx2::Avx2::detect() else {
-        eprintln!("skipped: this host has no AVX2, FMA and F16C");
-        return;
-    };
-    same_bits(kernel, bf16::from_f32);
-    same_bits(kernel, f16::from_f32);
-    same_bits(kernel, |x| x);
+fn a_row_has_the_same_bits_in_every_batch_with_fused_kernels() {
+    each_fused_kernel!(kernel, _name => {
+        same_bits(kernel, bf16::from_f32);
+        same_bits(kernel, f16::from_f32);
+        same_bits(kernel, |x| x);
+    });
+}
+
+/// The chain of fused multiply-adds that every element must be, then its bias.
+fn chain<W: PanelElement>(case: &Case<W>, row: usize, column: usize) -> f32 {
+    let x = &case.x[row * (case.k + X_PAD)..];
+    let w = &case.plain[column * case.k..][..case.k];
+    let steps = x.iter().zip(w);
+    let sum = steps.fold(0.0_f32, |sum, (x, w)| x.mul_add(w.to_f32(), sum));
+    case.bias.as_ref().map_or(sum, |bias| sum + bias[column])
+}
+
+/// So every fused kernel gives the bits of every other.
+fn one_chain<W: PanelElement>(of: fn(f32) -> W) {
+    let mut random = Random(13);
+    let odd_shapes = (1..=14).chain([25, 31]).map(|rows| (rows, 167, 29));
+    for shape in SHAPES.into_iter().chain(odd_shapes) {
+        let case = Case::new(&mut random, shape, of);
+        each_fused_kernel!(kernel, name => {
+            let mut out = case.out();
+            linear_with(kernel, &case.job(), &mut out);
+            for row in 0..case.rows {
+                for column in 0..case.n {
+                    let got = out[row * (case.n + OUT_PAD) + column];
+                    let want = chain(&case, row, column);
+                    assert_eq!(
+                        got.to_bits(),
+                        want.to_bits(),
+                        "{name} {shape:?} at {row},{column}: {got} not {want}"
+                    );
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn an_element_is_one_chain_of_fused_multiply_adds() {
+    one_chain(bf16::from_f32);
+    one_chain(f16::from_f32);
+    one_chain(|x| x);
 }
 
 #[test]

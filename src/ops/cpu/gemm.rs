@@ -7,19 +7,14 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-#[cfg(target_arch = "x86_64")]
-use super::kernel_avx2::Avx2;
-use super::kernel_portable::Portable;
+use super::best::with_best_kernel;
 use super::panel::{PANEL, PanelElement, packed_len};
 use super::shared::SharedOut;
 use super::tile::{MicroKernel, Sums, TILE_SUMS, Tile};
 use super::workers;
 
-/// Rows of a block: 120 rows of `K_BLOCK` steps are 240 KiB, half of a common L2.
+/// Rows of a block: 120 rows of 512 steps are 240 KiB, half of a common L2.
 const ROW_BLOCK: usize = 120;
-/// Most steps of a block: a bf16 panel block (16 KiB) and a tile's activations (12 KiB) lie in L1
-/// together. Half of it loses 6 % to the ends of the tiles.
-const K_BLOCK: usize = 512;
 /// How far ahead of its use a lone tile's weights are asked for.
 const PREFETCH_STEPS: usize = 32;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs of one).
@@ -69,21 +64,8 @@ impl<W: PanelElement> Gemm<'_, W> {
 ///
 /// # Panics
 /// If a slice is shorter than its shape says.
-#[cfg(target_arch = "x86_64")]
 pub fn linear<W: PanelElement>(job: &Gemm<'_, W>, out: &mut [f32]) {
-    match Avx2::detect() {
-        Some(kernel) => linear_with(kernel, job, out),
-        None => linear_with(Portable, job, out),
-    }
-}
-
-/// `out[i] = x[i] Wᵀ + bias` with the best kernel of this host, on the current `workers`.
-///
-/// # Panics
-/// If a slice is shorter than its shape says.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn linear<W: PanelElement>(job: &Gemm<'_, W>, out: &mut [f32]) {
-    linear_with(Portable, job, out);
+    with_best_kernel!(kernel => linear_with(kernel, job, out));
 }
 
 thread_local! {
@@ -205,28 +187,26 @@ pub(super) unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
     out: SharedOut,
 ) {
     let tiles = rows.len().div_ceil(M::ROWS);
+    // The first tile is the tallest.
+    let most = M::panels(tile_rows(rows.len(), tiles, 0).len());
     // A single tile uses each weight once: nothing is gained by keeping a block of them near.
-    let (k_blocks, group) = match tiles {
-        1 => (1, M::panels(rows.len())),
-        _ => (job.k.div_ceil(K_BLOCK), 1),
+    let k_blocks = match tiles {
+        1 => 1,
+        _ => job.k.div_ceil(M::K_BLOCK),
     };
     let k_block = job.k.div_ceil(k_blocks.max(1)).max(1);
     for k_start in (0..job.k.max(1)).step_by(k_block) {
         let k = k_start..job.k.min(k_start + k_block);
         let mut panel = panels.start;
         while panel < panels.end {
-            let group = if panel + group <= panels.end {
-                group
-            } else {
-                1
-            };
+            let group = if panel + most <= panels.end { most } else { 1 };
             for tile in 0..tiles {
                 let range = tile_rows(rows.len(), tiles, tile);
-                // A lone tile asks for its own weights; others fetch the next panel's between them.
+                // A lone tile asks for its own weights; others fetch the next panels' between them.
                 let (ahead, ahead_step) = match tiles {
                     1 => (PREFETCH_STEPS * PANEL, PANEL),
                     _ => (
-                        PANEL * job.k + tile * k.len() * PANEL / tiles,
+                        group * PANEL * job.k + tile * k.len() * PANEL / tiles,
                         PANEL.div_ceil(tiles),
                     ),
                 };

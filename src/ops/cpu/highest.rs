@@ -5,10 +5,8 @@
 
 use std::cell::RefCell;
 
+use super::best::with_best_kernel;
 use super::gemm::{Gemm, for_row_blocks, panel_range, panels_of, parts};
-#[cfg(target_arch = "x86_64")]
-use super::kernel_avx2::Avx2;
-use super::kernel_portable::Portable;
 use super::panel::{PANEL, PanelElement};
 use super::shared::SharedOut;
 use super::tile::MicroKernel;
@@ -33,21 +31,8 @@ thread_local! {
 ///
 /// # Panics
 /// If a slice is shorter than its shape says, or `highest` is not `[rows]`.
-#[cfg(target_arch = "x86_64")]
 pub fn highest<W: PanelElement>(job: &Gemm<'_, W>, highest: &mut [(u32, f32)]) {
-    match Avx2::detect() {
-        Some(kernel) => highest_with(kernel, job, highest),
-        None => highest_with(Portable, job, highest),
-    }
-}
-
-/// As above: no other instruction set has kernels of its own yet.
-///
-/// # Panics
-/// As above.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn highest<W: PanelElement>(job: &Gemm<'_, W>, highest: &mut [(u32, f32)]) {
-    highest_with(Portable, job, highest);
+    with_best_kernel!(kernel => highest_with(kernel, job, highest));
 }
 
 /// [`highest`] with a given kernel.

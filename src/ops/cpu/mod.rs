@@ -2,11 +2,16 @@
 
 mod activation;
 pub mod attention;
+mod best;
 mod elementwise;
 pub mod gemm;
 pub mod highest;
 #[cfg(target_arch = "x86_64")]
 pub mod kernel_avx2;
+#[cfg(target_arch = "x86_64")]
+pub mod kernel_avx512;
+#[cfg(target_arch = "aarch64")]
+pub mod kernel_neon;
 pub mod kernel_portable;
 mod kv;
 pub mod pages;

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{pages, workers};
+#[cfg(target_arch = "x86_64")]
+use super::{kernel_avx2::Avx2, kernel_avx512::Avx512};
+use super::{kernel_portable::multiply_add, pages, workers};
 
 /// Tries, of which the best counts: a roof is what the host can do, not what it did under load.
 /// Tries are short, under a millisecond, so that a few fall between what else the host runs.
@@ -17,6 +19,8 @@ const READ_STREAMS: usize = 4;
 /// Steps of one try of the multiply-add loop.
 const MULTIPLY_ADD_STEPS: usize = 50_000;
 const LANES: usize = 8;
+#[cfg(target_arch = "x86_64")]
+const WIDE_LANES: usize = 16;
 /// Independent chains: latency (4 cycles) times units (2) and some to spare.
 const CHAINS: usize = 10;
 
@@ -64,45 +68,57 @@ fn sum(words: &[u64]) -> u64 {
 /// FLOPs a second of f32 multiply-adds on the current `workers`, nothing read or written.
 pub fn multiply_add_peak() -> f64 {
     let threads = workers::threads();
+    let sums = chains();
     let seconds = best_seconds(|| {
         workers::each(threads, |_| {
-            std::hint::black_box(multiply_adds());
+            chains();
         });
     });
-    (2 * LANES * CHAINS * MULTIPLY_ADD_STEPS * threads) as f64 / seconds
+    (2 * sums * MULTIPLY_ADD_STEPS * threads) as f64 / seconds
 }
 
+/// Runs chains in the widest registers of this host; gives how many sums they were.
 #[cfg(target_arch = "x86_64")]
-fn multiply_adds() -> [[f32; LANES]; CHAINS] {
-    match super::kernel_avx2::Avx2::detect() {
+fn chains() -> usize {
+    match (Avx512::detect(), Avx2::detect()) {
         // SAFETY: the features were just detected.
-        Some(_) => unsafe { fused() },
-        None => chains::<false>(),
+        (Some(_), _) => unsafe { avx512_chains() },
+        // SAFETY: as above.
+        (None, Some(_)) => unsafe { avx2_chains() },
+        (None, None) => multiply_adds::<false, LANES>(),
     }
 }
 
+/// Runs chains in the widest registers of this host; gives how many sums they were.
 #[cfg(not(target_arch = "x86_64"))]
-fn multiply_adds() -> [[f32; LANES]; CHAINS] {
-    chains::<{ cfg!(target_arch = "aarch64") }>()
+fn chains() -> usize {
+    // 20 registers of NEON, whose hosts start up to four a cycle.
+    multiply_adds::<{ cfg!(target_arch = "aarch64") }, LANES>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512_chains() -> usize {
+    multiply_adds::<true, WIDE_LANES>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn fused() -> [[f32; LANES]; CHAINS] {
-    chains::<true>()
+fn avx2_chains() -> usize {
+    multiply_adds::<true, LANES>()
 }
 
 #[inline(always)]
-fn chains<const FUSED: bool>() -> [[f32; LANES]; CHAINS] {
-    let factor = std::hint::black_box([0.5_f32; LANES]);
+fn multiply_adds<const FUSED: bool, const LANES: usize>() -> usize {
+    // So small that sums stay 1.
+    let factor = std::hint::black_box([f32::MIN_POSITIVE; LANES]);
     let mut sums = std::hint::black_box([[1.0_f32; LANES]; CHAINS]);
     for _ in 0..MULTIPLY_ADD_STEPS {
         for sums in &mut sums {
             for i in 0..LANES {
-                sums[i] =
-                    super::kernel_portable::multiply_add::<FUSED>(sums[i], factor[i], factor[i]);
+                sums[i] = multiply_add::<FUSED>(sums[i], factor[i], sums[i]);
             }
         }
     }
-    sums
+    std::hint::black_box(sums).as_flattened().len()
 }

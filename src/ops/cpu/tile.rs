@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use super::panel::{PANEL, PanelElement};
 use super::shared::SharedOut;
 
-/// Sums that a tile holds: 12 registers of 8, which leaves 4 of AVX2's 16 for operands.
-pub const TILE_SUMS: usize = 96;
+/// Most sums of a tile: AVX-512's 24 registers of 16. AVX2 takes 12 of 8, NEON 24 of 4; the rest of
+/// their registers hold operands.
+pub const TILE_SUMS: usize = 384;
 
 /// `rows` activation rows against `panels` neighbouring panels, over `depth` steps of k.
 #[derive(Debug, Clone, Copy)]
@@ -100,8 +101,12 @@ impl<'a> Sums<'a> {
 pub trait MicroKernel: Copy + Send + Sync {
     /// Rows of the tallest tile.
     const ROWS: usize;
+    /// Most steps of a block of k: its weights and a tile's activations lie in L1 together. For bf16
+    /// these are 16 KiB and, of 6 rows, 12 KiB. Half of it loses 6 % to the ends of such tiles.
+    const K_BLOCK: usize = 512;
 
-    /// Panels at once for a tile of `rows`: enough independent sums to hide the add latency.
+    /// Panels at once for a tile of `rows`: enough independent sums to hide the add latency. A kernel
+    /// also takes one; and, for tiles from half of `ROWS` up, what a tile one row taller takes.
     fn panels(rows: usize) -> usize;
 
     /// Continues `sums`, `[rows, panels * 16]`, with one multiply-add a step, in order of k.

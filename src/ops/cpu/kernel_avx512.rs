@@ -1,0 +1,151 @@
+//! The linear layer's kernel for x86-64 with AVX-512: 24 sums of 16 lanes, two panels a row.
+
+// Tiles are small arrays that live in registers: only constant bounds and plain indices keep them there.
+#![allow(clippy::needless_range_loop)]
+
+use std::arch::x86_64::*;
+use std::array::from_fn;
+
+use super::panel::{Element, PANEL, PanelElement};
+use super::tile::{MicroKernel, Sums, Tile};
+
+const CACHE_LINE: usize = 64;
+/// The byte shuffle that widens a bf16 step, its 32 bytes present twice: see [`spread`].
+const SPREAD: [u8; CACHE_LINE] = spread();
+/// A shuffle's index for a zero byte.
+const ZERO_BYTE: u8 = 0x80;
+
+/// Proof that this host has AVX-512 F (foundation) and BW (byte shuffles).
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512(());
+
+impl Avx512 {
+    pub fn detect() -> Option<Self> {
+        let present = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        present.then_some(Self(()))
+    }
+}
+
+/// Lane `i` of the first 8 takes the lower half of pair `i`, of the last 8 the upper half of pair
+/// `i - 8`: columns in order. A shuffle stays within 16 bytes (4 pairs), so the indices repeat.
+const fn spread() -> [u8; CACHE_LINE] {
+    let mut bytes = [ZERO_BYTE; CACHE_LINE];
+    let mut column = 0;
+    while column < PANEL {
+        let lane = column * size_of::<f32>();
+        let half = column / (PANEL / 2) * size_of::<u16>();
+        let from = (lane % size_of::<__m128i>() + half) as u8;
+        bytes[lane + 2] = from;
+        bytes[lane + 2 + 1] = from + 1;
+        column += 1;
+    }
+    bytes
+}
+
+/// Calls `$function::<$type, rows, panels>`: 4 to 24 sums.
+macro_rules! by_shape {
+    ($function:ident::<$type:ty>, $rows:expr, $wide:expr, $arguments:tt) => {
+        by_shape!($function, $type, $rows, $wide, $arguments,
+            [1 4, 2 4, 3 4, 4 4, 5 2, 6 2, 7 2, 8 2, 9 2, 10 2, 11 2, 12 2])
+    };
+    ($function:ident, $type:ty, $rows:expr, $wide:expr, $arguments:tt,
+        [$($height:tt $panels:tt),*]) => {
+        match ($rows, $wide) {
+            $(
+                ($height, 1) => $function::<$type, $height, 1> $arguments,
+                ($height, $panels) => $function::<$type, $height, $panels> $arguments,
+            )*
+            _ => unreachable!("a tile of {} rows by {} panels", $rows, $wide),
+        }
+    };
+}
+
+impl MicroKernel for Avx512 {
+    const ROWS: usize = 12;
+    /// Two panels' weights (16 KiB of bf16) and a tile's activations (12 KiB).
+    const K_BLOCK: usize = 256;
+
+    fn panels(rows: usize) -> usize {
+        match rows {
+            1..=4 => 4,
+            _ => 2,
+        }
+    }
+
+    fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>) {
+        tile.check(&sums);
+        // SAFETY: `self` proves the features; `check` held the extents the pointers run over, and
+        // the shape called is the tile's own.
+        unsafe { by_shape!(multiply::<W>, tile.rows, tile.panels, (tile, sums)) }
+    }
+}
+
+/// One step of a panel, widened.
+///
+/// # Safety
+/// `step` points to 16 elements.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn panel_step<W: PanelElement>(step: *const W, spread: __m512i) -> __m512 {
+    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32; `ELEMENT` is sealed to the type.
+    unsafe {
+        match W::ELEMENT {
+            Element::Bf16 => {
+                let twice = _mm512_broadcast_i64x4(_mm256_loadu_si256(step.cast()));
+                _mm512_castsi512_ps(_mm512_shuffle_epi8(twice, spread))
+            }
+            Element::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(step.cast())),
+            Element::F32 => _mm512_loadu_ps(step.cast()),
+        }
+    }
+}
+
+/// # Safety
+/// `tile.check()` holds, `tile` is `R` rows by `P` panels.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
+    tile: Tile<'_, W>,
+    sums: Sums<'_>,
+) {
+    let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
+    // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held;
+    // a prefetch may name any address.
+    unsafe {
+        let spread = _mm512_loadu_si512(SPREAD.as_ptr().cast());
+        let mut local = [[_mm512_setzero_ps(); P]; R];
+        if !sums.is_fresh() {
+            for r in 0..R {
+                for p in 0..P {
+                    local[r][p] = _mm512_loadu_ps(sums.at(r, p * PANEL));
+                }
+            }
+        }
+        let mut x = tile.x.as_ptr();
+        let mut w = tile.w.as_ptr();
+        // Relative to `w`, which moves a panel's width a step.
+        let mut ahead = tile.ahead;
+        for step in 0..tile.depth {
+            let weights: [__m512; P] = from_fn(|p| {
+                let panel = w.add(p * tile.panel_stride);
+                if step % line_steps == 0 {
+                    _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(ahead).cast());
+                }
+                panel_step(panel, spread)
+            });
+            for r in 0..R {
+                let x = _mm512_set1_ps(*x.add(r));
+                for p in 0..P {
+                    local[r][p] = _mm512_fmadd_ps(x, weights[p], local[r][p]);
+                }
+            }
+            x = x.add(R);
+            w = w.add(PANEL);
+            ahead = ahead.wrapping_add(tile.ahead_step).wrapping_sub(PANEL);
+        }
+        for r in 0..R {
+            for p in 0..P {
+                _mm512_storeu_ps(sums.at(r, p * PANEL), local[r][p]);
+            }
+        }
+    }
+}

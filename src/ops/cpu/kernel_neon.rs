@@ -1,0 +1,132 @@
+//! The linear layer's kernel for aarch64, whose NEON every host has: up to 24 sums of 4 lanes.
+//!
+//! It asks memory for nothing ahead of use: a prefetch has no stable name there.
+
+// Tiles are small arrays that live in registers: only constant bounds and plain indices keep them there.
+#![allow(clippy::needless_range_loop)]
+
+use std::arch::aarch64::*;
+
+use super::panel::{Element, PANEL, PanelElement};
+use super::tile::{MicroKernel, Sums, Tile};
+
+const LANES: usize = 4;
+/// Registers of a panel's step.
+const QUARTERS: usize = PANEL / LANES;
+/// The upper half of each 32-bit lane: the odd bf16 of a pair, as an f32.
+const UPPER_HALF: u32 = 0xFFFF_0000;
+const BF16_SHIFT: i32 = 16;
+
+/// NEON is part of every aarch64 target.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Neon;
+
+/// Calls `$function::<$type, rows, panels>`: 12 to 24 sums, for hosts that start 4 a cycle.
+macro_rules! by_shape {
+    ($function:ident::<$type:ty>, $rows:expr, $wide:expr, $arguments:tt) => {
+        match ($rows, $wide) {
+            (1, 1) => $function::<$type, 1, 1> $arguments,
+            (1, _) => $function::<$type, 1, 4> $arguments,
+            (2, 1) => $function::<$type, 2, 1> $arguments,
+            (2, _) => $function::<$type, 2, 2> $arguments,
+            (3, _) => $function::<$type, 3, 1> $arguments,
+            (4, _) => $function::<$type, 4, 1> $arguments,
+            (5, _) => $function::<$type, 5, 1> $arguments,
+            (_, _) => $function::<$type, 6, 1> $arguments,
+        }
+    };
+}
+
+impl MicroKernel for Neon {
+    const ROWS: usize = 6;
+
+    fn panels(rows: usize) -> usize {
+        match rows {
+            1 => 4,
+            2 => 2,
+            // Two panels of three rows would not leave registers for their operands.
+            _ => 1,
+        }
+    }
+
+    fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>) {
+        tile.check(&sums);
+        assert!(tile.rows <= Self::ROWS && [1, Self::panels(tile.rows)].contains(&tile.panels));
+        // SAFETY: `check` held the extents the pointers run over, and the shape called is the
+        // tile's own by the line above.
+        unsafe { by_shape!(multiply::<W>, tile.rows, tile.panels, (tile, sums)) }
+    }
+}
+
+/// One step of a panel, widened: columns in order, 4 a register.
+///
+/// # Safety
+/// `step` points to 16 elements.
+#[inline(always)]
+unsafe fn panel_step<W: PanelElement>(step: *const W) -> [float32x4_t; QUARTERS] {
+    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32; `ELEMENT` is sealed to the type.
+    unsafe {
+        match W::ELEMENT {
+            Element::Bf16 => {
+                let pairs: *const u32 = step.cast();
+                let (a, b) = (vld1q_u32(pairs), vld1q_u32(pairs.add(LANES)));
+                let mask = vdupq_n_u32(UPPER_HALF);
+                [
+                    vreinterpretq_f32_u32(vshlq_n_u32::<BF16_SHIFT>(a)),
+                    vreinterpretq_f32_u32(vshlq_n_u32::<BF16_SHIFT>(b)),
+                    vreinterpretq_f32_u32(vandq_u32(a, mask)),
+                    vreinterpretq_f32_u32(vandq_u32(b, mask)),
+                ]
+            }
+            Element::F16 => std::array::from_fn(|i| {
+                let bits = vld1_u16(step.cast::<u16>().add(i * LANES));
+                vcvt_f32_f16(vreinterpret_f16_u16(bits))
+            }),
+            Element::F32 => std::array::from_fn(|i| vld1q_f32(step.cast::<f32>().add(i * LANES))),
+        }
+    }
+}
+
+/// # Safety
+/// `tile.check()` holds, `tile` is `R` rows by `P` panels.
+unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
+    tile: Tile<'_, W>,
+    sums: Sums<'_>,
+) {
+    let at = |r: usize, p: usize, quarter: usize| sums.at(r, p * PANEL + quarter * LANES);
+    // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held.
+    unsafe {
+        let mut local = [[[vdupq_n_f32(0.0); QUARTERS]; P]; R];
+        if !sums.is_fresh() {
+            for r in 0..R {
+                for p in 0..P {
+                    for quarter in 0..QUARTERS {
+                        local[r][p][quarter] = vld1q_f32(at(r, p, quarter));
+                    }
+                }
+            }
+        }
+        let mut x = tile.x.as_ptr();
+        let mut w = tile.w.as_ptr();
+        for _ in 0..tile.depth {
+            for p in 0..P {
+                let weights = panel_step(w.add(p * tile.panel_stride));
+                for r in 0..R {
+                    for quarter in 0..QUARTERS {
+                        let sum = local[r][p][quarter];
+                        local[r][p][quarter] = vfmaq_n_f32(sum, weights[quarter], *x.add(r));
+                    }
+                }
+            }
+            x = x.add(R);
+            w = w.add(PANEL);
+        }
+        for r in 0..R {
+            for p in 0..P {
+                for quarter in 0..QUARTERS {
+                    vst1q_f32(at(r, p, quarter), local[r][p][quarter]);
+                }
+            }
+        }
+    }
+}

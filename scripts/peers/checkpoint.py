@@ -11,10 +11,11 @@ from pathlib import Path
 # byte, a value lies between 2^-7 and 2^-5: a standard deviation near 0.02, as in real checkpoints.
 EXPONENT = 0x3C
 SIGN = 0x80
+HIGH_BYTES = bytes(EXPONENT | (byte & SIGN) for byte in range(1 << 8))
+DEVIATION = 0.019
 ONE = b"\x80\x3f"
 CHUNK = 1 << 24
 SEED = 0
-PROMPTS = 32
 
 
 def tensors(config: dict) -> dict[str, list[int]]:
@@ -56,6 +57,13 @@ def sizes(config: dict) -> dict[str, int]:
     return {"layers": layers, "step": layers + head}
 
 
+def random_bf16(count: int, generator: random.Random) -> bytearray:
+    values = bytearray(2 * count)
+    values[0::2] = generator.randbytes(count)
+    values[1::2] = generator.randbytes(count).translate(HIGH_BYTES)
+    return values
+
+
 def make(card: Path, folder: Path) -> Path:
     """Writes the checkpoint once; a folder with the stamp is complete."""
     stamp = folder / "complete"
@@ -74,7 +82,6 @@ def make(card: Path, folder: Path) -> Path:
         start = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    table = bytes(EXPONENT | (byte & SIGN) for byte in range(256))
     generator = random.Random(SEED)
     with open(folder / "model.safetensors", "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
@@ -82,19 +89,13 @@ def make(card: Path, folder: Path) -> Path:
             left = elements(shape)
             while left:
                 count = min(left, CHUNK)
-                if name.endswith("norm.weight"):
-                    file.write(ONE * count)
-                else:
-                    values = bytearray(2 * count)
-                    values[0::2] = generator.randbytes(count)
-                    values[1::2] = generator.randbytes(count).translate(table)
-                    file.write(values)
+                file.write(ONE * count if name.endswith("norm.weight") else random_bf16(count, generator))
                 left -= count
     stamp.touch()
     return folder
 
 
-def prompts(vocab_size: int, length: int, count: int = PROMPTS) -> list[list[int]]:
+def prompts(vocab_size: int, length: int, count: int) -> list[list[int]]:
     """The same token ids for every engine that takes ids."""
     generator = random.Random(length)
     return [[generator.randrange(1, vocab_size) for _ in range(length)] for _ in range(count)]

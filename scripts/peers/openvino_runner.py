@@ -47,13 +47,13 @@ def main() -> None:
         return times
 
     rates = {}
-    run(job["prompts"]["100"][:1], 2)
+    run(job["decode_prompts"][:1], 2)
     for length in job["prefills"]:
-        prompts = job["prompts"][str(length)]
+        prompts = job["prefill_prompts"][str(length)]
         times = [sum(run([prompts[i]], 1)) for i in range(job["repeats"])]
         rates[f"prefill {length}"] = length / statistics.median(times)
     for batch in job["batches"]:
-        times = run(job["prompts"]["100"][:batch], job["output_len"])
+        times = run(job["decode_prompts"][:batch], job["output_len"])
         # Every request is in every one of the last steps, however many the prompts took.
         steps = job["output_len"] - 1
         rates[f"decode x{batch}"] = batch * steps / sum(times[-steps:])

@@ -28,13 +28,13 @@ def main() -> None:
 
     rates = {}
     with torch.inference_mode():
-        prefill(job["prompts"]["100"][:1])
+        prefill(job["decode_prompts"][:1])
         for length in job["prefills"]:
-            prompts = job["prompts"][str(length)]
+            prompts = job["prefill_prompts"][str(length)]
             times = [prefill([prompts[i]])[0] for i in range(job["repeats"])]
             rates[f"prefill {length}"] = length / statistics.median(times)
         for batch in job["batches"]:
-            _, token, cache = prefill(job["prompts"]["100"][:batch])
+            _, token, cache = prefill(job["decode_prompts"][:batch])
             steps = job["output_len"] - 1
             start = time.perf_counter()
             for _ in range(steps):

@@ -33,13 +33,13 @@ def main() -> None:
         return time.perf_counter() - start
 
     rates = {}
-    run(job["prompts"]["100"][:1], 2)
+    run(job["decode_prompts"][:1], 2)
     for length in job["prefills"]:
-        prompts = job["prompts"][str(length)]
+        prompts = job["prefill_prompts"][str(length)]
         times = [run([prompts[i]], 1) for i in range(job["repeats"])]
         rates[f"prefill {length}"] = length / statistics.median(times)
     for batch in job["batches"]:
-        prompts = job["prompts"]["100"][:batch]
+        prompts = job["decode_prompts"][:batch]
         steps = job["output_len"] - 1
         rates[f"decode x{batch}"] = batch * steps / (run(prompts, job["output_len"]) - run(prompts, 1))
     print(json.dumps({"rates": rates, "version": f"vllm {vllm.__version__} (CPU)", "settings": "bfloat16, eager"}))

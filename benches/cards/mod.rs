@@ -8,7 +8,10 @@ use candle_core::{DType, Device, Result, Tensor};
 use candlepower::hub::cards;
 use candlepower::model::ModelSpec;
 use candlepower::ops::cpu::Cpu;
-use candlepower::ops::{AttentionShape, Buffer, Kernels, Linear, Norm, Rows, WeightRows, storage};
+use candlepower::ops::{
+    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows,
+    storage,
+};
 use half::bf16;
 
 const NAMES: [&str; 3] = [
@@ -16,12 +19,13 @@ const NAMES: [&str; 3] = [
     "Qwen3-0.6B",
     "DeepSeek-R1-Distill-Qwen-1.5B",
 ];
-pub const BLOCK_SIZE: usize = 16;
+const BLOCK_SIZE: usize = 16;
 /// Makes block tables that jump about: odd, so that it visits every block of a power of two.
 const BLOCK_STRIDE: usize = 101;
 /// No kernel looks at values but the sampler; these stay finite through all of them.
 const ACTIVATION: f32 = 0.5;
 const WEIGHT: f32 = 0.01;
+const CACHED: f32 = 0.01;
 
 pub fn models() -> impl Iterator<Item = (&'static str, ModelSpec)> {
     NAMES.into_iter().map(|name| {
@@ -81,6 +85,20 @@ pub fn norm(width: usize, spec: &ModelSpec) -> Norm {
     }
 }
 
+pub fn head_norms(spec: &ModelSpec) -> Option<HeadNorms> {
+    spec.qk_norm.then(|| HeadNorms {
+        q: norm(spec.head_dim, spec),
+        k: norm(spec.head_dim, spec),
+    })
+}
+
+pub fn rope(spec: &ModelSpec) -> Rope {
+    Rope {
+        inverse_frequencies: spec.rope.inverse_frequencies(spec.head_dim),
+        attention_factor: spec.rope.attention_factor(),
+    }
+}
+
 /// A written workspace buffer: pages that nobody wrote are all one page of zeros.
 pub fn buffer(rows: usize, width: usize) -> Buffer {
     let buffer = Cpu.buffer(rows, width).expect("a buffer");
@@ -88,7 +106,16 @@ pub fn buffer(rows: usize, width: usize) -> Buffer {
     buffer
 }
 
-pub fn fill<T: storage::Element>(buffer: &Buffer, value: T) {
+/// A written cache for [`rows`].
+pub fn cache(shape: &AttentionShape, sequences: usize, context: usize) -> KvLayer {
+    let cache = Cpu.kv_layer(blocks(sequences, context), BLOCK_SIZE, shape, DType::BF16);
+    let cache = cache.expect("a cache");
+    fill(&cache.k, bf16::from_f32(CACHED));
+    fill(&cache.v, bf16::from_f32(CACHED));
+    cache
+}
+
+fn fill<T: storage::Element>(buffer: &Buffer, value: T) {
     let filled = storage::write(buffer, |values: &mut [T]| {
         values.fill(value);
         Ok(())
@@ -120,7 +147,6 @@ pub fn rows(sequences: usize, rows: usize, context: usize) -> Rows {
     all
 }
 
-/// Blocks of a cache for [`rows`].
-pub fn blocks(sequences: usize, context: usize) -> usize {
+fn blocks(sequences: usize, context: usize) -> usize {
     (sequences * context.div_ceil(BLOCK_SIZE)).next_power_of_two()
 }

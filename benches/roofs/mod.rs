@@ -27,8 +27,10 @@ const WARM_UP: Duration = Duration::from_millis(10);
 /// Short samples fall between what else the host runs; Criterion wants ten of the longest.
 const MIN_SAMPLES: f64 = 10.0;
 const MAX_SAMPLES: f64 = 50.0;
-/// The least that Criterion takes without a warning.
-const RESAMPLES: usize = 1_000;
+/// Of the bootstrap behind Criterion's intervals: few, for there are many cases.
+const RESAMPLES: usize = 2_000;
+/// Roofs are looked at again after this long: others may have used the host when they last were.
+const ROOFS_AGE: Duration = Duration::from_secs(4);
 /// Operands taken in turn hold at least this where they are to come from memory: four times the cache.
 const MEMORY_BYTES: u64 = 128 << 20;
 const MAX_SETS: u64 = 4096;
@@ -54,9 +56,11 @@ impl Case {
 
 pub struct Beside {
     criterion: Criterion,
-    roofs: traffic::Roofs,
-    /// FLOP/s.
+    moved: traffic::Roofs,
+    /// Bytes a second read from memory, and FLOP/s: the best yet.
+    read: f64,
     peak: f64,
+    looked: Instant,
 }
 
 /// Calls `measure` with a rank's workers on all cores, and the roofs that they reach.
@@ -66,21 +70,30 @@ pub fn beside(measure: impl FnOnce(&mut Beside)) {
     all.install(|| {
         let mut beside = Beside {
             criterion: Criterion::default().configure_from_args(),
-            roofs: traffic::Roofs::new(roof::read_bandwidth()),
-            peak: roof::multiply_add_peak(),
+            moved: traffic::Roofs::default(),
+            read: 0.0,
+            peak: 0.0,
+            looked: Instant::now(),
         };
-        println!(
-            "{} threads: {:.1} GB/s read from memory, {:.0} GFLOP/s multiply-add",
-            workers::threads(),
-            beside.roofs.read / GIGA,
-            beside.peak / GIGA
-        );
+        beside.look();
         measure(&mut beside);
         beside.criterion.final_summary();
     });
 }
 
 impl Beside {
+    fn look(&mut self) {
+        self.read = self.read.max(roof::read_bandwidth());
+        self.peak = self.peak.max(roof::multiply_add_peak());
+        self.looked = Instant::now();
+        println!(
+            "{} threads: {:.1} GB/s read from memory, {:.0} GFLOP/s multiply-add",
+            workers::threads(),
+            self.read / GIGA,
+            self.peak / GIGA
+        );
+    }
+
     /// Times `call` on what `set_up` made; the number it is given counts the calls. Nothing is made
     /// where Criterion's filter leaves the case out.
     pub fn kernel<S>(
@@ -91,8 +104,7 @@ impl Beside {
     ) {
         let state = LazyCell::new(set_up);
         let (turn, best) = (Cell::new(0), Cell::new(f64::INFINITY));
-        let least =
-            (case.cost.bytes as f64 / self.roofs.read).max(case.cost.flops as f64 / self.peak);
+        let least = (case.cost.bytes as f64 / self.read).max(case.cost.flops as f64 / self.peak);
         let samples = (MEASURE.as_secs_f64() / least).clamp(MIN_SAMPLES, MAX_SAMPLES);
         let mut group = self.criterion.benchmark_group(case.kernel);
         group
@@ -102,8 +114,8 @@ impl Beside {
             .warm_up_time(WARM_UP)
             .nresamples(RESAMPLES);
         group.bench_function(&case.name, |bencher| {
+            let state = LazyCell::force(&state);
             bencher.iter_custom(|calls| {
-                let state = LazyCell::force(&state);
                 let start = Instant::now();
                 for _ in 0..calls {
                     call(state, turn.get()).expect("the kernel runs");
@@ -116,13 +128,19 @@ impl Beside {
         });
         group.finish();
         if turn.get() > 0 {
+            if self.looked.elapsed() > ROOFS_AGE {
+                self.look();
+            }
             self.report(case, best.get());
         }
     }
 
     fn report(&mut self, case: &Case, seconds: f64) {
         let (bytes, flops) = (case.cost.bytes as f64, case.cost.flops as f64);
-        let bandwidth = self.roofs.get(case.traffic, case.place, case.cost.bytes);
+        let bandwidth = match (case.traffic, case.place) {
+            (Traffic::Read, Place::Memory) => self.read,
+            _ => self.moved.get(case.traffic, case.place, case.cost.bytes),
+        };
         let computed = match case.cost.flops {
             0 => String::new(),
             _ => format!(

@@ -9,8 +9,10 @@ use candlepower::ops::cpu::workers;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Traffic {
     Read,
-    /// As many bytes written as read; both count.
+    /// As many bytes written elsewhere as read; both count.
     Copy,
+    /// Two streams read, and one of them written back: memory need not fetch what will be overwritten.
+    Update,
 }
 
 /// Where a kernel's operands lie when it is called.
@@ -27,10 +29,15 @@ pub fn describe(traffic: Traffic, place: Place) -> &'static str {
         (Traffic::Read, Place::Memory) => "reading memory",
         (Traffic::Copy, Place::Cache) => "a copy of as much, in cache,",
         (Traffic::Copy, Place::Memory) => "copying memory",
+        (Traffic::Update, Place::Cache) => "an update of as much, in cache,",
+        (Traffic::Update, Place::Memory) => "updating memory",
     }
 }
 
 const WORD: usize = size_of::<u64>();
+/// Streams that move: one in and one out; two in and one out.
+const COPY: usize = 2;
+const UPDATE: usize = 3;
 const TRIES: usize = 48;
 /// Bytes moved in one try, at least: some hundred microseconds.
 const TRY_BYTES: usize = 4 << 20;
@@ -41,68 +48,82 @@ const LANES: usize = 8;
 const STREAMS: usize = 4;
 
 /// Bytes a second, each measured when first asked for.
-pub struct Roofs {
-    /// Reading memory.
-    pub read: f64,
-    known: HashMap<(Traffic, Place, usize), f64>,
-}
+#[derive(Default)]
+pub struct Roofs(HashMap<(Traffic, Place, usize), f64>);
 
 impl Roofs {
-    pub fn new(read: f64) -> Self {
-        Self {
-            read,
-            known: HashMap::new(),
-        }
-    }
-
     pub fn get(&mut self, traffic: Traffic, place: Place, bytes: u64) -> f64 {
-        let (span, held) = match (traffic, place) {
-            (Traffic::Read, Place::Memory) => return self.read,
-            (Traffic::Copy, Place::Memory) => (TRY_BYTES, MEMORY_BYTES),
-            (_, Place::Cache) => (bytes as usize, bytes as usize),
+        let (span, held) = match place {
+            Place::Cache => (bytes as usize, bytes as usize),
+            Place::Memory => (TRY_BYTES, MEMORY_BYTES),
         };
-        let known = self.known.entry((traffic, place, span));
+        let known = self.0.entry((traffic, place, span));
         *known.or_insert_with(|| match traffic {
-            Traffic::Read => read(span / WORD),
-            Traffic::Copy => copy(span / WORD / 2, held / WORD / 2),
+            Traffic::Read => read(span / WORD, held / WORD),
+            Traffic::Copy => write::<COPY>(span / WORD / COPY, held / WORD / COPY, pass_on),
+            Traffic::Update => write::<UPDATE>(span / WORD / UPDATE, held / WORD / UPDATE, update),
         })
     }
 }
 
-/// The same `words` again and again, by one thread or by all: a small call is done before others wake.
-fn read(words: usize) -> f64 {
-    let values = vec![1_u64; words];
-    let alone = |_| {
-        black_box(sum(&values));
-    };
+/// `words` at a time, each from where the last pass ended in `held`; by one thread or by all, for a
+/// small call is done before others wake.
+fn read(words: usize, held: usize) -> f64 {
+    let values = vec![1_u64; held];
+    let at = |pass: usize| &values[pass % (held / words) * words..][..words];
+    let bytes = words * WORD;
+    let alone = best(bytes, |pass| {
+        black_box(sum(at(pass)));
+    });
     let part = words / workers::threads();
-    let together = |_| {
+    let together = best(bytes, |pass| {
+        let values = at(pass);
         workers::each(workers::threads(), |i| {
             black_box(sum(&values[i * part..][..part]));
         });
-    };
-    let bytes = words * WORD;
-    best(bytes, alone).max(best(bytes, together))
+    });
+    alone.max(together)
 }
 
-/// `words` at a time to elsewhere, from where the last pass ended in `held`.
-fn copy(words: usize, held: usize) -> f64 {
+/// As [`read`], of what `change(source, target)` reaches on `words` each; `MOVED` times that moves.
+fn write<const MOVED: usize>(
+    words: usize,
+    held: usize,
+    change: impl Fn(&[u64], &mut [u64]) + Sync,
+) -> f64 {
     let (source, mut target) = (vec![1_u64; held], vec![0_u64; held]);
     let at = |pass: usize| pass % (held / words) * words;
-    let bytes = 2 * words * WORD;
+    let bytes = MOVED * words * WORD;
     let alone = best(bytes, |pass| {
-        target[at(pass)..][..words].copy_from_slice(&source[at(pass)..][..words]);
-        black_box(&mut target);
+        change(
+            &source[at(pass)..][..words],
+            &mut target[at(pass)..][..words],
+        );
     });
     let part = words / workers::threads();
     let together = best(bytes, |pass| {
         let source = &source[at(pass)..][..words];
         workers::each_chunk(&mut target[at(pass)..][..words], part, |i, target| {
-            target.copy_from_slice(&source[i * part..][..part]);
+            change(&source[i * part..][..part], target);
         });
-        black_box(&mut target);
     });
     alone.max(together)
+}
+
+/// Adds 1 on the way: the library's plain copy is ten times slower on some hosts where source and
+/// target lie unluckily (fast short `rep movsb` of AMD's Zen 3).
+fn pass_on(source: &[u64], target: &mut [u64]) {
+    for (target, source) in target.iter_mut().zip(source) {
+        *target = source.wrapping_add(1);
+    }
+    black_box(target);
+}
+
+fn update(source: &[u64], target: &mut [u64]) {
+    for (target, source) in target.iter_mut().zip(source) {
+        *target = target.wrapping_add(*source);
+    }
+    black_box(target);
 }
 
 /// Bytes a second of the best try of `pass`, which moves `bytes` and is told how many went before it.

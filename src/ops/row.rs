@@ -31,8 +31,11 @@ pub fn argmax(row: &[f32]) -> (u32, f32) {
         .chain(tail)
         .copied()
         .fold(f32::NEG_INFINITY, f32::max);
-    match row.iter().position(|&value| value == max) {
-        Some(index) => (index as u32, row[index]),
+    // A chunk at a time, for a comparison of each element on its own would not become vectors.
+    let holds = |chunk: &[f32; LANES]| chunk.iter().fold(false, |found, &v| found | (v == max));
+    let start = chunks.iter().position(holds).unwrap_or(chunks.len()) * LANES;
+    match row[start..].iter().position(|&value| value == max) {
+        Some(offset) => ((start + offset) as u32, row[start + offset]),
         None => (0, f32::NAN),
     }
 }

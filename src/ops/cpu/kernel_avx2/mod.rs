@@ -87,6 +87,17 @@ unsafe fn panel_step<W: PanelElement>(step: *const W) -> [__m256; 2] {
     }
 }
 
+/// Asks for a line of weights: what is used soon to the nearest cache, what waits to the next one, where
+/// it drives out nothing that is in use (1 to 2 % at 32 rows).
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn prefetch<W>(line: *const W, near: bool) {
+    match near {
+        true => _mm_prefetch::<_MM_HINT_T0>(line.cast()),
+        false => _mm_prefetch::<_MM_HINT_T1>(line.cast()),
+    }
+}
+
 /// 8 elements in order, widened.
 ///
 /// # Safety
@@ -114,8 +125,7 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
     tile: Tile<'_, W>,
     sums: Sums<'_>,
 ) {
-    // Of two steps of a panel.
-    let lines = 2 * PANEL * size_of::<W>() / CACHE_LINE;
+    let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
     let at = |r: usize, p: usize, half: usize| sums.at(r, p * PANEL + half * LANES);
     // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held;
     // a prefetch may name any address.
@@ -130,42 +140,28 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
                 }
             }
         }
+        let near = tile.ahead_step == PANEL;
         let mut x = tile.x.as_ptr();
         let mut w = tile.w.as_ptr();
         // Relative to `w`, which moves a panel's width a step.
         let mut ahead = tile.ahead;
-        macro_rules! step {
-            ($u:expr) => {
-                for p in 0..P {
-                    let weights = panel_step(w.add(p * tile.panel_stride + $u * PANEL));
-                    for r in 0..R {
-                        let x = _mm256_broadcast_ss(&*x.add($u * R + r));
-                        for half in 0..2 {
-                            let sum = &mut local[r][p][half];
-                            *sum = _mm256_fmadd_ps(x, weights[half], *sum);
-                        }
+        for step in 0..tile.depth {
+            for p in 0..P {
+                let panel = w.add(p * tile.panel_stride);
+                if step % line_steps == 0 {
+                    prefetch(panel.wrapping_add(ahead), near);
+                }
+                let weights = panel_step(panel);
+                for r in 0..R {
+                    let x = _mm256_broadcast_ss(&*x.add(r));
+                    for half in 0..2 {
+                        local[r][p][half] = _mm256_fmadd_ps(x, weights[half], local[r][p][half]);
                     }
                 }
-            };
-        }
-        // Two at a time: what a step needs beside its multiply-adds would fill the front end in short tiles.
-        for _ in 0..tile.depth / 2 {
-            for p in 0..P {
-                for line in 0..lines {
-                    let ahead = ahead.wrapping_add(p * tile.panel_stride + line * PANEL);
-                    _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(ahead).cast());
-                }
             }
-            step!(0);
-            step!(1);
-            x = x.add(2 * R);
-            w = w.add(2 * PANEL);
-            ahead = ahead
-                .wrapping_add(2 * tile.ahead_step)
-                .wrapping_sub(2 * PANEL);
-        }
-        if tile.depth % 2 == 1 {
-            step!(0);
+            x = x.add(R);
+            w = w.add(PANEL);
+            ahead = ahead.wrapping_add(tile.ahead_step).wrapping_sub(PANEL);
         }
         for r in 0..R {
             for p in 0..P {

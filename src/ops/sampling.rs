@@ -8,6 +8,10 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::row;
 use crate::ground::{Sampling, TokenLogprobs};
 
+/// Tokens sorted at first for top-p, and how many times more when they do not suffice.
+const FIRST_SORTED: usize = 256;
+const SORT_GROWTH: usize = 8;
+
 /// What to draw from one row of logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pick {
@@ -89,14 +93,7 @@ fn draw(logits: &[f32], peak: f32, pick: &Pick, scratch: &mut Vec<(f32, u32)>) -
         scratch.truncate(top_k);
     }
     if top_p < 1.0 {
-        scratch.sort_unstable_by(likelier);
-        let target = f64::from(top_p.max(0.0)) * mass(scratch);
-        let mut sum = 0.0;
-        let kept = scratch.iter().position(|&(w, _)| {
-            sum += f64::from(w);
-            sum >= target
-        });
-        scratch.truncate(kept.map_or(scratch.len(), |i| i + 1));
+        keep_nucleus(scratch, f64::from(top_p.max(0.0)));
     } else {
         // A fixed order, whatever the selection above left behind.
         scratch.sort_unstable_by_key(|&(_, token)| token);
@@ -112,6 +109,29 @@ fn draw(logits: &[f32], peak: f32, pick: &Pick, scratch: &mut Vec<(f32, u32)>) -
     // Rounding may leave a sliver: the last token that has any weight.
     let last = scratch.iter().rev().find(|&&(w, _)| w > 0.0);
     last.map_or(0, |&(_, token)| token)
+}
+
+/// Keeps the smallest set of most likely tokens that holds `share` of the mass, the most likely first.
+///
+/// Sorts only as far as that takes: some hundreds of a vocabulary as a rule, all of it at worst.
+fn keep_nucleus(weights: &mut Vec<(f32, u32)>, share: f64) {
+    let target = share * mass(weights);
+    let (mut sorted, mut sum) = (0, 0.0);
+    while sorted < weights.len() {
+        let end = weights.len().min((sorted * SORT_GROWTH).max(FIRST_SORTED));
+        let rest = &mut weights[sorted..];
+        if end - sorted < rest.len() {
+            rest.select_nth_unstable_by(end - sorted - 1, likelier);
+        }
+        rest[..end - sorted].sort_unstable_by(likelier);
+        for i in sorted..end {
+            sum += f64::from(weights[i].0);
+            if sum >= target {
+                return weights.truncate(i + 1);
+            }
+        }
+        sorted = end;
+    }
 }
 
 fn logprobs(
@@ -191,6 +211,47 @@ mod tests {
     }
 
     const LOGITS: [f32; 5] = [0.0, 1.0, -1.0, 2.0, -30.0];
+
+    #[test]
+    fn the_nucleus_is_what_sorting_everything_gives() {
+        let mut state = 1;
+        for (len, spread) in [
+            (1, 1.0),
+            (255, 3.0),
+            (3000, 0.01),
+            (3000, 4.0),
+            (20_000, 12.0),
+        ] {
+            let weights: Vec<(f32, u32)> = (0..len)
+                .map(|i| {
+                    state = mix(state, i, len);
+                    // Some of them equal, some without any weight.
+                    let unit = (state >> 52) as f32 / 4096.0;
+                    (
+                        (-spread * unit).exp() * f32::from(u8::from(unit > 0.05)),
+                        i as u32,
+                    )
+                })
+                .collect();
+            for share in [0.0, 0.1, 0.9, 0.999, 1.0] {
+                let mut sorted = weights.clone();
+                sorted.sort_by(likelier);
+                let mut sum = 0.0;
+                let target = share * mass(&weights);
+                let reaches = |&(w, _): &(f32, u32)| {
+                    sum += f64::from(w);
+                    sum >= target
+                };
+                let count = sorted
+                    .iter()
+                    .position(reaches)
+                    .map_or(sorted.len(), |i| i + 1);
+                let mut kept = weights.clone();
+                keep_nucleus(&mut kept, share);
+                assert_eq!(kept, sorted[..count], "{len} weights, {share}");
+            }
+        }
+    }
 
     #[test]
     fn greedy_takes_the_first_of_equals() {

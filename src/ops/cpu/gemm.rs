@@ -152,26 +152,55 @@ fn columns<M: MicroKernel, W: PanelElement>(
     packed: &[f32],
     out: SharedOut,
 ) {
-    let parts = parts(job, rows.len());
-    workers::each_when_free(parts, |part| {
-        let range = panels_of(job, parts, part);
+    let parts = Parts::of::<M, W>(job, rows.len());
+    workers::each_when_free(parts.count, |part| {
+        let range = parts.panels(part);
         // SAFETY: parts are disjoint panels, so disjoint columns of `out`, whose size was checked.
         unsafe { panel_range(kernel, job, rows.clone(), packed, range, out) };
     });
 }
 
-/// Into how many runs of panels the columns are split over the threads.
-pub(super) fn parts<W>(job: &Gemm<'_, W>, rows: usize) -> usize {
-    match rows * job.n * job.k < MIN_PARALLEL {
-        true => 1,
-        false => (workers::threads() * PARTS_PER_THREAD).min(job.n.div_ceil(PANEL)),
+/// How the columns are split over the threads: into runs of whole groups of panels, as far as there are
+/// enough of them, for a panel left over is a tile too narrow to keep memory busy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts {
+    pub count: usize,
+    panels: usize,
+    /// Panels that stay together.
+    unit: usize,
+}
+
+impl Parts {
+    pub fn of<M: MicroKernel, W>(job: &Gemm<'_, W>, rows: usize) -> Self {
+        let panels = job.n.div_ceil(PANEL);
+        let (threads, group) = (workers::threads(), tallest_panels::<M>(rows));
+        let unit = match panels / group >= threads {
+            true => group,
+            false => 1,
+        };
+        let count = match rows * job.n * job.k < MIN_PARALLEL {
+            true => 1,
+            false => (threads * PARTS_PER_THREAD).min(panels.div_ceil(unit)),
+        };
+        Self {
+            count,
+            panels,
+            unit,
+        }
+    }
+
+    /// The panels of part `part`.
+    pub fn panels(self, part: usize) -> Range<usize> {
+        let units = self.panels.div_ceil(self.unit);
+        let start = |part: usize| (part * units / self.count * self.unit).min(self.panels);
+        start(part)..start(part + 1)
     }
 }
 
-/// The panels of part `part` of `parts`.
-pub(super) fn panels_of<W>(job: &Gemm<'_, W>, parts: usize, part: usize) -> Range<usize> {
-    let panels = job.n.div_ceil(PANEL);
-    part * panels / parts..(part + 1) * panels / parts
+/// Panels that the tallest tile of `rows` rows takes at once.
+fn tallest_panels<M: MicroKernel>(rows: usize) -> usize {
+    // The first tile is the tallest.
+    M::panels(tile_rows(rows, rows.div_ceil(M::ROWS), 0).len())
 }
 
 /// The columns of `panels`, of rows whose activations are `packed`.
@@ -187,8 +216,7 @@ pub(super) unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
     out: SharedOut,
 ) {
     let tiles = rows.len().div_ceil(M::ROWS);
-    // The first tile is the tallest.
-    let most = M::panels(tile_rows(rows.len(), tiles, 0).len());
+    let most = tallest_panels::<M>(rows.len());
     // A single tile uses each weight once: nothing is gained by keeping a block of them near.
     let k_blocks = match tiles {
         1 => 1,

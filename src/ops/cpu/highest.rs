@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use super::best::with_best_kernel;
-use super::gemm::{Gemm, for_row_blocks, panel_range, panels_of, parts};
+use super::gemm::{Gemm, Parts, for_row_blocks, panel_range};
 use super::panel::{PANEL, PanelElement};
 use super::shared::SharedOut;
 use super::tile::MicroKernel;
@@ -52,13 +52,14 @@ pub fn highest_with<M: MicroKernel, W: PanelElement>(
     job.check_inputs();
     let mut found = FOUND.take();
     for_row_blocks::<M, W>(job, |rows, packed| {
-        let parts = parts(job, rows.len());
+        let parts = Parts::of::<M, W>(job, rows.len());
         found.clear();
-        found.resize(parts * rows.len(), NONE);
+        found.resize(parts.count * rows.len(), NONE);
         // Each part's results lie side by side; parts are many for the threads, so not `each_chunk`.
         workers::each_chunk_when_free(&mut found, rows.len(), |part, found| {
-            for first in panels_of(job, parts, part).step_by(GROUP) {
-                let end = panels_of(job, parts, part).end.min(first + GROUP);
+            let panels = parts.panels(part);
+            for first in panels.clone().step_by(GROUP) {
+                let end = panels.end.min(first + GROUP);
                 group(kernel, job, packed, first..end, found);
             }
         });

@@ -216,12 +216,12 @@ impl WeightSource for Checkpoint {
                 entry.shape
             );
         }
-        Tensor::from_raw_buffer(
-            &self.files[entry.file].bytes()[start..end],
-            dtype,
-            &[rows.len(), columns],
-            &Device::Cpu,
-        )
+        let file = &self.files[entry.file];
+        let shape = [rows.len(), columns];
+        let copy = Tensor::from_raw_buffer(&file.bytes()[start..end], dtype, &shape, &Device::Cpu)?;
+        // What is packed from the copy replaces these pages: both together would be twice the weights.
+        file.release(start..end);
+        Ok(copy)
     }
 
     fn vector(&self, name: &str, len: usize) -> candle_core::Result<Tensor> {

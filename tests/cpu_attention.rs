@@ -81,6 +81,16 @@ impl Sequence {
         self.context - self.rows..self.context
     }
 
+    /// The sequence as it was when `context` tokens were cached, the last `rows` of them new.
+    fn at(&self, shape: &Shape, rows: usize, context: usize) -> Self {
+        let token = shape.kv_heads * shape.head_dim;
+        let mut sequence = self.clone();
+        (sequence.rows, sequence.context) = (rows, context);
+        sequence.k.truncate(context * token);
+        sequence.v.truncate(context * token);
+        sequence
+    }
+
     /// Softmax attention of one query head, in f64.
     fn expected(&self, shape: &Shape, position: usize, head: usize) -> Vec<f64> {
         let d = shape.head_dim;
@@ -319,15 +329,7 @@ fn same_bits<A: AttentionKernel>(kernel: A) {
             window,
         };
         let whole = Sequence::new(&mut random, &shape, (150, 150), 4.0, bf16::from_f32);
-        let token = shape.kv_heads * shape.head_dim;
-        // The sequence as it was when `context` tokens were cached.
-        let at = |rows: usize, context: usize| {
-            let mut sequence = whole.clone();
-            (sequence.rows, sequence.context) = (rows, context);
-            sequence.k.truncate(context * token);
-            sequence.v.truncate(context * token);
-            sequence
-        };
+        let at = |rows: usize, context: usize| whole.at(&shape, rows, context);
         let run = |random: &mut Random, block_size, sequences: &[Sequence]| {
             let batch = Batch::new(random, shape, block_size, sequences, bf16::from_f32);
             batch.run(|args, out| attend_with(kernel, args, out))
@@ -381,14 +383,7 @@ fn long_contexts_have_the_same_bits_on_any_number_of_threads() {
             window,
         };
         let whole = Sequence::new(&mut random, &shape, (CONTEXT, CONTEXT), 4.0, bf16::from_f32);
-        let token = shape.kv_heads * shape.head_dim;
-        let at = |rows: usize, context: usize| {
-            let mut sequence = whole.clone();
-            (sequence.rows, sequence.context) = (rows, context);
-            sequence.k.truncate(context * token);
-            sequence.v.truncate(context * token);
-            sequence
-        };
+        let at = |rows: usize, context: usize| whole.at(&shape, rows, context);
         let mut run = |threads: usize, sequence: Sequence| {
             let sequences = [sequence];
             let batch = Batch::new(&mut random, shape, 16, &sequences, bf16::from_f32);

@@ -10,7 +10,7 @@ use super::common::{CommonArgs, DtypeFlag, KvDtypeFlag};
 use super::failure::Failure;
 use super::{memory_check, output, progress};
 use crate::engine::Engine;
-use crate::exec::{Executor, KvLayout, Rank, Solo, Threads};
+use crate::exec::{ExecError, Executor, KvLayout, Rank, Solo, Threads};
 use crate::ground::results;
 use crate::ground::{Clock, WallClock};
 use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles};
@@ -196,7 +196,10 @@ impl Session {
                 decoder,
             ))
         })
-        .map_err(Failure::run)?;
+        .map_err(|error| match error {
+            ExecError::Pin(_) => Failure::usage(error),
+            _ => Failure::run(error),
+        })?;
         bar.finish_and_clear();
         executor.allocate_kv(&layout).map_err(Failure::usage)?;
         let config = SchedulerConfig {

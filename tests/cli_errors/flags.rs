@@ -110,6 +110,23 @@ fn words_that_are_not_choices_list_them() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn more_pinned_threads_than_cpus() {
+    let model = fixture("qwen2-tiny");
+    let threads = std::thread::available_parallelism().unwrap().get() + 1;
+    let threads = threads.to_string();
+    let args = [
+        "bench",
+        "--model",
+        &model,
+        "--pin-threads",
+        "--threads",
+        &threads,
+    ];
+    refused(&args, &["--pin-threads", &threads, "fewer --threads"]);
+}
+
 #[test]
 fn what_this_version_lacks_is_refused_with_a_way_out() {
     let model = fixture("qwen2-tiny");

@@ -36,7 +36,7 @@ impl Buffer {
     }
 
     pub fn bytes(&self) -> u64 {
-        (self.elem_count() * self.dtype().size_in_bytes()) as u64
+        super::bytes_of(self)
     }
 }
 

@@ -30,6 +30,11 @@ pub trait WeightRows: Sync {
     fn read(&self, rows: Range<usize>) -> Result<Tensor>;
 }
 
+/// Bytes that a tensor's elements take.
+fn bytes_of(tensor: &Tensor) -> u64 {
+    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
+}
+
 /// `y = x Wᵀ + b`, the weight in the layout its `Kernels` chose.
 #[derive(Debug, Clone)]
 pub struct Linear {
@@ -45,8 +50,7 @@ pub struct Linear {
 impl Linear {
     /// Bytes held by weight and bias.
     pub fn bytes(&self) -> u64 {
-        let of = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
-        of(&self.weight) + self.bias.as_ref().map_or(0, of)
+        bytes_of(&self.weight) + self.bias.as_ref().map_or(0, bytes_of)
     }
 }
 

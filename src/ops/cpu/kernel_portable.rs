@@ -3,7 +3,9 @@
 //! Without a fused multiply-add in the compiled target a step is `a * b + c`, rounded twice: these
 //! kernels then agree with the fused ones to f32 rounding, not bit for bit.
 
-use super::attention::kernel::{AttentionKernel, LANES, Scores, Softmax, TILE_POSITIONS};
+use super::attention::kernel::{
+    AttentionKernel, LANES, Scores, Softmax, TILE_POSITIONS, higher, shift,
+};
 use super::panel::{PANEL, PanelElement, slot};
 use super::tile::{MicroKernel, Sums, Tile};
 
@@ -163,8 +165,7 @@ pub(super) fn softmax<const FUSED: bool>(scores: &mut [f32], state: &mut Softmax
         }
     }
     let max = higher(state.max, highest[0]);
-    // Nothing seen yet and nothing in this span: any finite shift makes all weights 0.
-    let shift = if max == f32::NEG_INFINITY { 0.0 } else { max };
+    let shift = shift(max);
     let mut sums = [0.0; TILE_POSITIONS];
     for scores in scores {
         for i in 0..TILE_POSITIONS {
@@ -175,12 +176,6 @@ pub(super) fn softmax<const FUSED: bool>(scores: &mut [f32], state: &mut Softmax
     state.rescale = exp::<FUSED>(state.max - shift);
     state.sum = multiply_add::<FUSED>(state.sum, state.rescale, tree_sum(sums));
     state.max = max;
-}
-
-/// The larger of two; `a` where they do not compare.
-#[inline(always)]
-fn higher(a: f32, b: f32) -> f32 {
-    if a < b { b } else { a }
 }
 
 /// `exp(x)` for x <= 0, the same on every host that is compiled alike.

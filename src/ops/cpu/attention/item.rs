@@ -6,7 +6,7 @@ use super::super::kernel_portable::weight;
 use super::super::panel::PanelElement;
 use super::super::shared::SharedOut;
 use super::Attend;
-use super::kernel::{AttentionKernel, SPAN, Scores, Softmax, TILE_POSITIONS};
+use super::kernel::{AttentionKernel, SPAN, Scores, Softmax, TILE_POSITIONS, higher, shift};
 use super::plan::{Item, STRETCH, Split, partial_len, positions, stretches};
 
 /// What a thread needs for one item; kept between calls.
@@ -41,12 +41,8 @@ impl Running {
     /// A side that has seen nothing changes not a bit of the other.
     fn take(&mut self, i: usize, max: f32, sum: f32, sums: &[f32]) {
         let state = &mut self.states[i];
-        let highest = if state.max < max { max } else { state.max };
-        let shift = if highest == f32::NEG_INFINITY {
-            0.0
-        } else {
-            highest
-        };
+        let highest = higher(state.max, max);
+        let shift = shift(highest);
         let (before, after) = (weight(state.max - shift), weight(max - shift));
         state.max = highest;
         state.sum = state.sum * before + sum * after;

@@ -31,6 +31,19 @@ impl Softmax {
     };
 }
 
+/// The larger of two; `a` where they do not compare.
+#[inline(always)]
+pub fn higher(a: f32, b: f32) -> f32 {
+    if a < b { b } else { a }
+}
+
+/// What scores are lowered by before they become weights. Where nothing has been seen, any finite number
+/// makes all weights 0.
+#[inline(always)]
+pub fn shift(max: f32) -> f32 {
+    if max == f32::NEG_INFINITY { 0.0 } else { max }
+}
+
 /// What an instruction set supplies. A value of the type proves that the host has it.
 pub trait AttentionKernel: Copy + Send + Sync {
     /// `tile[j] = cache[starts[j]..][..head_dim]`, widened; `tile` is `[starts.len(), head_dim]`.

@@ -147,7 +147,7 @@ fn embedding(size: &mut Size, spec: &ModelSpec, table: &impl Deref<Target = Line
     };
     let embed = ("embed", width, Traffic::Copy);
     size.run(embed, cost, operands, |(tokens, out)| {
-        Cpu.embed(table, tokens, out)
+        Cpu.embed(table, 0, tokens, out)
     });
 }
 

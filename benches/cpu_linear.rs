@@ -69,6 +69,7 @@ fn measure(beside: &mut Beside, model: &str, layer: &'static str, n: usize, k: u
                     Cpu.greedy(
                         x,
                         &weights[turn % weights.len()],
+                        &(0..n),
                         rows,
                         &mut out.borrow_mut(),
                     )

@@ -6,9 +6,11 @@ mod roofs;
 
 use std::cell::RefCell;
 
+use candlepower::exec::sample::{Head, Sampler};
 use candlepower::ground::Sampling;
 use candlepower::ops::cpu::Cpu;
-use candlepower::ops::{Buffer, Kernels, Pick, cost, storage};
+use candlepower::ops::{Buffer, Kernels, Pick, Sampled, cost, storage};
+use candlepower::parallel::Solo;
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, Normal};
 use roofs::{Case, Place, Traffic};
@@ -90,8 +92,16 @@ fn main() {
                             let sets = (0..case.sets()).map(|_| logits(rows, vocabulary));
                             (sets.collect::<Vec<_>>(), RefCell::default())
                         },
-                        |(sets, out), turn| {
-                            Cpu.sample(&sets[turn % sets.len()], &picks, &mut out.borrow_mut())
+                        |(sets, state), turn| {
+                            let head = Head {
+                                kernels: &Cpu,
+                                collective: &Solo,
+                                vocab: &(0..vocabulary),
+                                vocab_size: vocabulary,
+                            };
+                            let (sampler, out): &mut (Sampler, Vec<Sampled>) =
+                                &mut state.borrow_mut();
+                            sampler.sample(&head, &sets[turn % sets.len()], &picks, out)
                         },
                     );
                 }

@@ -4,16 +4,17 @@
 mod roofs;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::DType;
-use candlepower::exec::{Executor, KvLayout, Rank, Solo, StepOutput, StepPlan};
+use candlepower::exec::{Executor, KvLayout, Rank, Ranks, StepOutput, StepPlan};
 use candlepower::ground::Sampling;
 use candlepower::hub::cards;
-use candlepower::model::{Decoder, DummyWeights, ModelSpec, StepLimits, spec::WeightType};
+use candlepower::model::{Decoder, DummyWeights, ModelSpec, Share, StepLimits, spec::WeightType};
 use candlepower::ops::cpu::Cpu;
 use candlepower::ops::{Pick, Rows};
-use candlepower::parallel;
+use candlepower::parallel::{Collective, ShardPlan};
 use roofs::GIGA;
 
 /// `(sequences, rows of each, context of each, steps)`.
@@ -41,15 +42,16 @@ fn main() {
         spec.truncate_layers(layers.parse().expect("a number of layers"));
     }
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut solo = load(&spec, threads);
+    let mut ranks = load(&spec, threads);
     for (sequences, rows, context, steps) in LOADS {
         let plan = plan(&spec, sequences, rows, context);
         let mut output = StepOutput::default();
-        solo.with_rank(|rank| rank.step(&plan, &mut output))
+        ranks
+            .with_first(|rank| rank.step(&plan, &mut output))
             .expect("a warm-up step");
         let mut walls: Vec<Duration> = (0..steps)
             .map(|_| {
-                solo.with_rank(|rank| {
+                ranks.with_first(|rank| {
                     let start = Instant::now();
                     rank.step(&plan, &mut output).expect("a step");
                     start.elapsed()
@@ -58,7 +60,7 @@ fn main() {
             .collect();
         walls.sort_unstable();
         let wall = walls[steps / 2].as_secs_f64();
-        let roofs = solo.measure_roofs().expect("a CPU's roofs");
+        let roofs = ranks.measure_roofs().expect("a CPU's roofs");
         let (bandwidth, peak) = (roofs.read_bytes_per_s, roofs.flop_per_s);
         println!(
             "\n{name}: {sequences} x {rows} rows, context {context}: {:.2} ms, {:.1} tok/s; {:.1} GB/s ({:.0} %), {:.0} GFLOP/s ({:.0} %) of {:.1} GB/s, {:.0} GFLOP/s",
@@ -71,11 +73,11 @@ fn main() {
             bandwidth / GIGA,
             peak / GIGA,
         );
-        by_operation(&mut solo, &plan, steps, bandwidth, peak);
+        by_operation(&mut ranks, &plan, steps, bandwidth, peak);
     }
 }
 
-fn load(spec: &ModelSpec, threads: usize) -> Solo {
+fn load(spec: &ModelSpec, threads: usize) -> Ranks {
     let limits = StepLimits {
         rows: ROWS,
         logit_rows: 32,
@@ -84,18 +86,25 @@ fn load(spec: &ModelSpec, threads: usize) -> Solo {
         seed: 0,
         weight_type: WeightType::Bf16,
     };
-    let mut solo = Solo::load(threads, u64::MAX, spec.kv_elements_per_token(), || {
-        let decoder = Decoder::load(spec, &weights, &Cpu, limits, &mut |_| {})?;
-        Ok(Rank::new(Box::new(Cpu), Box::new(parallel::Solo), decoder))
-    })
-    .expect("the model loads");
+    let plan = ShardPlan::new(spec, 1).expect("one rank is always legal");
+    let elements = plan.kv_elements_per_token();
+    let build = move |collective: Box<dyn Collective>| {
+        let share = Share {
+            plan: &plan,
+            rank: 0,
+        };
+        let decoder = Decoder::load(share, &weights, &Cpu, limits, &mut |_| {})?;
+        Ok(Rank::new(Box::new(Cpu), collective, decoder))
+    };
+    let mut ranks =
+        Ranks::load(1, threads, u64::MAX, elements, Arc::new(build)).expect("the model loads");
     let layout = KvLayout {
         num_blocks: BLOCKS,
         block_size: BLOCK_SIZE,
         dtype: DType::BF16,
     };
-    solo.allocate_kv(&layout).expect("a cache");
-    solo
+    ranks.allocate_kv(&layout).expect("a cache");
+    ranks
 }
 
 /// Sequences of `context` tokens, of which the last `rows` are computed.
@@ -133,9 +142,9 @@ fn plan(spec: &ModelSpec, sequences: usize, rows: usize, context: usize) -> Step
     plan
 }
 
-fn by_operation(solo: &mut Solo, plan: &StepPlan, steps: usize, bandwidth: f64, peak: f64) {
+fn by_operation(ranks: &mut Ranks, plan: &StepPlan, steps: usize, bandwidth: f64, peak: f64) {
     let mut output = StepOutput::default();
-    let records = solo.with_rank(|rank| {
+    let records = ranks.with_first(|rank| {
         rank.recorder().start_timeline();
         for _ in 0..steps {
             rank.step(plan, &mut output).expect("a step");

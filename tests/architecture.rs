@@ -24,7 +24,7 @@ const ROOMS: [&str; 16] = [
 ];
 
 /// Plain shapes that any room may read.
-const GROUND_ITEMS: [&str; 1] = ["model::spec"];
+const GROUND_ITEMS: [&str; 2] = ["model::spec", "model::tensors"];
 
 /// Where `unsafe` may stand.
 const UNSAFE_ROOM: &str = "ops";

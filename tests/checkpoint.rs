@@ -45,8 +45,8 @@ fn in_one_file(name: &str, dtype: Option<DType>) -> Copy {
 /// A whole tensor as f32, through the source's own reading of rows.
 fn values(source: &Checkpoint, name: &str, shape: &[usize]) -> Vec<f32> {
     let tensor = match shape {
-        [len] => source.vector(name, *len).unwrap(),
-        [rows, columns] => source.rows(name, 0..*rows, *columns).unwrap(),
+        [len] => source.vector(name, *len, 0..*len).unwrap(),
+        [rows, columns] => source.block(name, *columns, 0..*rows, 0..*columns).unwrap(),
         other => panic!("{name}: {other:?}"),
     };
     let tensor = tensor.to_dtype(DType::F32).unwrap();
@@ -111,7 +111,7 @@ fn part_of_a_matrix_is_that_part() {
     let width = spec.hidden_size;
     let name = "model.embed_tokens.weight";
     let all = values(&checkpoint, name, &[spec.vocab_size, width]);
-    let part = checkpoint.rows(name, 17..20, width).unwrap();
+    let part = checkpoint.block(name, width, 17..20, 0..width).unwrap();
     let part: Vec<f32> = part
         .to_dtype(DType::F32)
         .unwrap()
@@ -121,12 +121,16 @@ fn part_of_a_matrix_is_that_part() {
         .unwrap();
     assert_eq!(part, all[17 * width..20 * width]);
     let beyond = checkpoint
-        .rows(name, 0..spec.vocab_size + 1, width)
+        .block(name, width, 0..spec.vocab_size + 1, 0..width)
         .unwrap_err()
         .to_string();
     assert!(beyond.contains(name), "{beyond}");
-    assert!(checkpoint.rows(name, 0..1, width + 1).is_err());
-    assert!(checkpoint.rows("no.such.tensor", 0..1, width).is_err());
+    assert!(checkpoint.block(name, width + 1, 0..1, 0..width).is_err());
+    assert!(
+        checkpoint
+            .block("no.such.tensor", width, 0..1, 0..width)
+            .is_err()
+    );
 }
 
 #[test]

@@ -387,7 +387,7 @@ fn long_contexts_have_the_same_bits_on_any_number_of_threads() {
         let mut run = |threads: usize, sequence: Sequence| {
             let sequences = [sequence];
             let batch = Batch::new(&mut random, shape, 16, &sequences, bf16::from_f32);
-            let mut workers = Workers::new(threads).unwrap();
+            let mut workers = Workers::new(threads, false).unwrap();
             let out = workers.install(|| batch.run(attend));
             check(&shape, &sequences, &out, &format!("{threads} threads"));
             out

@@ -203,7 +203,7 @@ fn same_bits<M: MicroKernel, W: PanelElement>(kernel: M, of: fn(f32) -> W) {
         linear_with(kernel, &job, &mut alone[row * ldo..]);
     }
     for threads in [1, 3] {
-        let mut workers = Workers::new(threads).unwrap();
+        let mut workers = Workers::new(threads, false).unwrap();
         for batch in (1..=20).chain([64, 120, 121, rows]) {
             let mut out = case.out();
             workers.install(|| {

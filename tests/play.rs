@@ -15,8 +15,8 @@ use candlepower::workload::Work;
 struct Broken;
 
 impl Executor for Broken {
-    fn memory(&self) -> Vec<RankMemory> {
-        Vec::new()
+    fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError> {
+        Ok(Vec::new())
     }
 
     fn measure_roofs(&mut self) -> Option<Roofs> {

@@ -55,16 +55,19 @@ fn threads_of_this_process() -> usize {
 #[test]
 fn a_decode_step_neither_allocates_nor_starts_a_thread() {
     // One test: another at the same time would be counted too.
-    steady(&[0.0]);
-    steady(&[0.0, 0.8]);
+    for tp in [1, 2] {
+        steady(tp, &[0.0]);
+        steady(tp, &[0.0, 0.8]);
+    }
 }
 
 /// Requests take these temperatures in turn: a step of greedy ones keeps no logits.
-fn steady(temperatures: &[f32]) {
+fn steady(tp: usize, temperatures: &[f32]) {
     let model = Model::open(&fixture("llama-tiny"));
     let setup = Setup {
         backend: Backend::Cpu,
         kv: DType::BF16,
+        tp,
         threads: 2,
         scheduler: SchedulerConfig {
             policy: Policy::Mixed,

@@ -66,7 +66,7 @@ pub struct Beside {
 /// Calls `measure` with a rank's workers on all cores, and the roofs that they reach.
 pub fn beside(measure: impl FnOnce(&mut Beside)) {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut all = Workers::new(threads).expect("threads start");
+    let mut all = Workers::new(threads, true).expect("threads start");
     all.install(|| {
         let mut beside = Beside {
             criterion: Criterion::default().configure_from_args(),

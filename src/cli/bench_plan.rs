@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use super::bench_args::BenchArgs;
 use super::failure::Failure;
 use super::generate::model_end_tokens;
-use super::setup::ModelFiles;
+use super::model_files::ModelFiles;
 use crate::bench::{Load, Preset, Script};
 use crate::ground::Sampling;
 use crate::ground::results::{Engine, Scenario};

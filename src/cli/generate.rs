@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::generate_args::{GenerateArgs, Input};
-use super::setup::{ModelFiles, Session};
+use super::model_files::ModelFiles;
+use super::session::Session;
 use super::{interrupt, output};
 use crate::ground::{
     Event, EventKind, FinishReason, Request, RequestId, Sampling, StopRule, TokenLogprobs,

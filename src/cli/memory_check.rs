@@ -4,16 +4,15 @@
 use anyhow::bail;
 use candle_core::DType;
 
-use crate::model::{ModelSpec, StepLimits};
+use crate::model::{Share, StepLimits, workspace_bytes};
+use crate::parallel::ShardPlan;
 
 const GB: f64 = 1e9;
-/// Bytes of an activation on the CPU.
-const F32: u64 = 4;
 
-/// Bytes that are left for the KV cache beside weights and activations; `memory` is what is available,
-/// 0 where the system does not tell: then nothing is refused.
+/// Bytes that are left for the KV cache beside weights and activations of all ranks; `memory` is what is
+/// available, 0 where the system does not tell: then nothing is refused.
 pub fn left_for_kv(
-    spec: &ModelSpec,
+    plan: &ShardPlan,
     weights: DType,
     limits: StepLimits,
     memory: u64,
@@ -23,19 +22,23 @@ pub fn left_for_kv(
         return Ok(u64::MAX);
     }
     let gb = |bytes: u64| bytes as f64 / GB;
-    let weight_bytes = spec
-        .parameters()
-        .saturating_mul(weights.size_in_bytes() as u64);
+    let all_ranks = |bytes: &dyn Fn(usize) -> u64| {
+        let ranks = 0..plan.tp();
+        ranks.map(bytes).fold(0, u64::saturating_add)
+    };
+    let weight_bytes = all_ranks(&|rank| {
+        plan.weight_bytes(rank, |tensor| tensor.element_bytes(weights.size_in_bytes()))
+    });
     if weight_bytes > memory {
         bail!(
             "{name} needs {:.1} GB for its weights in {}, and {:.1} GB of memory are available; keep only some of its {} layers with --layers N, or choose a smaller model",
             gb(weight_bytes),
             weights.as_str(),
             gb(memory),
-            spec.num_hidden_layers
+            plan.spec().num_hidden_layers
         );
     }
-    let step_bytes = step_bytes(spec, limits);
+    let step_bytes = all_ranks(&|rank| workspace_bytes(Share { plan, rank }, limits));
     if weight_bytes.saturating_add(step_bytes) > memory {
         bail!(
             "a step of {} tokens and {} sequences needs {:.1} GB beside {:.1} GB of weights, and {:.1} GB of memory are available; lower --max-num-batched-tokens or --max-num-seqs",
@@ -49,27 +52,18 @@ pub fn left_for_kv(
     Ok(memory - weight_bytes - step_bytes)
 }
 
-/// Activations that live through a step: the residual stream and its norms, q, k, v and the
-/// attention's output, the MLP's inner rows, and the logits.
-fn step_bytes(spec: &ModelSpec, limits: StepLimits) -> u64 {
-    let stream = 3 * spec.hidden_size + spec.head_dim;
-    let attention = 2 * (spec.q_size() + spec.kv_size());
-    let row = stream + attention + 3 * spec.intermediate_size;
-    let logit_row = spec.hidden_size + spec.q_size() + spec.vocab_size;
-    let bytes = |rows: usize, width: usize| (rows as u64).saturating_mul(width as u64 * F32);
-    bytes(limits.rows, row).saturating_add(bytes(limits.logit_rows, logit_row))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hub::CARDS;
+    use crate::model::ModelSpec;
 
     const GIB: u64 = 1 << 30;
 
-    fn qwq() -> ModelSpec {
+    fn qwq() -> ShardPlan {
         let card = CARDS.iter().find(|card| card.name == "QwQ-32B").unwrap();
-        ModelSpec::from_json(card.config_json, card.name).unwrap()
+        let spec = ModelSpec::from_json(card.config_json, card.name).unwrap();
+        ShardPlan::new(&spec, 1).unwrap()
     }
 
     #[test]

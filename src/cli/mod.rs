@@ -10,11 +10,12 @@ mod generate;
 mod generate_args;
 mod interrupt;
 mod memory_check;
+mod model_files;
 mod models;
 mod output;
 mod probe;
 mod progress;
-mod setup;
+mod session;
 mod values;
 
 use std::ffi::OsString;

@@ -1,20 +1,23 @@
 //! Where steps run. Everything above is device-free; everything below is one rank.
 
+mod guard;
 pub mod plan;
 pub mod rank;
-pub mod solo;
+pub mod ranks;
+pub mod sample;
 
 use std::sync::Arc;
 
 use candle_core::DType;
 
-use crate::ground::recorder::Cost;
+use crate::ground::recorder::{Cost, Traffic};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ops::Sampled;
+use crate::ops::cpu::rendezvous::Stopped;
 
 pub use plan::StepPlan;
 pub use rank::Rank;
-pub use solo::{Solo, Threads};
+pub use ranks::{Build, Ranks, Threads};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -39,6 +42,12 @@ pub enum ExecError {
         bytes: u64,
         memory: u64,
     },
+    #[error("rank {rank} stopped at a defect of this program: {message}")]
+    Panic { rank: usize, message: String },
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    #[error("the ranks have ended after an earlier error")]
+    Ended,
     #[error("a step was submitted before allocate_kv")]
     NoKv,
     #[error("ticket {0} was never issued or has been waited for")]
@@ -62,13 +71,16 @@ pub struct Ticket(u64);
 pub struct StepOutput {
     /// One for each of the plan's `picks`, in their order.
     pub sampled: Vec<Sampled>,
-    /// Bytes and FLOPs of the step's operations, by formula.
+    /// Bytes and FLOPs of the step's operations on all ranks, by formula.
     pub cost: Cost,
+    /// What went between the ranks, as rank 0 saw it.
+    pub traffic: Traffic,
 }
 
 /// Runs steps on the ranks it was loaded with.
 pub trait Executor {
-    fn memory(&self) -> Vec<RankMemory>;
+    /// Of each rank, in their order.
+    fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError>;
     /// Measures what the devices can do at best; `None` where that cannot be measured.
     fn measure_roofs(&mut self) -> Option<Roofs>;
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError>;

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::sample::{Head, Sampler};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
 use crate::ground::recorder::Recorder;
 use crate::ground::results::RankMemory;
@@ -15,6 +16,7 @@ pub struct Rank {
     decoder: Decoder,
     kv: Vec<KvLayer>,
     recorder: Recorder,
+    sampler: Sampler,
 }
 
 impl Rank {
@@ -29,7 +31,12 @@ impl Rank {
             decoder,
             kv: Vec::new(),
             recorder: Recorder::default(),
+            sampler: Sampler::default(),
         }
+    }
+
+    pub fn number(&self) -> usize {
+        self.collective.rank()
     }
 
     pub fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
@@ -60,12 +67,15 @@ impl Rank {
 
     /// Runs the plan; `output` is overwritten and keeps its buffer.
     pub fn step(&mut self, plan: &StepPlan, output: &mut StepOutput) -> Result<(), ExecError> {
-        self.sample(plan, &mut output.sampled)
-            .map_err(|source| ExecError::Device {
-                what: "a step failed",
-                source,
-            })?;
+        let mut sampler = std::mem::take(&mut self.sampler);
+        let outcome = self.sample(plan, &mut sampler, &mut output.sampled);
+        self.sampler = sampler;
+        outcome.map_err(|source| ExecError::Device {
+            what: "a step failed",
+            source,
+        })?;
         output.cost = self.recorder.take_total();
+        output.traffic = self.collective.take_traffic();
         Ok(())
     }
 
@@ -74,13 +84,17 @@ impl Rank {
         &self.recorder
     }
 
-    /// Logits of the plan's `logit_rows`, `[logit_rows, vocab]`: for tests and comparisons.
+    /// This rank's logits of the plan's `logit_rows`, `[logit_rows, tokens of this rank]`: for tests and
+    /// comparisons.
     pub fn logits(&mut self, plan: &StepPlan) -> Result<Tensor, ExecError> {
         let context = self.context();
         let count = plan.logit_rows.len();
         self.hidden(plan, &context)
             .and_then(|hidden| self.decoder.logits(hidden, count, &context))
-            .and_then(|logits| logits.narrow(0, 0, count)?.copy())
+            .and_then(|logits| {
+                let tokens = self.decoder.vocab().len();
+                logits.narrow(0, 0, count)?.narrow(1, 0, tokens)?.copy()
+            })
             .map_err(|source| ExecError::Device {
                 what: "a step failed",
                 source,
@@ -106,7 +120,12 @@ impl Rank {
             .hidden(tokens, rows, logit_rows, &self.kv, context)
     }
 
-    fn sample(&self, plan: &StepPlan, out: &mut Vec<Sampled>) -> candle_core::Result<()> {
+    fn sample(
+        &self,
+        plan: &StepPlan,
+        sampler: &mut Sampler,
+        out: &mut Vec<Sampled>,
+    ) -> candle_core::Result<()> {
         let context = self.context();
         let count = plan.picks.len();
         let hidden = self.hidden(plan, &context)?;
@@ -115,12 +134,20 @@ impl Rank {
             return Ok(());
         }
         if plan.picks.iter().all(Pick::is_argmax) {
-            return self.decoder.greedy(hidden, count, &context, out);
+            let find = |out: &mut _| self.decoder.greedy(hidden, count, &context, out);
+            return sampler.greedy(context.collective, find, out);
         }
         let logits = self.decoder.logits(hidden, count, &context)?;
-        let cost = cost::sample(count, logits.dim(1)?);
+        let vocab = self.decoder.vocab();
+        let head = Head {
+            kernels: context.kernels,
+            collective: context.collective,
+            vocab,
+            vocab_size: self.decoder.vocab_size(),
+        };
+        let cost = cost::sample(count, vocab.len());
         self.recorder.run("sample", None, cost, || {
-            self.kernels.sample(logits, &plan.picks, out)
+            sampler.sample(&head, logits, &plan.picks, out)
         })
     }
 }

@@ -20,6 +20,22 @@ impl std::ops::AddAssign for Cost {
     }
 }
 
+/// What ranks exchanged, as one of them saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Of the messages: what this rank brought to each exchange.
+    pub bytes: u64,
+    /// In the exchanges, the wait for the slowest rank included.
+    pub time: Duration,
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.time += other.time;
+    }
+}
+
 /// One timed operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpRecord {

@@ -205,27 +205,43 @@ impl WeightSource for Checkpoint {
         Ok(self.entry(name)?.1)
     }
 
-    fn rows(&self, name: &str, rows: Range<usize>, columns: usize) -> candle_core::Result<Tensor> {
+    fn block(
+        &self,
+        name: &str,
+        width: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> candle_core::Result<Tensor> {
         let (entry, dtype) = self.entry(name)?;
-        let stride = columns * dtype.size_in_bytes();
+        let stride = width * dtype.size_in_bytes();
         let start = entry.bytes.start + rows.start * stride;
         let end = entry.bytes.start + rows.end * stride;
-        if entry.shape.last() != Some(&columns) || end > entry.bytes.end {
+        if entry.shape.last() != Some(&width) || end > entry.bytes.end || columns.end > width {
             bail!(
-                "rows {rows:?} of {columns} columns are not in {name} {:?}",
+                "rows {rows:?} and columns {columns:?} of {width} are not in {name} {:?}",
                 entry.shape
             );
         }
         let file = &self.files[entry.file];
-        let shape = [rows.len(), columns];
-        let copy = Tensor::from_raw_buffer(&file.bytes()[start..end], dtype, &shape, &Device::Cpu)?;
+        let stored = &file.bytes()[start..end];
+        let shape = [rows.len(), columns.len()];
+        let copy = if columns.len() == width {
+            Tensor::from_raw_buffer(stored, dtype, &shape, &Device::Cpu)?
+        } else {
+            let size = dtype.size_in_bytes();
+            let part = columns.start * size..columns.end * size;
+            let parts = stored.chunks_exact(stride).map(|row| &row[part.clone()]);
+            let bytes = parts.collect::<Vec<_>>().concat();
+            Tensor::from_raw_buffer(&bytes, dtype, &shape, &Device::Cpu)?
+        };
         // What is packed from the copy replaces these pages: both together would be twice the weights.
+        // Another rank that wants other columns of them finds them in the system's cache.
         file.release(start..end);
         Ok(copy)
     }
 
-    fn vector(&self, name: &str, len: usize) -> candle_core::Result<Tensor> {
-        self.rows(name, 0..1, len)?
+    fn vector(&self, name: &str, len: usize, range: Range<usize>) -> candle_core::Result<Tensor> {
+        self.block(name, len, 0..1, range)?
             .to_dtype(DType::F32)?
             .flatten_all()
     }

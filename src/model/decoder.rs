@@ -1,14 +1,16 @@
 //! The one decoder: every family is this file with other switches of its `ModelSpec`.
 
+use std::ops::Range;
+
 use candle_core::{DType, Result};
 
-use super::load::{Loader, attention_shape};
-use super::spec::ModelSpec;
+use super::load::{Loader, Share};
 use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
 use super::weights::WeightSource;
+use super::workspace::{StepLimits, Workspace, workspace_bytes};
 use crate::ground::recorder::Recorder;
 use crate::ops::{
-    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, Sampled, cost,
+    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, cost,
 };
 use crate::parallel::Collective;
 
@@ -25,32 +27,6 @@ pub(super) struct Layer {
     pub shape: AttentionShape,
 }
 
-/// Activation buffers for the largest step, f32; a step uses their first rows.
-struct Workspace {
-    /// The residual stream, and what the last block adds to it.
-    x: Buffer,
-    delta: Buffer,
-    normed: Buffer,
-    rotation: Buffer,
-    qkv: Buffer,
-    attention: Buffer,
-    gate_up: Buffer,
-    activated: Buffer,
-    /// Of the rows that need logits, after the last layer's attention.
-    last_x: Buffer,
-    last_attention: Buffer,
-    logits: Buffer,
-}
-
-/// Largest step that a decoder must hold.
-#[derive(Debug, Clone, Copy)]
-pub struct StepLimits {
-    /// Rows of one step: `max_num_batched_tokens`.
-    pub rows: usize,
-    /// Rows of one step that need logits: at most `max_num_seqs`.
-    pub logit_rows: usize,
-}
-
 /// What a forward pass works with, beside the decoder's own weights.
 pub struct Context<'a> {
     pub kernels: &'a dyn Kernels,
@@ -65,28 +41,32 @@ pub struct Decoder {
     /// `None`: the embedding is the head.
     head: Option<Linear>,
     rope: Rope,
+    /// Tokens of this rank's embedding and head rows.
+    vocab: Range<usize>,
+    vocab_size: usize,
     workspace: Workspace,
+    workspace_bytes: u64,
 }
 
 impl Decoder {
-    /// Packs all weights; `progress` is told the packed bytes so far.
+    /// Packs the weights of one rank; `progress` is told the bytes of each as it is done.
     pub fn load(
-        spec: &ModelSpec,
+        share: Share,
         source: &dyn WeightSource,
         kernels: &dyn Kernels,
         limits: StepLimits,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
-        let mut loader = Loader::new(spec, source, kernels, progress);
-        let (h, vocab) = (spec.hidden_size, spec.vocab_size);
-        let embedding = loader.linear(&[(EMBEDDING.to_owned(), vocab)], h, false)?;
+        let spec = share.spec();
+        let mut loader = Loader::new(share, source, kernels, progress);
+        let embedding = loader.linear(&[EMBEDDING.to_owned()])?;
         let layers = (0..spec.num_hidden_layers)
             .map(|layer| loader.layer(layer))
             .collect::<Result<_>>()?;
-        let norm = loader.norm(FINAL_NORM, h)?;
+        let norm = loader.norm(FINAL_NORM)?;
         let head = match spec.tie_word_embeddings {
             true => None,
-            false => Some(loader.linear(&[(HEAD.to_owned(), vocab)], h, false)?),
+            false => Some(loader.linear(&[HEAD.to_owned()])?),
         };
         Ok(Self {
             embedding,
@@ -97,22 +77,35 @@ impl Decoder {
                 inverse_frequencies: spec.rope.inverse_frequencies(spec.head_dim),
                 attention_factor: spec.rope.attention_factor(),
             },
-            workspace: Workspace::new(spec, kernels, limits)?,
+            vocab: share.shape().vocab,
+            vocab_size: spec.vocab_size,
+            workspace: Workspace::new(share, kernels, limits)?,
+            workspace_bytes: workspace_bytes(share, limits),
         })
     }
 
-    /// Bytes of all packed weights.
+    /// Bytes of all packed weights, biases and norms.
     pub fn weight_bytes(&self) -> u64 {
         let layers = self.layers.iter().map(|layer| {
             let linears = [&layer.qkv, &layer.o, &layer.gate_up, &layer.down];
-            linears.into_iter().map(Linear::bytes).sum::<u64>()
+            let norms = [&layer.input_norm, &layer.post_attention_norm];
+            let head_norms = layer
+                .head_norms
+                .iter()
+                .flat_map(|norms| [&norms.q, &norms.k]);
+            let norms = norms.into_iter().chain(head_norms).map(Norm::bytes);
+            linears
+                .into_iter()
+                .map(Linear::bytes)
+                .chain(norms)
+                .sum::<u64>()
         });
-        self.embedding.bytes() + layers.sum::<u64>() + self.head.as_ref().map_or(0, Linear::bytes)
+        let head = self.head.as_ref().map_or(0, Linear::bytes);
+        self.embedding.bytes() + layers.sum::<u64>() + self.norm.bytes() + head
     }
 
     pub fn workspace_bytes(&self) -> u64 {
-        let buffers = self.workspace.buffers();
-        buffers.into_iter().map(Buffer::bytes).sum()
+        self.workspace_bytes
     }
 
     /// One cache layer a decoder layer.
@@ -149,9 +142,20 @@ impl Decoder {
         let ws = &self.workspace;
         let (mut x, mut attention, mut count) = (&ws.x, &ws.attention, rows.len());
         let hidden = self.embedding.k;
+        let reduce = |at, x: &Buffer, count| match collective.size() {
+            1 => Ok(()),
+            ranks => recorder.run(
+                "all_reduce",
+                at,
+                cost::all_reduce(count, hidden, ranks),
+                || collective.all_reduce(x, count),
+            ),
+        };
+        let first = self.vocab.start as u32;
         recorder.run("embed", None, cost::embed(&self.embedding, count), || {
-            kernels.embed(&self.embedding, tokens, x)
+            kernels.embed(&self.embedding, first, tokens, x)
         })?;
+        reduce(None, x, count)?;
         let head_dim = 2 * self.rope.inverse_frequencies.len();
         recorder.run("rope", None, cost::copy(count, head_dim), || {
             kernels.rope(&self.rope, &rows.positions, &ws.rotation)
@@ -196,7 +200,7 @@ impl Decoder {
                 (x, attention) = (&ws.last_x, &ws.last_attention);
             }
             linear("o", at, attention, &layer.o, count, &ws.delta)?;
-            collective.all_reduce(&ws.delta, count)?;
+            reduce(at, &ws.delta, count)?;
             norm(at, x, Some(&ws.delta), &layer.post_attention_norm, count)?;
             linear(
                 "gate_up",
@@ -210,14 +214,15 @@ impl Decoder {
                 kernels.silu_mul(&ws.gate_up, count, &ws.activated)
             })?;
             linear("down", at, &ws.activated, &layer.down, count, &ws.delta)?;
-            collective.all_reduce(&ws.delta, count)?;
+            reduce(at, &ws.delta, count)?;
             pending = Some(&ws.delta);
         }
         norm(None, x, pending, &self.norm, count)?;
         Ok(&ws.normed)
     }
 
-    /// Logits of the first `count` rows of `hidden`, `[at least count, vocab]`.
+    /// This rank's logits of the first `count` rows of `hidden`, `[at least count, vocab rows]`, of
+    /// which the first `vocab().len()` columns are tokens.
     pub fn logits(&self, hidden: &Buffer, count: usize, context: &Context) -> Result<&Buffer> {
         let (head, logits) = (self.head(), &self.workspace.logits);
         let cost = cost::linear(head, count);
@@ -227,58 +232,32 @@ impl Decoder {
         Ok(logits)
     }
 
-    /// The most likely token after each of the first `count` rows of `hidden`.
+    /// This rank's most likely token after each of the first `count` rows of `hidden`, and its logit.
     pub fn greedy(
         &self,
         hidden: &Buffer,
         count: usize,
         context: &Context,
-        out: &mut Vec<Sampled>,
+        out: &mut Vec<(u32, f32)>,
     ) -> Result<()> {
         let cost = cost::greedy(self.head(), count);
         context.recorder.run("head", None, cost, || {
-            context.kernels.greedy(hidden, self.head(), count, out)
+            let (head, kernels) = (self.head(), context.kernels);
+            kernels.greedy(hidden, head, &self.vocab, count, out)
         })
+    }
+
+    /// Tokens of this rank's part of the head.
+    pub fn vocab(&self) -> &Range<usize> {
+        &self.vocab
+    }
+
+    /// Tokens of all ranks.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
     }
 
     fn head(&self) -> &Linear {
         self.head.as_ref().unwrap_or(&self.embedding)
-    }
-}
-
-impl Workspace {
-    fn new(spec: &ModelSpec, kernels: &dyn Kernels, limits: StepLimits) -> Result<Self> {
-        let StepLimits { rows, logit_rows } = limits;
-        let h = spec.hidden_size;
-        let shape = attention_shape(spec, 0);
-        Ok(Self {
-            x: kernels.buffer(rows, h)?,
-            delta: kernels.buffer(rows, h)?,
-            normed: kernels.buffer(rows, h)?,
-            rotation: kernels.buffer(rows, spec.head_dim)?,
-            qkv: kernels.buffer(rows, shape.qkv_width())?,
-            attention: kernels.buffer(rows, shape.q_width())?,
-            gate_up: kernels.buffer(rows, 2 * spec.intermediate_size)?,
-            activated: kernels.buffer(rows, spec.intermediate_size)?,
-            last_x: kernels.buffer(logit_rows, h)?,
-            last_attention: kernels.buffer(logit_rows, shape.q_width())?,
-            logits: kernels.buffer(logit_rows, spec.vocab_size)?,
-        })
-    }
-
-    fn buffers(&self) -> [&Buffer; 11] {
-        [
-            &self.x,
-            &self.delta,
-            &self.normed,
-            &self.rotation,
-            &self.qkv,
-            &self.attention,
-            &self.gate_up,
-            &self.activated,
-            &self.last_x,
-            &self.last_attention,
-            &self.logits,
-        ]
     }
 }

@@ -27,7 +27,13 @@ impl WeightSource for DummyWeights {
         Ok(dtype(self.weight_type))
     }
 
-    fn rows(&self, name: &str, rows: Range<usize>, columns: usize) -> Result<Tensor> {
+    fn block(
+        &self,
+        name: &str,
+        _width: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Result<Tensor> {
         match self.weight_type {
             WeightType::Bf16 => self.fill(name, rows, columns, bf16::from_f32),
             WeightType::F16 => self.fill(name, rows, columns, f16::from_f32),
@@ -35,11 +41,11 @@ impl WeightSource for DummyWeights {
         }
     }
 
-    fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
+    fn vector(&self, name: &str, _len: usize, range: Range<usize>) -> Result<Tensor> {
         if name.ends_with("norm.weight") {
-            return Tensor::ones(len, DType::F32, &Device::Cpu);
+            return Tensor::ones(range.len(), DType::F32, &Device::Cpu);
         }
-        self.fill(name, 0..1, len, |v| v)?.flatten_all()
+        self.fill(name, 0..1, range, |v| v)?.flatten_all()
     }
 }
 
@@ -48,14 +54,16 @@ impl DummyWeights {
         &self,
         name: &str,
         rows: Range<usize>,
-        columns: usize,
+        columns: Range<usize>,
         convert: impl Fn(f32) -> T + Sync,
     ) -> Result<Tensor> {
         let base = hash(self.seed, name);
-        let mut values = vec![T::zero(); rows.len() * columns];
-        workers::each_chunk(&mut values, columns.max(1), |i, out| {
+        let (skip_factor, skip_sum) = skip(columns.start);
+        let mut values = vec![T::zero(); rows.len() * columns.len()];
+        workers::each_chunk(&mut values, columns.len().max(1), |i, out| {
             let row = (rows.start + i) as u64;
-            let mut state = base ^ row.wrapping_mul(LCG_MULTIPLIER);
+            let first = base ^ row.wrapping_mul(LCG_MULTIPLIER);
+            let mut state = first.wrapping_mul(skip_factor).wrapping_add(skip_sum);
             for value in out {
                 state = state.wrapping_mul(LCG_MULTIPLIER).wrapping_add(1);
                 // The high half of a multiplicative generator is its good half.
@@ -63,8 +71,25 @@ impl DummyWeights {
                 *value = convert(unit * HALF_WIDTH);
             }
         });
-        Tensor::from_vec(values, (rows.len(), columns), &Device::Cpu)
+        Tensor::from_vec(values, (rows.len(), columns.len()), &Device::Cpu)
     }
+}
+
+/// `(a, b)` so that `a * state + b` is the row generator `steps` steps on (Brown 1994).
+fn skip(mut steps: usize) -> (u64, u64) {
+    let (mut factor, mut sum) = (1_u64, 0_u64);
+    // The map of 1, 2, 4, ... steps.
+    let (mut step_factor, mut step_sum) = (LCG_MULTIPLIER, 1_u64);
+    while steps > 0 {
+        if steps & 1 == 1 {
+            factor = factor.wrapping_mul(step_factor);
+            sum = sum.wrapping_mul(step_factor).wrapping_add(step_sum);
+        }
+        step_sum = step_sum.wrapping_mul(step_factor).wrapping_add(step_sum);
+        step_factor = step_factor.wrapping_mul(step_factor);
+        steps >>= 1;
+    }
+    (factor, sum)
 }
 
 pub fn dtype(weight_type: WeightType) -> DType {

@@ -1,114 +1,130 @@
 //! From a weight source to packed layers: which tensors make up which weight.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use super::decoder::Layer;
 use super::spec::ModelSpec;
-use super::tensors::layer_name;
+use super::tensors::{bias_name, layer_name};
 use super::weights::{Matrix, WeightSource};
 use crate::ops::{AttentionShape, HeadNorms, Kernels, Linear, Norm, WeightRows};
+use crate::parallel::shard::{RankShape, ShardPlan, Slice, TensorPlan};
 
-pub(super) fn attention_shape(spec: &ModelSpec, layer: usize) -> AttentionShape {
+pub(super) fn attention_shape(spec: &ModelSpec, shape: &RankShape, layer: usize) -> AttentionShape {
     AttentionShape {
-        num_heads: spec.num_attention_heads,
-        num_kv_heads: spec.num_key_value_heads,
+        num_heads: shape.num_heads,
+        num_kv_heads: shape.num_kv_heads,
         head_dim: spec.head_dim,
         window: spec.layer_window(layer),
     }
 }
 
+/// One rank's share of a split model.
+#[derive(Debug, Clone, Copy)]
+pub struct Share<'a> {
+    pub plan: &'a ShardPlan,
+    pub rank: usize,
+}
+
+impl<'a> Share<'a> {
+    pub fn spec(&self) -> &'a ModelSpec {
+        self.plan.spec()
+    }
+
+    pub fn shape(&self) -> RankShape {
+        self.plan.rank_shape(self.rank)
+    }
+
+    /// What this rank holds of a tensor; `None`: nothing of it, or the model has no such tensor.
+    fn find(&self, name: &str) -> Option<(&'a TensorPlan, Slice)> {
+        let plan = self.plan.tensor(name)?;
+        Some((plan, plan.slice(self.rank)?))
+    }
+}
+
 pub(super) struct Loader<'a> {
-    spec: &'a ModelSpec,
+    share: Share<'a>,
     source: &'a dyn WeightSource,
     kernels: &'a dyn Kernels,
     progress: &'a mut dyn FnMut(u64),
-    bytes: u64,
 }
 
 impl<'a> Loader<'a> {
+    /// `progress` is told the bytes of each packed weight.
     pub fn new(
-        spec: &'a ModelSpec,
+        share: Share<'a>,
         source: &'a dyn WeightSource,
         kernels: &'a dyn Kernels,
         progress: &'a mut dyn FnMut(u64),
     ) -> Self {
         Self {
-            spec,
+            share,
             source,
             kernels,
             progress,
-            bytes: 0,
         }
     }
 
     pub fn layer(&mut self, layer: usize) -> Result<Layer> {
-        let spec = self.spec;
-        let (h, i) = (spec.hidden_size, spec.intermediate_size);
-        let (q, kv) = (spec.q_size(), spec.kv_size());
         let name = |suffix: &str| layer_name(layer, suffix);
-        let head_norms = match spec.qk_norm {
+        let head_norms = match self.share.spec().qk_norm {
             false => None,
             true => Some(HeadNorms {
-                q: self.norm(&name("self_attn.q_norm.weight"), spec.head_dim)?,
-                k: self.norm(&name("self_attn.k_norm.weight"), spec.head_dim)?,
+                q: self.norm(&name("self_attn.q_norm.weight"))?,
+                k: self.norm(&name("self_attn.k_norm.weight"))?,
             }),
         };
-        let qkv = [
-            (name("self_attn.q_proj.weight"), q),
-            (name("self_attn.k_proj.weight"), kv),
-            (name("self_attn.v_proj.weight"), kv),
-        ];
-        let gate_up = [
-            (name("mlp.gate_proj.weight"), i),
-            (name("mlp.up_proj.weight"), i),
-        ];
+        let qkv = ["q", "k", "v"].map(|part| name(&format!("self_attn.{part}_proj.weight")));
+        let gate_up = ["gate", "up"].map(|part| name(&format!("mlp.{part}_proj.weight")));
         Ok(Layer {
-            input_norm: self.norm(&name("input_layernorm.weight"), h)?,
-            qkv: self.linear(&qkv, h, spec.qkv_bias)?,
+            input_norm: self.norm(&name("input_layernorm.weight"))?,
+            qkv: self.linear(&qkv)?,
             head_norms,
-            o: self.linear(&[(name("self_attn.o_proj.weight"), h)], q, spec.o_bias)?,
-            post_attention_norm: self.norm(&name("post_attention_layernorm.weight"), h)?,
-            gate_up: self.linear(&gate_up, h, spec.mlp_bias)?,
-            down: self.linear(&[(name("mlp.down_proj.weight"), h)], i, spec.mlp_bias)?,
-            shape: attention_shape(spec, layer),
+            o: self.linear(&[name("self_attn.o_proj.weight")])?,
+            post_attention_norm: self.norm(&name("post_attention_layernorm.weight"))?,
+            gate_up: self.linear(&gate_up)?,
+            down: self.linear(&[name("mlp.down_proj.weight")])?,
+            shape: attention_shape(self.share.spec(), &self.share.shape(), layer),
         })
     }
 
-    pub fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
+    pub fn norm(&mut self, name: &str) -> Result<Norm> {
+        let Some(weight) = self.vector(name)? else {
+            bail!("the model has no norm {name}");
+        };
         Ok(Norm {
-            weight: self.source.vector(name, width)?,
-            eps: self.spec.rms_norm_eps as f32,
+            weight,
+            eps: self.share.spec().rms_norm_eps as f32,
         })
     }
 
-    /// Stacks `(weight name, rows)` parts of `columns` columns.
-    pub fn linear(
-        &mut self,
-        parts: &[(String, usize)],
-        columns: usize,
-        bias: bool,
-    ) -> Result<Linear> {
-        let matrices = parts
+    /// Stacks this rank's parts of the named weights and of their biases, if it holds any.
+    pub fn linear(&mut self, names: &[String]) -> Result<Linear> {
+        let matrix = |name: &String| match self.share.find(name) {
+            Some((plan, slice)) => Matrix::new(self.source, plan, slice),
+            None => bail!("the model has no weight {name}"),
+        };
+        let matrices = names.iter().map(matrix).collect::<Result<Vec<_>>>()?;
+        let biases = names
             .iter()
-            .map(|(name, rows)| Matrix::new(self.source, name.clone(), *rows, columns))
+            .filter_map(|name| self.vector(&bias_name(name)).transpose())
             .collect::<Result<Vec<_>>>()?;
-        let bias = match bias {
-            false => None,
-            true => {
-                let parts = parts
-                    .iter()
-                    .map(|(name, rows)| {
-                        let name = name.trim_end_matches("weight").to_owned() + "bias";
-                        self.source.vector(&name, *rows)
-                    })
-                    .collect::<Result<Vec<_>>>()?;
-                Some(Tensor::cat(&parts, 0)?)
-            }
+        let bias = match biases.is_empty() {
+            true => None,
+            false => Some(Tensor::cat(&biases, 0)?),
         };
         let parts: Vec<&dyn WeightRows> = matrices.iter().map(|m| m as &dyn WeightRows).collect();
         let linear = self.kernels.pack(&parts, bias)?;
-        self.bytes += linear.bytes();
-        (self.progress)(self.bytes);
+        (self.progress)(linear.bytes());
         Ok(linear)
+    }
+
+    fn vector(&self, name: &str) -> Result<Option<Tensor>> {
+        let Some((plan, slice)) = self.share.find(name) else {
+            return Ok(None);
+        };
+        let vector = self
+            .source
+            .vector(name, plan.tensor.shape[0], slice.range)?;
+        Ok(Some(vector))
     }
 }

@@ -9,9 +9,12 @@ pub mod rope;
 pub mod spec;
 pub mod tensors;
 pub mod weights;
+mod workspace;
 
 pub use checkpoint::{Checkpoint, WeightError};
-pub use decoder::{Context, Decoder, StepLimits};
+pub use decoder::{Context, Decoder};
 pub use dummy::DummyWeights;
+pub use load::Share;
 pub use spec::{Architecture, ModelSpec, SpecError, WeightType};
 pub use weights::WeightSource;
+pub use workspace::{StepLimits, workspace_bytes};

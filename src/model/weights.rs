@@ -2,51 +2,66 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::ops::WeightRows;
+use crate::parallel::shard::{Slice, TensorPlan};
 
 /// Tensors by Hugging Face name, on the CPU, read on demand.
-pub trait WeightSource: Sync {
+pub trait WeightSource: Send + Sync {
     fn dtype(&self, name: &str) -> Result<DType>;
 
-    /// Rows of the matrix `name`, which has `columns` columns.
-    fn rows(&self, name: &str, rows: Range<usize>, columns: usize) -> Result<Tensor>;
+    /// The part of the matrix `name` in these rows and columns; the whole has rows of `width`.
+    fn block(
+        &self,
+        name: &str,
+        width: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Result<Tensor>;
 
-    /// The vector `name` of `len` elements, widened to f32.
-    fn vector(&self, name: &str, len: usize) -> Result<Tensor>;
+    /// Elements `range` of the vector `name`, which has `len`, widened to f32.
+    fn vector(&self, name: &str, len: usize, range: Range<usize>) -> Result<Tensor>;
 }
 
-/// One whole matrix of a source.
+/// One rank's slice of one matrix of a source.
 pub struct Matrix<'a> {
-    pub source: &'a dyn WeightSource,
-    pub name: String,
-    pub rows: usize,
-    pub columns: usize,
-    pub dtype: DType,
+    source: &'a dyn WeightSource,
+    name: &'a str,
+    width: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// Rows of zeros behind the source's.
+    padding: usize,
+    dtype: DType,
 }
 
 impl<'a> Matrix<'a> {
-    pub fn new(
-        source: &'a dyn WeightSource,
-        name: String,
-        rows: usize,
-        columns: usize,
-    ) -> Result<Self> {
-        let dtype = source.dtype(&name)?;
+    pub fn new(source: &'a dyn WeightSource, plan: &'a TensorPlan, slice: Slice) -> Result<Self> {
+        let name = &plan.tensor.name;
+        let (height, width) = match plan.tensor.shape[..] {
+            [height, width] => (height, width),
+            ref other => candle_core::bail!("{name} is {other:?}, and a matrix was expected"),
+        };
+        let (rows, columns) = match slice.axis {
+            0 => (slice.range, 0..width),
+            _ => (0..height, slice.range),
+        };
         Ok(Self {
             source,
             name,
+            width,
             rows,
             columns,
-            dtype,
+            padding: slice.padding,
+            dtype: source.dtype(name)?,
         })
     }
 }
 
 impl WeightRows for Matrix<'_> {
     fn shape(&self) -> (usize, usize) {
-        (self.rows, self.columns)
+        (self.rows.len() + self.padding, self.columns.len())
     }
 
     fn dtype(&self) -> DType {
@@ -54,6 +69,20 @@ impl WeightRows for Matrix<'_> {
     }
 
     fn read(&self, rows: Range<usize>) -> Result<Tensor> {
-        self.source.rows(&self.name, rows, self.columns)
+        let stored = rows.start.min(self.rows.len())..rows.end.min(self.rows.len());
+        let zeros = rows.len() - stored.len();
+        let zeros = || Tensor::zeros((zeros, self.columns.len()), self.dtype, &Device::Cpu);
+        if stored.is_empty() {
+            return zeros();
+        }
+        let all_stored = stored.len() == rows.len();
+        let stored = self.rows.start + stored.start..self.rows.start + stored.end;
+        let values = self
+            .source
+            .block(self.name, self.width, stored, self.columns.clone())?;
+        match all_stored {
+            true => Ok(values),
+            false => Tensor::cat(&[values, zeros()?], 0),
+        }
     }
 }

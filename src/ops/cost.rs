@@ -83,6 +83,16 @@ pub fn copy(rows: usize, width: usize) -> Cost {
     }
 }
 
+/// A sum over ranks that each add up an equal part of it: all ranks' rows are read and written once,
+/// shared among them.
+pub fn all_reduce(rows: usize, width: usize, ranks: usize) -> Cost {
+    let elements = (rows * width) as u64;
+    Cost {
+        bytes: 2 * elements * F32,
+        flops: elements * (ranks as u64 - 1) / ranks as u64,
+    }
+}
+
 /// One read of the logits.
 pub fn sample(rows: usize, vocab: usize) -> Cost {
     Cost {

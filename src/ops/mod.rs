@@ -19,6 +19,7 @@ use candle_core::{DType, Result, Tensor};
 
 pub use buffer::Buffer;
 pub use rows::Rows;
+pub use sampling::summary::{Ask, Summary};
 pub use sampling::{Pick, Sampled};
 
 /// Rows of one stored weight matrix `[n, k]`, read on demand so that no second whole copy exists.
@@ -60,6 +61,12 @@ pub struct Norm {
     /// `[width]`, f32.
     pub weight: Tensor,
     pub eps: f32,
+}
+
+impl Norm {
+    pub fn bytes(&self) -> u64 {
+        bytes_of(&self.weight)
+    }
 }
 
 /// The heads of one attention layer on this rank.
@@ -131,8 +138,8 @@ pub trait Kernels: Send + Sync {
     /// Stacks `parts` along n and lays them out for `linear` and `embed`. Parts agree in k and dtype.
     fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear>;
 
-    /// `out[i] = table[tokens[i]]`.
-    fn embed(&self, table: &Linear, tokens: &[u32], out: &Buffer) -> Result<()>;
+    /// `out[i] = table[tokens[i] - first]`; zeros for a token that `table` has no row of.
+    fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()>;
 
     /// Rotation of each row's position: `out[i] = [cos.., sin..]`, `head_dim` wide.
     fn rope(&self, rope: &Rope, positions: &[u32], out: &Buffer) -> Result<()>;
@@ -176,10 +183,36 @@ pub trait Kernels: Send + Sync {
     /// `out[i] = x[indices[i]]`.
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()>;
 
-    /// One token for each of the first `picks.len()` rows of `logits`; `out` is overwritten.
-    fn sample(&self, logits: &Tensor, picks: &[Pick], out: &mut Vec<Sampled>) -> Result<()>;
+    /// Answers each of `asks` from its row of `logits`, whose first columns are the tokens `vocab`;
+    /// `out` has one answer an ask afterwards, and keeps its buffers.
+    fn summarize(
+        &self,
+        logits: &Tensor,
+        vocab: &Range<usize>,
+        asks: &[Ask],
+        out: &mut Vec<Summary>,
+    ) -> Result<()>;
 
-    /// The token of the highest logit for each of the first `rows` rows of `x`, as `linear` and a greedy
-    /// `sample` give it; the logits themselves are kept nowhere.
-    fn greedy(&self, x: &Tensor, head: &Linear, rows: usize, out: &mut Vec<Sampled>) -> Result<()>;
+    /// The token at which the mass of `row`'s tokens so far exceeds `mass`, and its logit: see
+    /// [`sampling::summary::locate`].
+    fn locate(
+        &self,
+        logits: &Tensor,
+        vocab: &Range<usize>,
+        row: usize,
+        temperature: f32,
+        mass: f64,
+    ) -> Result<(u32, f32)>;
+
+    /// The token of the highest logit for each of the first `rows` rows of `x`, and that logit: as from
+    /// `linear`, over the head's first rows, which are the tokens `vocab`. The logits are kept nowhere.
+    /// A row with a NaN gives a NaN, and a head without tokens the lowest number there is.
+    fn greedy(
+        &self,
+        x: &Tensor,
+        head: &Linear,
+        vocab: &Range<usize>,
+        rows: usize,
+        out: &mut Vec<(u32, f32)>,
+    ) -> Result<()>;
 }

@@ -1,31 +1,35 @@
-//! How ranks act as one: the collective operations between them.
+//! How ranks act as one: which slice of the model each holds, and the collective operations between
+//! them.
+
+pub mod shard;
+mod solo;
+mod threads;
 
 use candle_core::Result;
 
+use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 
-/// One rank's view of its peers.
-pub trait Collective: Send {
+pub use shard::{RankShape, ShardError, ShardPlan};
+pub use solo::Solo;
+pub use threads::Threads;
+
+/// One rank's view of its peers. Every rank makes the same calls in the same order, and each result
+/// is the same to the bit on all of them.
+///
+/// # Errors
+/// Another rank failed or cannot be reached: this one must end its step.
+pub trait Collective {
     fn rank(&self) -> usize;
+
     fn size(&self) -> usize;
-    /// Sums the first `rows` rows of `x` over all ranks, in place.
+
+    /// Sums the first `rows` rows of `x` over all ranks, in place, in rank order.
     fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()>;
-}
 
-/// A single rank: every sum is already complete.
-#[derive(Debug, Default)]
-pub struct Solo;
+    /// Overwrites `all` with the words of every rank, in rank order. All bring as many.
+    fn all_gather(&self, mine: &[u32], all: &mut Vec<u32>) -> Result<()>;
 
-impl Collective for Solo {
-    fn rank(&self) -> usize {
-        0
-    }
-
-    fn size(&self) -> usize {
-        1
-    }
-
-    fn all_reduce(&self, _x: &Buffer, _rows: usize) -> Result<()> {
-        Ok(())
-    }
+    /// What went between the ranks since the last call.
+    fn take_traffic(&self) -> Traffic;
 }

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use candle_core::DType;
 use candlepower::engine::Engine;
-use candlepower::exec::{Executor, KvLayout, Rank, Solo};
+use candlepower::exec::{Executor, KvLayout, Rank, Ranks};
 use candlepower::ground::{EventKind, Request, RequestId, Sampling, StopRule, WallClock};
 use candlepower::hub::weights_in;
-use candlepower::model::{Checkpoint, Decoder, ModelSpec, StepLimits};
+use candlepower::model::{Checkpoint, Decoder, ModelSpec, Share, StepLimits, WeightSource};
 use candlepower::ops::{Kernels, cpu::Cpu, reference::Reference};
-use candlepower::parallel;
+use candlepower::parallel::{Collective, ShardPlan};
 use candlepower::scheduler::{Policy, SchedulerConfig};
 
 /// The dense checkpoints of `tests/fixtures`.
@@ -56,7 +56,7 @@ impl Backend {
 /// A checkpoint directory, opened.
 pub struct Model {
     pub spec: ModelSpec,
-    checkpoint: Checkpoint,
+    pub source: Arc<dyn WeightSource>,
 }
 
 impl Model {
@@ -67,23 +67,32 @@ impl Model {
         spec.check_runnable("config.json").unwrap();
         let checkpoint = Checkpoint::open(&weights_in(dir).unwrap(), &spec).unwrap();
         assert_eq!(checkpoint.warnings, Vec::<String>::new());
-        Self { spec, checkpoint }
+        Self {
+            spec,
+            source: Arc::new(checkpoint),
+        }
     }
 
-    pub fn load(&self, backend: Backend, threads: usize, limits: StepLimits) -> Solo {
-        let elements = self.spec.kv_elements_per_token();
-        Solo::load(threads, MACHINE_MEMORY, elements, || {
+    pub fn load(&self, backend: Backend, tp: usize, threads: usize, limits: StepLimits) -> Ranks {
+        let plan = Arc::new(ShardPlan::new(&self.spec, tp).unwrap());
+        let elements = plan.kv_elements_per_token();
+        let source = self.source.clone();
+        let build = move |collective: Box<dyn Collective>| {
             let kernels = backend.kernels();
+            let share = Share {
+                plan: &plan,
+                rank: collective.rank(),
+            };
             let decoder = Decoder::load(
-                &self.spec,
-                &self.checkpoint,
+                share,
+                source.as_ref(),
                 kernels.as_ref(),
                 limits,
                 &mut |_| {},
             )?;
-            Ok(Rank::new(kernels, Box::new(parallel::Solo), decoder))
-        })
-        .unwrap()
+            Ok(Rank::new(kernels, collective, decoder))
+        };
+        Ranks::load(tp, threads, MACHINE_MEMORY, elements, Arc::new(build)).unwrap()
     }
 }
 
@@ -92,6 +101,7 @@ impl Model {
 pub struct Setup {
     pub backend: Backend,
     pub kv: DType,
+    pub tp: usize,
     pub threads: usize,
     pub scheduler: SchedulerConfig,
 }
@@ -102,6 +112,7 @@ impl Default for Setup {
         Self {
             backend: Backend::Cpu,
             kv: DType::F32,
+            tp: 1,
             threads: 1,
             scheduler: SchedulerConfig {
                 policy: Policy::Mixed,
@@ -137,7 +148,7 @@ impl Session {
             rows: config.max_num_batched_tokens,
             logit_rows: config.max_num_seqs.min(config.max_num_batched_tokens),
         };
-        let mut executor = model.load(setup.backend, setup.threads, limits);
+        let mut executor = model.load(setup.backend, setup.tp, setup.threads, limits);
         let layout = KvLayout {
             num_blocks: config.num_blocks,
             block_size: config.block_size,

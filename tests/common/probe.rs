@@ -1,7 +1,9 @@
-//! One rank without engine and scheduler: logits at every position of hand-built steps.
+//! Ranks without engine and scheduler: logits at every position of hand-built steps.
 
-use candle_core::DType;
-use candlepower::exec::{Executor, KvLayout, Solo, StepPlan};
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+use candlepower::exec::{Executor, KvLayout, Ranks, StepPlan};
 use candlepower::model::StepLimits;
 use candlepower::ops::Rows;
 
@@ -44,18 +46,23 @@ pub fn rows(chunks: &[Chunk], block_size: usize) -> Rows {
 }
 
 pub struct Probe {
-    solo: Solo,
+    ranks: Ranks,
     block_size: usize,
     num_blocks: usize,
 }
 
 impl Probe {
     pub fn new(model: &Model, backend: Backend, kv: DType, block_size: usize) -> Self {
+        Self::split(model, backend, kv, block_size, 1)
+    }
+
+    /// Over `tp` ranks.
+    pub fn split(model: &Model, backend: Backend, kv: DType, block_size: usize, tp: usize) -> Self {
         let limits = StepLimits {
             rows: ROOM,
             logit_rows: ROOM,
         };
-        let mut solo = model.load(backend, 2, limits);
+        let mut ranks = model.load(backend, tp, 2, limits);
         // Every sequence may leave most of its last block empty.
         let num_blocks = 2 * ROOM.div_ceil(block_size) + 1;
         let layout = KvLayout {
@@ -63,9 +70,9 @@ impl Probe {
             block_size,
             dtype: kv,
         };
-        solo.allocate_kv(&layout).unwrap();
+        ranks.allocate_kv(&layout).unwrap();
         Self {
-            solo,
+            ranks,
             block_size,
             num_blocks,
         }
@@ -98,13 +105,16 @@ impl Probe {
             });
             let rows = rows(&chunks.collect::<Vec<_>>(), self.block_size);
             let tokens = live.iter().flat_map(|&p| &prompts[p][done[p]..end(p)]);
-            let plan = StepPlan {
+            let plan = Arc::new(StepPlan {
                 tokens: tokens.copied().collect(),
                 logit_rows: (0..rows.len() as u32).collect(),
                 rows,
                 picks: Vec::new(),
-            };
-            let found = self.solo.with_rank(|rank| rank.logits(&plan)).unwrap();
+            });
+            let shared = plan.clone();
+            let parts = self.ranks.on_all(move |rank| rank.logits(&shared)).unwrap();
+            let parts = parts.into_iter().map(Result::unwrap).collect::<Vec<_>>();
+            let found = Tensor::cat(&parts, 1).unwrap();
             let found = found.to_vec2::<f32>().unwrap();
             for (s, &p) in live.iter().enumerate() {
                 let rows = &found[plan.rows.query(s)];

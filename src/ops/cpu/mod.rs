@@ -17,23 +17,25 @@ mod kv;
 pub mod pages;
 pub mod panel;
 pub mod pin;
+pub mod rendezvous;
 pub mod roof;
 mod shared;
 pub mod tile;
 pub mod workers;
 
 use std::cell::RefCell;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::{bf16, f16, vec::HalfBitsVecExt};
 
 use self::gemm::Gemm;
 use self::panel::{PanelElement, packed_len, unpack_row};
-use super::sampling::{self, Pick, Sampled};
+use super::sampling::summary;
 use super::storage::{self, Element};
 use super::{
-    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows,
+    Ask, AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, Summary,
+    WeightRows,
 };
 
 /// Elements read from a source at a time while packing: bounds the second copy.
@@ -110,12 +112,15 @@ impl Kernels for Cpu {
         Ok(Linear { n, k, weight, bias })
     }
 
-    fn embed(&self, table: &Linear, tokens: &[u32], out: &Buffer) -> Result<()> {
+    fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
         by_dtype!(table.weight.dtype(), T => storage::read(&table.weight, |packed: &[T]| {
             storage::write(out, |out: &mut [f32]| {
                 let out = &mut out[..tokens.len() * table.k];
                 elementwise::for_rows(out, table.k, |i, row| {
-                    unpack_row(packed, tokens[i] as usize, row);
+                    match tokens[i].checked_sub(first).map(|token| token as usize) {
+                        Some(token) if token < table.n => unpack_row(packed, token, row),
+                        _ => row.fill(0.0),
+                    }
                 });
                 Ok(())
             })
@@ -207,68 +212,74 @@ impl Kernels for Cpu {
         })
     }
 
-    fn sample(&self, logits: &Tensor, picks: &[Pick], out: &mut Vec<Sampled>) -> Result<()> {
-        let vocab = logits.dim(1)?;
-        out.clear();
-        out.resize(picks.len(), NONE);
-        let failed = Mutex::new(None);
+    fn summarize(
+        &self,
+        logits: &Tensor,
+        vocab: &Range<usize>,
+        asks: &[Ask],
+        out: &mut Vec<Summary>,
+    ) -> Result<()> {
+        if out.len() < asks.len() {
+            out.resize_with(asks.len(), Summary::default);
+        }
+        let width = logits.dim(1)?;
         storage::read(logits, |logits: &[f32]| {
-            workers::each_chunk(out, 1, |i, slot| {
+            workers::each_chunk(&mut out[..asks.len()], 1, |i, summary| {
                 let mut scratch = CANDIDATES.take();
-                let row = &logits[i * vocab..][..vocab];
-                match sampling::sample(row, &picks[i], &mut scratch) {
-                    Ok(sampled) => slot[0] = sampled,
-                    Err(error) => {
-                        failed
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .replace(error);
-                    }
-                }
+                let row = &logits[asks[i].row * width..][..vocab.len()];
+                let first = vocab.start as u32;
+                summary::summarize(row, first, &asks[i], &mut scratch, &mut summary[0]);
                 CANDIDATES.set(scratch);
             });
             Ok(())
-        })?;
-        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failed.map_or(Ok(()), Err)
+        })
     }
 
-    fn greedy(&self, x: &Tensor, head: &Linear, rows: usize, out: &mut Vec<Sampled>) -> Result<()> {
-        let mut highest = HIGHEST.take();
-        highest.resize(rows, (0, 0.0));
+    fn locate(
+        &self,
+        logits: &Tensor,
+        vocab: &Range<usize>,
+        row: usize,
+        temperature: f32,
+        mass: f64,
+    ) -> Result<(u32, f32)> {
+        let width = logits.dim(1)?;
+        storage::read(logits, |logits: &[f32]| {
+            let row = &logits[row * width..][..vocab.len()];
+            let first = vocab.start as u32;
+            Ok(summary::locate(row, first, temperature, mass))
+        })
+    }
+
+    fn greedy(
+        &self,
+        x: &Tensor,
+        head: &Linear,
+        vocab: &Range<usize>,
+        rows: usize,
+        out: &mut Vec<(u32, f32)>,
+    ) -> Result<()> {
+        out.resize(rows, (0, 0.0));
         with_bias(head, |bias| {
             by_dtype!(head.weight.dtype(), T => storage::read(&head.weight, |packed: &[T]| {
                 storage::read(x, |values: &[f32]| {
-                    let job = Gemm { x: values, ldx: x.dim(1)?, rows, w: packed, n: head.n, k: head.k, bias, ldo: 0 };
-                    highest::highest(&job, &mut highest);
+                    let (ldx, n) = (x.dim(1)?, vocab.len());
+                    let job = Gemm { x: values, ldx, rows, w: packed, n, k: head.k, bias, ldo: 0 };
+                    highest::highest(&job, out);
                     Ok(())
                 })
             }))
         })?;
-        out.clear();
-        for &found in &highest {
-            let (token, _) = sampling::finite(found)?;
-            out.push(Sampled {
-                token,
-                logprobs: None,
-            });
+        for (token, _) in out {
+            *token += vocab.start as u32;
         }
-        HIGHEST.set(highest);
         Ok(())
     }
 }
 
-/// Stands in a slot that a worker fills.
-const NONE: Sampled = Sampled {
-    token: 0,
-    logprobs: None,
-};
-
 thread_local! {
     /// Candidates of a draw, grown to the vocabulary and kept.
     static CANDIDATES: RefCell<Vec<(f32, u32)>> = const { RefCell::new(Vec::new()) };
-    /// `(token, logit)` of each row of a greedy step.
-    static HIGHEST: RefCell<Vec<(u32, f32)>> = const { RefCell::new(Vec::new()) };
 }
 
 fn with_bias(w: &Linear, f: impl FnOnce(Option<&[f32]>) -> Result<()>) -> Result<()> {

@@ -4,20 +4,21 @@ use std::io;
 
 use super::workers;
 
-/// Binds the threads of the current `workers` to one CPU each: first one of every physical core, then
-/// their siblings. What the calling thread starts afterwards shares its CPU.
+/// Binds the threads of the current `workers` to one CPU each, from the `first` on: one of every physical
+/// core, then their siblings. What the calling thread starts afterwards shares its CPU.
 ///
 /// # Errors
 /// There are more threads than CPUs that this process may use, or the system has no such call.
-pub fn pin_workers() -> io::Result<()> {
+pub fn pin_workers(first: usize) -> io::Result<()> {
     let (threads, cpus) = (workers::threads(), cpus()?);
-    if threads > cpus.len() {
-        let reason = format!("{threads} threads, and {} CPUs to bind them to", cpus.len());
+    let needed = first + threads;
+    if needed > cpus.len() {
+        let reason = format!("{needed} threads, and {} CPUs to bind them to", cpus.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     let failed = std::sync::Mutex::new(None);
     workers::each(threads, |thread| {
-        if let Err(error) = pin(cpus[thread]) {
+        if let Err(error) = pin(cpus[first + thread]) {
             let mut failed = failed
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -93,15 +94,15 @@ mod tests {
         // A thread of its own: the test harness's threads stay free.
         let test = || {
             let all = cpus().unwrap();
-            let mut workers = Workers::new(all.len()).unwrap();
+            let mut workers = Workers::new(all.len(), true).unwrap();
             workers.install(|| {
-                pin_workers().unwrap();
+                pin_workers(0).unwrap();
                 let count = all.len();
                 each(count, |thread| assert_eq!(cpus().unwrap(), [all[thread]]));
             });
-            let mut more = Workers::new(2).unwrap();
+            let mut more = Workers::new(2, false).unwrap();
             // This thread may only use one CPU now.
-            let error = more.install(pin_workers).unwrap_err();
+            let error = more.install(|| pin_workers(0)).unwrap_err();
             assert!(error.to_string().contains("2 threads"), "{error}");
         };
         std::thread::spawn(test).join().unwrap();

@@ -53,10 +53,12 @@ thread_local! {
 }
 
 impl Workers {
+    /// `spin`: whether there is a core for every thread, those of other ranks included. Without, a thread
+    /// that spins keeps another from its work.
+    ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn new(threads: usize) -> std::io::Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    pub fn new(threads: usize, spin: bool) -> std::io::Result<Self> {
         let others = threads.saturating_sub(1);
         let shared = Arc::new(Shared {
             epoch: AtomicUsize::new(0),
@@ -64,8 +66,7 @@ impl Workers {
             running: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            // With more threads than cores, one that spins keeps another from its work.
-            spins: if threads <= cores { SPINS } else { 0 },
+            spins: if spin { SPINS } else { 0 },
             parked: (0..others).map(|_| AtomicBool::new(false)).collect(),
             caller: UnsafeCell::new(None),
             caller_parked: AtomicBool::new(false),
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn every_part_runs_once() {
         for threads in [1, 2, 3, 5] {
-            let mut workers = Workers::new(threads).unwrap();
+            let mut workers = Workers::new(threads, true).unwrap();
             workers.install(|| {
                 assert_eq!(super::threads(), threads);
                 for parts in [0, 1, 2, 7, 100] {
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn many_regions_in_a_row_all_end() {
-        let mut workers = Workers::new(2).unwrap();
+        let mut workers = Workers::new(2, true).unwrap();
         let total = AtomicUsize::new(0);
         workers.install(|| {
             for round in 0..20_000 {
@@ -352,7 +353,7 @@ mod tests {
 
     #[test]
     fn chunks_are_written_in_place_and_nested_regions_run_inline() {
-        let mut workers = Workers::new(3).unwrap();
+        let mut workers = Workers::new(3, false).unwrap();
         let mut values = vec![0; 32];
         workers.install(|| {
             each_chunk(&mut values, 5, |i, chunk| {
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_leaves_the_pool_usable() {
-        let mut workers = Workers::new(2).unwrap();
+        let mut workers = Workers::new(2, true).unwrap();
         for bad in [0, 1] {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 workers.install(|| each(2, |i| assert_ne!(i, bad)));

@@ -5,12 +5,13 @@
 
 mod attention;
 
-use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
+use std::ops::Range;
 
-use super::sampling::{self, Pick, Sampled};
+use candle_core::{D, DType, Device, IndexOp, Result, Tensor, bail};
+
 use super::{
-    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows,
-    storage,
+    Ask, AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, Summary,
+    WeightRows, storage,
 };
 
 #[derive(Debug, Default)]
@@ -49,9 +50,13 @@ impl Kernels for Reference {
         Ok(Linear { n, k, weight, bias })
     }
 
-    fn embed(&self, table: &Linear, tokens: &[u32], out: &Buffer) -> Result<()> {
-        let ids = Tensor::new(tokens, &Device::Cpu)?;
-        store(&table.weight.index_select(&ids, 0)?, out)
+    fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
+        let row = |&token: &u32| match token.checked_sub(first) {
+            Some(row) if (row as usize) < table.n => table.weight.i(row as usize),
+            _ => Tensor::zeros(table.k, DType::F32, &Device::Cpu),
+        };
+        let rows = tokens.iter().map(row).collect::<Result<Vec<_>>>()?;
+        store(&Tensor::stack(&rows, 0)?, out)
     }
 
     fn rope(&self, rope: &Rope, positions: &[u32], out: &Buffer) -> Result<()> {
@@ -135,19 +140,85 @@ impl Kernels for Reference {
         store(&x.index_select(&indices, 0)?, out)
     }
 
-    fn sample(&self, logits: &Tensor, picks: &[Pick], out: &mut Vec<Sampled>) -> Result<()> {
+    fn summarize(
+        &self,
+        logits: &Tensor,
+        vocab: &Range<usize>,
+        asks: &[Ask],
+        out: &mut Vec<Summary>,
+    ) -> Result<()> {
         out.clear();
-        for (i, pick) in picks.iter().enumerate() {
-            let row = logits.i(i)?.to_vec1::<f32>()?;
-            out.push(sampling::sample(&row, pick, &mut Vec::new())?);
+        for ask in asks {
+            let row = logits.i((ask.row, ..vocab.len()))?.to_vec1::<f32>()?;
+            let mut top: Vec<(f32, u32)> = row.iter().copied().zip(vocab.start as u32..).collect();
+            top.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let peak = match row.iter().any(|v| v.is_nan()) {
+                true => f32::NAN,
+                false => top.first().map_or(f32::NEG_INFINITY, |&(logit, _)| logit),
+            };
+            let mass = |temperature: f32, wanted: bool| match wanted && peak.is_finite() {
+                true => row
+                    .iter()
+                    .map(|v| f64::from(((v - peak) / temperature).exp()))
+                    .sum(),
+                false => 0.0,
+            };
+            top.truncate(if peak.is_finite() { ask.count } else { 0 });
+            out.push(Summary {
+                peak,
+                mass: mass(ask.temperature, ask.temperature > 0.0),
+                mass_at_one: mass(1.0, ask.logprobs),
+                top,
+            });
         }
         Ok(())
     }
 
-    fn greedy(&self, x: &Tensor, head: &Linear, rows: usize, out: &mut Vec<Sampled>) -> Result<()> {
+    fn locate(
+        &self,
+        logits: &Tensor,
+        vocab: &Range<usize>,
+        row: usize,
+        temperature: f32,
+        mass: f64,
+    ) -> Result<(u32, f32)> {
+        let row = logits.i((row, ..vocab.len()))?.to_vec1::<f32>()?;
+        let peak = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut sum = 0.0;
+        for (index, logit) in row.iter().enumerate() {
+            sum += f64::from(((logit - peak) / temperature).exp());
+            if sum > mass {
+                return Ok(((vocab.start + index) as u32, *logit));
+            }
+        }
+        bail!("a mass of {mass} is beyond a row's {sum}")
+    }
+
+    fn greedy(
+        &self,
+        x: &Tensor,
+        head: &Linear,
+        vocab: &Range<usize>,
+        rows: usize,
+        out: &mut Vec<(u32, f32)>,
+    ) -> Result<()> {
         let logits = self.buffer(rows, head.n)?;
         self.linear(x, head, rows, &logits)?;
-        self.sample(&logits, &vec![Pick::GREEDY; rows], out)
+        out.clear();
+        for row in 0..rows {
+            let row = logits.i((row, ..vocab.len()))?.to_vec1::<f32>()?;
+            let mut best = (vocab.start as u32, f32::NEG_INFINITY);
+            for (&logit, token) in row.iter().zip(vocab.start as u32..) {
+                if logit > best.1 || logit.is_nan() {
+                    best = (token, logit);
+                }
+                if logit.is_nan() {
+                    break;
+                }
+            }
+            out.push(best);
+        }
+        Ok(())
     }
 }
 

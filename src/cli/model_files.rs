@@ -1,0 +1,171 @@
+//! From flags to the files and shapes of a model, before any weight is loaded.
+
+use std::sync::Arc;
+
+use anyhow::{anyhow, bail};
+use candle_core::DType;
+
+use super::common::{CommonArgs, DtypeFlag};
+use super::failure::Failure;
+use super::output;
+use crate::ground::results;
+use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles};
+use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, WeightType, dummy};
+use crate::parallel::ShardPlan;
+use crate::text::{TokenPool, Tokenizer};
+
+/// The files and shapes of the model, before any weight is loaded.
+pub struct ModelFiles {
+    pub source: ModelSource,
+    pub spec: ModelSpec,
+    /// Of `spec`, over the ranks that were asked for.
+    pub plan: Arc<ShardPlan>,
+    pub tokenizer: Option<Tokenizer>,
+    /// Layers of the model, of which `spec` may keep fewer.
+    pub model_layers: usize,
+}
+
+impl ModelFiles {
+    pub fn find(args: &CommonArgs) -> Result<Self, Failure> {
+        check_device(args).map_err(Failure::Usage)?;
+        let options = ResolveOptions {
+            dummy_weights: args.dummy_weights,
+            progress: !args.output.quiet,
+            settings: HubSettings::from_env(),
+        };
+        let source = hub::resolve(&args.model, &options).map_err(source_failure)?;
+        let file = match &source.config_path {
+            Some(path) => path.display().to_string(),
+            None => format!("card {}", source.name),
+        };
+        let mut spec = ModelSpec::from_json(&source.config_json, &file).map_err(Failure::usage)?;
+        spec.check_runnable(&file).map_err(Failure::usage)?;
+        let model_layers = spec.num_hidden_layers;
+        if let Some(layers) = args.layers {
+            if layers > spec.num_hidden_layers {
+                return Err(Failure::Usage(anyhow!(
+                    "--layers {layers} is more than the {} layers of {file}; ask for at most those",
+                    spec.num_hidden_layers
+                )));
+            }
+            spec.truncate_layers(layers);
+        }
+        let plan = Arc::new(ShardPlan::new(&spec, args.tp).map_err(Failure::usage)?);
+        let tokenizer = match (&source.dir, source.tokenizer_json()) {
+            (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Failure::usage)?),
+            _ => None,
+        };
+        Ok(Self {
+            source,
+            spec,
+            plan,
+            tokenizer,
+            model_layers,
+        })
+    }
+
+    /// The name under which figures are compared.
+    pub fn label(&self) -> String {
+        let ran = self.spec.num_hidden_layers;
+        results::setting::slice_label(&self.source.name, ran, self.model_layers)
+    }
+
+    /// Ids for synthetic prompts: ordinary text tokens where a tokenizer can tell.
+    pub fn token_pool(&self) -> Result<TokenPool, Failure> {
+        let vocab = self.spec.vocab_size as u32;
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.token_pool(vocab),
+            None => TokenPool::below(vocab),
+        }
+        .map_err(Failure::usage)
+    }
+
+    /// Ids of `text`, or why there are none.
+    pub fn encode(&self, text: &str, add_special: bool) -> anyhow::Result<Vec<u32>> {
+        let Some(tokenizer) = &self.tokenizer else {
+            bail!(
+                "{} has no tokenizer.json, so text cannot be turned into tokens; give a model directory with one, or token ids",
+                self.source.name
+            );
+        };
+        let ids = tokenizer.encode(text, add_special)?;
+        if ids.is_empty() {
+            bail!("the prompt {text:?} has no tokens; give at least one");
+        }
+        let vocab = self.spec.vocab_size;
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
+            bail!(
+                "token id {id} is outside the vocabulary of {vocab}; the tokenizer is not this model's"
+            );
+        }
+        Ok(ids)
+    }
+
+    /// `--max-model-len`, else `default`, within the model's own positions.
+    pub fn max_model_len(&self, args: &CommonArgs, default: usize) -> Result<usize, Failure> {
+        let positions = self.spec.max_position_embeddings;
+        let asked = args.max_model_len.unwrap_or(default);
+        if asked > positions {
+            return Err(Failure::Usage(anyhow!(
+                "a length of {asked} tokens is beyond the {positions} positions of {}; lower --max-model-len or the prompt and output lengths",
+                self.source.name
+            )));
+        }
+        Ok(asked)
+    }
+
+    /// Opens the weights; gives the type that they are stored in.
+    pub fn weight_source(
+        &self,
+        args: &CommonArgs,
+    ) -> Result<(Arc<dyn WeightSource>, DType), Failure> {
+        let files = &self.source.weights;
+        if !matches!(files, WeightFiles::Dummy { .. }) {
+            let checkpoint = Checkpoint::open(files, &self.spec).map_err(Failure::usage)?;
+            if !args.output.quiet {
+                let remarks = checkpoint.warnings.iter();
+                remarks.for_each(|warning| output::note(&format!("warning: {warning}")));
+            }
+            let dtype = checkpoint.weight_dtype();
+            return Ok((Arc::new(checkpoint), dtype));
+        }
+        let weight_type = self.spec.weight_type.unwrap_or(WeightType::Bf16);
+        let source = DummyWeights {
+            seed: args.seed,
+            weight_type,
+        };
+        Ok((Arc::new(source), dummy::dtype(weight_type)))
+    }
+}
+
+/// A hub that fails is a failed run; anything else is a wrong name or file.
+fn source_failure(error: HubError) -> Failure {
+    match error.is_network() {
+        true => Failure::run(error),
+        false => Failure::usage(error),
+    }
+}
+
+fn check_device(args: &CommonArgs) -> anyhow::Result<()> {
+    match args.device.as_deref() {
+        None | Some("cpu") => {}
+        Some("cuda") => {
+            bail!("--device cuda needs a build with CUDA, and this one has none; use --device cpu")
+        }
+        Some(sim) if sim.starts_with("sim:") => {
+            bail!("--device {sim}: the simulated device is not in this version; use --device cpu")
+        }
+        Some(other) => bail!("--device {other} is not a device; use --device cpu"),
+    }
+    if args.expert_parallel {
+        bail!(
+            "--expert-parallel needs a mixture-of-experts model, and this version runs dense models only; leave it out"
+        );
+    }
+    if matches!(args.dtype, DtypeFlag::Bf16 | DtypeFlag::F16) {
+        bail!(
+            "--dtype bf16 and f16 are for GPUs: the CPU kernels compute in f32; use --dtype auto or f32"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! CPU ranks as threads of this process: rank 0 on the caller's thread, the others on threads of their
+//! own, each with its own workers.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::guard::guarded;
+use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
+use crate::ground::recorder::Cost;
+use crate::ground::results::{RankMemory, Roofs};
+use crate::ops::cpu::rendezvous::Rendezvous;
+use crate::ops::cpu::workers::Workers;
+use crate::ops::cpu::{pin, roof};
+use crate::parallel::{self, Collective};
+
+/// The threads of all ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads {
+    /// Shared among the ranks; each has at least one.
+    pub count: usize,
+    /// Each bound to a CPU of its own.
+    pub pinned: bool,
+}
+
+impl From<usize> for Threads {
+    fn from(count: usize) -> Self {
+        Self {
+            count,
+            pinned: false,
+        }
+    }
+}
+
+impl Threads {
+    /// Threads of `rank`, and how many the ranks before it have.
+    fn of(self, rank: usize, ranks: usize) -> (usize, usize) {
+        let all = self.count.max(ranks);
+        let start = |rank: usize| rank * all / ranks;
+        (start(rank + 1) - start(rank), start(rank))
+    }
+
+    /// Whether every thread of every rank has a core of its own.
+    fn fit(self, ranks: usize) -> bool {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.count.max(ranks) <= cores
+    }
+}
+
+/// Builds a rank from its view of the others, among the rank's own workers.
+pub type Build = dyn Fn(Box<dyn Collective>) -> candle_core::Result<Rank> + Send + Sync;
+
+enum Command {
+    Step(Arc<StepPlan>),
+    Call(Box<dyn FnOnce(&mut Rank) + Send>),
+}
+
+/// A rank on a thread of its own.
+struct Other {
+    /// `None` once the rank is told to end.
+    commands: Option<SyncSender<Command>>,
+    steps: Receiver<Result<Cost, ExecError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub struct Ranks {
+    workers: Workers,
+    first: Rank,
+    others: Vec<Other>,
+    rendezvous: Arc<Rendezvous>,
+    /// Decides whether a KV cache can be real.
+    machine_memory: u64,
+    kv_elements_per_token: u64,
+    has_kv: bool,
+    issued: u64,
+    /// The step that was submitted and not waited for.
+    open: Option<u64>,
+    output: StepOutput,
+}
+
+impl Ranks {
+    /// Builds all ranks at once, each among its workers, so that packing uses the threads of the steps.
+    ///
+    /// `kv_elements_per_token` (of one rank) and `machine_memory` (bytes) bound the cache before it is
+    /// allocated.
+    ///
+    /// # Errors
+    /// A thread cannot be started or bound, or a rank cannot be built.
+    pub fn load(
+        ranks: usize,
+        threads: impl Into<Threads>,
+        machine_memory: u64,
+        kv_elements_per_token: usize,
+        build: Arc<Build>,
+    ) -> Result<Self, ExecError> {
+        let threads = threads.into();
+        let rendezvous = Arc::new(Rendezvous::new(ranks, threads.fit(ranks)));
+        let (ready, outcomes) = sync_channel(ranks);
+        let mut others = Vec::new();
+        for rank in 1..ranks {
+            let (commands, inbox) = sync_channel(1);
+            let (replies, steps) = sync_channel(1);
+            let (ready, build) = (ready.clone(), build.clone());
+            let meeting = rendezvous.clone();
+            let life = move || {
+                let built = start(rank, &meeting, threads, build.as_ref());
+                // Whoever waits for it may have left; then the commands end at once.
+                match built {
+                    Err(error) => drop(ready.send(Err(error))),
+                    Ok((mut workers, mut rank)) => {
+                        let _ = ready.send(Ok(()));
+                        drop(ready);
+                        workers.install(|| serve(&mut rank, &meeting, &inbox, &replies));
+                    }
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("candlepower-rank-{rank}"));
+            let thread = thread.spawn(life).map_err(|e| ExecError::Threads {
+                threads: threads.count.max(ranks),
+                reason: e.to_string(),
+            })?;
+            others.push(Other {
+                commands: Some(commands),
+                steps,
+                thread: Some(thread),
+            });
+        }
+        drop(ready);
+        let first = start(0, &rendezvous, threads, build.as_ref());
+        // All of them, so that none is still loading when an error is told.
+        let outcomes: Result<Vec<()>, ExecError> = outcomes.iter().take(ranks - 1).collect();
+        let (workers, first) = first?;
+        outcomes?;
+        Ok(Self {
+            workers,
+            first,
+            others,
+            rendezvous,
+            machine_memory,
+            kv_elements_per_token: kv_elements_per_token as u64,
+            has_kv: false,
+            issued: 0,
+            open: None,
+            output: StepOutput::default(),
+        })
+    }
+
+    /// Rank 0 itself, among its workers: for one rank, and for operations without the others.
+    pub fn with_first<R>(&mut self, f: impl FnOnce(&mut Rank) -> R) -> R {
+        let rank = &mut self.first;
+        self.workers.install(|| f(rank))
+    }
+
+    /// Calls `f` on every rank at once, on its thread; the results are in rank order.
+    ///
+    /// # Errors
+    /// A rank has ended, or panics in `f`.
+    pub fn on_all<R: Send + 'static>(
+        &mut self,
+        f: impl Fn(&mut Rank) -> R + Clone + Send + 'static,
+    ) -> Result<Vec<R>, ExecError> {
+        let mut answers = Vec::new();
+        for other in &self.others {
+            let (sender, answer) = sync_channel(1);
+            let f = f.clone();
+            other.send(Command::Call(Box::new(move |rank| {
+                // Nobody takes the answer only after an error that is already told.
+                let _ = sender.send(f(rank));
+            })))?;
+            answers.push(answer);
+        }
+        let mut results = vec![self.with_first(f)];
+        for answer in answers {
+            results.push(answer.recv().map_err(|_| ExecError::Ended)?);
+        }
+        Ok(results)
+    }
+
+    /// Runs the plan on every rank.
+    fn step(&mut self, plan: Arc<StepPlan>, output: &mut StepOutput) -> Result<(), ExecError> {
+        for other in &self.others {
+            other.send(Command::Step(plan.clone()))?;
+        }
+        let (rendezvous, first) = (self.rendezvous.clone(), &mut self.first);
+        let step = || guarded(0, &rendezvous, || first.step(&plan, output));
+        let mut outcome = self.workers.install(step);
+        drop(plan);
+        for other in &self.others {
+            match other.steps.recv().map_err(|_| ExecError::Ended).flatten() {
+                Ok(cost) => output.cost += cost,
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        // Those that only stopped would say less than the one that failed.
+        match (outcome, self.rendezvous.stopped()) {
+            (Err(_), Some(stopped)) if !self.others.is_empty() => Err(stopped.into()),
+            (outcome, _) => outcome,
+        }
+    }
+}
+
+/// A rank and its workers, on the calling thread.
+fn start(
+    rank: usize,
+    rendezvous: &Arc<Rendezvous>,
+    threads: Threads,
+    build: &Build,
+) -> Result<(Workers, Rank), ExecError> {
+    let ranks = rendezvous.ranks();
+    let (count, first_cpu) = threads.of(rank, ranks);
+    let workers = Workers::new(count, threads.fit(ranks));
+    let mut workers = workers.map_err(|e| ExecError::Threads {
+        threads: threads.count,
+        reason: e.to_string(),
+    })?;
+    if threads.pinned {
+        workers
+            .install(|| pin::pin_workers(first_cpu))
+            .map_err(|e| ExecError::Pin(e.to_string()))?;
+    }
+    let collective: Box<dyn Collective> = match ranks {
+        1 => Box::new(parallel::Solo),
+        _ => Box::new(parallel::Threads::new(rank, rendezvous.clone())),
+    };
+    let built = workers.install(|| build(collective));
+    let rank = built.map_err(|source| ExecError::Device {
+        what: "the model could not be loaded",
+        source,
+    })?;
+    Ok((workers, rank))
+}
+
+/// The life of a rank that is not the first: until nobody commands it any more.
+fn serve(
+    rank: &mut Rank,
+    rendezvous: &Rendezvous,
+    inbox: &Receiver<Command>,
+    replies: &SyncSender<Result<Cost, ExecError>>,
+) {
+    let mut output = StepOutput::default();
+    let number = rank.number();
+    for command in inbox {
+        match command {
+            Command::Call(call) => call(rank),
+            Command::Step(plan) => {
+                let step = || rank.step(&plan, &mut output);
+                let outcome = guarded(number, rendezvous, step);
+                drop(plan);
+                if replies.send(outcome.map(|()| output.cost)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Other {
+    fn send(&self, command: Command) -> Result<(), ExecError> {
+        let commands = self.commands.as_ref().ok_or(ExecError::Ended)?;
+        commands.send(command).map_err(|_| ExecError::Ended)
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panics were caught, and told where they happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Executor for Ranks {
+    fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError> {
+        self.on_all(|rank| rank.memory())
+    }
+
+    fn measure_roofs(&mut self) -> Option<Roofs> {
+        let roofs = self.on_all(|_| (roof::read_bandwidth(), roof::multiply_add_peak()));
+        let roofs = roofs.ok()?;
+        Some(Roofs {
+            read_bytes_per_s: roofs.iter().map(|(read, _)| read).sum(),
+            flop_per_s: roofs.iter().map(|(_, flop)| flop).sum(),
+        })
+    }
+
+    fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
+        let tokens = (layout.num_blocks * layout.block_size) as u64;
+        let elements = tokens * self.kv_elements_per_token * self.rendezvous.ranks() as u64;
+        let bytes = elements * layout.dtype.size_in_bytes() as u64;
+        if bytes > self.machine_memory {
+            return Err(ExecError::KvMemory {
+                blocks: layout.num_blocks,
+                bytes,
+                memory: self.machine_memory,
+            });
+        }
+        let layout = *layout;
+        let outcomes = self.on_all(move |rank| rank.allocate_kv(&layout))?;
+        outcomes.into_iter().collect::<Result<Vec<()>, _>>()?;
+        self.has_kv = true;
+        Ok(())
+    }
+
+    fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError> {
+        if !self.has_kv {
+            return Err(ExecError::NoKv);
+        }
+        let mut output = std::mem::take(&mut self.output);
+        let outcome = self.step(plan, &mut output);
+        self.output = output;
+        outcome?;
+        self.issued += 1;
+        self.open = Some(self.issued);
+        Ok(Ticket(self.issued))
+    }
+
+    fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
+        if self.open.take_if(|open| *open == ticket.0).is_none() {
+            return Err(ExecError::Ticket(ticket.0));
+        }
+        // The caller's buffer serves the next step.
+        std::mem::swap(&mut self.output, output);
+        Ok(())
+    }
+}

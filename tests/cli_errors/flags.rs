@@ -131,7 +131,6 @@ fn more_pinned_threads_than_cpus() {
 fn what_this_version_lacks_is_refused_with_a_way_out() {
     let model = fixture("qwen2-tiny");
     for (flag, value, way_out) in [
-        ("--tp", "2", "--tp 1"),
         ("--device", "cuda", "--device cpu"),
         ("--device", "sim:h100-sxm", "--device cpu"),
         ("--device", "xyz", "--device cpu"),

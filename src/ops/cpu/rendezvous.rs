@@ -194,8 +194,11 @@ impl Rendezvous {
 
     /// Waits until every rank has come.
     ///
-    /// A rank that has stopped never comes again: a meeting either ends for all or for none.
+    /// A rank that has stopped is not let in again: a meeting either ends for all or for none.
     fn meet(&self) -> Result<(), Stopped> {
+        if self.is_stopped.load(Ordering::SeqCst) {
+            return Err(self.reason());
+        }
         let epoch = self.epoch.load(Ordering::SeqCst);
         if self.arrived.fetch_add(1, Ordering::SeqCst) + 1 == self.ranks() {
             self.arrived.store(0, Ordering::SeqCst);

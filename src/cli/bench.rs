@@ -13,7 +13,7 @@ use super::session::Session;
 use super::{interrupt, output, progress};
 use crate::bench::{self, Recording};
 use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA};
-use crate::metrics::{self, MeasureInput};
+use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::reference;
 use crate::report::{self, RawRun};
 use crate::telemetry::{self, Sampler};
@@ -50,6 +50,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             break;
         }
     }
+    let steps = StepTotals::of(raw.iter().flat_map(|run| &run.steps));
+    session.settings.communication_share = steps.communication_share();
     let results = Results {
         schema: SCHEMA.to_owned(),
         kind: Kind::Measured,

@@ -1,5 +1,7 @@
 //! How long an all-reduce takes, from published NCCL tables.
 
+use std::collections::BTreeSet;
+
 use super::{AllReduceTable, HardwareError, Interconnect, Link};
 
 /// Which tables speak for a link, one curve a rank count; at equal sizes the first named one holds.
@@ -75,7 +77,7 @@ impl AllReduceCurve {
         let within = (2..=most * FARTHEST).contains(&ranks);
         let measured_ranks = nearest
             .filter(|_| within)
-            .ok_or_else(|| no_table(link, ranks))?;
+            .ok_or_else(|| no_table(link, ranks, &all))?;
         let used = tables
             .iter()
             .filter(|table| table.gpu_count == measured_ranks);
@@ -141,7 +143,16 @@ fn points<'a>(tables: impl Iterator<Item = &'a AllReduceTable>) -> Vec<(f64, f64
     points
 }
 
-fn no_table(link: Link, ranks: usize) -> HardwareError {
-    let known = LINKS.map(|(link, _)| link.to_string()).join(", ");
-    HardwareError::NoTable { link, ranks, known }
+fn no_table(link: Link, ranks: usize, all: &[AllReduceTable]) -> HardwareError {
+    let known = LINKS.map(|(link, names)| {
+        let used = all.iter().filter(|table| names.contains(&&*table.case_id));
+        let counts: BTreeSet<usize> = used.map(|table| table.gpu_count).collect();
+        let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
+        format!("{link} ({} ranks)", counts.join(", "))
+    });
+    HardwareError::NoTable {
+        link,
+        ranks,
+        known: known.join(", "),
+    }
 }

@@ -32,7 +32,7 @@ const FARTHEST: usize = 2;
 /// Where a larger message was measured as faster, the smaller one takes its time: that is noise.
 ///
 /// A rank count without a table of its own is scaled from the nearest (in log) that has one:
-/// `t(r, n) = f r / r0 + t(r0, m) - f`, where `f` is the table's least time (it grows by some 5 us a GPU
+/// `t(r, n) = f r / r0 + t(r0, m) - f`, where `f` is the table's least time (it grows by 5 to 6 us a GPU
 /// through every table launched by one process) and `m` the size that moves as many bytes through each
 /// link: `m (r0 - 1) / r0 = n (r - 1) / r`.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +74,13 @@ impl AllReduceCurve {
             .clone()
             .min_by(|a, b| distance(*a, ranks).total_cmp(&distance(*b, ranks)));
         let most = counts.max().unwrap_or_default();
-        let within = (2..=most * FARTHEST).contains(&ranks);
+        // A bridge joins two cards and no more.
+        let farthest = if link == Link::NvLinkBridge {
+            1
+        } else {
+            FARTHEST
+        };
+        let within = (2..=most * farthest).contains(&ranks);
         let measured_ranks = nearest
             .filter(|_| within)
             .ok_or_else(|| no_table(link, ranks, &all))?;

@@ -2,6 +2,8 @@
 
 pub mod play;
 pub mod scenario;
+mod tracer;
 
-pub use play::{Recording, Script, play};
+pub use play::{Recording, Script, play, play_traced};
 pub use scenario::{Load, Preset};
+pub use tracer::Tracer;

@@ -10,8 +10,9 @@ use super::doctor::revision;
 use super::failure::Failure;
 use super::model_files::ModelFiles;
 use super::session::Session;
+use super::written::Written;
 use super::{interrupt, output, progress};
-use crate::bench::{self, Recording};
+use crate::bench::{self, Recording, Tracer};
 use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA};
 use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::reference;
@@ -30,6 +31,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     if let Some(dir) = &args.out {
         report::prepare(dir).map_err(Failure::usage)?;
     }
+    let trace = Written::open("--trace", args.trace.as_deref())?;
     let stop = interrupt::flag(args.common.output.quiet);
     let time = telemetry::utc_now();
     let mut session = Session::start(
@@ -41,14 +43,20 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let mut runs = Vec::new();
     let mut raw = Vec::new();
     let mut cut_short = None;
+    let mut tracer = trace.as_ref().map(|_| tracer(args, &session));
     for run in &plan.runs {
-        let (measured, recorded, reason) = play(args, &mut session, run, &stop)?;
+        let tracing = tracer.as_mut().filter(|_| runs.is_empty());
+        let (measured, recorded, reason) = play(args, &mut session, run, tracing, &stop)?;
         runs.push(measured);
         raw.push(recorded);
         cut_short = reason;
         if cut_short.is_some() {
             break;
         }
+    }
+    if let (Some(file), Some(tracer)) = (trace, tracer) {
+        let trace = tracer.finish(&mut session.engine).map_err(Failure::run)?;
+        file.fill(|out| trace.write(out))?;
     }
     let steps = StepTotals::of(raw.iter().flat_map(|run| &run.steps));
     session.settings.communication_share = steps.communication_share();
@@ -76,6 +84,7 @@ fn play(
     args: &BenchArgs,
     session: &mut Session,
     run: &RunPlan,
+    tracer: Option<&mut Tracer>,
     stop: &AtomicBool,
 ) -> Result<(Run, RawRun, Option<String>), Failure> {
     let timestamp = telemetry::utc_now();
@@ -87,7 +96,8 @@ fn play(
     let clock = session.engine.clock().clone();
     let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL)
         .map_err(|e| Failure::Run(anyhow!("the telemetry thread could not be started: {e}")))?;
-    let recording = bench::play(&mut session.engine, &run.script, stop, &mut || bar.inc(1));
+    let (engine, script) = (&mut session.engine, &run.script);
+    let recording = bench::play_traced(engine, script, stop, tracer, &mut || bar.inc(1));
     let samples = sampler.stop();
     bar.finish_and_clear();
     let Recording {
@@ -118,6 +128,11 @@ fn play(
         roofs: session.hardware.roofs,
     });
     Ok((measured, raw, cut_short))
+}
+
+fn tracer(args: &BenchArgs, session: &Session) -> Tracer {
+    let (model, hardware) = (session.model.label(), &session.hardware.name);
+    Tracer::new(args.trace_steps.clone(), format!("{model} on {hardware}"))
 }
 
 fn write(args: &BenchArgs, results: &Results, raw: &[RawRun]) -> Result<(), Failure> {

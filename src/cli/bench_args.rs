@@ -1,5 +1,6 @@
 //! Flags of `bench`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::ground::results::Slo;
     candlepower bench\n  \
     candlepower bench --scenario c50 --model DeepSeek-R1-Distill-Qwen-1.5B --layers 4\n  \
     candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64 --output-len 64 --out results\n  \
-    candlepower bench --request-rate 2 --requests 20 --goodput ttft:2000,tpot:200 --json")]
+    candlepower bench --request-rate 2 --requests 20 --goodput ttft:2000,tpot:200 --json\n  \
+    candlepower bench --concurrency 8 --trace trace.json --trace-steps 20..40")]
 pub struct BenchArgs {
     #[command(flatten)]
     pub common: CommonArgs,
@@ -75,6 +77,12 @@ pub struct BenchArgs {
     /// Write results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+    /// Time the operations of some steps of the first run, as a Chrome trace, which Perfetto opens
+    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
+    pub trace: Option<PathBuf>,
+    /// Which steps: from N, counted from 0 behind the warm-up, up to and without M
+    #[arg(long, value_name = "N..M", default_value = "0..64", value_parser = values::range, requires = "trace", help_heading = "Output")]
+    pub trace_steps: Range<usize>,
 }
 
 fn slo(text: &str) -> Result<Slo, String> {

@@ -15,9 +15,12 @@ mod model_files;
 mod models;
 mod output;
 mod probe;
+mod profile;
+mod profile_args;
 mod progress;
 mod session;
 mod values;
+mod written;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,6 +35,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
     after_help = "Examples:\n  \
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
+        candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
         candlepower models                             the model cards that need no files\n  \
         candlepower gpus                               GPUs known by name: data sheets, measured limits\n  \
@@ -46,6 +50,8 @@ struct Cli {
 enum Command {
     /// Play a load against the engine and report the metric set.
     Bench(Box<bench_args::BenchArgs>),
+    /// Time each operation of a step, beside the roofs of this machine.
+    Profile(Box<profile_args::ProfileArgs>),
     /// Complete a prompt: proof that the engine computes the model.
     Generate(Box<generate_args::GenerateArgs>),
     /// List the model cards: shapes that run without any files.
@@ -73,6 +79,7 @@ pub fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Bench(args) => bench::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Gpus(args) => gpus::run(&args),

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 
 use super::guard::guarded;
 use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
-use crate::ground::recorder::Cost;
+use crate::ground::Clock;
+use crate::ground::recorder::{Cost, OpRecord};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::workers::Workers;
@@ -323,5 +324,20 @@ impl Executor for Ranks {
         // The caller's buffer serves the next step.
         std::mem::swap(&mut self.output, output);
         Ok(())
+    }
+
+    fn start_timelines(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
+        let clock = clock.clone();
+        self.on_all(move |rank| rank.recorder().start_timeline(clock.clone()))?;
+        Ok(())
+    }
+
+    fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
+        self.on_all(|rank| rank.recorder().take_timeline())
+    }
+
+    fn touch_kv(&mut self) -> Result<(), ExecError> {
+        let outcomes = self.on_all(|rank| rank.touch_kv())?;
+        outcomes.into_iter().collect()
     }
 }

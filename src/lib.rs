@@ -18,6 +18,7 @@
 //! - `ops`: what candle lacks: linear, attention, KV write, norm, rope, sampling
 //! - `text`: tokenizer and chat template
 //! - `hub`: where a model's files come from: directory, card, cache, download
+//! - `hardware`: GPU data sheets, measured limits and link times, as data
 //! - `ground`: plain data and clocks that every room may use
 
 pub mod bench;
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod engine;
 pub mod exec;
 pub mod ground;
+pub mod hardware;
 pub mod hub;
 pub mod metrics;
 pub mod model;

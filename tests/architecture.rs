@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// From the street to the ground: a room uses only rooms after it.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "cli",
     "report",
     "reference",
@@ -20,6 +20,7 @@ const ROOMS: [&str; 16] = [
     "ops",
     "text",
     "hub",
+    "hardware",
     "ground",
 ];
 

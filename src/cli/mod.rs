@@ -8,6 +8,7 @@ mod doctor;
 mod failure;
 mod generate;
 mod generate_args;
+mod gpus;
 mod interrupt;
 mod memory_check;
 mod model_files;
@@ -33,6 +34,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
         candlepower models                             the model cards that need no files\n  \
+        candlepower gpus                               GPUs known by name: data sheets, measured limits\n  \
         candlepower doctor                             what this machine offers"
 )]
 struct Cli {
@@ -48,6 +50,8 @@ enum Command {
     Generate(Box<generate_args::GenerateArgs>),
     /// List the model cards: shapes that run without any files.
     Models(models::ModelsArgs),
+    /// List the GPUs known by name: data sheets, measured limits, sources.
+    Gpus(gpus::GpusArgs),
     /// Show what this machine offers, and what is missing for which command.
     Doctor(doctor::DoctorArgs),
 }
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Gpus(args) => gpus::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {

@@ -19,6 +19,7 @@
 //! - `ops`: what candle lacks: linear, attention, KV write, norm, rope, sampling
 //! - `text`: tokenizer and chat template
 //! - `hub`: where a model's files come from: directory, card, cache, download
+//! - `hardware`: GPU data sheets, measured limits and link times, as data
 //! - `ground`: plain data and clocks that every room may use
 
 pub mod bench;
@@ -27,6 +28,7 @@ pub mod engine;
 pub mod exec;
 pub mod fit;
 pub mod ground;
+pub mod hardware;
 pub mod hub;
 pub mod metrics;
 pub mod model;

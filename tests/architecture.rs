@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// From the street to the ground: a room uses only rooms after it.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "cli",
     "report",
     "reference",
@@ -21,6 +21,7 @@ const ROOMS: [&str; 17] = [
     "ops",
     "text",
     "hub",
+    "hardware",
     "ground",
 ];
 

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::fit_args::{EngineFlag, FitArgs};
 use super::{fit_text, model_files, output};
 use crate::fit::{self, Answer, Ask, Card, Engine, KvType, Limits, Load, Release, StoredBytes};
+use crate::hardware::{self, Capability};
 use crate::hub::{self, DummyReason, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards};
 use crate::model::spec::WeightType;
 use crate::model::tensors::expected;
@@ -18,7 +19,7 @@ use crate::parallel::Split;
 /// The exit code of an answer that nothing fits.
 const DOES_NOT_FIT: u8 = 3;
 /// A card that only its memory is known of.
-const USUAL_CAPABILITY: (u32, u32) = (8, 9);
+const USUAL_CAPABILITY: Capability = Capability { major: 8, minor: 9 };
 /// Tokens of a request of the report's loads.
 const REPORT_INPUT: usize = 100;
 const REPORT_OUTPUT: usize = 601;
@@ -123,8 +124,9 @@ fn card(args: &FitArgs) -> anyhow::Result<Card> {
             capability: USUAL_CAPABILITY,
         });
     };
-    let _ = name;
-    bail!("no cards yet")
+    let mut card = Card::from(&hardware::find(name)?);
+    card.memory_gib = args.gpu_memory.unwrap_or(card.memory_gib);
+    Ok(card)
 }
 
 fn engine(args: &FitArgs) -> anyhow::Result<Engine> {

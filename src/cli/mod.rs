@@ -11,6 +11,7 @@ mod fit_args;
 mod fit_text;
 mod generate;
 mod generate_args;
+mod gpus;
 mod interrupt;
 mod memory_check;
 mod model_files;
@@ -37,6 +38,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
         candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
         candlepower models                             the model cards that need no files\n  \
+        candlepower gpus                               GPUs known by name: data sheets, measured limits\n  \
         candlepower doctor                             what this machine offers"
 )]
 struct Cli {
@@ -54,6 +56,8 @@ enum Command {
     Fit(Box<fit_args::FitArgs>),
     /// List the model cards: shapes that run without any files.
     Models(models::ModelsArgs),
+    /// List the GPUs known by name: data sheets, measured limits, sources.
+    Gpus(gpus::GpusArgs),
     /// Show what this machine offers, and what is missing for which command.
     Doctor(doctor::DoctorArgs),
 }
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args).map(done),
         Command::Fit(args) => fit::run(&args),
         Command::Models(args) => models::run(&args).map(done),
+        Command::Gpus(args) => gpus::run(&args).map(done),
         Command::Doctor(args) => doctor::run(&args).map(done),
     };
     match outcome {

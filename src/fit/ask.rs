@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::releases::Release;
+use crate::hardware::{Capability, Gpu};
 use crate::model::ModelSpec;
 use crate::model::rope::RopeScaling;
 use crate::model::spec::WeightType;
@@ -11,9 +12,6 @@ use crate::model::tensors::{Format, TensorSpec};
 use crate::parallel::Split;
 
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
-
-/// CUDA compute capability, major and minor.
-pub type Capability = (u32, u32);
 
 /// What fit must know of a GPU.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +21,16 @@ pub struct Card {
     /// As CUDA reports it.
     pub memory_gib: f64,
     pub capability: Capability,
+}
+
+impl From<&Gpu> for Card {
+    fn from(gpu: &Gpu) -> Self {
+        Self {
+            name: gpu.full_name.clone(),
+            memory_gib: gpu.memory_gib,
+            capability: gpu.compute_capability,
+        }
+    }
 }
 
 /// Whose rules and whose memory.

@@ -21,33 +21,40 @@ const MOST_GPUS: usize = 64;
 /// A change in words, and the ask with it.
 type Candidate = (String, Ask);
 
+/// Looks for changes of one kind, and how many of them are worth a line.
+type Search = (fn(&Ask, &Judged) -> Vec<Candidate>, usize);
+
 /// At most three, cheapest first: flags, then another checkpoint, then more hardware.
 pub(super) fn fixes(ask: &Ask, judged: &Judged) -> Vec<Fix> {
-    if judged.verdict == Verdict::Fits {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    let groups: [fn(&Ask, &Judged) -> Vec<Candidate>; 4] = [flags, layouts, checkpoints, hardware];
-    for group in groups {
-        for (change, changed) in group(ask, judged) {
-            let verdict = judge(&changed);
-            let better = match judged.verdict {
-                Verdict::RunsQueued => verdict.verdict == Verdict::Fits,
-                _ => verdict.verdict.fits(),
-            };
-            if let (true, Some(ledger)) = (better, &verdict.ledger) {
-                found.push(Fix {
+    let searches: [Search; 4] = [
+        (flags, MOST_FIXES),
+        (layouts, 2),
+        (checkpoints, 1),
+        (hardware, 1),
+    ];
+    let better = |verdict: Verdict| match judged.verdict {
+        Verdict::Fits => false,
+        Verdict::RunsQueued => verdict == Verdict::Fits,
+        _ => verdict.fits(),
+    };
+    let found = searches.into_iter().flat_map(|(candidates, most)| {
+        let tried = candidates(ask, judged)
+            .into_iter()
+            .filter_map(|(change, changed)| {
+                let outcome = judge(&changed);
+                let kv_tokens = tokens(&changed, outcome.ledger.as_ref()?);
+                better(outcome.verdict).then_some(Fix {
                     change,
-                    verdict: verdict.verdict,
-                    kv_tokens: tokens(&changed, ledger),
-                });
-            }
-            if found.len() == MOST_FIXES {
-                return found;
-            }
-        }
+                    verdict: outcome.verdict,
+                    kv_tokens,
+                })
+            });
+        tried.take(most)
+    });
+    match judged.verdict {
+        Verdict::Fits => Vec::new(),
+        _ => found.take(MOST_FIXES).collect(),
     }
-    found
 }
 
 /// Changes of a flag.
@@ -203,6 +210,10 @@ fn hardware(ask: &Ask, _judged: &Judged) -> Vec<Candidate> {
         // The widest split, and the widest with half as many ranks.
         for &tp in splits.take(2) {
             list.push(spread(ask, gpus, tp, gpus / tp));
+        }
+        if ask.spec.experts.is_some() && !ask.split.expert_parallel {
+            let (change, wider) = spread(ask, gpus, gpus, 1);
+            list.push((format!("{change} --expert-parallel"), whole_experts(&wider)));
         }
         gpus *= 2;
     }

@@ -17,6 +17,6 @@ mod verdict;
 mod vllm;
 
 pub use answer::{Answer, Fix, PerRank, answer};
-pub use ask::{Ask, Capability, Card, Engine, KvType, Limits, Load, StoredBytes};
+pub use ask::{Ask, Card, Engine, KvType, Limits, Load, StoredBytes};
 pub use releases::{Release, UnknownRelease};
 pub use verdict::Verdict;

@@ -2,13 +2,12 @@
 
 use super::ask::{Ask, Engine};
 use super::releases::Release;
+use crate::hardware::Capability;
 use crate::model::spec::{FP8, ModelSpec, WeightType};
 use crate::parallel::{self, Split};
 
-/// First compute capability with bf16.
-const BF16_SINCE: (u32, u32) = (8, 0);
-/// First on which vLLM runs FP8 weights, be it widened to 16 bits in the kernel.
-const VLLM_FP8_SINCE: (u32, u32) = (8, 0);
+/// First compute capability on which vLLM runs FP8 weights, be it widened to 16 bits in the kernel.
+const VLLM_FP8: Capability = Capability { major: 8, minor: 0 };
 
 /// A rule that does not hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,9 +166,10 @@ fn fp8_rule(
 }
 
 fn card_rule(ask: &Ask) -> Option<Broken> {
-    let (major, minor) = ask.card.capability;
+    let own = ask.card.capability;
+    let Capability { major, minor } = own;
     let name = &ask.card.name;
-    let before = |since| ask.card.capability < since;
+    let before = |since| own < since;
     let hint = Some("--dtype f16 runs there".to_owned());
     let fp8 = ask
         .spec
@@ -177,19 +177,21 @@ fn card_rule(ask: &Ask) -> Option<Broken> {
         .as_ref()
         .is_some_and(|q| q.method == FP8);
     match ask.engine {
-        Engine::Candlepower if ask.dtype() == WeightType::Bf16 && before(BF16_SINCE) => {
+        Engine::Candlepower if ask.dtype() == WeightType::Bf16 && before(Capability::BF16) => {
             Some(Broken {
-                rule: format!("bf16 needs compute capability 8.0, and {name} has {major}.{minor}"),
+                rule: format!("bf16 needs compute capability 8.0, and {name} has {own}"),
                 hint,
             })
         }
-        Engine::Vllm(release) if bf16_refused(ask, release) && before(BF16_SINCE) => Some(Broken {
-            rule: format!(
-                "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your {name} GPU has compute capability {major}.{minor}."
-            ),
-            hint,
-        }),
-        Engine::Vllm(_) if fp8 && before(VLLM_FP8_SINCE) => Some(Broken::new(format!(
+        Engine::Vllm(release) if bf16_refused(ask, release) && before(Capability::BF16) => {
+            Some(Broken {
+                rule: format!(
+                    "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your {name} GPU has compute capability {own}."
+                ),
+                hint,
+            })
+        }
+        Engine::Vllm(_) if fp8 && before(VLLM_FP8) => Some(Broken::new(format!(
             "The quantization method fp8 is not supported for the current GPU. Minimum capability: 80. Current capability: {major}{minor}."
         ))),
         _ => None,

@@ -1,0 +1,82 @@
+//! The cards known by name, carried inside the program.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Gpu, HardwareError, card};
+
+const FILE: &str = "src/hardware/gpus.toml";
+const TEXT: &str = include_str!("gpus.toml");
+/// Names that the error of an unknown one offers.
+const OFFERED: usize = 3;
+
+#[derive(Deserialize)]
+struct File {
+    /// Short name of a source -> what it is.
+    cite: BTreeMap<String, String>,
+    gpu: Vec<toml::Table>,
+}
+
+/// Every card, in the file's order: kinds apart, older ones first.
+///
+/// # Errors
+/// None in a build that passed its tests.
+pub fn known() -> Result<Vec<Gpu>, HardwareError> {
+    let file: File = toml::from_str(TEXT).map_err(|error| HardwareError::BuiltIn {
+        file: FILE,
+        reason: error.message().to_owned(),
+    })?;
+    let cards = file.gpu.into_iter();
+    cards
+        .map(|table| card::complete(table, FILE, &file.cite))
+        .collect()
+}
+
+/// The card of that name (letter case is ignored), or the one that a file describes where `wanted`
+/// ends in `.toml`.
+///
+/// # Errors
+/// `Unknown` names the nearest cards; those of [`card::read`] for a file.
+pub fn find(wanted: &str) -> Result<Gpu, HardwareError> {
+    let path = Path::new(wanted);
+    if path
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("toml"))
+    {
+        return card::read(path);
+    }
+    let mut cards = known()?;
+    match cards
+        .iter()
+        .position(|gpu| gpu.name.eq_ignore_ascii_case(wanted))
+    {
+        Some(at) => Ok(cards.swap_remove(at)),
+        None => Err(HardwareError::Unknown {
+            name: wanted.to_owned(),
+            nearest: nearest(wanted, &cards),
+        }),
+    }
+}
+
+/// The nearest names; one who writes a part of a name, or the name that nvidia-smi prints, means that card.
+fn nearest(wanted: &str, cards: &[Gpu]) -> String {
+    let plain = |text: &str| -> String {
+        let letters = text.chars().filter(|c| c.is_alphanumeric());
+        letters.collect::<String>().to_lowercase()
+    };
+    let wanted = plain(wanted);
+    let far = |name: &str| {
+        let name = plain(name);
+        let part = !wanted.is_empty() && (name.contains(&wanted) || wanted.contains(&name));
+        (!part, strsim::levenshtein(&wanted, &name))
+    };
+    let mut cards: Vec<&Gpu> = cards.iter().collect();
+    cards.sort_by_key(|gpu| far(&gpu.name).min(far(&gpu.full_name)));
+    let names = cards.iter().take(OFFERED);
+    names
+        .map(|gpu| gpu.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,17 @@
+//! What GPUs are and what their links deliver, as data: data sheets, measured limits, all-reduce times.
+//! Every figure carries its source; one that is not sure is left out, with the reason. All of it was
+//! published by others: nothing here was measured by candlepower.
+
+mod all_reduce;
+mod card;
+mod error;
+mod gpu;
+mod interconnect;
+mod known;
+
+pub use all_reduce::{AllReduceCurve, LINKS, all_reduce_seconds};
+pub use card::{from_toml, read};
+pub use error::HardwareError;
+pub use gpu::{Capability, Gpu, Link};
+pub use interconnect::{AllReduceRow, AllReduceTable, Interconnect, Statement};
+pub use known::{find, known};

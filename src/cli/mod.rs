@@ -6,6 +6,9 @@ mod bench_plan;
 mod common;
 mod doctor;
 mod failure;
+mod fit;
+mod fit_args;
+mod fit_text;
 mod generate;
 mod generate_args;
 mod gpus;
@@ -33,6 +36,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
+        candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
         candlepower models                             the model cards that need no files\n  \
         candlepower gpus                               GPUs known by name: data sheets, measured limits\n  \
         candlepower doctor                             what this machine offers"
@@ -48,6 +52,8 @@ enum Command {
     Bench(Box<bench_args::BenchArgs>),
     /// Complete a prompt: proof that the engine computes the model.
     Generate(Box<generate_args::GenerateArgs>),
+    /// Say whether a model runs on given GPUs, with what context and concurrency, and what would help.
+    Fit(Box<fit_args::FitArgs>),
     /// List the model cards: shapes that run without any files.
     Models(models::ModelsArgs),
     /// List the GPUs known by name: data sheets, measured limits, sources.
@@ -72,19 +78,25 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Command::Bench(args) => bench::run(&args),
-        Command::Generate(args) => generate::run(&args),
-        Command::Models(args) => models::run(&args),
-        Command::Gpus(args) => gpus::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args).map(done),
+        Command::Generate(args) => generate::run(&args).map(done),
+        Command::Fit(args) => fit::run(&args),
+        Command::Models(args) => models::run(&args).map(done),
+        Command::Gpus(args) => gpus::run(&args).map(done),
+        Command::Doctor(args) => doctor::run(&args).map(done),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             output::error(&failure);
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// The exit code of a command that can only succeed or fail.
+fn done((): ()) -> u8 {
+    0
 }
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {

@@ -8,7 +8,6 @@ mod pass;
 mod server;
 mod shapes;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::ground::recorder::{Cost, Recorder};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::hardware::Gpu;
 use crate::model::{Share, StepLimits, WeightType, workspace_bytes};
+use crate::ops::sampling::draw::mix;
 use crate::ops::{Pick, Sampled};
 use crate::parallel::ShardPlan;
 
@@ -123,10 +123,10 @@ impl Simulated {
 
 /// Any token, the same for the same request, position and seed.
 fn draw(pick: &Pick, vocab: usize) -> Sampled {
-    let mut hasher = DefaultHasher::new();
-    (pick.sampling.seed, pick.stream, pick.position).hash(&mut hasher);
+    let position = u64::from(pick.position);
+    let drawn = mix(pick.sampling.seed, pick.stream, position);
     Sampled {
-        token: (hasher.finish() % vocab as u64) as u32,
+        token: (drawn % vocab as u64) as u32,
         logprobs: None,
     }
 }

@@ -2,15 +2,16 @@
 
 use std::sync::atomic::AtomicBool;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 
 use super::bench_args::BenchArgs;
 use super::bench_plan::{BenchPlan, RunPlan};
+use super::device::Device;
 use super::doctor::revision;
 use super::failure::Failure;
 use super::model_files::ModelFiles;
 use super::session::Session;
-use super::{interrupt, output, progress};
+use super::{interrupt, output, progress, simulated};
 use crate::bench::{self, Recording};
 use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA};
 use crate::metrics::{self, MeasureInput, StepTotals};
@@ -23,6 +24,7 @@ const PIPE_WIDTH: usize = 100;
 
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.common)?;
+    check_flags(args, &files.device).map_err(Failure::Usage)?;
     let plan = BenchPlan::new(args, &files)?;
     let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
     let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
@@ -32,12 +34,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     }
     let stop = interrupt::flag(args.common.output.quiet);
     let time = telemetry::utc_now();
-    let mut session = Session::start(
-        &args.common,
-        &files,
-        plan.max_model_len,
-        &telemetry::memory(),
-    )?;
+    let mut session = session(args, &files, plan.max_model_len)?;
     let mut runs = Vec::new();
     let mut raw = Vec::new();
     let mut cut_short = None;
@@ -54,7 +51,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     session.settings.communication_share = steps.communication_share();
     let results = Results {
         schema: SCHEMA.to_owned(),
-        kind: Kind::Measured,
+        kind: session.kind,
         partial: cut_short.is_some(),
         environment: environment(time),
         model: session.model,
@@ -84,11 +81,9 @@ fn play(
         &run.scenario.name,
         args.common.output.quiet,
     );
-    let clock = session.engine.clock().clone();
-    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL)
-        .map_err(|e| Failure::Run(anyhow!("the telemetry thread could not be started: {e}")))?;
+    let sampler = sampler(session)?;
     let recording = bench::play(&mut session.engine, &run.script, stop, &mut || bar.inc(1));
-    let samples = sampler.stop();
+    let samples = sampler.map_or(Vec::new(), Sampler::stop);
     bar.finish_and_clear();
     let Recording {
         requests,
@@ -105,7 +100,11 @@ fn play(
         steps,
         telemetry: telemetry::sampler::since(samples, origin),
     };
-    let measured = metrics::measure(&MeasureInput {
+    let devices: Vec<usize> = match session.kind {
+        Kind::Predicted => (0..session.hardware.count).collect(),
+        _ => Vec::new(),
+    };
+    let mut measured = metrics::measure(&MeasureInput {
         requests: &raw.requests,
         steps: &raw.steps,
         telemetry: &raw.telemetry,
@@ -114,10 +113,52 @@ fn play(
         prompt: &run.prompt,
         timestamp: &timestamp,
         capacity: run.capacity(&session.settings),
-        gpus: &[],
+        gpus: &devices,
         roofs: session.hardware.roofs,
     });
+    if session.kind == Kind::Predicted {
+        metrics::mark_predicted(&mut measured, session.settings.server.is_some());
+    }
     Ok((measured, raw, cut_short))
+}
+
+/// Flags that only a simulated device has, or has not.
+fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
+    match device {
+        Device::Simulated(_) if args.stop_at_eos => bail!(
+            "--stop-at-eos: a simulated device draws tokens without meaning, so no answer has an end of its own; leave it out"
+        ),
+        Device::Cpu if args.server().is_some() => {
+            bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
+        }
+        Device::Cpu if args.enforce_eager => {
+            bail!("--enforce-eager is for a simulated device; add --device sim:<gpu>")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An engine on the device that was asked for.
+fn session(
+    args: &BenchArgs,
+    files: &ModelFiles,
+    max_model_len: usize,
+) -> Result<Session, Failure> {
+    match &files.device {
+        Device::Cpu => Session::start(&args.common, files, max_model_len, &telemetry::memory()),
+        Device::Simulated(gpu) => simulated::start(args, files, gpu, max_model_len),
+    }
+}
+
+/// A machine that only works out a prediction has nothing to tell.
+fn sampler(session: &Session) -> Result<Option<Sampler>, Failure> {
+    if session.kind == Kind::Predicted {
+        return Ok(None);
+    }
+    let clock = session.engine.clock().clone();
+    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL)
+        .map_err(|e| Failure::Run(anyhow!("the telemetry thread could not be started: {e}")))?;
+    Ok(Some(sampler))
 }
 
 fn write(args: &BenchArgs, results: &Results, raw: &[RawRun]) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ mod bench;
 mod bench_args;
 mod bench_plan;
 mod common;
+mod device;
 mod doctor;
 mod failure;
 mod fit;
@@ -20,6 +21,7 @@ mod output;
 mod probe;
 mod progress;
 mod session;
+mod simulated;
 mod values;
 
 use std::ffi::OsString;

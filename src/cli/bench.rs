@@ -4,16 +4,16 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{anyhow, bail};
 
-use super::bench_args::BenchArgs;
+use super::bench_args::{BenchArgs, Format};
 use super::bench_plan::{BenchPlan, RunPlan};
 use super::device::Device;
 use super::doctor::revision;
 use super::failure::Failure;
 use super::model_files::ModelFiles;
 use super::session::Session;
-use super::{interrupt, output, progress, simulated};
+use super::{interrupt, output, progress, server_cost, simulated};
 use crate::bench::{self, Recording};
-use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA};
+use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA, Scenario};
 use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::reference;
 use crate::report::{self, RawRun};
@@ -21,6 +21,8 @@ use crate::telemetry::{self, Sampler};
 
 /// Columns of a table that is not on a terminal.
 const PIPE_WIDTH: usize = 100;
+/// File of the page that only simulated cards have.
+const SERVER_PAGE: &str = "server.md";
 
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.common)?;
@@ -61,9 +63,10 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         runs,
         references,
     };
+    let page = server_page(args, &files, &scenarios, &stop)?;
     // Files first: a reader who closes the pipe early ends the program in `show`.
-    let written = write(args, &results, &raw);
-    show(args, &results)?;
+    let written = write(args, &results, &raw, page.as_deref());
+    show(args, &results, page.as_deref())?;
     written?;
     verdict(&results, cut_short)
 }
@@ -139,11 +142,7 @@ fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
 }
 
 /// An engine on the device that was asked for.
-fn session(
-    args: &BenchArgs,
-    files: &ModelFiles,
-    max_model_len: usize,
-) -> Result<Session, Failure> {
+fn session(args: &BenchArgs, files: &ModelFiles, max_model_len: usize) -> Result<Session, Failure> {
     match &files.device {
         Device::Cpu => Session::start(&args.common, files, max_model_len, &telemetry::memory()),
         Device::Simulated(gpu) => simulated::start(args, files, gpu, max_model_len),
@@ -161,10 +160,32 @@ fn sampler(session: &Session) -> Result<Option<Sampler>, Failure> {
     Ok(Some(sampler))
 }
 
-fn write(args: &BenchArgs, results: &Results, raw: &[RawRun]) -> Result<(), Failure> {
+/// What the server of the reference runs cost: for whoever reads pages, of a simulated card.
+fn server_page(
+    args: &BenchArgs,
+    files: &ModelFiles,
+    scenarios: &[Scenario],
+    stop: &AtomicBool,
+) -> Result<Option<String>, Failure> {
+    let wanted = args.out.is_some() || args.format == Format::Markdown;
+    match &files.device {
+        Device::Simulated(gpu) if wanted => server_cost::page(args, files, gpu, scenarios, stop),
+        _ => Ok(None),
+    }
+}
+
+fn write(
+    args: &BenchArgs,
+    results: &Results,
+    raw: &[RawRun],
+    page: Option<&str>,
+) -> Result<(), Failure> {
     let Some(dir) = &args.out else {
         return Ok(());
     };
+    if let Some(page) = page {
+        report::write_text(dir, SERVER_PAGE, page).map_err(Failure::run)?;
+    }
     report::write_all(dir, results, raw).map_err(Failure::run)?;
     if !args.common.output.quiet {
         output::note(&format!("written to {}", dir.display()));
@@ -187,9 +208,14 @@ fn environment(time: String) -> Environment {
     }
 }
 
-fn show(args: &BenchArgs, results: &Results) -> Result<(), Failure> {
+fn show(args: &BenchArgs, results: &Results, page: Option<&str>) -> Result<(), Failure> {
     if args.common.output.json {
         return output::result(&report::json(results).map_err(Failure::run)?);
+    }
+    if args.format == Format::Markdown {
+        let summary = report::markdown(results);
+        let page = page.map_or(String::new(), |page| format!("\n{page}"));
+        return output::result(&format!("{summary}{page}"));
     }
     let width = output::terminal_width().unwrap_or(PIPE_WIDTH);
     output::result(&report::table(results, width))

@@ -20,6 +20,7 @@ mod models;
 mod output;
 mod probe;
 mod progress;
+mod server_cost;
 mod session;
 mod simulated;
 mod values;

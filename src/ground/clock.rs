@@ -45,7 +45,8 @@ pub struct VirtualClock {
 
 impl VirtualClock {
     pub fn advance(&self, by: Duration) {
-        self.nanoseconds.fetch_add(nanoseconds(by), Ordering::Relaxed);
+        self.nanoseconds
+            .fetch_add(nanoseconds(by), Ordering::Relaxed);
     }
 }
 
@@ -55,7 +56,8 @@ impl Clock for VirtualClock {
     }
 
     fn sleep_until(&self, until: Duration) {
-        self.nanoseconds.fetch_max(nanoseconds(until), Ordering::Relaxed);
+        self.nanoseconds
+            .fetch_max(nanoseconds(until), Ordering::Relaxed);
     }
 }
 

@@ -8,9 +8,9 @@
 /// 0.89 (lim-29, A800) to 0.91 (lim-01, RTX 4090), and the report's rows ask for no less.
 pub const READ_SHARE: f64 = 0.90;
 /// Bytes that one SM takes in a clock at most: so many loads are in flight. Decode of 14B and 32B reads
-/// 1.4 TB/s on an A100 (108 SMs: tput-021, -025) and 1.5 TB/s on an H20 (78 SMs: tput-062, -072), 10 and
-/// 9 bytes a clock, and their memories would give more. Cards with little bandwidth for their SMs (all
-/// with GDDR) never meet it.
+/// some 1.4 TB/s on an A100 (108 SMs: tput-021, -025) and 1.5 TB/s on an H20 (78 SMs: tput-062, -072):
+/// 9 bytes a clock on both, where their memories would give 2.0 and 4.0 TB/s. Cards whose memory is slow
+/// for their SMs (all with GDDR) never meet it.
 pub const SM_BYTES_PER_CLOCK: f64 = 9.0;
 /// FLOPs of an f32 multiply-add.
 pub const FMA: f64 = 2.0;
@@ -38,10 +38,11 @@ pub const VLLM_STEP_SECONDS: f64 = 1.0e-3;
 pub const VLLM_RANK_SECONDS: f64 = 0.30e-3;
 /// For each running request: its row of the batch, its logits' processors and draw, its text. The cases
 /// lie between 0.05 ms (H100 host, tput-162, -188) and 0.25 ms (L40S and RTX 4090 hosts, tput-166, -227).
-pub const VLLM_REQUEST_SECONDS: f64 = 0.15e-3;
-/// For each layer: attention is launched by Python between pieces of graphs, while the GPU works. 1.5B
-/// models meet it and nothing else: 0.07 ms (H100 host, tput-175) to 0.35 ms (RTX 4090 host, tput-134).
-pub const VLLM_LAYER_SECONDS: f64 = 0.10e-3;
+pub const VLLM_REQUEST_SECONDS: f64 = 0.12e-3;
+/// For each layer: attention is launched by Python between pieces of graphs, while the GPU works. Models
+/// of 1.5B and less meet it and nothing larger does: 0.08 ms on hosts of an A100 and an H100 (tput-002,
+/// -175), up to 0.35 ms on the slow host of an RTX 4090 (tput-134).
+pub const VLLM_LAYER_SECONDS: f64 = 0.08e-3;
 /// vLLM sends all ranks' logits to one in the model's type. A gather moves about half of what an
 /// all-reduce of the same message does.
 pub const GATHER_OF_ALL_REDUCE: f64 = 0.5;

@@ -89,7 +89,11 @@ impl Simulated {
     }
 
     fn step(&self, plan: &StepPlan, kv: KvLayout) -> Result<(Duration, StepOutput), ExecError> {
-        let Setup { plan: shards, server, .. } = &self.setup;
+        let Setup {
+            plan: shards,
+            server,
+            ..
+        } = &self.setup;
         let ranks = shards.tp();
         let work = Work {
             shapes: &self.shapes,
@@ -104,7 +108,12 @@ impl Simulated {
         pass.record(&self.shapes.layers, &self.recorder);
         let layers = self.shapes.layers.len();
         let host = server.map_or(0.0, |server| {
-            server.host(pass.time.as_secs_f64(), ranks, layers, plan.rows.sequences())
+            server.host(
+                pass.time.as_secs_f64(),
+                ranks,
+                layers,
+                plan.rows.sequences(),
+            )
         });
         let host = Duration::from_secs_f64(host);
         let vocab = shards.spec().vocab_size;
@@ -133,7 +142,13 @@ fn draw(pick: &Pick, vocab: usize) -> Sampled {
 
 impl Executor for Simulated {
     fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError> {
-        let Setup { plan, gpu, dtype, limits, .. } = &self.setup;
+        let Setup {
+            plan,
+            gpu,
+            dtype,
+            limits,
+            ..
+        } = &self.setup;
         let kv_bytes = self.kv.map_or(0, |kv| {
             let elements = kv.num_blocks * kv.block_size * plan.kv_elements_per_token();
             (elements * kv.dtype.size_in_bytes()) as u64
@@ -150,7 +165,9 @@ impl Executor for Simulated {
     }
 
     fn measure_roofs(&mut self) -> Option<Roofs> {
-        let Setup { plan, gpu, dtype, .. } = &self.setup;
+        let Setup {
+            plan, gpu, dtype, ..
+        } = &self.setup;
         let ranks = plan.tp() as f64;
         let tflops = match dtype {
             WeightType::F32 => gpu.f32_tflops?,
@@ -172,7 +189,11 @@ impl Executor for Simulated {
         let (time, output) = self.step(&plan, kv)?;
         self.issued += 1;
         let ticket = self.issued;
-        self.open = Some(Running { ticket, time, output });
+        self.open = Some(Running {
+            ticket,
+            time,
+            output,
+        });
         Ok(Ticket(ticket))
     }
 

@@ -110,7 +110,11 @@ impl Work<'_> {
             bytes: (logit_rows * head.outputs * LOGIT_BYTES) as u64,
             flops: 0,
         };
-        ops.push(record("sample", read, self.limits.seconds(read, Unit::Matmul)));
+        ops.push(record(
+            "sample",
+            read,
+            self.limits.seconds(read, Unit::Matmul),
+        ));
         Ok(ops)
     }
 
@@ -159,7 +163,10 @@ impl Work<'_> {
     /// All experts of a layer. Tokens choose evenly and apart from each other, so that of `E` experts
     /// `E (1 - (1 - k / E)^rows)` are read. Whole experts have their own tokens only.
     fn expert_mlp(&self, layer: &Layer, experts: &ExpertSpec, rows: usize) -> OpRecord {
-        let (all, each) = (experts.num_experts as f64, experts.num_experts_per_tok as f64);
+        let (all, each) = (
+            experts.num_experts as f64,
+            experts.num_experts_per_tok as f64,
+        );
         let touched = 1.0 - (1.0 - each / all).powf(rows as f64);
         let here = match self.expert_parallel {
             true => self.ranks as f64,
@@ -211,7 +218,10 @@ impl Pass {
         for (index, &kind) in layers.iter().enumerate() {
             for op in &self.kinds[kind] {
                 let layer = Some(index);
-                recorder.note(OpRecord { layer, ..op.clone() });
+                recorder.note(OpRecord {
+                    layer,
+                    ..op.clone()
+                });
             }
         }
         self.behind.iter().for_each(|op| recorder.note(op.clone()));

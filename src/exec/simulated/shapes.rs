@@ -79,9 +79,9 @@ impl Shapes {
                 (Some(layer), Role::Output) => &mut layer.o,
                 (Some(layer), Role::Up) => &mut layer.gate_up,
                 (Some(layer), Role::Down | Role::SumBias) => &mut layer.down,
-                (Some(layer), Role::Router) => layer
-                    .router
-                    .insert(self::matrix(hidden, tensor.shape[0])),
+                (Some(layer), Role::Router) => {
+                    layer.router.insert(self::matrix(hidden, tensor.shape[0]))
+                }
                 (None, Role::Vocabulary) if is_head(plan, tensor) => &mut head,
                 _ => continue,
             };

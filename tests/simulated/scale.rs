@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use candlepower::bench::Load;
 use candlepower::exec::Server;
+use candlepower::ground::{Request, Sampling, StopRule};
 
-use super::setup::{Asked, card, gpu, record, record_on, simulation};
+use super::setup::{Asked, card, gpu, record, simulation};
 
 const LLAMA_70B: &str = "DeepSeek-R1-Distill-Llama-70B";
 /// Of real time, optimised.
@@ -35,27 +35,39 @@ fn a_thousand_at_a_time_five_thousand_in_all() {
     assert!(took < allowed, "{took:?}");
 }
 
-/// Real time of a step with so many running requests: the least of a few plays, as others use the machine.
+/// Real time of a decode step with so many running requests: the quickest quarter's, as others use the
+/// machine.
 fn step_time(running: usize) -> f64 {
     let mut simulation = simulation(card("Qwen2.5-0.5B"), gpu("h100-sxm"), 1, None);
     simulation.scheduler.max_num_seqs = running;
     simulation.scheduler.max_num_batched_tokens = 16 * running;
     simulation.scheduler.max_model_len = 512;
-    let asked = Asked {
-        load: Load::Closed {
-            concurrency: running,
-        },
-        requests: running,
-        input_len: 16,
-        output_len: 256,
-    };
-    let play = |_| {
-        let mut started = simulation.start().unwrap();
+    let mut engine = simulation.start().unwrap().engine;
+    let mut events = Vec::new();
+    for id in 0..running as u64 {
+        let request = Request {
+            id,
+            prompt: [1; 16].into(),
+            stop: StopRule {
+                max_tokens: 256,
+                end_tokens: Vec::new().into(),
+            },
+            sampling: Sampling::GREEDY,
+            arrival: Duration::ZERO,
+        };
+        engine.submit(request, &mut events);
+    }
+    engine.step(&mut events).unwrap();
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        events.clear();
         let start = Instant::now();
-        let recording = record_on(&mut started, &asked);
-        start.elapsed().as_secs_f64() / recording.steps.len() as f64
-    };
-    (0..3).map(play).fold(f64::INFINITY, f64::min)
+        let step = engine.step(&mut events).unwrap();
+        times.push(start.elapsed().as_secs_f64());
+        assert_eq!(step.decode_tokens, running);
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 4]
 }
 
 #[test]
@@ -66,6 +78,6 @@ fn scheduling_cost_is_linear_in_running_requests() {
         1e6 * few,
         1e6 * many
     );
-    // Eight times the requests; a quadratic cost would be 64 times.
-    assert!(many / few < 16.0, "{few} s, then {many} s");
+    // Eight times the requests, and caches that hold fewer of them; a quadratic cost would be 64 times.
+    assert!(many / few < 20.0, "{few} s, then {many} s");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use candlepower::bench::{Load, Recording, Script, Simulation, Started, play};
+use candlepower::bench::{Load, Recording, Script, Simulation, play};
 use candlepower::exec::Server;
 use candlepower::fit::KvType;
 use candlepower::ground::Sampling;
@@ -91,10 +91,6 @@ impl Asked {
 
 pub fn record(simulation: &Simulation, asked: &Asked) -> Recording {
     let mut started = simulation.start().unwrap_or_else(|e| panic!("{e}"));
-    record_on(&mut started, asked)
-}
-
-pub fn record_on(started: &mut Started, asked: &Asked) -> Recording {
     let never = AtomicBool::new(false);
     let recording = play(&mut started.engine, &asked.script(), &never, &mut || ());
     assert_eq!(recording.cut_short, None);

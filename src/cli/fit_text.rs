@@ -24,7 +24,7 @@ fn one(answer: &Answer, explain: bool) -> String {
     if let Some(message) = &answer.message {
         text += &wrapped(&format!("vLLM says: {message}"), INDENT, INDENT);
     }
-    if explain {
+    if explain && !answer.explain.is_empty() {
         text += "\n";
         text += &arithmetic(answer);
     } else {

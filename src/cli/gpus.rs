@@ -14,9 +14,9 @@ name                  GiB  GB/s  GB/s TFLOP/s TFLOP/s    SM     W  link
 
 const LEGEND: &str = "
 GiB: total memory as CUDA reports it, `~` where estimated. GB/s: memory bandwidth of the data sheet,
-then the most that others measured (copy or read). TFLOP/s: dense tensor rates of the data sheet with
-fp32 accumulate; `*` fp16, on a card without bf16. SM: compute capability. W: power limit. link: as
-sold, on the stock driver; a bridge (GB/s, both directions) is bought apart.
+then the most that others measured (copy or read). TFLOP/s: dense tensor rates of the data sheet
+with fp32 accumulate; `*` fp16, on a card without bf16. SM: compute capability. W: power limit.
+link: as sold, on the stock driver; a bridge (GB/s, both directions) is bought apart.
 Sources of every figure, and reasons for every gap: candlepower gpus --json
 ";
 

@@ -1,5 +1,7 @@
 //! How long an all-reduce takes, from published NCCL tables.
 
+use std::collections::BTreeSet;
+
 use super::{AllReduceTable, HardwareError, Interconnect, Link};
 
 /// Which tables speak for a link, one curve a rank count; at equal sizes the first named one holds.
@@ -30,7 +32,7 @@ const FARTHEST: usize = 2;
 /// Where a larger message was measured as faster, the smaller one takes its time: that is noise.
 ///
 /// A rank count without a table of its own is scaled from the nearest (in log) that has one:
-/// `t(r, n) = f r / r0 + t(r0, m) - f`, where `f` is the table's least time (it grows by some 5 us a GPU
+/// `t(r, n) = f r / r0 + t(r0, m) - f`, where `f` is the table's least time (it grows by 5 to 6 us a GPU
 /// through every table launched by one process) and `m` the size that moves as many bytes through each
 /// link: `m (r0 - 1) / r0 = n (r - 1) / r`.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,10 +74,16 @@ impl AllReduceCurve {
             .clone()
             .min_by(|a, b| distance(*a, ranks).total_cmp(&distance(*b, ranks)));
         let most = counts.max().unwrap_or_default();
-        let within = (2..=most * FARTHEST).contains(&ranks);
+        // A bridge joins two cards and no more.
+        let farthest = if link == Link::NvLinkBridge {
+            1
+        } else {
+            FARTHEST
+        };
+        let within = (2..=most * farthest).contains(&ranks);
         let measured_ranks = nearest
             .filter(|_| within)
-            .ok_or_else(|| no_table(link, ranks))?;
+            .ok_or_else(|| no_table(link, ranks, &all))?;
         let used = tables
             .iter()
             .filter(|table| table.gpu_count == measured_ranks);
@@ -141,7 +149,16 @@ fn points<'a>(tables: impl Iterator<Item = &'a AllReduceTable>) -> Vec<(f64, f64
     points
 }
 
-fn no_table(link: Link, ranks: usize) -> HardwareError {
-    let known = LINKS.map(|(link, _)| link.to_string()).join(", ");
-    HardwareError::NoTable { link, ranks, known }
+fn no_table(link: Link, ranks: usize, all: &[AllReduceTable]) -> HardwareError {
+    let known = LINKS.map(|(link, names)| {
+        let used = all.iter().filter(|table| names.contains(&&*table.case_id));
+        let counts: BTreeSet<usize> = used.map(|table| table.gpu_count).collect();
+        let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
+        format!("{link} ({} ranks)", counts.join(", "))
+    });
+    HardwareError::NoTable {
+        link,
+        ranks,
+        known: known.join(", "),
+    }
 }

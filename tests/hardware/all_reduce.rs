@@ -103,7 +103,7 @@ fn more_bytes_never_take_less_time() {
                 );
                 last = seconds;
             }
-            assert!(last > 0.0, "{link}, {ranks}");
+            assert!(last > 0.0, "{link}, {ranks} ranks");
         }
     }
 }
@@ -172,6 +172,10 @@ fn what_nobody_measured_is_an_error() {
         said.contains("1048576 bytes") && said.contains("begin at 1073741824 bytes"),
         "{said}"
     );
+    assert!(error(Link::NvLinkBridge, 4, 1 << 30).contains("over 4 ranks by an NVLink bridge"));
     let said = error(Link::PcieHost, 64, 1024);
-    assert!(said.contains("64 ranks"), "{said}");
+    assert!(
+        said.contains("over 64 ranks") && said.contains("access (2, 4, 8 ranks)"),
+        "{said}"
+    );
 }

@@ -10,6 +10,13 @@ mod generate;
 mod generate_args;
 mod gpus;
 mod interrupt;
+#[cfg(feature = "mpi")]
+mod job;
+#[cfg(not(feature = "mpi"))]
+#[path = "no_job.rs"]
+mod job;
+mod launch;
+mod loading;
 mod memory_check;
 mod model_files;
 mod models;
@@ -23,6 +30,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use common::CommonArgs;
+use failure::Failure;
+use job::Job;
+use launch::Launched;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -58,8 +70,10 @@ enum Command {
 
 /// Parses, dispatches, and turns the outcome into the process's exit code.
 pub fn main() -> ExitCode {
-    let cli = match parse(std::env::args_os()) {
-        Ok(cli) => cli,
+    let launched = launch::launched();
+    let speaks = launched.is_none_or(|launched| launched.rank == 0);
+    let command = match parse(std::env::args_os()) {
+        Ok(cli) => cli.command,
         Err(error) => {
             // Help and version also come this way; clap knows which stream they belong on.
             let code = if error.use_stderr() {
@@ -67,22 +81,61 @@ pub fn main() -> ExitCode {
             } else {
                 0
             };
-            let _ = error.print();
+            if speaks {
+                let _ = error.print();
+            }
             return ExitCode::from(code);
         }
     };
-    let outcome = match cli.command {
-        Command::Bench(args) => bench::run(&args),
-        Command::Generate(args) => generate::run(&args),
-        Command::Models(args) => models::run(&args),
-        Command::Gpus(args) => gpus::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
+    let outcome = match launched.zip(command.engine()) {
+        Some((launched, args)) => in_job(&command, args, launched),
+        None if speaks => command.run(None),
+        None => Ok(()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::error(&failure);
+            if speaks {
+                output::error(&failure);
+            }
             ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Runs the command as one process of several, of which rank 0 speaks for all.
+fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<(), Failure> {
+    let job = Job::join(launched, args)?;
+    match job.rank() {
+        0 => {
+            if let Err(failure) = command.run(Some(&job)) {
+                output::error(&failure);
+                job.abort(failure.code());
+            }
+        }
+        _ => job.serve(args),
+    }
+    job.leave();
+    Ok(())
+}
+
+impl Command {
+    fn run(&self, job: Option<&Job>) -> Result<(), Failure> {
+        match self {
+            Self::Bench(args) => bench::run(args, job),
+            Self::Generate(args) => generate::run(args, job),
+            Self::Models(args) => models::run(args),
+            Self::Gpus(args) => gpus::run(args),
+            Self::Doctor(args) => doctor::run(args),
+        }
+    }
+
+    /// The flags of a command with an engine.
+    fn engine(&self) -> Option<&CommonArgs> {
+        match self {
+            Self::Bench(args) => Some(&args.common),
+            Self::Generate(args) => Some(&args.common),
+            Self::Models(_) | Self::Gpus(_) | Self::Doctor(_) => None,
         }
     }
 }

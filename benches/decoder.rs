@@ -2,19 +2,12 @@
 //! `cargo bench --bench decoder [-- CARD [LAYERS]]`.
 
 mod roofs;
+mod steps;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use candle_core::DType;
-use candlepower::exec::{Executor, KvLayout, Rank, Ranks, StepOutput, StepPlan};
-use candlepower::ground::Sampling;
-use candlepower::hub::cards;
-use candlepower::model::{Decoder, DummyWeights, ModelSpec, Share, StepLimits, spec::WeightType};
-use candlepower::ops::cpu::Cpu;
-use candlepower::ops::{Pick, Rows};
-use candlepower::parallel::{Collective, ShardPlan};
+use candlepower::exec::{Executor, Ranks, StepOutput, StepPlan};
 use roofs::GIGA;
 
 /// `(sequences, rows of each, context of each, steps)`.
@@ -26,25 +19,13 @@ const LOADS: [(usize, usize, usize, usize); 6] = [
     (1, 100, 100, 5),
     (1, 512, 512, 3),
 ];
-const BLOCK_SIZE: usize = 16;
-const ROWS: usize = 512;
-const BLOCKS: usize = 1200;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .collect();
-    let name = arguments.first().map_or("Qwen2.5-0.5B", String::as_str);
-    let card = cards::find(name).expect("a model card's name");
-    let mut spec = ModelSpec::from_json(card.config_json, card.name).expect("cards are valid");
-    if let Some(layers) = arguments.get(1) {
-        spec.truncate_layers(layers.parse().expect("a number of layers"));
-    }
+    let (name, spec) = steps::model_of_arguments();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut ranks = load(&spec, threads);
+    let mut ranks = steps::load(&spec, 1, threads);
     for (sequences, rows, context, steps) in LOADS {
-        let plan = plan(&spec, sequences, rows, context);
+        let plan = steps::plan(&spec, sequences, rows, context);
         let mut output = StepOutput::default();
         ranks
             .with_first(|rank| rank.step(&plan, &mut output))
@@ -75,71 +56,6 @@ fn main() {
         );
         by_operation(&mut ranks, &plan, steps, bandwidth, peak);
     }
-}
-
-fn load(spec: &ModelSpec, threads: usize) -> Ranks {
-    let limits = StepLimits {
-        rows: ROWS,
-        logit_rows: 32,
-    };
-    let weights = DummyWeights {
-        seed: 0,
-        weight_type: WeightType::Bf16,
-    };
-    let plan = ShardPlan::new(spec, 1).expect("one rank is always legal");
-    let elements = plan.kv_elements_per_token();
-    let build = move |collective: Box<dyn Collective>| {
-        let share = Share {
-            plan: &plan,
-            rank: 0,
-        };
-        let decoder = Decoder::load(share, &weights, &Cpu, limits, &mut |_| {})?;
-        Ok(Rank::new(Box::new(Cpu), collective, decoder))
-    };
-    let mut ranks =
-        Ranks::load(1, threads, u64::MAX, elements, Arc::new(build)).expect("the model loads");
-    let layout = KvLayout {
-        num_blocks: BLOCKS,
-        block_size: BLOCK_SIZE,
-        dtype: DType::BF16,
-    };
-    ranks.allocate_kv(&layout).expect("a cache");
-    ranks
-}
-
-/// Sequences of `context` tokens, of which the last `rows` are computed.
-fn plan(spec: &ModelSpec, sequences: usize, rows: usize, context: usize) -> StepPlan {
-    let max_blocks = context.div_ceil(BLOCK_SIZE);
-    let mut plan = StepPlan {
-        rows: Rows {
-            query_offsets: vec![0],
-            max_blocks,
-            ..Rows::default()
-        },
-        ..StepPlan::default()
-    };
-    for sequence in 0..sequences {
-        // Block 0 is the null block.
-        let first = 1 + sequence * max_blocks;
-        for position in context - rows..context {
-            plan.tokens.push((position * 7919 % spec.vocab_size) as u32);
-            plan.rows.positions.push(position as u32);
-            plan.rows.slots.push((first * BLOCK_SIZE + position) as u32);
-        }
-        plan.logit_rows.push(plan.tokens.len() as u32 - 1);
-        plan.picks.push(Pick {
-            stream: sequence as u64,
-            position: context as u32,
-            sampling: Sampling::GREEDY,
-        });
-        plan.rows.query_offsets.push(plan.tokens.len() as u32);
-        plan.rows.context_lens.push(context as u32);
-        let table = first..first + max_blocks;
-        plan.rows
-            .block_tables
-            .extend(table.map(|block| block as u32));
-    }
-    plan
 }
 
 fn by_operation(ranks: &mut Ranks, plan: &StepPlan, steps: usize, bandwidth: f64, peak: f64) {

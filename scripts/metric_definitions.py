@@ -266,6 +266,12 @@ def of_steps(steps: list[dict]) -> dict[str, Value]:
         "max_kv_occupancy_percent": max(kv, default=None),
         "achieved_bytes_per_s": ratio(sum(s["bytes"] for s in steps) or None, inside),
         "achieved_flop_per_s": ratio(sum(s["flops"] for s in steps) or None, inside),
+        "communication_share_percent": ratio(100 * sum(s["communication_seconds"] for s in steps), inside)
+        if any(s["communication_bytes"] for s in steps)
+        else None,
+        "mean_communication_bytes_per_step": mean([s["communication_bytes"] for s in steps])
+        if any(s["communication_bytes"] for s in steps)
+        else None,
         "mean_host_ms_per_step": None if per_step is None else per_step * MS,
         "host_share_percent": ratio(100 * math.fsum(host), math.fsum(length)),
     }

@@ -6,6 +6,8 @@ mod cli_support;
 mod ends;
 #[path = "cli_bench/outputs.rs"]
 mod outputs;
+#[path = "cli_bench/ranks.rs"]
+mod ranks;
 #[path = "cli_bench/recompute.rs"]
 mod recompute;
 #[path = "cli_bench/references.rs"]

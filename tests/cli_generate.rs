@@ -48,6 +48,13 @@ fn greedy_continuations_are_the_golden_ones() {
         assert!(answer["text"].is_string());
         assert!(answer.get("logprobs").is_none());
     }
+    // So they are on two ranks.
+    let on_two = generate(
+        &fixture("qwen2-tiny"),
+        &[&flags[..], &["--tp", "2"]].concat(),
+    )
+    .json();
+    assert_eq!(on_two, answers);
     // A single prompt is an object, not an array.
     let one = generate(&fixture("qwen2-tiny"), &flags[..5]).json();
     assert_eq!(ids(&one), golden[0].1);

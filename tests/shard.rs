@@ -1,256 +1,216 @@
-//! The shard plan as data: experts, FP8 blocks and their scales, checked against real headers and by count.
+//! The shard plan: slices of all ranks make up every tensor, at every legal number of ranks.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+mod common;
 
-use candlepower::hub::{CARDS, weights_in};
-use candlepower::model::tensors::{Format, Role, TensorSpec, expected};
-use candlepower::model::{Checkpoint, ModelSpec};
-use candlepower::parallel::{ShardPlan, Split};
-use serde_json::{Value, json};
+use std::collections::HashMap;
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name)
-}
-
-fn spec_in(dir: &Path) -> ModelSpec {
-    let text = fs::read_to_string(dir.join("config.json")).unwrap();
-    ModelSpec::from_json(&text, "config.json").unwrap()
-}
+use candlepower::hub::{CARDS, cards};
+use candlepower::model::spec::ModelSpec;
+use candlepower::model::tensors::{EMBEDDING, HEAD, Role, expected};
+use candlepower::parallel::ShardPlan;
+use candlepower::parallel::shard::{Cut, VOCAB_MULTIPLE};
+use common::random::Random;
+use serde_json::json;
 
 fn card(name: &str) -> ModelSpec {
-    let card = CARDS.iter().find(|card| card.name == name).unwrap();
+    let card = cards::find(name).unwrap();
     ModelSpec::from_json(card.config_json, name).unwrap()
 }
 
-fn whole(tp: usize) -> Split {
-    Split {
-        tp,
-        expert_parallel: true,
+fn dense() -> Vec<ModelSpec> {
+    let specs = CARDS
+        .iter()
+        .map(|card| ModelSpec::from_json(card.config_json, card.name).unwrap());
+    specs
+        .filter(|spec| spec.experts.is_none() && spec.quantization.is_none())
+        .collect()
+}
+
+fn legal(spec: &ModelSpec) -> Vec<usize> {
+    let all = 1..=spec.num_attention_heads;
+    all.filter(|&tp| ShardPlan::new(spec, tp).is_ok()).collect()
+}
+
+/// Every element of every tensor is on the ranks as often as the plan says, and nothing else is but zeros.
+fn check_cover(plan: &ShardPlan) {
+    let tp = plan.tp();
+    assert_eq!(plan.tensors().len(), expected(plan.spec()).len());
+    for tensor in plan.tensors() {
+        let shape = &tensor.tensor.shape;
+        let name = &tensor.tensor.name;
+        let slices: Vec<_> = (0..tp).filter_map(|rank| tensor.slice(rank)).collect();
+        let axis = slices[0].axis;
+        let mut held = vec![0; shape[axis]];
+        for slice in &slices {
+            assert_eq!(slice.axis, axis);
+            held[slice.range.clone()].iter_mut().for_each(|h| *h += 1);
+        }
+        let copies = tensor.replicas();
+        assert!(held.iter().all(|&h| h == copies), "{name} at tp {tp}");
+        let padding: usize = slices.iter().map(|slice| slice.padding).sum();
+        if tensor.tensor.role != Role::Vocabulary || tp == 1 {
+            assert_eq!(padding, 0, "{name}");
+        }
+        let elements: u64 = (0..tp).map(|rank| tensor.elements(rank)).sum();
+        let one: usize = shape.iter().product();
+        let other: usize = one / shape[axis];
+        assert_eq!(elements as usize, copies * one + padding * other, "{name}");
     }
 }
 
-/// A mixture of experts of small odd sizes with a dense layer among its sparse ones.
-fn mixed(quantised: bool) -> ModelSpec {
-    let mut config = json!({
-        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe",
-        "hidden_size": 256, "intermediate_size": 768, "moe_intermediate_size": 384,
-        "num_experts": 8, "num_experts_per_tok": 2, "decoder_sparse_step": 2,
-        "mlp_only_layers": [3], "num_hidden_layers": 6, "num_attention_heads": 8,
-        "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 1000,
-        "max_position_embeddings": 512, "tie_word_embeddings": false
-    });
-    if quantised {
-        config["quantization_config"] =
-            json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
-    }
-    ModelSpec::from_json(&config.to_string(), "config.json").unwrap()
-}
-
-/// Every tensor of the headers is expected with its shape, and none beside them.
 #[test]
-fn names_and_shapes_are_those_of_the_checkpoints() {
-    for name in ["qwen3-moe-tiny", "qwen3-fp8-tiny", "qwen3-moe-fp8-tiny"] {
-        let dir = fixture(name);
-        let spec = spec_in(&dir);
-        let checkpoint = Checkpoint::open_headers(&weights_in(&dir).unwrap(), &spec).unwrap();
-        assert_eq!(checkpoint.warnings, Vec::<String>::new(), "{name}");
-        for tensor in expected(&spec) {
-            let stored = checkpoint.stored_bytes(&tensor.name).unwrap();
-            let fp8 = tensor.format == Format::Fp8;
-            assert_eq!(stored == 1, fp8, "{name}: {}", tensor.name);
+fn slices_make_up_every_tensor_of_every_card() {
+    for spec in dense() {
+        let legal = legal(&spec);
+        assert!(legal.contains(&1) && legal.len() > 1);
+        for &tp in &legal {
+            check_cover(&ShardPlan::new(&spec, tp).unwrap());
         }
     }
 }
 
 #[test]
-fn a_checkpoint_of_experts_or_fp8_is_not_yet_run() {
-    for name in ["qwen3-moe-tiny", "qwen3-fp8-tiny"] {
-        assert!(spec_in(&fixture(name)).check_runnable(name).is_err());
-    }
-}
-
-#[test]
-fn sparse_layers_are_those_of_the_config() {
-    let tensors = expected(&mixed(false));
-    let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
-    // Every second layer but the third: 1 and 5.
-    for layer in 0..6 {
-        let sparse = [1, 5].contains(&layer);
-        let layer = format!("model.layers.{layer}.mlp");
-        assert_eq!(has(&format!("{layer}.gate.weight")), sparse);
-        assert_eq!(has(&format!("{layer}.experts.7.up_proj.weight")), sparse);
-        assert_eq!(has(&format!("{layer}.up_proj.weight")), !sparse);
-    }
-}
-
-#[test]
-fn modules_that_are_not_converted_keep_their_type() {
-    let mut spec = mixed(true);
-    let quantization = spec.quantization.as_mut().unwrap();
-    quantization.modules_to_not_convert = vec!["model.layers.0".to_owned(), "lm_head".to_owned()];
-    for tensor in expected(&spec) {
-        let projection = tensor.name.contains("_proj.weight");
-        let converted = projection && tensor.layer != Some(0);
-        let plain = tensor.format == Format::Plain;
-        assert_eq!(plain, !converted, "{}", tensor.name);
-    }
-    // Layer 1 is no part of a module named "model.layers.10".
-    let name = "model.layers.10";
-    spec.quantization.as_mut().unwrap().modules_to_not_convert = vec![name.to_owned()];
-    assert!(expected(&spec).iter().all(|t| t.format != Format::Plain
-        || t.layer != Some(1)
-        || !t.name.contains("_proj.weight")));
-}
-
-fn elements(tensor: &TensorSpec) -> u64 {
-    tensor.shape.iter().map(|&n| n as u64).product()
-}
-
-/// Each element is held once, but for what is replicated.
-#[test]
-fn ranks_hold_everything_between_them() {
-    for spec in [mixed(false), mixed(true)] {
-        for split in [1.into(), 2.into(), 4.into(), whole(2), whole(8)] {
-            let plan = ShardPlan::split(&spec, split).unwrap();
-            for part in plan.tensors() {
-                let held: u64 = (0..split.tp).map(|rank| part.elements(rank)).sum();
-                let all = elements(&part.tensor) * part.replicas() as u64;
-                let name = &part.tensor.name;
-                match part.tensor.format {
-                    // Neighbours may share a block: both hold its scale.
-                    Format::Scale { .. } => assert!(held >= all, "{name} {split:?}"),
-                    _ if part.tensor.role == Role::Vocabulary => assert!(held >= all),
-                    _ => assert_eq!(held, all, "{name} {split:?}"),
+fn slices_make_up_every_tensor_of_random_models() {
+    let mut random = Random(4);
+    for _ in 0..200 {
+        let kv = random.within(1..9);
+        let config = json!({
+            "architectures": [random.pick(&["LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"])],
+            "hidden_size": 8 * random.within(1..20),
+            "intermediate_size": random.within(1..30) * random.pick(&[1, 8, 12]),
+            "num_hidden_layers": random.within(1..4),
+            "num_attention_heads": kv * random.within(1..9),
+            "num_key_value_heads": kv,
+            "head_dim": 2 * random.within(1..70),
+            "vocab_size": random.within(1..3000),
+            "max_position_embeddings": 64,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1e4,
+            "attention_bias": random.flip(),
+            "mlp_bias": random.flip(),
+            "tie_word_embeddings": random.flip(),
+            "hidden_act": "silu",
+        });
+        let spec = ModelSpec::from_json(&config.to_string(), "config.json").unwrap();
+        for tp in 1..=spec.num_attention_heads + 1 {
+            match ShardPlan::new(&spec, tp) {
+                Ok(plan) => {
+                    check_cover(&plan);
+                    check_shapes(&plan);
+                }
+                Err(error) => {
+                    assert_eq!(error.legal, legal(&spec));
+                    assert!(!error.legal.contains(&tp));
                 }
             }
         }
     }
 }
 
-/// Of a weight's own rows, the scales are those of every block that they touch, by their global place.
-#[test]
-fn scales_follow_the_global_row() {
-    // 384 rows over 2 ranks: 192 each, one block and a half.
-    let plan = ShardPlan::new(&mixed(true), 2).unwrap();
-    let slice = |name: &str, rank: usize| {
-        let slice = plan.tensor(name).unwrap().slice(rank).unwrap();
-        (slice.axis, slice.range)
-    };
-    let up = "model.layers.1.mlp.experts.5.up_proj.weight";
-    assert_eq!(slice(up, 1), (0, 192..384));
-    assert_eq!(slice(&format!("{up}_scale_inv"), 0), (0, 0..2));
-    assert_eq!(slice(&format!("{up}_scale_inv"), 1), (0, 1..3));
-    let down = "model.layers.1.mlp.experts.5.down_proj.weight";
-    assert_eq!(slice(&format!("{down}_scale_inv"), 1), (1, 1..3));
-    let kv = "model.layers.0.self_attn.k_proj.weight";
-    assert_eq!(slice(&format!("{kv}_scale_inv"), 1), (0, 0..1));
-}
-
-#[test]
-fn whole_experts_are_on_one_rank() {
-    let plan = ShardPlan::split(&mixed(true), whole(4)).unwrap();
-    for rank in 0..4 {
+/// The sizes that a rank computes with are those of its slices.
+fn check_shapes(plan: &ShardPlan) {
+    let spec = plan.spec();
+    let group = spec.num_attention_heads / spec.num_key_value_heads;
+    for rank in 0..plan.tp() {
         let shape = plan.rank_shape(rank);
-        assert_eq!(shape.experts, 2 * rank..2 * rank + 2);
-        assert_eq!((shape.moe_intermediate_size, shape.num_heads), (384, 2));
-        for expert in 0..8 {
-            let name = format!("model.layers.5.mlp.experts.{expert}.down_proj.weight_scale_inv");
-            let held = plan.tensor(&name).unwrap().slice(rank).is_some();
-            assert_eq!(held, shape.experts.contains(&expert));
+        let slice = |name: &str| {
+            let name = format!("model.layers.0.{name}.weight");
+            plan.tensor(&name).unwrap().slice(rank).unwrap()
+        };
+        let heads = slice("self_attn.q_proj").range;
+        let kv = slice("self_attn.k_proj").range;
+        assert_eq!(heads.len(), shape.num_heads * spec.head_dim);
+        assert_eq!(kv.len(), shape.num_kv_heads * spec.head_dim);
+        assert_eq!(slice("self_attn.v_proj").range, kv);
+        assert_eq!(slice("self_attn.o_proj").range, heads);
+        assert_eq!(slice("mlp.down_proj").range, slice("mlp.up_proj").range);
+        assert_eq!(slice("mlp.down_proj").range.len(), shape.intermediate_size);
+        // Each query head finds its KV head here.
+        for head in heads.step_by(spec.head_dim) {
+            let needed = head / spec.head_dim / group * spec.head_dim;
+            assert!(kv.contains(&needed), "query head at {head}: {kv:?}");
         }
+        let embedding = plan.tensor(EMBEDDING).unwrap().slice(rank).unwrap();
+        assert_eq!(embedding.range, shape.vocab);
+        assert_eq!(embedding.range.len() + embedding.padding, shape.vocab_rows);
     }
-    let router = plan.tensor("model.layers.5.mlp.gate.weight").unwrap();
-    assert_eq!(router.elements(3), elements(&router.tensor));
-}
-
-/// The report's largest models, GiB on each rank: the figures of the notes.
-#[test]
-fn the_largest_models_have_their_known_bytes() {
-    let gib = |name: &str, split: Split| {
-        let plan = ShardPlan::split(&card(name), split).unwrap();
-        let bytes = plan.weight_bytes(0, |tensor| match tensor.format {
-            Format::Plain => 2,
-            Format::Fp8 => 1,
-            Format::Scale { .. } => 4,
-        });
-        bytes as f64 / (1u64 << 30) as f64
-    };
-    let near = |found: f64, known: f64| assert!((found - known).abs() < 0.05, "{found} {known}");
-    near(gib("Qwen3-235B-A22B", 8.into()), 54.9);
-    near(gib("Qwen3-235B-A22B-FP8", 4.into()), 55.1);
-    near(gib("Qwen3-235B-A22B-FP8", whole(8)), 27.65);
-    // 192 of 128: half of a block's scale is held twice, nothing else differs.
-    near(gib("Qwen3-235B-A22B-FP8", 8.into()), 27.65);
-    let spec = card("Qwen3-235B-A22B");
-    let all: u64 = expected(&spec).iter().map(elements).sum();
-    assert_eq!(all, spec.parameters());
 }
 
 #[test]
-fn a_plan_of_seventy_thousand_tensors_is_quick() {
-    let spec = card("Qwen3-235B-A22B-FP8");
-    let start = Instant::now();
-    let plan = ShardPlan::split(&spec, whole(8)).unwrap();
-    let bytes = plan.weight_bytes(0, |tensor| tensor.element_bytes(2));
-    let took = start.elapsed();
-    println!("{} tensors, {bytes} bytes, {took:?}", plan.tensors().len());
-    assert!(plan.tensors().len() > 72_000);
-    assert!(took < Duration::from_millis(500), "{took:?}");
+fn splits_of_the_reports_models() {
+    // The figures of the source: 64 heads over 8 KV heads, 28,672 features, 128,256 tokens.
+    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B"), 8).unwrap();
+    let shape = plan.rank_shape(7);
+    assert_eq!((shape.num_heads, shape.num_kv_heads), (8, 1));
+    assert_eq!((shape.intermediate_size, shape.vocab_rows), (3584, 16_032));
+    assert_eq!(shape.vocab, 7 * 16_032..128_256);
+    let slices: HashMap<&str, usize> = ["q_proj", "k_proj", "o_proj"]
+        .into_iter()
+        .map(|name| {
+            let full = format!("model.layers.3.self_attn.{name}.weight");
+            (name, plan.tensor(&full).unwrap().slice(1).unwrap().axis)
+        })
+        .collect();
+    assert_eq!(
+        (slices["q_proj"], slices["k_proj"], slices["o_proj"]),
+        (0, 0, 1)
+    );
+    // More ranks than KV heads: two neighbours hold the same one.
+    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B"), 16).unwrap();
+    let k = plan
+        .tensor("model.layers.0.self_attn.k_proj.weight")
+        .unwrap();
+    assert_eq!(k.cut, Cut::Even { axis: 0, parts: 8 });
+    assert_eq!(k.replicas(), 2);
+    assert_eq!(k.slice(4), k.slice(5));
+    assert_ne!(k.slice(5), k.slice(6));
+    // An eighth of 70,553,706,496 parameters, and seven more eighths of the 161 norms of 8,192.
+    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B"), 8).unwrap();
+    let bytes = plan.weight_bytes(3, |_| 2);
+    assert_eq!(bytes, 2 * (70_553_706_496 + 7 * 161 * 8192) / 8);
 }
 
 #[test]
-fn splits_that_shapes_forbid_say_why() {
-    let rule = |split: Split| ShardPlan::split(&mixed(false), split).unwrap_err();
-    let error = rule(16.into());
-    assert!(error.to_string().contains("8 attention heads"), "{error}");
-    assert_eq!(error.legal, [1, 2, 4, 8]);
-    let mut spec = mixed(false);
-    spec.experts.as_mut().unwrap().moe_intermediate_size = 100;
-    let error = ShardPlan::new(&spec, 8).unwrap_err().to_string();
-    let said = "100 intermediate features of an expert cannot be shared evenly by 8 ranks";
-    assert!(error.contains(said), "{error}");
-    assert!(ShardPlan::split(&spec, whole(8)).is_ok());
-    spec.experts.as_mut().unwrap().num_experts = 6;
-    let error = ShardPlan::split(&spec, whole(4)).unwrap_err().to_string();
-    assert!(error.contains("6 experts"), "{error}");
-    let dense = ShardPlan::split(&card("QwQ-32B"), whole(2)).unwrap_err();
-    assert!(dense.to_string().contains("dense model"), "{dense}");
+fn illegal_splits_name_the_rule_the_numbers_and_the_way_out() {
+    let refuse = |spec: &ModelSpec, tp| ShardPlan::new(spec, tp).unwrap_err().to_string();
+    let qwen = card("Qwen2.5-0.5B");
+    assert_eq!(
+        refuse(&qwen, 4),
+        "--tp 4: 14 attention heads cannot be shared evenly by 4 ranks (14 % 4 = 2); for this model --tp may be 1, 2"
+    );
+    // 40 heads allow 5; 8 KV heads do not.
+    let qwq = card("QwQ-32B");
+    let error = refuse(&qwq, 5);
+    assert!(
+        error.contains("8 KV heads") && error.contains("8 % 5 = 3"),
+        "{error}"
+    );
+    assert!(error.ends_with("1, 2, 4, 8"), "{error}");
+    let mut odd = qwen.clone();
+    odd.intermediate_size = 4865;
+    let error = refuse(&odd, 2);
+    assert!(
+        error.contains("4865 intermediate features") && error.ends_with("may be 1"),
+        "{error}"
+    );
+    assert!(refuse(&qwen, 0).contains("at least one rank"));
 }
 
 #[test]
-fn quantisation_is_read_or_refused_by_name() {
-    let config = |quantization: Value| {
-        let mut config = json!({
-            "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 256,
-            "intermediate_size": 384, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "head_dim": 128, "vocab_size": 512,
-            "max_position_embeddings": 512
-        });
-        config["quantization_config"] = quantization;
-        ModelSpec::from_json(&config.to_string(), "config.json")
-    };
-    let known = |quantization| {
-        let spec = config(quantization).unwrap();
-        spec.check_known_tensors("config.json")
-    };
-    let block = json!([128, 128]);
-    assert!(known(json!({"quant_method": "fp8", "weight_block_size": block})).is_ok());
-    for other in [
-        json!({"quant_method": "awq", "bits": 4}),
-        json!({"quant_method": "fp8"}),
-    ] {
-        let error = known(other).unwrap_err().to_string();
-        assert!(error.contains("weight_block_size"), "{error}");
+fn a_vocabulary_that_does_not_divide_is_filled_up_on_the_last_ranks() {
+    let mut spec = card("Qwen2.5-0.5B");
+    spec.tie_word_embeddings = false;
+    spec.vocab_size = 100;
+    spec.intermediate_size = 14 * 100;
+    let plan = ShardPlan::new(&spec, 14).unwrap();
+    let rows = 100_usize.next_multiple_of(VOCAB_MULTIPLE).div_ceil(14);
+    for name in [EMBEDDING, HEAD] {
+        let tensor = plan.tensor(name).unwrap();
+        assert_eq!(tensor.cut, Cut::Padded { rows });
+        assert_eq!(tensor.slice(0).unwrap().range, 0..rows);
+        // Some tokens here, and none there.
+        let (some, none) = (tensor.slice(9).unwrap(), tensor.slice(13).unwrap());
+        assert_eq!((some.range, some.padding), (90..100, 0));
+        assert_eq!((none.range.len(), none.padding), (0, rows));
     }
-    for wrong in [json!([128]), json!([128, 0]), json!("128")] {
-        let error = config(json!({"quant_method": "fp8", "weight_block_size": wrong}));
-        assert!(error.unwrap_err().to_string().contains("weight_block_size"));
-    }
-    let wrong = json!({"quant_method": "fp8", "modules_to_not_convert": 3});
-    let error = config(wrong).unwrap_err().to_string();
-    assert!(error.contains("modules_to_not_convert"), "{error}");
 }

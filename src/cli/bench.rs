@@ -8,12 +8,13 @@ use super::bench_args::BenchArgs;
 use super::bench_plan::{BenchPlan, RunPlan};
 use super::doctor::revision;
 use super::failure::Failure;
+use super::job::{self, Job};
 use super::model_files::ModelFiles;
 use super::session::Session;
 use super::{interrupt, output, progress};
 use crate::bench::{self, Recording};
 use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA};
-use crate::metrics::{self, MeasureInput};
+use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::reference;
 use crate::report::{self, RawRun};
 use crate::telemetry::{self, Sampler};
@@ -21,7 +22,7 @@ use crate::telemetry::{self, Sampler};
 /// Columns of a table that is not on a terminal.
 const PIPE_WIDTH: usize = 100;
 
-pub fn run(args: &BenchArgs) -> Result<(), Failure> {
+pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.common)?;
     let plan = BenchPlan::new(args, &files)?;
     let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
@@ -37,6 +38,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         &files,
         plan.max_model_len,
         &telemetry::memory(),
+        job,
     )?;
     let mut runs = Vec::new();
     let mut raw = Vec::new();
@@ -50,6 +52,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             break;
         }
     }
+    let steps = StepTotals::of(raw.iter().flat_map(|run| &run.steps));
+    session.settings.communication_share = steps.communication_share();
     let results = Results {
         schema: SCHEMA.to_owned(),
         kind: Kind::Measured,
@@ -134,7 +138,7 @@ fn environment(time: String) -> Environment {
     Environment {
         candlepower: env!("CARGO_PKG_VERSION").to_owned(),
         git: revision().map(str::to_owned),
-        features: Vec::new(),
+        features: job::FEATURES.iter().copied().map(str::to_owned).collect(),
         os: machine.os.clone(),
         cpu: machine.cpu.clone(),
         cores: machine.cores,

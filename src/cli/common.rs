@@ -25,13 +25,13 @@ pub struct CommonArgs {
     /// cpu (this build has no other device)
     #[arg(long, value_name = "D", help_heading = "Device")]
     pub device: Option<String>,
-    /// Tensor-parallel ranks
+    /// Tensor-parallel ranks, which share the model's heads, features and vocabulary
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Device")]
     pub tp: usize,
     /// Split experts whole over the ranks instead of by columns
     #[arg(long, help_heading = "Device")]
     pub expert_parallel: bool,
-    /// CPU threads in all [default: physical cores]
+    /// CPU threads in all, shared among the ranks; at least one each [default: physical cores]
     #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Device")]
     pub threads: Option<usize>,
     /// Bind each CPU thread to a core of its own

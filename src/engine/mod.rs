@@ -174,6 +174,8 @@ impl Engine {
         record.output_tokens = self.outcomes.len();
         record.bytes = self.output.cost.bytes;
         record.flops = self.output.cost.flops;
+        record.communication_bytes = self.output.traffic.bytes;
+        record.communication_seconds = self.output.traffic.time.as_secs_f64();
         record.start = start.as_secs_f64();
         record.exec_seconds = (done - launched).as_secs_f64();
         record.end = self.clock.now().as_secs_f64();

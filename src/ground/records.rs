@@ -52,6 +52,12 @@ pub struct StepRecord {
     pub bytes: u64,
     /// Floating-point operations of the step, by formula.
     pub flops: u64,
+    /// What each rank brought to the exchanges of the step; 0 of a single rank.
+    #[serde(default)]
+    pub communication_bytes: u64,
+    /// Part of `exec_seconds` that rank 0 spent in them, the wait for the slowest rank included.
+    #[serde(default)]
+    pub communication_seconds: f64,
 }
 
 /// One line of `telemetry.csv`.

@@ -288,6 +288,19 @@ fn engine(extended: &mut Extended, input: &MeasureInput, nulls: &mut NotObserved
         ratio(PERCENT * totals.host_seconds(), totals.seconds),
         reason::NO_STEP_TIME,
     );
+    extended.communication_share_percent = note(
+        "communication_share_percent",
+        totals.communication_share().map(percent),
+        reason::NO_EXCHANGE,
+    );
+    let exchanged = totals.communication_share().is_some();
+    extended.mean_communication_bytes_per_step = note(
+        "mean_communication_bytes_per_step",
+        exchanged
+            .then(|| totals.per_step(totals.communication_bytes))
+            .flatten(),
+        reason::NO_EXCHANGE,
+    );
     // Steps of a device that does not count its work carry zeros.
     let counted = |amount: f64| ratio(amount, totals.exec_seconds).filter(|&rate| rate > 0.0);
     extended.achieved_bytes_per_s = note(

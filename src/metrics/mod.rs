@@ -17,6 +17,7 @@ use crate::ground::{RequestRecord, StepRecord, TelemetrySample};
 
 pub use records::Book;
 pub use repeats::summarize;
+pub use steps::StepTotals;
 use timing::Window;
 
 /// One play of a scenario, as recorded. All times share one origin.
@@ -114,6 +115,7 @@ pub(crate) mod reason {
     pub const NO_TELEMETRY: &str = "telemetry was not sampled in this run";
     pub const NO_STEP: &str = "no step was recorded";
     pub const NO_STEP_TIME: &str = "no time passed inside the steps";
+    pub const NO_EXCHANGE: &str = "one rank exchanges nothing";
     pub const NO_KV: &str = "the device reports no KV cache";
     pub const NOT_COUNTED: &str = "the device did not count the work of its steps";
     pub const NO_ROOF: &str = "the machine's roof was not measured in this run";

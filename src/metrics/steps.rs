@@ -27,10 +27,12 @@ pub struct StepTotals {
     max_kv: Option<f64>,
     pub bytes: f64,
     pub flops: f64,
+    pub communication_bytes: f64,
+    pub communication_seconds: f64,
 }
 
 impl StepTotals {
-    pub fn of(steps: &[StepRecord]) -> Self {
+    pub fn of<'a>(steps: impl IntoIterator<Item = &'a StepRecord>) -> Self {
         let mut totals = Self::default();
         for step in steps {
             let seconds = step.end - step.start;
@@ -42,6 +44,8 @@ impl StepTotals {
             totals.tokens += step.prefill_tokens + step.decode_tokens;
             totals.bytes += step.bytes as f64;
             totals.flops += step.flops as f64;
+            totals.communication_bytes += step.communication_bytes as f64;
+            totals.communication_seconds += step.communication_seconds;
             if let Some(used) = ratio(step.kv_blocks_used as f64, step.kv_blocks_total as f64) {
                 totals.kv_seconds += used * seconds;
                 totals.kv_weight += seconds;
@@ -63,6 +67,12 @@ impl StepTotals {
 
     pub fn max_kv(&self) -> Option<f64> {
         self.max_kv
+    }
+
+    /// Part of the executor's time in exchanges between ranks, 0 to 1; `None` where none was made.
+    pub fn communication_share(&self) -> Option<f64> {
+        let made = self.communication_bytes > 0.0;
+        made.then(|| ratio(self.communication_seconds, self.exec_seconds))?
     }
 
     /// Time of the steps outside the executor, seconds.

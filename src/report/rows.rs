@@ -55,7 +55,7 @@ pub const SOURCE: [Row; 31] = [
 ];
 
 /// Of the extended set, what answers a first question; the rest is in the files.
-pub const EXTENDED: [Row; 37] = [
+pub const EXTENDED: [Row; 38] = [
     row("mean_ttft_ms", "ms"),
     row("median_ttft_ms", "ms"),
     row("p99_ttft_ms", "ms"),
@@ -97,6 +97,7 @@ pub const EXTENDED: [Row; 37] = [
     row("bandwidth_utilization_percent", "%"),
     row("flop_utilization_percent", "%"),
     row("energy_per_output_token_j", "J"),
+    row("communication_share_percent", "%"),
     row("host_share_percent", "%"),
     row("mean_submit_delay_ms", "ms"),
     row("max_submit_delay_ms", "ms"),
@@ -121,6 +122,7 @@ pub fn unit(name: &str) -> &'static str {
         ("_bytes_per_s", "B/s"),
         ("_flop_per_s", "FLOP/s"),
         ("_bytes", "B"),
+        ("_bytes_per_step", "B"),
         ("request_throughput", "req/s"),
         ("_throughput", "tok/s"),
         ("_throughput_per_gpu", "tok/s"),

@@ -63,6 +63,9 @@ fn every_formula_equals_the_figure_worked_out_by_hand() {
             ("achieved_flop_per_s", 10_000.0 / 3.0),
             ("bandwidth_utilization_percent", 100.0 / 12.0),
             ("flop_utilization_percent", 100.0 / 3.0),
+            // 0.3 s of the executor's 3 s.
+            ("communication_share_percent", 10.0),
+            ("mean_communication_bytes_per_step", 100.0 / 3.0),
             ("mean_host_ms_per_step", 1000.0 / 3.0),
             ("host_share_percent", 25.0),
             ("mean_submit_delay_ms", 25.0),

@@ -79,6 +79,8 @@ pub fn raw() -> RawRun {
     (first.bytes, first.flops) = (100, 1000);
     (second.bytes, second.flops) = (300, 3000);
     (third.bytes, third.flops) = (600, 6000);
+    (first.communication_bytes, first.communication_seconds) = (40, 0.1);
+    (second.communication_bytes, second.communication_seconds) = (60, 0.2);
     RawRun {
         requests: vec![
             request(0, 10, [0.0, 0.0, 0.1], &[0.5, 0.7, 0.9, 1.1]),

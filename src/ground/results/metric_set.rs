@@ -259,6 +259,10 @@ pub struct Extended {
     /// Share of the measured roof, percent.
     pub bandwidth_utilization_percent: Option<f64>,
     pub flop_utilization_percent: Option<f64>,
+    /// Part of the executor's time that rank 0 spent in exchanges with other ranks, percent.
+    pub communication_share_percent: Option<f64>,
+    /// What each rank brought to the exchanges of a step.
+    pub mean_communication_bytes_per_step: Option<f64>,
     /// Arrival to hand-over to the engine: the harness's own delay. All requests.
     pub mean_submit_delay_ms: Option<f64>,
     pub max_submit_delay_ms: Option<f64>,

@@ -9,6 +9,7 @@ use super::bench_plan::{BenchPlan, RunPlan};
 use super::device::Device;
 use super::doctor::revision;
 use super::failure::Failure;
+use super::job::{self, Job};
 use super::model_files::ModelFiles;
 use super::session::Session;
 use super::{interrupt, output, progress, server_cost, simulated};
@@ -24,7 +25,7 @@ const PIPE_WIDTH: usize = 100;
 /// File of the page that only simulated cards have.
 const SERVER_PAGE: &str = "server.md";
 
-pub fn run(args: &BenchArgs) -> Result<(), Failure> {
+pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.common)?;
     check_flags(args, &files.device).map_err(Failure::Usage)?;
     let plan = BenchPlan::new(args, &files)?;
@@ -36,7 +37,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     }
     let stop = interrupt::flag(args.common.output.quiet);
     let time = telemetry::utc_now();
-    let mut session = session(args, &files, plan.max_model_len)?;
+    let mut session = session(args, &files, plan.max_model_len, job)?;
     let mut runs = Vec::new();
     let mut raw = Vec::new();
     let mut cut_short = None;
@@ -142,10 +143,22 @@ fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
 }
 
 /// An engine on the device that was asked for.
-fn session(args: &BenchArgs, files: &ModelFiles, max_model_len: usize) -> Result<Session, Failure> {
-    match &files.device {
-        Device::Cpu => Session::start(&args.common, files, max_model_len, &telemetry::memory()),
-        Device::Simulated(gpu) => simulated::start(args, files, gpu, max_model_len),
+fn session(
+    args: &BenchArgs,
+    files: &ModelFiles,
+    max_model_len: usize,
+    job: Option<&Job>,
+) -> Result<Session, Failure> {
+    match (&files.device, job) {
+        (Device::Cpu, job) => {
+            let memory = telemetry::memory();
+            Session::start(&args.common, files, max_model_len, &memory, job)
+        }
+        (Device::Simulated(gpu), None) => simulated::start(args, files, gpu, max_model_len),
+        (Device::Simulated(gpu), Some(_)) => Err(Failure::Usage(anyhow!(
+            "--device sim:{}: one process simulates all ranks; start it without mpirun",
+            gpu.name
+        ))),
     }
 }
 
@@ -198,7 +211,7 @@ fn environment(time: String) -> Environment {
     Environment {
         candlepower: env!("CARGO_PKG_VERSION").to_owned(),
         git: revision().map(str::to_owned),
-        features: Vec::new(),
+        features: job::FEATURES.iter().copied().map(str::to_owned).collect(),
         os: machine.os.clone(),
         cpu: machine.cpu.clone(),
         cores: machine.cores,

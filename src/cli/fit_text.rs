@@ -2,6 +2,12 @@
 
 use crate::fit::{Answer, Verdict};
 
+/// Columns of a line: what a pipe and most terminals show.
+const COLUMNS: usize = 100;
+/// Further lines of the arithmetic begin under its words.
+const UNDER_WORDS: usize = 28;
+const INDENT: usize = 2;
+
 /// One answer in full, or several as a table with their reasons.
 pub fn text(answers: &[Answer], explain: bool) -> String {
     match answers {
@@ -11,22 +17,16 @@ pub fn text(answers: &[Answer], explain: bool) -> String {
 }
 
 fn one(answer: &Answer, explain: bool) -> String {
-    let mut text = format!(
-        "{}: {} on {}\n  {}\n",
-        word(answer.verdict),
-        answer.model,
-        place(answer),
-        answer.reason
-    );
+    let verdict = word(answer.verdict);
+    let title = format!("{verdict}: {} on {}", answer.model, place(answer));
+    let mut text = wrapped(&title, 0, INDENT);
+    text += &wrapped(&answer.reason, INDENT, INDENT);
     if let Some(message) = &answer.message {
-        text += &format!("  vLLM says: {message}\n");
+        text += &wrapped(&format!("vLLM says: {message}"), INDENT, INDENT);
     }
-    if explain {
+    if explain && !answer.explain.is_empty() {
         text += "\n";
-        answer
-            .explain
-            .iter()
-            .for_each(|line| text += &format!("  {line}\n"));
+        text += &arithmetic(answer);
     } else {
         text += &ledger(answer);
     }
@@ -38,6 +38,10 @@ fn place(answer: &Answer) -> String {
     let replicas = match answer.replicas {
         1 => String::new(),
         n => format!(", {n} replicas"),
+    };
+    let idle = match answer.gpus - answer.replicas * answer.tp * answer.pp {
+        0 => String::new(),
+        n => format!(", {n} idle"),
     };
     let stages = match answer.pp {
         1 => String::new(),
@@ -52,7 +56,7 @@ fn place(answer: &Answer) -> String {
         Some(since) => format!("vLLM (rules of {since} and later)"),
     };
     format!(
-        "{} x {}, tp {}{stages}{experts}{replicas}, {engine}",
+        "{} x {}, tp {}{stages}{experts}{replicas}{idle}, {engine}",
         answer.gpus, answer.gpu, answer.tp
     )
 }
@@ -142,21 +146,43 @@ fn table(answers: &[Answer], explain: bool) -> String {
         );
     }
     for answer in answers {
-        text += &format!(
-            "\n{} GPUs: {}: {}\n",
-            answer.gpus,
-            word(answer.verdict),
-            answer.reason
-        );
+        let gpus = match answer.gpus {
+            1 => "1 GPU".to_owned(),
+            n => format!("{n} GPUs"),
+        };
+        let line = format!("{gpus}: {}: {}", word(answer.verdict), answer.reason);
+        text += "\n";
+        text += &wrapped(&line, 0, INDENT);
         if explain {
-            answer
-                .explain
-                .iter()
-                .for_each(|line| text += &format!("  {line}\n"));
+            text += &arithmetic(answer);
         }
         text += fixes(answer).trim_start_matches('\n');
     }
     text
+}
+
+fn arithmetic(answer: &Answer) -> String {
+    let lines = answer.explain.iter();
+    lines
+        .map(|line| wrapped(line, INDENT, UNDER_WORDS))
+        .collect()
+}
+
+/// `text` in lines of at most [`COLUMNS`], the first `indent` in, the others `hanging`; it keeps its own
+/// spaces, but where a line breaks.
+fn wrapped(text: &str, indent: usize, hanging: usize) -> String {
+    let mut lines = String::new();
+    let mut line = " ".repeat(indent);
+    for word in text.split_inclusive(' ') {
+        let width = line.chars().count() + word.trim_end().chars().count();
+        if width > COLUMNS {
+            lines += line.trim_end();
+            lines.push('\n');
+            line = " ".repeat(hanging);
+        }
+        line += word;
+    }
+    lines + line.trim_end() + "\n"
 }
 
 /// As `--json` has it.

@@ -14,6 +14,13 @@ mod generate;
 mod generate_args;
 mod gpus;
 mod interrupt;
+#[cfg(feature = "mpi")]
+mod job;
+#[cfg(not(feature = "mpi"))]
+#[path = "no_job.rs"]
+mod job;
+mod launch;
+mod loading;
 mod memory_check;
 mod model_files;
 mod models;
@@ -29,6 +36,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use common::CommonArgs;
+use failure::Failure;
+use job::Job;
+use launch::Launched;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -67,8 +79,10 @@ enum Command {
 
 /// Parses, dispatches, and turns the outcome into the process's exit code.
 pub fn main() -> ExitCode {
-    let cli = match parse(std::env::args_os()) {
-        Ok(cli) => cli,
+    let launched = launch::launched();
+    let speaks = launched.is_none_or(|launched| launched.rank == 0);
+    let command = match parse(std::env::args_os()) {
+        Ok(cli) => cli.command,
         Err(error) => {
             // Help and version also come this way; clap knows which stream they belong on.
             let code = if error.use_stderr() {
@@ -76,30 +90,66 @@ pub fn main() -> ExitCode {
             } else {
                 0
             };
-            let _ = error.print();
+            if speaks {
+                let _ = error.print();
+            }
             return ExitCode::from(code);
         }
     };
-    let outcome = match cli.command {
-        Command::Bench(args) => bench::run(&args).map(done),
-        Command::Generate(args) => generate::run(&args).map(done),
-        Command::Fit(args) => fit::run(&args),
-        Command::Models(args) => models::run(&args).map(done),
-        Command::Gpus(args) => gpus::run(&args).map(done),
-        Command::Doctor(args) => doctor::run(&args).map(done),
+    let outcome = match launched.zip(command.engine()) {
+        Some((launched, args)) => in_job(&command, args, launched),
+        None if speaks => command.run(None),
+        None => Ok(0),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            output::error(&failure);
+            if speaks {
+                output::error(&failure);
+            }
             ExitCode::from(failure.code())
         }
     }
 }
 
-/// The exit code of a command that can only succeed or fail.
-fn done((): ()) -> u8 {
-    0
+/// Runs the command as one process of several, of which rank 0 speaks for all.
+fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<u8, Failure> {
+    let job = Job::join(launched, args)?;
+    match job.rank() {
+        0 => {
+            if let Err(failure) = command.run(Some(&job)) {
+                output::error(&failure);
+                job.abort(failure.code());
+            }
+        }
+        _ => job.serve(args),
+    }
+    job.leave();
+    Ok(0)
+}
+
+impl Command {
+    /// The exit code of what went well.
+    fn run(&self, job: Option<&Job>) -> Result<u8, Failure> {
+        let done = |(): ()| 0;
+        match self {
+            Self::Bench(args) => bench::run(args, job).map(done),
+            Self::Generate(args) => generate::run(args, job).map(done),
+            Self::Fit(args) => fit::run(args),
+            Self::Models(args) => models::run(args).map(done),
+            Self::Gpus(args) => gpus::run(args).map(done),
+            Self::Doctor(args) => doctor::run(args).map(done),
+        }
+    }
+
+    /// The flags of a command with an engine.
+    fn engine(&self) -> Option<&CommonArgs> {
+        match self {
+            Self::Bench(args) => Some(&args.common),
+            Self::Generate(args) => Some(&args.common),
+            Self::Fit(_) | Self::Models(_) | Self::Gpus(_) | Self::Doctor(_) => None,
+        }
+    }
 }
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {

@@ -1,11 +1,15 @@
 //! Where steps run. Everything above is device-free; everything below is one rank.
 
 mod guard;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod plan;
 pub mod rank;
 pub mod ranks;
 pub mod sample;
+mod seat;
 pub mod simulated;
+mod tickets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +24,8 @@ use crate::ops::cpu::rendezvous::Stopped;
 
 pub use plan::StepPlan;
 pub use rank::Rank;
-pub use ranks::{Build, Ranks, Threads};
+pub use ranks::{Build, Ranks};
+pub use seat::{Seat, Threads};
 pub use simulated::{Server, Simulated};
 
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,32 @@ pub struct KvLayout {
     pub num_blocks: usize,
     pub block_size: usize,
     pub dtype: DType,
+}
+
+/// What decides whether a KV cache can be real: a machine's memory, before anything is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvBound {
+    /// Bytes.
+    pub memory: u64,
+    /// Of all ranks on that machine.
+    pub elements_per_token: u64,
+}
+
+impl KvBound {
+    /// # Errors
+    /// The cache is larger than the memory.
+    pub fn check(&self, layout: &KvLayout) -> Result<(), ExecError> {
+        let tokens = (layout.num_blocks * layout.block_size) as u64;
+        let bytes = tokens * self.elements_per_token * layout.dtype.size_in_bytes() as u64;
+        if bytes > self.memory {
+            return Err(ExecError::KvMemory {
+                blocks: layout.num_blocks,
+                bytes,
+                memory: self.memory,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// A submitted step.

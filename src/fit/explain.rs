@@ -43,9 +43,9 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
         ledger.kv_bytes as f64 / GIB,
         &format!("budget - weights - activations - overhead{graphs}"),
     ));
-    let rank = judged_heads(ask);
+    let heads = kv_heads(ask);
     lines.push(format!(
-        "a token takes {} B of it: 2 (K and V) x {} layers x {rank} KV heads x {} x {} B",
+        "a token takes {} B of it: 2 (K and V) x {} layers x {heads} KV heads x {} x {} B",
         counted(ledger.kv_bytes_per_token),
         ledger.layers.len(),
         ask.spec.head_dim,
@@ -74,6 +74,6 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
 }
 
 /// KV heads of a rank.
-fn judged_heads(ask: &Ask) -> usize {
+fn kv_heads(ask: &Ask) -> usize {
     (ask.spec.num_key_value_heads / ask.split.tp).max(1)
 }

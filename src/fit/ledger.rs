@@ -80,8 +80,8 @@ impl Ledger {
             Engine::Candlepower => candlepower::terms(stage),
             Engine::Vllm(release) => vllm::terms(release, stage),
         };
-        let memory = (ask.card.memory_gib * GIB) as u64;
-        let budget = (ask.card.memory_gib * GIB * stage.settings.utilization) as u64;
+        let memory = (ask.card.memory_gib * GIB).round() as u64;
+        let budget = (memory as f64 * stage.settings.utilization) as u64;
         let elements = 2 * stage.layers.len() * stage.plan.rank_shape(0).num_kv_heads;
         let kv_bytes_per_token = (elements * ask.spec.head_dim * ask.kv_bytes()) as u64;
         let graphs = match terms.graphs_in_budget {

@@ -4,8 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// What an operation must move and compute, by formula; not what a cache happened to save.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cost {
     /// Bytes read from and written to memory.
     pub bytes: u64,

@@ -1,6 +1,8 @@
 //! Names, shapes and roles of every tensor a checkpoint of a `ModelSpec` must hold, as Hugging Face
 //! writes them.
 
+use std::fmt::Display;
+
 use super::spec::ModelSpec;
 
 /// What a tensor does in its layer: decides how ranks share it.
@@ -68,7 +70,7 @@ pub const HEAD: &str = "lm_head.weight";
 const SCALE_SUFFIX: &str = "_scale_inv";
 
 /// `model.layers.{layer}.{suffix}`.
-pub fn layer_name(layer: usize, suffix: &str) -> String {
+pub fn layer_name(layer: usize, suffix: impl Display) -> String {
     format!("model.layers.{layer}.{suffix}")
 }
 
@@ -122,7 +124,7 @@ impl List<'_> {
     }
 
     fn norm(&mut self, layer: usize, name: &str, width: usize) {
-        let name = layer_name(layer, &format!("{name}.weight"));
+        let name = layer_name(layer, format_args!("{name}.weight"));
         self.add(name, &[width], Role::Norm);
     }
 
@@ -136,7 +138,7 @@ impl List<'_> {
             ("o_proj", [h, q], spec.o_bias, Role::Output),
         ];
         for (name, shape, bias, role) in projections {
-            let module = layer_name(layer, &format!("self_attn.{name}"));
+            let module = layer_name(layer, format_args!("self_attn.{name}"));
             self.projection(&module, shape, role, None);
             self.bias(&module, shape[0], role, bias);
         }
@@ -152,7 +154,7 @@ impl List<'_> {
         let sparse = spec.experts.as_ref().filter(|e| e.is_sparse(layer));
         let Some(experts) = sparse else {
             for (name, shape, role) in gated(h, spec.intermediate_size) {
-                let module = layer_name(layer, &format!("mlp.{name}"));
+                let module = layer_name(layer, format_args!("mlp.{name}"));
                 self.projection(&module, shape, role, None);
                 self.bias(&module, shape[0], role, spec.mlp_bias);
             }
@@ -162,7 +164,7 @@ impl List<'_> {
         self.add(router, &[experts.num_experts, h], Role::Router);
         for expert in 0..experts.num_experts {
             for (name, shape, role) in gated(h, experts.moe_intermediate_size) {
-                let module = layer_name(layer, &format!("mlp.experts.{expert}.{name}"));
+                let module = layer_name(layer, format_args!("mlp.experts.{expert}.{name}"));
                 self.projection(&module, shape, role, Some(expert));
             }
         }
@@ -170,28 +172,25 @@ impl List<'_> {
 
     /// The weight of `module`, and its scales where it is quantised.
     fn projection(&mut self, module: &str, shape: [usize; 2], role: Role, expert: Option<usize>) {
-        let plain = TensorSpec {
-            name: format!("{module}.weight"),
-            shape: shape.to_vec(),
-            role,
-            format: Format::Plain,
-            layer: self.layer,
-            expert,
+        let block = self.spec.fp8_block(module);
+        let mut add = |name: String, shape: [usize; 2], format| {
+            self.tensors.push(TensorSpec {
+                name,
+                shape: shape.to_vec(),
+                role,
+                format,
+                layer: self.layer,
+                expert,
+            });
         };
-        let Some(block) = self.spec.fp8_block(module) else {
-            self.tensors.push(plain);
-            return;
+        let weight = format!("{module}.weight");
+        let Some(block) = block else {
+            return add(weight, shape, Format::Plain);
         };
-        let blocks = |axis: usize| shape[axis].div_ceil(block[axis]);
-        let scale = TensorSpec {
-            name: format!("{}{SCALE_SUFFIX}", plain.name),
-            shape: vec![blocks(0), blocks(1)],
-            format: Format::Scale { of: shape, block },
-            ..plain.clone()
-        };
-        let format = Format::Fp8;
-        self.tensors.push(TensorSpec { format, ..plain });
-        self.tensors.push(scale);
+        let blocks = [0, 1].map(|axis| shape[axis].div_ceil(block[axis]));
+        let scale = format!("{weight}{SCALE_SUFFIX}");
+        add(weight, shape, Format::Fp8);
+        add(scale, blocks, Format::Scale { of: shape, block });
     }
 
     fn bias(&mut self, module: &str, rows: usize, role: Role, there: bool) {

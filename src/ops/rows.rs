@@ -1,8 +1,10 @@
 //! The rows of one step as attention sees them: flat arrays, prefill chunks and decode rows mixed.
 
+use serde::{Deserialize, Serialize};
+
 /// Sequence `s` owns rows `query_offsets[s]..query_offsets[s + 1]`; its last row is token
 /// `context_lens[s] - 1` of the sequence.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
     /// Position of each row in its sequence.
     pub positions: Vec<u32>,

@@ -1,6 +1,8 @@
 //! How ranks act as one: which slice of the model each holds, and the collective operations between
 //! them.
 
+#[cfg(feature = "mpi")]
+pub mod mpi;
 mod rules;
 pub mod shard;
 mod solo;

@@ -7,6 +7,7 @@
 //! - `report`: Results -> console table, JSON, CSV, Markdown, vLLM's JSON
 //! - `reference`: other tools' results, read into the same terms
 //! - `bench`: a load played against an engine: arrivals in, events out
+//! - `fit`: will a model run on that hardware: a memory ledger, a verdict, the nearest changes
 //! - `metrics`: records -> the metric set (pure functions)
 //! - `telemetry`: CPU and memory samples on one clock with the events
 //! - `workload`: requests: prompts, lengths, arrival times
@@ -25,6 +26,7 @@ pub mod bench;
 pub mod cli;
 pub mod engine;
 pub mod exec;
+pub mod fit;
 pub mod ground;
 pub mod hardware;
 pub mod hub;

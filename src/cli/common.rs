@@ -91,8 +91,11 @@ pub struct OutputArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DtypeFlag {
     Auto,
+    #[value(alias = "bfloat16")]
     Bf16,
+    #[value(aliases = ["float16", "fp16", "half"])]
     F16,
+    #[value(aliases = ["float32", "fp32", "float"])]
     F32,
 }
 

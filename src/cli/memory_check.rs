@@ -8,6 +8,8 @@ use crate::model::{Share, StepLimits, workspace_bytes};
 use crate::parallel::ShardPlan;
 
 const GB: f64 = 1e9;
+/// Bytes of an activation on the CPU.
+const F32: usize = size_of::<f32>();
 
 /// Bytes that are left for the KV cache beside weights and activations of `ranks`; `memory` is what is
 /// available to them, 0 where the system does not tell: then nothing is refused.
@@ -39,7 +41,7 @@ pub fn left_for_kv(
             plan.spec().num_hidden_layers
         );
     }
-    let step_bytes = all_ranks(&|rank| workspace_bytes(Share { plan, rank }, limits));
+    let step_bytes = all_ranks(&|rank| workspace_bytes(Share { plan, rank }, limits, F32));
     if weight_bytes.saturating_add(step_bytes) > memory {
         bail!(
             "a step of {} tokens and {} sequences needs {:.1} GB beside {:.1} GB of weights, and {:.1} GB of memory are available; lower --max-num-batched-tokens or --max-num-seqs",

@@ -6,6 +6,9 @@ mod bench_plan;
 mod common;
 mod doctor;
 mod failure;
+mod fit;
+mod fit_args;
+mod fit_text;
 mod generate;
 mod generate_args;
 mod gpus;
@@ -45,6 +48,7 @@ use launch::Launched;
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
+        candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
         candlepower models                             the model cards that need no files\n  \
         candlepower gpus                               GPUs known by name: data sheets, measured limits\n  \
         candlepower doctor                             what this machine offers"
@@ -60,6 +64,8 @@ enum Command {
     Bench(Box<bench_args::BenchArgs>),
     /// Complete a prompt: proof that the engine computes the model.
     Generate(Box<generate_args::GenerateArgs>),
+    /// Say whether a model runs on given GPUs, with what context and concurrency, and what would help.
+    Fit(Box<fit_args::FitArgs>),
     /// List the model cards: shapes that run without any files.
     Models(models::ModelsArgs),
     /// List the GPUs known by name: data sheets, measured limits, sources.
@@ -90,10 +96,10 @@ pub fn main() -> ExitCode {
     let outcome = match launched.zip(command.engine()) {
         Some((launched, args)) => in_job(&command, args, launched),
         None if speaks => command.run(None),
-        None => Ok(()),
+        None => Ok(0),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             if speaks {
                 output::error(&failure);
@@ -104,7 +110,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs the command as one process of several, of which rank 0 speaks for all.
-fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<(), Failure> {
+fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<u8, Failure> {
     let job = Job::join(launched, args)?;
     match job.rank() {
         0 => {
@@ -116,17 +122,20 @@ fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<()
         _ => job.serve(args),
     }
     job.leave();
-    Ok(())
+    Ok(0)
 }
 
 impl Command {
-    fn run(&self, job: Option<&Job>) -> Result<(), Failure> {
+    /// The exit code of what went well.
+    fn run(&self, job: Option<&Job>) -> Result<u8, Failure> {
+        let done = |(): ()| 0;
         match self {
-            Self::Bench(args) => bench::run(args, job),
-            Self::Generate(args) => generate::run(args, job),
-            Self::Models(args) => models::run(args),
-            Self::Gpus(args) => gpus::run(args),
-            Self::Doctor(args) => doctor::run(args),
+            Self::Bench(args) => bench::run(args, job).map(done),
+            Self::Generate(args) => generate::run(args, job).map(done),
+            Self::Fit(args) => fit::run(args),
+            Self::Models(args) => models::run(args).map(done),
+            Self::Gpus(args) => gpus::run(args).map(done),
+            Self::Doctor(args) => doctor::run(args).map(done),
         }
     }
 
@@ -135,7 +144,7 @@ impl Command {
         match self {
             Self::Bench(args) => Some(&args.common),
             Self::Generate(args) => Some(&args.common),
-            Self::Models(_) | Self::Gpus(_) | Self::Doctor(_) => None,
+            Self::Fit(_) | Self::Models(_) | Self::Gpus(_) | Self::Doctor(_) => None,
         }
     }
 }

@@ -42,12 +42,7 @@ impl ModelFiles {
         spec.check_runnable(&file).map_err(Failure::usage)?;
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = args.layers {
-            if layers > spec.num_hidden_layers {
-                return Err(Failure::Usage(anyhow!(
-                    "--layers {layers} is more than the {} layers of {file}; ask for at most those",
-                    spec.num_hidden_layers
-                )));
-            }
+            check_layers(layers, &spec, &file).map_err(Failure::Usage)?;
             spec.truncate_layers(layers);
         }
         let plan = Arc::new(ShardPlan::new(&spec, args.tp).map_err(Failure::usage)?);
@@ -138,8 +133,19 @@ impl ModelFiles {
     }
 }
 
+/// `--layers` of the model that `file` describes.
+pub fn check_layers(layers: usize, spec: &ModelSpec, file: &str) -> anyhow::Result<()> {
+    if layers > spec.num_hidden_layers {
+        bail!(
+            "--layers {layers} is more than the {} layers of {file}; ask for at most those",
+            spec.num_hidden_layers
+        );
+    }
+    Ok(())
+}
+
 /// A hub that fails is a failed run; anything else is a wrong name or file.
-fn source_failure(error: HubError) -> Failure {
+pub fn source_failure(error: HubError) -> Failure {
     match error.is_network() {
         true => Failure::run(error),
         false => Failure::usage(error),

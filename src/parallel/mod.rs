@@ -3,6 +3,7 @@
 
 #[cfg(feature = "mpi")]
 pub mod mpi;
+mod rules;
 pub mod shard;
 mod solo;
 mod threads;
@@ -12,7 +13,8 @@ use candle_core::Result;
 use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 
-pub use shard::{RankShape, ShardError, ShardPlan};
+pub use rules::{ShardError, broken_rule, legal};
+pub use shard::{RankShape, ShardPlan, Split};
 pub use solo::Solo;
 pub use threads::Threads;
 

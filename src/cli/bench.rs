@@ -149,16 +149,15 @@ fn session(
     max_model_len: usize,
     job: Option<&Job>,
 ) -> Result<Session, Failure> {
-    match (&files.device, job) {
-        (Device::Cpu, job) => {
+    match &files.device {
+        Device::Cpu => {
             let memory = telemetry::memory();
             Session::start(&args.common, files, max_model_len, &memory, job)
         }
-        (Device::Simulated(gpu), None) => simulated::start(args, files, gpu, max_model_len),
-        (Device::Simulated(gpu), Some(_)) => Err(Failure::Usage(anyhow!(
-            "--device sim:{}: one process simulates all ranks; start it without mpirun",
-            gpu.name
+        Device::Simulated(_) if job.is_some() => Err(Failure::Usage(anyhow!(
+            "--device sim: works in one process, whatever --tp is; start it without mpirun or srun"
         ))),
+        Device::Simulated(gpu) => simulated::start(args, files, gpu, max_model_len),
     }
 }
 

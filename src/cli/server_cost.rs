@@ -43,7 +43,7 @@ pub fn page(
         args.common.output.quiet,
     );
     let mut predict = |simulation: &Simulation, run: &ReferenceRun| {
-        let predicted = tokens_per_s(simulation, run, stop);
+        let predicted = play(simulation, run, stop);
         bar.inc(1);
         predicted
     };
@@ -56,13 +56,22 @@ pub fn page(
     Ok(Some(report::server_cost(&rows, &device, SERVER.name)))
 }
 
-type Predict<'a> = dyn FnMut(&Simulation, &ReferenceRun) -> Result<f64, String> + 'a;
+/// What one play came to.
+#[derive(Debug, Clone, Copy)]
+struct Played {
+    tokens_per_s: f64,
+    preemptions: u64,
+}
+
+type Predict<'a> = dyn FnMut(&Simulation, &ReferenceRun) -> Result<Played, String> + 'a;
 
 fn row(args: &BenchArgs, gpu: &Gpu, run: &ReferenceRun, predict: &mut Predict) -> CostRow {
     let mut predicted = |server| {
         let simulation = simulation(args, gpu, run, server)?;
         predict(&simulation, run)
     };
+    let (raw, served) = (predicted(None), predicted(Some(SERVER)));
+    let rate = |played: Played| played.tokens_per_s;
     CostRow {
         machine: run.hardware.name.clone(),
         model: short_name(&run.model).to_owned(),
@@ -73,8 +82,9 @@ fn row(args: &BenchArgs, gpu: &Gpu, run: &ReferenceRun, predict: &mut Predict) -
             (None, _) => "start".to_owned(),
         },
         counts_input: counts_input(run),
-        raw: predicted(None),
-        served: predicted(Some(SERVER)),
+        preemptions: raw.as_ref().map_or(0, |played| played.preemptions),
+        raw: raw.map(rate),
+        served: served.map(rate),
         measured: match (&run.failure, measured(run)) {
             (Some(failure), _) => Err(failure.clone()),
             (None, Some(rate)) => Ok(rate),
@@ -124,11 +134,7 @@ fn lengths(run: &ReferenceRun) -> Option<(usize, usize)> {
     run.input_len.zip(came.or(run.output_len))
 }
 
-fn tokens_per_s(
-    simulation: &Simulation,
-    run: &ReferenceRun,
-    stop: &AtomicBool,
-) -> Result<f64, String> {
+fn play(simulation: &Simulation, run: &ReferenceRun, stop: &AtomicBool) -> Result<Played, String> {
     let mut started = simulation.start().map_err(|e| e.to_string())?;
     let load = lengths(run).zip(run.concurrency).zip(run.requests);
     let Some((((input_len, output_len), concurrency), requests)) = load else {
@@ -160,5 +166,9 @@ fn tokens_per_s(
         false => r.output_tokens,
     };
     let tokens: usize = recording.requests.iter().map(counted).sum();
-    Ok(tokens as f64 / seconds)
+    let preemptions = recording.requests.iter().map(|r| u64::from(r.preemptions));
+    Ok(Played {
+        tokens_per_s: tokens as f64 / seconds,
+        preemptions: preemptions.sum(),
+    })
 }

@@ -18,6 +18,8 @@ pub struct CostRow {
     pub raw: Result<f64, String>,
     pub served: Result<f64, String>,
     pub measured: Result<f64, String>,
+    /// In the raw prediction: each computes a request's tokens again.
+    pub preemptions: u64,
 }
 
 /// Marks figures that count input tokens.
@@ -66,13 +68,21 @@ pub fn server_cost(rows: &[CostRow], device: &str, server: &str) -> String {
         );
     }
     for row in rows {
+        let name = format!("{} {} {}", row.machine, row.model, row.load);
+        if row.preemptions > 0 {
+            let _ = writeln!(
+                out,
+                "- {}: requests gave their KV blocks back {} times in the raw prediction and were computed again; --scheduler reserve lets in only what can finish",
+                escaped(&name),
+                row.preemptions
+            );
+        }
         for (whose, outcome) in [
             ("measured".to_owned(), &row.measured),
             ("predicted raw".to_owned(), &row.raw),
             (format!("predicted behind {server}"), &row.served),
         ] {
             if let Err(reason) = outcome {
-                let name = format!("{} {} {}", row.machine, row.model, row.load);
                 let _ = writeln!(out, "- {}, {whose}: {}", escaped(&name), escaped(reason));
             }
         }

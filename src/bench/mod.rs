@@ -2,6 +2,8 @@
 
 pub mod play;
 pub mod scenario;
+pub mod simulation;
 
 pub use play::{Recording, Script, play};
 pub use scenario::{Load, Preset};
+pub use simulation::{Simulation, SimulationError, Started};

@@ -42,6 +42,12 @@ struct Shown {
 
 pub fn run(args: &GenerateArgs, job: Option<&Job>) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.common)?;
+    if files.device.is_simulated() {
+        return Err(Failure::Usage(anyhow!(
+            "--device {}: a simulated device has no weights, so there is nothing to generate; use bench",
+            args.common.device.as_deref().unwrap_or_default()
+        )));
+    }
     let prompts = prompts(args, &files)?;
     let max_model_len = files.max_model_len(&args.common, files.spec.max_position_embeddings)?;
     let lengths = lengths(args, &prompts, max_model_len)?;

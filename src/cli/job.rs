@@ -2,6 +2,7 @@
 
 use std::env;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -50,8 +51,20 @@ impl Job {
                 .map_err(Failure::Usage)?,
         };
         let cpus = pin::cpus().unwrap_or_default();
+        // Rank 0 decides when to stop, and has a signal handler of its own; of the others a second signal
+        // ends the process.
+        let told_to_end = match launched.rank {
+            0 => Arc::default(),
+            _ => interrupt::flag(true),
+        };
         let tell = |line: &str| output::note(&format!("error: {line}"));
-        let link = Link::join(launched.size, format!("{cpus:?}"), patience, tell);
+        let link = Link::join(
+            launched.size,
+            format!("{cpus:?}"),
+            patience,
+            told_to_end,
+            tell,
+        );
         let job = Self {
             link: Rc::new(link.map_err(Failure::usage)?),
         };
@@ -93,8 +106,6 @@ impl Job {
     pub fn serve(&self, args: &CommonArgs) {
         let mut args = args.clone();
         args.output.quiet = true;
-        // Rank 0 decides when to stop; a second signal still ends this process.
-        interrupt::flag(true);
         let prepared = ModelFiles::find(&args).and_then(|files| {
             let ranks = self.ranks_here();
             let loading = Loading::prepare(&args, &files, &telemetry::memory(), &ranks)?;

@@ -4,6 +4,7 @@ mod bench;
 mod bench_args;
 mod bench_plan;
 mod common;
+mod device;
 mod doctor;
 mod failure;
 mod fit;
@@ -26,7 +27,9 @@ mod models;
 mod output;
 mod probe;
 mod progress;
+mod server_cost;
 mod session;
+mod simulated;
 mod values;
 
 use std::ffi::OsString;

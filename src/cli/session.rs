@@ -28,6 +28,7 @@ const DEFAULT_KV_SHARE: u64 = 4;
 
 /// A loaded engine and the words for it in a result.
 pub struct Session {
+    pub kind: results::Kind,
     pub engine: Engine,
     pub model: results::Model,
     pub hardware: results::Hardware,
@@ -91,12 +92,14 @@ impl Session {
             seed: args.seed,
             ranks: executor.memory().map_err(Failure::run)?,
             communication_share: None,
+            server: None,
         };
         if args.output.verbose {
             output::note(&loaded(&settings, clock.now()));
         }
         let engine = Engine::new(config, executor, clock).map_err(Failure::usage)?;
         Ok(Self {
+            kind: results::Kind::Measured,
             engine,
             model: describe_model(files, weight_dtype),
             hardware: results::Hardware {
@@ -180,7 +183,7 @@ fn kv_layout(
     })
 }
 
-fn describe_model(files: &ModelFiles, dtype: DType) -> results::Model {
+pub fn describe_model(files: &ModelFiles, dtype: DType) -> results::Model {
     let spec = &files.spec;
     results::Model {
         name: files.source.name.clone(),
@@ -199,6 +202,6 @@ fn describe_model(files: &ModelFiles, dtype: DType) -> results::Model {
             _ => results::WeightSource::Checkpoint,
         },
         dtype: dtype.as_str().to_owned(),
-        quantization: None,
+        quantization: spec.quantization.as_ref().map(|q| q.method.clone()),
     }
 }

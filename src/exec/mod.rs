@@ -8,14 +8,17 @@ pub mod rank;
 pub mod ranks;
 pub mod sample;
 mod seat;
+pub mod simulated;
 mod tickets;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::DType;
 
 use crate::ground::recorder::{Cost, Traffic};
 use crate::ground::results::{RankMemory, Roofs};
+use crate::hardware::HardwareError;
 use crate::ops::Sampled;
 use crate::ops::cpu::rendezvous::Stopped;
 
@@ -23,6 +26,7 @@ pub use plan::StepPlan;
 pub use rank::Rank;
 pub use ranks::{Build, Ranks};
 pub use seat::{Seat, Threads};
+pub use simulated::{Server, Simulated};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -51,6 +55,8 @@ pub enum ExecError {
     Panic { rank: usize, message: String },
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
     #[error("the ranks have ended after an earlier error")]
     Ended,
     #[error("a step was submitted before allocate_kv")]
@@ -106,13 +112,17 @@ pub struct StepOutput {
     pub cost: Cost,
     /// What went between the ranks, as rank 0 saw it.
     pub traffic: Traffic,
+    /// Part of the step in which a simulated server kept the devices waiting; a real one's host is seen
+    /// from outside.
+    pub host: Duration,
 }
 
 /// Runs steps on the ranks it was loaded with.
 pub trait Executor {
     /// Of each rank, in their order.
     fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError>;
-    /// Measures what the devices can do at best; `None` where that cannot be measured.
+    /// Measures what the devices can do at best; `None` where that cannot be measured. A simulated device
+    /// gives its data sheet.
     fn measure_roofs(&mut self) -> Option<Roofs>;
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError>;
     /// Starts a step. Steps run in the order of their submission.

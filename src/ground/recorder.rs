@@ -71,6 +71,16 @@ impl Recorder {
         self.total.take()
     }
 
+    /// An operation whose time is known without running it.
+    pub fn note(&self, operation: OpRecord) {
+        let mut total = self.total.get();
+        total += operation.cost;
+        self.total.set(total);
+        if let Some(timeline) = self.timeline.borrow_mut().as_mut() {
+            timeline.push(operation);
+        }
+    }
+
     pub fn run<T, E>(
         &self,
         name: &'static str,

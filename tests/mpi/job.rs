@@ -32,6 +32,8 @@ pub fn launcher(prefix: &[&str]) -> Command {
         };
     }
     command
+        // candle takes a second to write one, as long as ranks wait for the one before them to speak.
+        .env_remove("RUST_BACKTRACE")
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
         .stdin(Stdio::null());

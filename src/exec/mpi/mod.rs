@@ -66,8 +66,10 @@ pub struct Load {
 
 impl Load {
     fn build(&self) -> Result<(Workers, Rank), ExecError> {
-        let collective = Box::new(Mpi::new(self.link.clone()));
-        self.seat.build(collective, self.build.as_ref())
+        caught(self.link.rank(), || {
+            let collective = Box::new(Mpi::new(self.link.clone()));
+            self.seat.build(collective, self.build.as_ref())
+        })
     }
 }
 

@@ -6,7 +6,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::process;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mpi::environment::Universe;
 use mpi::request::{LocalScope, Request, scope};
@@ -22,6 +24,8 @@ const EXCHANGE: Tag = 0;
 const WAITING: Tag = 3;
 /// Ranks that see the same failure speak one after another: the first ends the job before the others do.
 const BETWEEN_RANKS: Duration = Duration::from_secs(1);
+/// How often a rank looks whether one before it has spoken.
+const GLANCE: Duration = Duration::from_millis(10);
 /// For the launcher to pass on what was written before it ends every process, and for notes to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// `MPI_Abort` asks the launcher to end the job, and waits for it; where that is out of reach this
@@ -58,13 +62,15 @@ pub struct Link {
     size: usize,
     places: Vec<Place>,
     patience: Duration,
+    told_to_end: Arc<AtomicBool>,
     tell: fn(&str),
 }
 
 impl Link {
     /// Joins the job of `expected` processes that this one was started in.
     ///
-    /// `patience` is how long another rank may be late; `tell` shows the user why the job ends.
+    /// `patience` is how long another rank may be late; `told_to_end` is set when the launcher ends this
+    /// process; `tell` shows the user why the job ends.
     ///
     /// # Errors
     /// MPI does not see those processes, or cannot be used.
@@ -72,6 +78,7 @@ impl Link {
         expected: usize,
         cpus: String,
         patience: Duration,
+        told_to_end: Arc<AtomicBool>,
         tell: fn(&str),
     ) -> Result<Self, JoinError> {
         let started = mpi::initialize_with_threading(Threading::Funneled);
@@ -92,6 +99,7 @@ impl Link {
             size: found,
             places: Vec::new(),
             patience,
+            told_to_end,
             tell,
         };
         let host = mpi::environment::processor_name().unwrap_or_default();
@@ -289,20 +297,23 @@ impl Link {
     /// Takes out the ranks that have sent a note: they are behind because they wait for another one.
     fn forgive_waiting(&self, silent: &mut Vec<usize>) {
         std::thread::sleep(LAST_WORDS);
-        let is_waiting = |rank: &usize| {
-            let note = self
-                .process(*rank)
-                .immediate_matched_probe_with_tag(WAITING);
-            note.is_some()
-        };
+        // The notes stay where they are: there is nothing in them.
+        let note_of = |rank: usize| self.process(rank).immediate_probe_with_tag(WAITING);
+        let is_waiting = |rank: &usize| note_of(*rank).is_some();
         let (waiting, stopped): (Vec<usize>, Vec<usize>) =
             silent.iter().partition(|rank| is_waiting(rank));
         *silent = if stopped.is_empty() { waiting } else { stopped };
     }
 
-    /// Says why and ends the job.
+    /// Says why and ends the job, unless a rank before this one does so.
     pub fn fail(&self, reason: &str) -> ! {
-        std::thread::sleep(BETWEEN_RANKS * self.rank as u32);
+        let turn = Instant::now() + BETWEEN_RANKS * self.rank as u32;
+        while Instant::now() < turn {
+            if self.told_to_end.load(Ordering::Relaxed) {
+                process::exit(1);
+            }
+            std::thread::sleep(GLANCE);
+        }
         (self.tell)(&format!("{}: {reason}", self.name(self.rank)));
         self.abort(1)
     }

@@ -1,6 +1,8 @@
 //! Whether a launcher (mpirun, srun) started this program as one process of several, as the environment
 //! tells it: MPI itself is not asked, since to ask it is to join.
 
+use std::time::Duration;
+
 /// This process among those of one launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launched {
@@ -17,9 +19,17 @@ const VARIABLES: [(&str, &str); 3] = [
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 ];
 
+/// Rank 0 starts at the same time, and on the same errors.
+const RANK_0_SPEAKS: Duration = Duration::from_secs(1);
+
 /// `None` for a program that runs on its own, and for one that was launched alone.
 pub fn launched() -> Option<Launched> {
     among(|name| std::env::var(name).ok())
+}
+
+/// For a rank that fails as rank 0 does: a launcher ends the others when the first one fails.
+pub fn let_rank_0_speak() {
+    std::thread::sleep(RANK_0_SPEAKS);
 }
 
 fn among(variable: impl Fn(&str) -> Option<String>) -> Option<Launched> {

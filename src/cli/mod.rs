@@ -81,6 +81,12 @@ enum Command {
 pub fn main() -> ExitCode {
     let launched = launch::launched();
     let speaks = launched.is_none_or(|launched| launched.rank == 0);
+    let end = |code: u8| {
+        if code != 0 && !speaks {
+            launch::let_rank_0_speak();
+        }
+        ExitCode::from(code)
+    };
     let command = match parse(std::env::args_os()) {
         Ok(cli) => cli.command,
         Err(error) => {
@@ -93,7 +99,7 @@ pub fn main() -> ExitCode {
             if speaks {
                 let _ = error.print();
             }
-            return ExitCode::from(code);
+            return end(code);
         }
     };
     let outcome = match launched.zip(command.engine()) {
@@ -107,7 +113,7 @@ pub fn main() -> ExitCode {
             if speaks {
                 output::error(&failure);
             }
-            ExitCode::from(failure.code())
+            end(failure.code())
         }
     }
 }

@@ -11,6 +11,7 @@ mod shapes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tickets::Tickets;
 use super::{ExecError, Executor, KvLayout, StepOutput, StepPlan, Ticket};
 use crate::ground::VirtualClock;
 use crate::ground::recorder::{Cost, Recorder};
@@ -52,16 +53,9 @@ pub struct Simulated {
     shapes: Shapes,
     kv: Option<KvLayout>,
     recorder: Recorder,
-    issued: u64,
-    /// The step that was submitted and not waited for.
-    open: Option<Running>,
-}
-
-/// A step between its submission and its end.
-struct Running {
-    ticket: u64,
+    tickets: Tickets,
+    /// Of the last step that was submitted.
     time: Duration,
-    output: StepOutput,
 }
 
 impl Simulated {
@@ -78,8 +72,8 @@ impl Simulated {
             clock,
             kv: None,
             recorder: Recorder::default(),
-            issued: 0,
-            open: None,
+            tickets: Tickets::default(),
+            time: Duration::ZERO,
         })
     }
 
@@ -186,24 +180,17 @@ impl Executor for Simulated {
 
     fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError> {
         let kv = self.kv.ok_or(ExecError::NoKv)?;
-        let (time, output) = self.step(&plan, kv)?;
-        self.issued += 1;
-        let ticket = self.issued;
-        self.open = Some(Running {
-            ticket,
-            time,
-            output,
-        });
-        Ok(Ticket(ticket))
+        let (time, known) = self.step(&plan, kv)?;
+        self.time = time;
+        self.tickets.issue(|output| {
+            *output = known;
+            Ok(())
+        })
     }
 
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
-        let open = self.open.take_if(|open| open.ticket == ticket.0);
-        let Some(running) = open else {
-            return Err(ExecError::Ticket(ticket.0));
-        };
-        self.clock.advance(running.time);
-        *output = running.output;
+        self.tickets.redeem(ticket, output)?;
+        self.clock.advance(self.time);
         Ok(())
     }
 }

@@ -21,16 +21,18 @@ const LEAST_TOKENS: usize = 2048;
 /// Bytes for each logit of the trial run: bf16 and f32 logits, sorted values, their 64-bit indices, the
 /// sort's own copies, probabilities. Fitted to fit-08, fit-25 (38.1 to 38.5) and fit-01 (39.2).
 const SORT_BYTES: f64 = 38.4;
-/// Logits in bf16 and f32, probabilities and exponential noise in f32.
+/// Logits in bf16 and f32, probabilities and exponential noise in f32: counted from `sampler.py`, in no log
+/// of the calibration by itself.
 const THRESHOLD_BYTES: f64 = 14.0;
-/// Logits in bf16 and f32: the second runner tries neither top-k nor top-p.
+/// Logits in bf16 and f32, likewise: the second runner tries neither top-k nor top-p.
 const SECOND_RUNNER_BYTES: f64 = 6.0;
 /// Rows of hidden size that live beside the MLP: the residual, its input and its output. With the MLP's
 /// own three rows it gives fit-03 (2.06 of 2.07 GiB), fit-35 (2.99 of 2.99) and fit-04 (0.05 of 0.06).
 const HIDDEN_ROWS: usize = 3;
 
 /// Outside of PyTorch: cuBLAS, NCCL. Logs: 0.35 (fit-03), 0.08 (fit-25), 0.26 (fit-10), 0.25 (fit-36, two
-/// ranks), 0.21 (fit-08, eight ranks).
+/// ranks), 0.21 (fit-08, eight ranks). Not explained: 1.79 of a development build (fit-01), and some 2 GiB
+/// that are missing beside it on four H100 (fit-07).
 const LIBRARIES_GIB: f64 = 0.25;
 /// The CUDA context of a process, in releases that count it: with the libraries 0.74, as logged for two
 /// ranks on H20.
@@ -39,14 +41,16 @@ const CONTEXT_GIB: f64 = 0.5;
 /// (fit-08) over the plan's weights.
 const LEFT_BEHIND_GIB: f64 = 0.1;
 
-/// Batch sizes that are captured: 1, 2, 4 and multiples of 8 up to 256, or up to 512.
+/// Batch sizes that are captured: 1, 2, 4 and multiples of 8 up to 256, or up to 512 (fewer since 2026).
 const OLD_CAPTURES: usize = 35;
 const CAPTURES: usize = 67;
 /// Of a captured piece, one for each layer and size. Logs: 0.23 GiB (fit-10, 32 layers), 1.0 (fit-31, 48),
-/// 3.45 (fit-08, 94), 0.96 (64 layers).
+/// 3.45 (fit-08, 94); others without their layers 0.11, 0.31 and 0.96. That is 0.1 to 0.6 MiB a piece: this
+/// is rough, and on the low side for experts.
 const PIECE_GIB: f64 = 0.2 / 1024.0;
-/// What the graphs' trial run asks for, by hidden size: 1.2 GiB of 4,096 (fit-10), 1.3 of 5,120 (fit-17).
-/// It extrapolates from a few graphs, and asks for more than they take afterwards.
+/// What the graphs' trial run asks for, by hidden size. Not logged but left over: of fit-10's 1.44 GiB of
+/// peak activation once the forward pass is taken off, 1.2 (hidden size 4,096), and of fit-17's budget once
+/// all else is, 1.3 (5,120). Two rows only; that it grows with hidden size is a guess between them.
 const RESERVED_GIB_PER_FEATURE: f64 = 2.7e-4;
 
 pub(super) fn settings(release: &Release, ask: &Ask) -> Settings {

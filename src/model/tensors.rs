@@ -81,11 +81,18 @@ pub fn bias_name(name: &str) -> String {
 
 /// All tensors of a model, layer by layer.
 pub fn expected(spec: &ModelSpec) -> Vec<TensorSpec> {
+    let mut tensors = Vec::new();
+    each_expected(spec, &mut |tensor| tensors.push(tensor));
+    tensors
+}
+
+/// Gives `sink` all tensors in the order of [`expected`]: large models have 70,000.
+pub fn each_expected(spec: &ModelSpec, sink: &mut dyn FnMut(TensorSpec)) {
     let h = spec.hidden_size;
     let mut list = List {
         spec,
         layer: None,
-        tensors: Vec::new(),
+        sink,
     };
     let vocabulary = [spec.vocab_size, h];
     list.add(EMBEDDING.to_owned(), &vocabulary, Role::Vocabulary);
@@ -101,19 +108,18 @@ pub fn expected(spec: &ModelSpec) -> Vec<TensorSpec> {
     if !spec.tie_word_embeddings {
         list.add(HEAD.to_owned(), &vocabulary, Role::Vocabulary);
     }
-    list.tensors
 }
 
 struct List<'a> {
     spec: &'a ModelSpec,
     /// Of the tensors that are added.
     layer: Option<usize>,
-    tensors: Vec<TensorSpec>,
+    sink: &'a mut dyn FnMut(TensorSpec),
 }
 
 impl List<'_> {
     fn add(&mut self, name: String, shape: &[usize], role: Role) {
-        self.tensors.push(TensorSpec {
+        (self.sink)(TensorSpec {
             name,
             shape: shape.to_vec(),
             role,
@@ -174,7 +180,7 @@ impl List<'_> {
     fn projection(&mut self, module: &str, shape: [usize; 2], role: Role, expert: Option<usize>) {
         let block = self.spec.fp8_block(module);
         let mut add = |name: String, shape: [usize; 2], format| {
-            self.tensors.push(TensorSpec {
+            (self.sink)(TensorSpec {
                 name,
                 shape: shape.to_vec(),
                 role,

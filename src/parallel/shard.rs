@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use super::rules::{ShardError, broken_rule, legal};
 use crate::model::spec::ModelSpec;
-use crate::model::tensors::{Format, Role, TensorSpec, expected};
+use crate::model::tensors::{Format, Role, TensorSpec, each_expected};
 
 /// The vocabulary is filled up to a multiple of this before it is split, as vLLM does
 /// (`DEFAULT_VOCAB_PADDING_SIZE`).
@@ -120,15 +120,18 @@ impl ShardPlan {
                 legal: legal(spec, split.expert_parallel),
             });
         }
-        let tensors = expected(spec).into_iter().map(|tensor| TensorPlan {
-            cut: cut(&tensor, spec, split),
-            tensor,
-            tp: split.tp,
+        let mut tensors = Vec::new();
+        each_expected(spec, &mut |tensor| {
+            tensors.push(TensorPlan {
+                cut: cut(&tensor, spec, split),
+                tensor,
+                tp: split.tp,
+            });
         });
         Ok(Self {
             spec: spec.clone(),
             split,
-            tensors: tensors.collect(),
+            tensors,
             by_name: OnceLock::new(),
         })
     }
@@ -146,7 +149,7 @@ impl ShardPlan {
         self.split.expert_parallel
     }
 
-    /// Every tensor, in the order of [`expected`].
+    /// Every tensor, in the order of [`crate::model::tensors::expected`].
     pub fn tensors(&self) -> &[TensorPlan] {
         &self.tensors
     }

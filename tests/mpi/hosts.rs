@@ -25,6 +25,8 @@ const KEEPALIVE: [(&str, &str); 3] = [
 /// Two hosts and the cable between them, gone when this is dropped.
 struct Hosts {
     names: [String; 2],
+    /// In the environment of every process that runs on them.
+    marker: String,
     /// What mpirun takes for ssh.
     remote_shell: PathBuf,
     _dir: TempDir,
@@ -36,6 +38,7 @@ impl Hosts {
         let names = ["a", "b"].map(|end| format!("cp{}{test}{end}", id()));
         let dir = TempDir::new().unwrap();
         let hosts = Self {
+            marker: format!("CANDLEPOWER_TEST=cp{}{test}", id()),
             remote_shell: dir.path().join("remote-shell"),
             names,
             _dir: dir,
@@ -85,8 +88,9 @@ impl Hosts {
         }
     }
 
-    /// mpirun on the first host, over both; `marker` is in the environment of every process.
-    fn mpirun(&self, ranks: [usize; 2], args: &[&str], marker: &str) -> Command {
+    /// mpirun on the first host, over both.
+    fn mpirun(&self, ranks: [usize; 2], args: &[&str]) -> Command {
+        let (name, value) = self.marker.split_once('=').unwrap();
         let slots = |host: usize| format!("{}:{}", ADDRESSES[host], ranks[host]);
         let enter = ["ip", "netns", "exec", &self.names[0], "unshare", "--uts"];
         let renamed = ["sh", "-c", "hostname host0; exec \"$@\"", "sh"];
@@ -101,9 +105,22 @@ impl Hosts {
             .args(["-n", &(ranks[0] + ranks[1]).to_string()])
             .arg(env!("CARGO_BIN_EXE_candlepower"))
             .args(args)
-            .env("CANDLEPOWER_TEST_MARKER", marker)
+            .env(name, value)
             .envs(KEEPALIVE);
         command
+    }
+
+    /// Ids of the processes on both.
+    fn running(&self) -> Vec<String> {
+        let marker = self.marker.as_bytes();
+        let is_ours = |dir: &Path| {
+            let environ = fs::read(dir.join("environ")).unwrap_or_default();
+            environ.split(|b| *b == 0).any(|value| value == marker)
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let ours = processes.filter(|process| is_ours(&process.path()));
+        ours.map(|process| process.file_name().into_string().unwrap())
+            .collect()
     }
 
     fn cut(&self) {
@@ -113,6 +130,10 @@ impl Hosts {
 
 impl Drop for Hosts {
     fn drop(&mut self) {
+        // A daemon of mpirun that was cut off would stay for a quarter of an hour.
+        for pid in self.running() {
+            let _ = Command::new("kill").args(["-KILL", &pid]).output();
+        }
         for name in &self.names {
             let _ = ip(&["netns", "del", name]);
         }
@@ -127,17 +148,6 @@ fn ip(args: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Processes that run with `marker` in their environment.
-fn running(marker: &str) -> usize {
-    let wanted = format!("CANDLEPOWER_TEST_MARKER={marker}");
-    let has_it = |dir: &Path| {
-        let environ = fs::read(dir.join("environ")).unwrap_or_default();
-        environ.split(|b| *b == 0).any(|v| v == wanted.as_bytes())
-    };
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes.filter(|process| has_it(&process.path())).count()
-}
-
 #[test]
 fn tokens_over_two_hosts_are_golden() {
     let Some(hosts) = Hosts::connect("t") else {
@@ -146,7 +156,7 @@ fn tokens_over_two_hosts_are_golden() {
     for (name, ranks) in [("qwen2-tiny", [2, 2]), ("llama-tied-tiny", [1, 2])] {
         let golden = Golden::read(name);
         let args = golden.command(name, ranks[0] + ranks[1]);
-        golden.check(run(hosts.mpirun(ranks, &words(&args), "tokens")));
+        golden.check(run(hosts.mpirun(ranks, &words(&args))));
     }
 }
 
@@ -155,27 +165,26 @@ fn a_cut_cable_ends_the_job_on_both_hosts() {
     let Some(hosts) = Hosts::connect("c") else {
         return;
     };
-    let marker = format!("cut-{}", id());
     let model = fixture("llama-tiny");
     let args = ["bench", "--model", &model, "--tp", "4", "--verbose"];
     let load = ["--concurrency", "4", "--requests", "1000000"];
     let args = [&args[..], &load].concat();
-    let mut job = Job::start(hosts.mpirun([2, 2], &args, &marker));
+    let mut job = Job::start(hosts.mpirun([2, 2], &args));
     job.wait_for("loaded in");
     std::thread::sleep(Duration::from_millis(500));
-    assert!(running(&marker) >= 4);
+    assert!(hosts.running().len() >= 4);
     hosts.cut();
     let outcome = job.end_within(SOON);
     assert_ne!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains("lost communication"), "{outcome:?}");
     // The far host's processes see it by themselves.
     for _ in 0..SOON.as_secs() {
-        if running(&marker) == 0 {
+        if hosts.running().is_empty() {
             return;
         }
         std::thread::sleep(Duration::from_secs(1));
     }
-    panic!("{} processes are left", running(&marker));
+    panic!("{:?} are left", hosts.running());
 }
 
 /// Without the launcher's help, the ranks tell what is wrong.
@@ -188,7 +197,7 @@ fn a_cut_cable_is_told_by_the_ranks() {
     let args = ["bench", "--model", &model, "--tp", "2", "--verbose"];
     let load = ["--concurrency", "4", "--requests", "1000000"];
     let args = [&args[..], &load].concat();
-    let mut command = hosts.mpirun([1, 1], &args, "told");
+    let mut command = hosts.mpirun([1, 1], &args);
     command.env("CANDLEPOWER_MPI_TIMEOUT", "1");
     let mut job = Job::start(command);
     job.wait_for("loaded in");

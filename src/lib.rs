@@ -8,6 +8,7 @@
 //! - `reference`: other tools' results, read into the same terms
 //! - `bench`: a load played against an engine: arrivals in, events out
 //! - `profile`: operations timed one by one -> kernel table, roofline, Chrome trace
+//! - `fit`: will a model run on that hardware: a memory ledger, a verdict, the nearest changes
 //! - `metrics`: records -> the metric set (pure functions)
 //! - `telemetry`: CPU and memory samples on one clock with the events
 //! - `workload`: requests: prompts, lengths, arrival times
@@ -26,6 +27,7 @@ pub mod bench;
 pub mod cli;
 pub mod engine;
 pub mod exec;
+pub mod fit;
 pub mod ground;
 pub mod hardware;
 pub mod hub;

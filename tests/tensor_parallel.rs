@@ -463,13 +463,27 @@ fn a_failed_rank_stops_all_with_its_reason() {
 
 #[test]
 fn a_rank_that_cannot_be_built_is_told() {
-    let build = |collective: Box<dyn Collective>| match collective.rank() {
-        2 => candle_core::bail!("no memory on this rank"),
-        3 => panic!("a defect on purpose"),
-        _ => candle_core::bail!("not reached in this test's ranks"),
-    };
-    let error = Ranks::load(4, 4, 1 << 30, 1, Arc::new(build))
-        .err()
-        .unwrap();
-    assert!(error.to_string().contains("could not be loaded"), "{error}");
+    let model = Model::open(&fixture("llama-tiny"));
+    for (culprit, panics) in [(0, false), (2, false), (1, true), (0, true)] {
+        let plan = Arc::new(ShardPlan::new(&model.spec, 4).unwrap());
+        let source = model.source.clone();
+        let build = move |collective: Box<dyn Collective>| {
+            let rank = collective.rank();
+            match rank == culprit {
+                true if panics => panic!("a defect on purpose"),
+                true => candle_core::bail!("no memory on this rank"),
+                false => {}
+            }
+            let share = Share { plan: &plan, rank };
+            let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| {})?;
+            Ok(Rank::new(Box::new(Cpu), collective, decoder))
+        };
+        let failed = Ranks::load(4, 4, 1 << 30, 1, Arc::new(build));
+        let error = failed.err().unwrap().to_string();
+        let reason = match panics {
+            true => "a defect on purpose",
+            false => "no memory on this rank",
+        };
+        assert!(error.contains(reason), "{error}");
+    }
 }

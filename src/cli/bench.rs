@@ -2,18 +2,20 @@
 
 use std::sync::atomic::AtomicBool;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 
-use super::bench_args::BenchArgs;
+use super::bench_args::{BenchArgs, Format};
 use super::bench_plan::{BenchPlan, RunPlan};
+use super::device::Device;
 use super::doctor::revision;
 use super::failure::Failure;
+use super::job::{self, Job};
 use super::model_files::ModelFiles;
 use super::session::Session;
 use super::written::Written;
-use super::{interrupt, output, progress};
+use super::{interrupt, output, progress, server_cost, simulated};
 use crate::bench::{self, Recording, Tracer};
-use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA};
+use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA, Scenario};
 use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::reference;
 use crate::report::{self, RawRun};
@@ -21,9 +23,12 @@ use crate::telemetry::{self, Sampler};
 
 /// Columns of a table that is not on a terminal.
 const PIPE_WIDTH: usize = 100;
+/// File of the page that only simulated cards have.
+const SERVER_PAGE: &str = "server.md";
 
-pub fn run(args: &BenchArgs) -> Result<(), Failure> {
+pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.common)?;
+    check_flags(args, &files.device).map_err(Failure::Usage)?;
     let plan = BenchPlan::new(args, &files)?;
     let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
     let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
@@ -34,12 +39,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let trace = Written::open("--trace", args.trace.as_deref())?;
     let stop = interrupt::flag(args.common.output.quiet);
     let time = telemetry::utc_now();
-    let mut session = Session::start(
-        &args.common,
-        &files,
-        plan.max_model_len,
-        &telemetry::memory(),
-    )?;
+    let mut session = session(args, &files, plan.max_model_len, job)?;
     let mut runs = Vec::new();
     let mut raw = Vec::new();
     let mut cut_short = None;
@@ -62,7 +62,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     session.settings.communication_share = steps.communication_share();
     let results = Results {
         schema: SCHEMA.to_owned(),
-        kind: Kind::Measured,
+        kind: session.kind,
         partial: cut_short.is_some(),
         environment: environment(time),
         model: session.model,
@@ -72,9 +72,10 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         runs,
         references,
     };
+    let page = server_page(args, &files, &scenarios, &stop)?;
     // Files first: a reader who closes the pipe early ends the program in `show`.
-    let written = write(args, &results, &raw);
-    show(args, &results)?;
+    let written = write(args, &results, &raw, page.as_deref());
+    show(args, &results, page.as_deref())?;
     written?;
     verdict(&results, cut_short)
 }
@@ -93,12 +94,10 @@ fn play(
         &run.scenario.name,
         args.common.output.quiet,
     );
-    let clock = session.engine.clock().clone();
-    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL)
-        .map_err(|e| Failure::Run(anyhow!("the telemetry thread could not be started: {e}")))?;
+    let sampler = sampler(session)?;
     let (engine, script) = (&mut session.engine, &run.script);
     let recording = bench::play_traced(engine, script, stop, tracer, &mut || bar.inc(1));
-    let samples = sampler.stop();
+    let samples = sampler.map_or(Vec::new(), Sampler::stop);
     bar.finish_and_clear();
     let Recording {
         requests,
@@ -115,7 +114,11 @@ fn play(
         steps,
         telemetry: telemetry::sampler::since(samples, origin),
     };
-    let measured = metrics::measure(&MeasureInput {
+    let devices: Vec<usize> = match session.kind {
+        Kind::Predicted => (0..session.hardware.count).collect(),
+        _ => Vec::new(),
+    };
+    let mut measured = metrics::measure(&MeasureInput {
         requests: &raw.requests,
         steps: &raw.steps,
         telemetry: &raw.telemetry,
@@ -124,9 +127,12 @@ fn play(
         prompt: &run.prompt,
         timestamp: &timestamp,
         capacity: run.capacity(&session.settings),
-        gpus: &[],
+        gpus: &devices,
         roofs: session.hardware.roofs,
     });
+    if session.kind == Kind::Predicted {
+        metrics::mark_predicted(&mut measured, session.settings.server.is_some());
+    }
     Ok((measured, raw, cut_short))
 }
 
@@ -135,10 +141,80 @@ fn tracer(args: &BenchArgs, session: &Session) -> Tracer {
     Tracer::new(args.trace_steps.clone(), format!("{model} on {hardware}"))
 }
 
-fn write(args: &BenchArgs, results: &Results, raw: &[RawRun]) -> Result<(), Failure> {
+/// Flags that only a simulated device has, or has not.
+fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
+    match device {
+        Device::Simulated(_) if args.stop_at_eos => bail!(
+            "--stop-at-eos: a simulated device draws tokens without meaning, so no answer has an end of its own; leave it out"
+        ),
+        Device::Cpu if args.server().is_some() => {
+            bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
+        }
+        Device::Cpu if args.enforce_eager => {
+            bail!("--enforce-eager is for a simulated device; add --device sim:<gpu>")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An engine on the device that was asked for.
+fn session(
+    args: &BenchArgs,
+    files: &ModelFiles,
+    max_model_len: usize,
+    job: Option<&Job>,
+) -> Result<Session, Failure> {
+    match &files.device {
+        Device::Cpu => {
+            let memory = telemetry::memory();
+            Session::start(&args.common, files, max_model_len, &memory, job)
+        }
+        Device::Simulated(_) if job.is_some() => Err(Failure::Usage(anyhow!(
+            "--device sim: works in one process, whatever --tp is; start it without mpirun or srun"
+        ))),
+        Device::Simulated(gpu) => {
+            simulated::start(&args.common, args.host(), files, gpu, max_model_len)
+        }
+    }
+}
+
+/// A machine that only works out a prediction has nothing to tell.
+fn sampler(session: &Session) -> Result<Option<Sampler>, Failure> {
+    if session.kind == Kind::Predicted {
+        return Ok(None);
+    }
+    let clock = session.engine.clock().clone();
+    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL)
+        .map_err(|e| Failure::Run(anyhow!("the telemetry thread could not be started: {e}")))?;
+    Ok(Some(sampler))
+}
+
+/// What the server of the reference runs cost: for whoever reads pages, of a simulated card.
+fn server_page(
+    args: &BenchArgs,
+    files: &ModelFiles,
+    scenarios: &[Scenario],
+    stop: &AtomicBool,
+) -> Result<Option<String>, Failure> {
+    let wanted = args.out.is_some() || args.format == Format::Markdown;
+    match &files.device {
+        Device::Simulated(gpu) if wanted => server_cost::page(args, files, gpu, scenarios, stop),
+        _ => Ok(None),
+    }
+}
+
+fn write(
+    args: &BenchArgs,
+    results: &Results,
+    raw: &[RawRun],
+    page: Option<&str>,
+) -> Result<(), Failure> {
     let Some(dir) = &args.out else {
         return Ok(());
     };
+    if let Some(page) = page {
+        report::write_text(dir, SERVER_PAGE, page).map_err(Failure::run)?;
+    }
     report::write_all(dir, results, raw).map_err(Failure::run)?;
     if !args.common.output.quiet {
         output::note(&format!("written to {}", dir.display()));
@@ -151,7 +227,7 @@ fn environment(time: String) -> Environment {
     Environment {
         candlepower: env!("CARGO_PKG_VERSION").to_owned(),
         git: revision().map(str::to_owned),
-        features: Vec::new(),
+        features: job::FEATURES.iter().copied().map(str::to_owned).collect(),
         os: machine.os.clone(),
         cpu: machine.cpu.clone(),
         cores: machine.cores,
@@ -161,9 +237,14 @@ fn environment(time: String) -> Environment {
     }
 }
 
-fn show(args: &BenchArgs, results: &Results) -> Result<(), Failure> {
+fn show(args: &BenchArgs, results: &Results, page: Option<&str>) -> Result<(), Failure> {
     if args.common.output.json {
         return output::result(&report::json(results).map_err(Failure::run)?);
+    }
+    if args.format == Format::Markdown {
+        let summary = report::markdown(results);
+        let page = page.map_or(String::new(), |page| format!("\n{page}"));
+        return output::result(&format!("{summary}{page}"));
     }
     let width = output::terminal_width().unwrap_or(PIPE_WIDTH);
     output::result(&report::table(results, width))

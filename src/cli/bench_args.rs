@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::common::CommonArgs;
+use super::simulated::Host;
 use super::values;
 use crate::bench::Preset;
+use crate::exec::Server;
 use crate::ground::results::Slo;
 
 #[derive(Debug, Args)]
@@ -17,10 +19,18 @@ use crate::ground::results::Slo;
     candlepower bench --scenario c50 --model DeepSeek-R1-Distill-Qwen-1.5B --layers 4\n  \
     candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64 --output-len 64 --out results\n  \
     candlepower bench --request-rate 2 --requests 20 --goodput ttft:2000,tpot:200 --json\n  \
-    candlepower bench --concurrency 8 --trace trace.json --trace-steps 20..40")]
+    candlepower bench --concurrency 8 --trace trace.json --trace-steps 20..40\n  \
+    candlepower bench --device sim:rtx4090-48g --tp 2 --model QwQ-32B --scenario all --format markdown")]
 pub struct BenchArgs {
     #[command(flatten)]
     pub common: CommonArgs,
+
+    /// With --device sim: the server whose host time is added to each step; none is raw capacity
+    #[arg(long, value_enum, default_value_t = ServerFlag::None, value_name = "S", help_heading = "Device")]
+    pub server: ServerFlag,
+    /// With --device sim: no CUDA graphs, the host launches each kernel
+    #[arg(long, help_heading = "Device")]
+    pub enforce_eager: bool,
 
     /// quick, or one of the report's loads: c1, c50, c300, c1000, all
     #[arg(long, value_name = "NAME", conflicts_with_all = ["concurrency", "request_rate"], help_heading = "Load")]
@@ -74,7 +84,11 @@ pub struct BenchArgs {
     /// Reference runs beside this one: a name, a file, or none [default: all that match]
     #[arg(long, value_name = "NAME|FILE|none", help_heading = "Output")]
     pub reference: Option<String>,
-    /// Write results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json
+    /// table, or markdown: what summary.md holds, with --device sim: what server.md holds too
+    #[arg(long, value_enum, default_value_t = Format::Table, conflicts_with = "json", help_heading = "Output")]
+    pub format: Format,
+    /// Write results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
+    /// with --device sim: also server.md, what the reference runs' server cost
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Time the operations of some steps of the first run, as a Chrome trace, which Perfetto opens
@@ -83,6 +97,35 @@ pub struct BenchArgs {
     /// Which steps: from N, counted from 0 behind the warm-up, up to and without M
     #[arg(long, value_name = "N..M", default_value = "0..64", value_parser = values::range, requires = "trace", help_heading = "Output")]
     pub trace_steps: Range<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServerFlag {
+    None,
+    Vllm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Markdown,
+}
+
+impl BenchArgs {
+    pub fn server(&self) -> Option<Server> {
+        match self.server {
+            ServerFlag::None => None,
+            ServerFlag::Vllm => Some(Server::VLLM),
+        }
+    }
+
+    /// What stands before a simulated card.
+    pub fn host(&self) -> Host {
+        Host {
+            server: self.server(),
+            graphs: !self.enforce_eager,
+        }
+    }
 }
 
 fn slo(text: &str) -> Result<Slo, String> {

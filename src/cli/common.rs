@@ -22,7 +22,7 @@ pub struct CommonArgs {
     #[arg(long, value_enum, default_value_t = DtypeFlag::Auto, help_heading = "Model")]
     pub dtype: DtypeFlag,
 
-    /// cpu (this build has no other device)
+    /// cpu, or sim:<gpu>: a card of `candlepower gpus`, or a .toml file of one, in virtual time [default: cpu]
     #[arg(long, value_name = "D", help_heading = "Device")]
     pub device: Option<String>,
     /// Tensor-parallel ranks, which share the model's heads, features and vocabulary
@@ -50,13 +50,13 @@ pub struct CommonArgs {
     /// Tokens of one KV block
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = values::positive, help_heading = "Engine")]
     pub block_size: usize,
-    /// Share of a GPU's memory to use (no effect on the CPU)
+    /// Share of a GPU's memory to use, simulated ones included (no effect on the CPU)
     #[arg(long, value_name = "U", default_value_t = 0.9, value_parser = values::fraction, help_heading = "Engine")]
     pub gpu_memory_utilization: f64,
-    /// Memory of the KV cache, such as 2G [default on the CPU: a quarter of what is available, at most 4G]
+    /// Memory of the KV cache of all ranks, such as 2G [default: what a GPU's memory leaves; on the CPU a quarter of what is available, at most 4G]
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Engine")]
     pub kv_cache_memory: Option<u64>,
-    /// Element type of the KV cache; auto is bf16 on the CPU, f32 for an f32 checkpoint
+    /// Element type of the KV cache; auto is bf16 on the CPU, f32 for an f32 checkpoint; else the activations' type
     #[arg(long, value_enum, default_value_t = KvDtypeFlag::Auto, help_heading = "Engine")]
     pub kv_cache_dtype: KvDtypeFlag,
     /// mixed, prefill-first or reserve
@@ -91,8 +91,11 @@ pub struct OutputArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DtypeFlag {
     Auto,
+    #[value(alias = "bfloat16")]
     Bf16,
+    #[value(aliases = ["float16", "fp16", "half"])]
     F16,
+    #[value(aliases = ["float32", "fp32", "float"])]
     F32,
 }
 

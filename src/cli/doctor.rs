@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::common::OutputArgs;
 use super::failure::Failure;
-use super::{output, probe};
+use super::{job, output, probe};
 use crate::hub::HubSettings;
 use crate::telemetry::{machine, memory};
 
@@ -71,14 +71,18 @@ fn look() -> Findings {
         needed_for,
         way_out,
     };
-    let mut missing = vec![
-        missing_here("CUDA", "--device cuda", "this version runs on the CPU"),
-        missing_here(
-            "more than one rank",
-            "--tp above 1 (NCCL, MPI)",
-            "this version runs one",
-        ),
-    ];
+    let mut missing = vec![missing_here(
+        "CUDA",
+        "--device cuda",
+        "this version runs on the CPU",
+    )];
+    if !job::FEATURES.contains(&"mpi") {
+        missing.push(missing_here(
+            "MPI",
+            "ranks over several machines",
+            "build with --features mpi; --tp runs ranks as threads",
+        ));
+    }
     if !fast(&features) {
         missing.push(Missing {
             what: "AVX2 and FMA",

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::exec::ExecError;
+
 /// The run failed.
 pub const RUN: u8 = 1;
 /// The command line or an input file is wrong.
@@ -20,6 +22,14 @@ impl Failure {
 
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self::Usage(error.into())
+    }
+
+    /// Of ranks that could not be loaded.
+    pub fn load(error: ExecError) -> Self {
+        match error {
+            ExecError::Pin(_) => Self::usage(error),
+            _ => Self::run(error),
+        }
     }
 
     pub fn code(&self) -> u8 {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::generate_args::{GenerateArgs, Input};
+use super::job::Job;
 use super::model_files::ModelFiles;
 use super::session::Session;
 use super::{interrupt, output};
@@ -39,8 +40,14 @@ struct Shown {
     logprobs: Option<Vec<Value>>,
 }
 
-pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
+pub fn run(args: &GenerateArgs, job: Option<&Job>) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.common)?;
+    if files.device.is_simulated() {
+        return Err(Failure::Usage(anyhow!(
+            "--device {}: a simulated device has no weights, so there is nothing to generate; use bench",
+            args.common.device.as_deref().unwrap_or_default()
+        )));
+    }
     let prompts = prompts(args, &files)?;
     let max_model_len = files.max_model_len(&args.common, files.spec.max_position_embeddings)?;
     let lengths = lengths(args, &prompts, max_model_len)?;
@@ -48,7 +55,8 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         true => Vec::new(),
         false => model_end_tokens(&files)?,
     };
-    let mut session = Session::start(&args.common, &files, max_model_len, &telemetry::memory())?;
+    let memory = telemetry::memory();
+    let mut session = Session::start(&args.common, &files, max_model_len, &memory, job)?;
     let sampling = Sampling {
         temperature: args.temperature,
         top_k: args.top_k,

@@ -8,11 +8,14 @@ use crate::model::{Share, StepLimits, workspace_bytes};
 use crate::parallel::ShardPlan;
 
 const GB: f64 = 1e9;
+/// Bytes of an activation on the CPU.
+const F32: usize = size_of::<f32>();
 
-/// Bytes that are left for the KV cache beside weights and activations of all ranks; `memory` is what is
-/// available, 0 where the system does not tell: then nothing is refused.
+/// Bytes that are left for the KV cache beside weights and activations of `ranks`; `memory` is what is
+/// available to them, 0 where the system does not tell: then nothing is refused.
 pub fn left_for_kv(
     plan: &ShardPlan,
+    ranks: &[usize],
     weights: DType,
     limits: StepLimits,
     memory: u64,
@@ -23,7 +26,7 @@ pub fn left_for_kv(
     }
     let gb = |bytes: u64| bytes as f64 / GB;
     let all_ranks = |bytes: &dyn Fn(usize) -> u64| {
-        let ranks = 0..plan.tp();
+        let ranks = ranks.iter().copied();
         ranks.map(bytes).fold(0, u64::saturating_add)
     };
     let weight_bytes = all_ranks(&|rank| {
@@ -38,7 +41,7 @@ pub fn left_for_kv(
             plan.spec().num_hidden_layers
         );
     }
-    let step_bytes = all_ranks(&|rank| workspace_bytes(Share { plan, rank }, limits));
+    let step_bytes = all_ranks(&|rank| workspace_bytes(Share { plan, rank }, limits, F32));
     if weight_bytes.saturating_add(step_bytes) > memory {
         bail!(
             "a step of {} tokens and {} sequences needs {:.1} GB beside {:.1} GB of weights, and {:.1} GB of memory are available; lower --max-num-batched-tokens or --max-num-seqs",
@@ -72,7 +75,8 @@ mod tests {
             rows: 2048,
             logit_rows: 256,
         };
-        let ask = |limits, memory| left_for_kv(&qwq(), DType::BF16, limits, memory, "QwQ-32B");
+        let ask =
+            |limits, memory| left_for_kv(&qwq(), &[0], DType::BF16, limits, memory, "QwQ-32B");
         assert!(ask(limits, 128 * GIB).is_ok());
         assert_eq!(ask(limits, 0).unwrap(), u64::MAX);
         let left = ask(limits, 128 * GIB).unwrap();

@@ -4,12 +4,23 @@ mod bench;
 mod bench_args;
 mod bench_plan;
 mod common;
+mod device;
 mod doctor;
 mod failure;
+mod fit;
+mod fit_args;
+mod fit_text;
 mod generate;
 mod generate_args;
 mod gpus;
 mod interrupt;
+#[cfg(feature = "mpi")]
+mod job;
+#[cfg(not(feature = "mpi"))]
+#[path = "no_job.rs"]
+mod job;
+mod launch;
+mod loading;
 mod memory_check;
 mod model_files;
 mod models;
@@ -18,7 +29,9 @@ mod probe;
 mod profile;
 mod profile_args;
 mod progress;
+mod server_cost;
 mod session;
+mod simulated;
 mod values;
 mod written;
 
@@ -26,6 +39,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use common::CommonArgs;
+use failure::Failure;
+use job::Job;
+use launch::Launched;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -37,6 +55,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
         candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
+        candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
         candlepower models                             the model cards that need no files\n  \
         candlepower gpus                               GPUs known by name: data sheets, measured limits\n  \
         candlepower doctor                             what this machine offers"
@@ -54,6 +73,8 @@ enum Command {
     Profile(Box<profile_args::ProfileArgs>),
     /// Complete a prompt: proof that the engine computes the model.
     Generate(Box<generate_args::GenerateArgs>),
+    /// Say whether a model runs on given GPUs, with what context and concurrency, and what would help.
+    Fit(Box<fit_args::FitArgs>),
     /// List the model cards: shapes that run without any files.
     Models(models::ModelsArgs),
     /// List the GPUs known by name: data sheets, measured limits, sources.
@@ -64,8 +85,16 @@ enum Command {
 
 /// Parses, dispatches, and turns the outcome into the process's exit code.
 pub fn main() -> ExitCode {
-    let cli = match parse(std::env::args_os()) {
-        Ok(cli) => cli,
+    let launched = launch::launched();
+    let speaks = launched.is_none_or(|launched| launched.rank == 0);
+    let end = |code: u8| {
+        if code != 0 && !speaks {
+            launch::let_rank_0_speak();
+        }
+        ExitCode::from(code)
+    };
+    let command = match parse(std::env::args_os()) {
+        Ok(cli) => cli.command,
         Err(error) => {
             // Help and version also come this way; clap knows which stream they belong on.
             let code = if error.use_stderr() {
@@ -73,23 +102,66 @@ pub fn main() -> ExitCode {
             } else {
                 0
             };
-            let _ = error.print();
-            return ExitCode::from(code);
+            if speaks {
+                let _ = error.print();
+            }
+            return end(code);
         }
     };
-    let outcome = match cli.command {
-        Command::Bench(args) => bench::run(&args),
-        Command::Profile(args) => profile::run(&args),
-        Command::Generate(args) => generate::run(&args),
-        Command::Models(args) => models::run(&args),
-        Command::Gpus(args) => gpus::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
+    let outcome = match launched.zip(command.engine()) {
+        Some((launched, args)) => in_job(&command, args, launched),
+        None if speaks => command.run(None),
+        None => Ok(0),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            output::error(&failure);
-            ExitCode::from(failure.code())
+            if speaks {
+                output::error(&failure);
+            }
+            end(failure.code())
+        }
+    }
+}
+
+/// Runs the command as one process of several, of which rank 0 speaks for all.
+fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<u8, Failure> {
+    let job = Job::join(launched, args)?;
+    match job.rank() {
+        0 => {
+            if let Err(failure) = command.run(Some(&job)) {
+                output::error(&failure);
+                job.abort(failure.code());
+            }
+        }
+        _ => job.serve(args),
+    }
+    job.leave();
+    Ok(0)
+}
+
+impl Command {
+    /// The exit code of what went well.
+    fn run(&self, job: Option<&Job>) -> Result<u8, Failure> {
+        let done = |(): ()| 0;
+        match self {
+            Self::Bench(args) => bench::run(args, job).map(done),
+            Self::Profile(args) => profile::run(args, job).map(done),
+            Self::Generate(args) => generate::run(args, job).map(done),
+            Self::Fit(args) => fit::run(args),
+            Self::Models(args) => models::run(args).map(done),
+            Self::Gpus(args) => gpus::run(args).map(done),
+            Self::Doctor(args) => doctor::run(args).map(done),
+        }
+    }
+
+    /// The flags of a command with an engine.
+    fn engine(&self) -> Option<&CommonArgs> {
+        match self {
+            Self::Bench(args) => Some(&args.common),
+            Self::Profile(args) => Some(&args.common),
+            Self::Generate(args) => Some(&args.common),
+            Self::Fit(_) | Self::Models(_) | Self::Gpus(_) | Self::Doctor(_) => None,
         }
     }
 }

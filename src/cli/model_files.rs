@@ -5,17 +5,19 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 use candle_core::DType;
 
-use super::common::{CommonArgs, DtypeFlag};
+use super::common::CommonArgs;
+use super::device::Device;
 use super::failure::Failure;
 use super::output;
 use crate::ground::results;
 use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles};
 use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, WeightType, dummy};
-use crate::parallel::ShardPlan;
+use crate::parallel::{ShardPlan, Split};
 use crate::text::{TokenPool, Tokenizer};
 
 /// The files and shapes of the model, before any weight is loaded.
 pub struct ModelFiles {
+    pub device: Device,
     pub source: ModelSource,
     pub spec: ModelSpec,
     /// Of `spec`, over the ranks that were asked for.
@@ -27,9 +29,10 @@ pub struct ModelFiles {
 
 impl ModelFiles {
     pub fn find(args: &CommonArgs) -> Result<Self, Failure> {
-        check_device(args).map_err(Failure::Usage)?;
+        let device = Device::of(args).map_err(Failure::Usage)?;
         let options = ResolveOptions {
-            dummy_weights: args.dummy_weights,
+            // Nothing is read for a device that holds nothing.
+            dummy_weights: args.dummy_weights || device.is_simulated(),
             progress: !args.output.quiet,
             settings: HubSettings::from_env(),
         };
@@ -39,26 +42,30 @@ impl ModelFiles {
             None => format!("card {}", source.name),
         };
         let mut spec = ModelSpec::from_json(&source.config_json, &file).map_err(Failure::usage)?;
-        spec.check_runnable(&file).map_err(Failure::usage)?;
+        match device {
+            Device::Cpu => spec.check_runnable(&file),
+            Device::Simulated(_) => spec.check_known_tensors(&file),
+        }
+        .map_err(Failure::usage)?;
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = args.layers {
-            if layers > spec.num_hidden_layers {
-                return Err(Failure::Usage(anyhow!(
-                    "--layers {layers} is more than the {} layers of {file}; ask for at most those",
-                    spec.num_hidden_layers
-                )));
-            }
+            check_layers(layers, &spec, &file).map_err(Failure::Usage)?;
             spec.truncate_layers(layers);
         }
-        let plan = Arc::new(ShardPlan::new(&spec, args.tp).map_err(Failure::usage)?);
+        let split = Split {
+            tp: args.tp,
+            expert_parallel: args.expert_parallel,
+        };
+        let plan = ShardPlan::split(&spec, split).map_err(Failure::usage)?;
         let tokenizer = match (&source.dir, source.tokenizer_json()) {
             (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Failure::usage)?),
             _ => None,
         };
         Ok(Self {
+            device,
             source,
             spec,
-            plan,
+            plan: Arc::new(plan),
             tokenizer,
             model_layers,
         })
@@ -138,34 +145,21 @@ impl ModelFiles {
     }
 }
 
+/// `--layers` of the model that `file` describes.
+pub fn check_layers(layers: usize, spec: &ModelSpec, file: &str) -> anyhow::Result<()> {
+    if layers > spec.num_hidden_layers {
+        bail!(
+            "--layers {layers} is more than the {} layers of {file}; ask for at most those",
+            spec.num_hidden_layers
+        );
+    }
+    Ok(())
+}
+
 /// A hub that fails is a failed run; anything else is a wrong name or file.
-fn source_failure(error: HubError) -> Failure {
+pub fn source_failure(error: HubError) -> Failure {
     match error.is_network() {
         true => Failure::run(error),
         false => Failure::usage(error),
     }
-}
-
-fn check_device(args: &CommonArgs) -> anyhow::Result<()> {
-    match args.device.as_deref() {
-        None | Some("cpu") => {}
-        Some("cuda") => {
-            bail!("--device cuda needs a build with CUDA, and this one has none; use --device cpu")
-        }
-        Some(sim) if sim.starts_with("sim:") => {
-            bail!("--device {sim}: the simulated device is not in this version; use --device cpu")
-        }
-        Some(other) => bail!("--device {other} is not a device; use --device cpu"),
-    }
-    if args.expert_parallel {
-        bail!(
-            "--expert-parallel needs a mixture-of-experts model, and this version runs dense models only; leave it out"
-        );
-    }
-    if matches!(args.dtype, DtypeFlag::Bf16 | DtypeFlag::F16) {
-        bail!(
-            "--dtype bf16 and f16 are for GPUs: the CPU kernels compute in f32; use --dtype auto or f32"
-        );
-    }
-    Ok(())
 }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 
 use super::common::{CommonArgs, KvDtypeFlag};
+use super::device::Device;
 use super::failure::Failure;
+use super::job::Job;
 use super::model_files::ModelFiles;
 use super::profile_args::ProfileArgs;
 use super::session::Session;
+use super::simulated::{self, Host};
 use super::written::Written;
 use super::{output, progress};
-use crate::ground::results::Kind;
 use crate::model::WeightType;
 use crate::profile::{
     self, About, Counters, Load, Measured, Profile, Progress, StepCount, Trace, TraceStep,
@@ -24,7 +26,12 @@ use crate::telemetry;
 const PIPE_WIDTH: usize = 100;
 const GIB: f64 = (1 << 30) as f64;
 
-pub fn run(args: &ProfileArgs) -> Result<(), Failure> {
+pub fn run(args: &ProfileArgs, job: Option<&Job>) -> Result<(), Failure> {
+    if job.is_some() {
+        return Err(Failure::Usage(anyhow!(
+            "profile times the ranks of one process; start it without mpirun or srun, with the same --tp"
+        )));
+    }
     let files = ModelFiles::find(&args.common)?;
     let loads = loads(args);
     check(args, &loads).map_err(Failure::Usage)?;
@@ -38,10 +45,12 @@ pub fn run(args: &ProfileArgs) -> Result<(), Failure> {
     let plot = Plot::open(args)?;
     let trace_file = Written::open("--trace", args.trace.as_deref())?;
     let csv_file = Written::open("--csv", args.csv.as_deref())?;
-    // Before the ranks start: it counts for threads that come after it.
-    let mut counters = Counters::open();
-    let common = with_kv(&args.common, &files, &loads);
-    let mut session = Session::start(&common, &files, max_model_len, &telemetry::memory())?;
+    // Before the ranks start: they count for threads that come after them.
+    let mut counters = match files.device {
+        Device::Cpu => Some(Counters::open()),
+        Device::Simulated(_) => None,
+    };
+    let mut session = session(args, &files, max_model_len, &loads)?;
     check_kv(&session, &loads).map_err(Failure::Usage)?;
     let executor = session.engine.executor_mut();
     executor.touch_kv().map_err(Failure::run)?;
@@ -49,7 +58,7 @@ pub fn run(args: &ProfileArgs) -> Result<(), Failure> {
     let mut trace = Trace::default();
     for load in loads {
         let about = about(&session, load);
-        let measured = measure(args, &files, &mut session, load, &mut counters)?;
+        let measured = measure(args, &files, &mut session, load, counters.as_mut())?;
         profiles.push(profile::profile(&about, &measured));
         if trace_file.is_some() {
             trace.title = format!("{} on {}", about.model, about.hardware);
@@ -109,28 +118,41 @@ fn check(args: &ProfileArgs, loads: &[Load]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The flags, with a KV cache of what the largest load needs where the user named none and memory is
-/// this machine's.
-fn with_kv(common: &CommonArgs, files: &ModelFiles, loads: &[Load]) -> CommonArgs {
-    let mut common = common.clone();
-    let on_cpu = common
-        .device
-        .as_deref()
-        .is_none_or(|device| device == "cpu");
-    if common.kv_cache_memory.is_none() && on_cpu {
-        let element_bytes = match common.kv_cache_dtype {
-            KvDtypeFlag::F32 => size_of::<f32>(),
-            KvDtypeFlag::Auto if files.spec.weight_type == Some(WeightType::F32) => {
-                size_of::<f32>()
-            }
-            _ => size_of::<u16>(),
-        };
-        let elements = files.plan.tp() * files.plan.kv_elements_per_token();
-        let blocks = most_blocks(loads, common.block_size);
-        common.kv_cache_memory =
-            Some((blocks * common.block_size * elements * element_bytes) as u64);
+fn session(
+    args: &ProfileArgs,
+    files: &ModelFiles,
+    max_model_len: usize,
+    loads: &[Load],
+) -> Result<Session, Failure> {
+    match &files.device {
+        Device::Cpu => {
+            let common = with_kv(&args.common, files, loads);
+            Session::start(&common, files, max_model_len, &telemetry::memory(), None)
+        }
+        Device::Simulated(gpu) => {
+            let host = Host {
+                server: None,
+                graphs: true,
+            };
+            simulated::start(&args.common, host, files, gpu, max_model_len)
+        }
     }
-    common
+}
+
+/// The flags, with a KV cache of what the largest load needs where the user named none.
+fn with_kv(common: &CommonArgs, files: &ModelFiles, loads: &[Load]) -> CommonArgs {
+    let element_bytes = match common.kv_cache_dtype {
+        KvDtypeFlag::F32 => size_of::<f32>(),
+        KvDtypeFlag::Auto if files.spec.weight_type == Some(WeightType::F32) => size_of::<f32>(),
+        _ => size_of::<u16>(),
+    };
+    let elements = files.plan.tp() * files.plan.kv_elements_per_token();
+    let tokens = most_blocks(loads, common.block_size) * common.block_size;
+    let needed = (tokens * elements * element_bytes) as u64;
+    CommonArgs {
+        kv_cache_memory: common.kv_cache_memory.or(Some(needed)),
+        ..common.clone()
+    }
 }
 
 fn most_blocks(loads: &[Load], block_size: usize) -> usize {
@@ -158,7 +180,7 @@ fn check_kv(session: &Session, loads: &[Load]) -> anyhow::Result<()> {
 fn about(session: &Session, load: Load) -> About {
     let (model, hardware) = (&session.model, &session.hardware);
     About {
-        kind: Kind::Measured,
+        kind: session.kind,
         device: hardware.device.clone(),
         hardware: hardware.name.clone(),
         model: model.label(),
@@ -174,7 +196,7 @@ fn measure(
     files: &ModelFiles,
     session: &mut Session,
     load: Load,
-    counters: &mut Counters,
+    counters: Option<&mut Counters>,
 ) -> Result<Measured, Failure> {
     let plan = load.plan(session.settings.block_size, files.spec.vocab_size);
     let count = args.steps.map_or(StepCount::ByTime, StepCount::Exactly);

@@ -14,7 +14,8 @@ use crate::profile::Phase;
     candlepower profile --batch 1,8,32 --context 512,8192 --csv ops.csv --plot roofline.html\n  \
     candlepower profile --phase prefill --context 512 --trace trace.json\n  \
     candlepower profile --model QwQ-32B --layers 2 --batch 1 --json\n  \
-    candlepower profile --tp 2 --batch 8\n\n\
+    candlepower profile --tp 2 --batch 8\n  \
+    candlepower profile --device sim:rtx4090-48g --tp 2 --model QwQ-32B --batch 1,50\n\n\
     A trace opens in https://ui.perfetto.dev")]
 pub struct ProfileArgs {
     #[command(flatten)]

@@ -8,16 +8,16 @@ use candle_core::DType;
 
 use super::common::{CommonArgs, KvDtypeFlag};
 use super::failure::Failure;
+use super::job::Job;
+use super::loading::{Loaded, Loading};
 use super::model_files::ModelFiles;
-use super::{memory_check, output, progress};
+use super::output;
 use crate::engine::Engine;
-use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks, Threads};
+use crate::exec::KvLayout;
 use crate::ground::results;
 use crate::ground::{Clock, WallClock};
 use crate::hub::WeightFiles;
-use crate::model::{Decoder, Share, StepLimits};
-use crate::ops::cpu::Cpu;
-use crate::parallel::{Collective, ShardPlan};
+use crate::parallel::ShardPlan;
 use crate::scheduler::SchedulerConfig;
 use crate::telemetry::{Memory, machine};
 
@@ -28,6 +28,7 @@ const DEFAULT_KV_SHARE: u64 = 4;
 
 /// A loaded engine and the words for it in a result.
 pub struct Session {
+    pub kind: results::Kind,
     pub engine: Engine,
     pub model: results::Model,
     pub hardware: results::Hardware,
@@ -35,54 +36,34 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads weights and allocates the KV cache, whose default size depends on `memory`.
+    /// Loads weights and allocates the KV cache, whose default size depends on `memory`. The ranks are the
+    /// processes of the `job`, or threads.
     pub fn start(
         args: &CommonArgs,
         files: &ModelFiles,
         max_model_len: usize,
         memory: &Memory,
+        job: Option<&Job>,
     ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
-        let threads = Threads {
-            count: args.threads.unwrap_or_else(default_threads),
-            pinned: args.pin_threads,
-        };
-        let (source, weight_dtype) = files.weight_source(args)?;
-        let kv_dtype = kv_dtype(args.kv_cache_dtype, weight_dtype).map_err(Failure::Usage)?;
         let plan = &files.plan;
-        let limits = StepLimits {
-            rows: args.max_num_batched_tokens,
-            logit_rows: args.max_num_seqs.min(args.max_num_batched_tokens),
+        let ranks_here = match job {
+            None => (0..plan.tp()).collect(),
+            Some(job) => job.ranks_here(),
         };
-        let room = memory_check::left_for_kv(
-            plan,
-            weight_dtype,
-            limits,
-            memory.available,
-            &files.source.name,
-        )
-        .map_err(Failure::Usage)?;
-        let layout = kv_layout(args, plan, kv_dtype, memory, room).map_err(Failure::Usage)?;
-        let bar = progress::loading(
-            files.spec.parameters() * weight_dtype.size_in_bytes() as u64,
-            args.output.quiet,
-        );
-        let build = {
-            let (plan, bar) = (plan.clone(), bar.clone());
-            move |collective: Box<dyn Collective>| {
-                let rank = collective.rank();
-                let share = Share { plan: &plan, rank };
-                let mut progress = |bytes| bar.inc(bytes);
-                let decoder = Decoder::load(share, source.as_ref(), &Cpu, limits, &mut progress)?;
-                Ok(Rank::new(Box::new(Cpu), collective, decoder))
-            }
+        let loading = Loading::prepare(args, files, memory, &ranks_here)?;
+        let weight_dtype = loading.weight_dtype;
+        let kv_dtype = kv_dtype(args.kv_cache_dtype, weight_dtype).map_err(Failure::Usage)?;
+        let layout = kv_layout(args, plan, ranks_here.len(), kv_dtype, memory, loading.room)
+            .map_err(Failure::Usage)?;
+        let bar = loading.bar.clone();
+        let Loaded {
+            mut executor,
+            threads,
+        } = match job {
+            None => loading.start_threads(files, memory)?,
+            Some(job) => job.lead(args, files, loading)?,
         };
-        let elements = plan.kv_elements_per_token();
-        let mut executor = Ranks::load(plan.tp(), threads, memory.total, elements, Arc::new(build))
-            .map_err(|error| match error {
-                ExecError::Pin(_) => Failure::usage(error),
-                _ => Failure::run(error),
-            })?;
         bar.finish_and_clear();
         executor.allocate_kv(&layout).map_err(Failure::usage)?;
         let config = SchedulerConfig {
@@ -106,17 +87,19 @@ impl Session {
             kv_cache_dtype: kv_dtype.as_str().to_owned(),
             tp: args.tp,
             expert_parallel: args.expert_parallel,
-            threads: threads.count.max(plan.tp()),
-            pin_threads: threads.pinned,
+            threads,
+            pin_threads: args.pin_threads,
             seed: args.seed,
             ranks: executor.memory().map_err(Failure::run)?,
             communication_share: None,
+            server: None,
         };
         if args.output.verbose {
             output::note(&loaded(&settings, clock.now()));
         }
-        let engine = Engine::new(config, Box::new(executor), clock).map_err(Failure::usage)?;
+        let engine = Engine::new(config, executor, clock).map_err(Failure::usage)?;
         Ok(Self {
+            kind: results::Kind::Measured,
             engine,
             model: describe_model(files, weight_dtype),
             hardware: results::Hardware {
@@ -129,12 +112,6 @@ impl Session {
             settings,
         })
     }
-}
-
-/// Physical cores, as far as this process may use them.
-fn default_threads() -> usize {
-    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
-    machine().cores.min(allowed)
 }
 
 /// What was loaded, in a line.
@@ -177,6 +154,7 @@ fn kv_dtype(flag: KvDtypeFlag, weights: DType) -> anyhow::Result<DType> {
 fn kv_layout(
     args: &CommonArgs,
     plan: &ShardPlan,
+    ranks_here: usize,
     dtype: DType,
     memory: &Memory,
     room: u64,
@@ -188,8 +166,8 @@ fn kv_layout(
             "--kv-cache-memory {budget} is more than the {room} bytes that weights and activations leave of the available memory; lower it"
         );
     }
-    // Of all ranks: they share this machine's memory.
-    let elements = plan.tp() * plan.kv_elements_per_token();
+    // Of all ranks that share this machine's memory.
+    let elements = ranks_here * plan.kv_elements_per_token();
     let block_bytes = (args.block_size * elements * dtype.size_in_bytes()) as u64;
     let num_blocks = (budget / block_bytes) as usize;
     // The null block and one to use.
@@ -205,7 +183,7 @@ fn kv_layout(
     })
 }
 
-fn describe_model(files: &ModelFiles, dtype: DType) -> results::Model {
+pub fn describe_model(files: &ModelFiles, dtype: DType) -> results::Model {
     let spec = &files.spec;
     results::Model {
         name: files.source.name.clone(),
@@ -224,6 +202,6 @@ fn describe_model(files: &ModelFiles, dtype: DType) -> results::Model {
             _ => results::WeightSource::Checkpoint,
         },
         dtype: dtype.as_str().to_owned(),
-        quantization: None,
+        quantization: spec.quantization.as_ref().map(|q| q.method.clone()),
     }
 }

@@ -182,7 +182,9 @@ impl Engine {
         record.communication_bytes = self.output.traffic.bytes;
         record.communication_seconds = self.output.traffic.time.as_secs_f64();
         record.start = start.as_secs_f64();
-        record.exec_seconds = (done - launched).as_secs_f64();
+        record.exec_seconds = (done - launched)
+            .saturating_sub(self.output.host)
+            .as_secs_f64();
         record.end = self.clock.now().as_secs_f64();
         self.steps += 1;
         Ok(record)

@@ -12,16 +12,21 @@ pub fn guarded<R>(
     rendezvous: &Rendezvous,
     step: impl FnOnce() -> Result<R, ExecError>,
 ) -> Result<R, ExecError> {
-    let outcome = catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
-        Err(ExecError::Panic {
-            rank,
-            message: message(panic.as_ref()).to_owned(),
-        })
-    });
+    let outcome = caught(rank, step);
     if let Err(error) = &outcome {
         rendezvous.stop(rank, &error.to_string());
     }
     outcome
+}
+
+/// Runs `step`; a panic is an error as any other.
+pub fn caught<R>(rank: usize, step: impl FnOnce() -> Result<R, ExecError>) -> Result<R, ExecError> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
+        Err(ExecError::Panic {
+            rank,
+            message: message(panic.as_ref()).to_owned(),
+        })
+    })
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

@@ -1,24 +1,33 @@
 //! Where steps run. Everything above is device-free; everything below is one rank.
 
 mod guard;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod plan;
 pub mod rank;
 pub mod ranks;
 pub mod sample;
+mod seat;
+pub mod simulated;
+mod tickets;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::DType;
 
 use crate::ground::Clock;
 use crate::ground::recorder::{Cost, OpRecord, Traffic};
 use crate::ground::results::{RankMemory, Roofs};
+use crate::hardware::HardwareError;
 use crate::ops::Sampled;
 use crate::ops::cpu::rendezvous::Stopped;
 
 pub use plan::StepPlan;
 pub use rank::Rank;
-pub use ranks::{Build, Ranks, Threads};
+pub use ranks::{Build, Ranks};
+pub use seat::{Seat, Threads};
+pub use simulated::{Server, Simulated};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -47,6 +56,8 @@ pub enum ExecError {
     Panic { rank: usize, message: String },
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
     #[error("the ranks have ended after an earlier error")]
     Ended,
     #[error("operations cannot be timed one by one here; use --device cpu in one process")]
@@ -65,6 +76,32 @@ pub struct KvLayout {
     pub dtype: DType,
 }
 
+/// What decides whether a KV cache can be real: a machine's memory, before anything is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvBound {
+    /// Bytes.
+    pub memory: u64,
+    /// Of all ranks on that machine.
+    pub elements_per_token: u64,
+}
+
+impl KvBound {
+    /// # Errors
+    /// The cache is larger than the memory.
+    pub fn check(&self, layout: &KvLayout) -> Result<(), ExecError> {
+        let tokens = (layout.num_blocks * layout.block_size) as u64;
+        let bytes = tokens * self.elements_per_token * layout.dtype.size_in_bytes() as u64;
+        if bytes > self.memory {
+            return Err(ExecError::KvMemory {
+                blocks: layout.num_blocks,
+                bytes,
+                memory: self.memory,
+            });
+        }
+        Ok(())
+    }
+}
+
 /// A submitted step.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
@@ -78,13 +115,17 @@ pub struct StepOutput {
     pub cost: Cost,
     /// What went between the ranks, as rank 0 saw it.
     pub traffic: Traffic,
+    /// Part of the step in which a simulated server kept the devices waiting; a real one's host is seen
+    /// from outside.
+    pub host: Duration,
 }
 
 /// Runs steps on the ranks it was loaded with.
 pub trait Executor {
     /// Of each rank, in their order.
     fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError>;
-    /// Measures what the devices can do at best; `None` where that cannot be measured.
+    /// Measures what the devices can do at best; `None` where that cannot be measured. A simulated device
+    /// gives its data sheet.
     fn measure_roofs(&mut self) -> Option<Roofs>;
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError>;
     /// Starts a step. Steps run in the order of their submission.

@@ -1,8 +1,10 @@
 //! One step as plain data: all that a rank needs to know.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ops::{Pick, Rows};
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepPlan {
     /// Token id of each row.
     pub tokens: Vec<u32>,

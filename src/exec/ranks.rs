@@ -5,48 +5,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use super::guard::guarded;
-use super::{ExecError, Executor, KvLayout, Rank, StepOutput, StepPlan, Ticket};
+use super::guard::{caught, guarded};
+use super::seat::Threads;
+use super::tickets::Tickets;
+use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
 use crate::ground::Clock;
 use crate::ground::recorder::{Cost, OpRecord};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ops::cpu::rendezvous::Rendezvous;
+use crate::ops::cpu::roof;
 use crate::ops::cpu::workers::Workers;
-use crate::ops::cpu::{pin, roof};
 use crate::parallel::{self, Collective};
-
-/// The threads of all ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Threads {
-    /// Shared among the ranks; each has at least one.
-    pub count: usize,
-    /// Each bound to a CPU of its own.
-    pub pinned: bool,
-}
-
-impl From<usize> for Threads {
-    fn from(count: usize) -> Self {
-        Self {
-            count,
-            pinned: false,
-        }
-    }
-}
-
-impl Threads {
-    /// Threads of `rank`, and how many the ranks before it have.
-    fn of(self, rank: usize, ranks: usize) -> (usize, usize) {
-        let all = self.count.max(ranks);
-        let start = |rank: usize| rank * all / ranks;
-        (start(rank + 1) - start(rank), start(rank))
-    }
-
-    /// Whether every thread of every rank has a core of its own.
-    fn fit(self, ranks: usize) -> bool {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        self.count.max(ranks) <= cores
-    }
-}
 
 /// Builds a rank from its view of the others, among the rank's own workers.
 pub type Build = dyn Fn(Box<dyn Collective>) -> candle_core::Result<Rank> + Send + Sync;
@@ -69,14 +38,9 @@ pub struct Ranks {
     first: Rank,
     others: Vec<Other>,
     rendezvous: Arc<Rendezvous>,
-    /// Decides whether a KV cache can be real.
-    machine_memory: u64,
-    kv_elements_per_token: u64,
+    kv_bound: KvBound,
     has_kv: bool,
-    issued: u64,
-    /// The step that was submitted and not waited for.
-    open: Option<u64>,
-    output: StepOutput,
+    tickets: Tickets,
 }
 
 impl Ranks {
@@ -104,7 +68,7 @@ impl Ranks {
             let (ready, build) = (ready.clone(), build.clone());
             let meeting = rendezvous.clone();
             let life = move || {
-                let built = start(rank, &meeting, threads, build.as_ref());
+                let built = caught(rank, || start(rank, &meeting, threads, build.as_ref()));
                 // Whoever waits for it may have left; then the commands end at once.
                 match built {
                     Err(error) => drop(ready.send(Err(error))),
@@ -127,7 +91,7 @@ impl Ranks {
             });
         }
         drop(ready);
-        let first = start(0, &rendezvous, threads, build.as_ref());
+        let first = caught(0, || start(0, &rendezvous, threads, build.as_ref()));
         // All of them, so that none is still loading when an error is told.
         let outcomes: Result<Vec<()>, ExecError> = outcomes.iter().take(ranks - 1).collect();
         let (workers, first) = first?;
@@ -137,12 +101,12 @@ impl Ranks {
             first,
             others,
             rendezvous,
-            machine_memory,
-            kv_elements_per_token: kv_elements_per_token as u64,
+            kv_bound: KvBound {
+                memory: machine_memory,
+                elements_per_token: (ranks * kv_elements_per_token) as u64,
+            },
             has_kv: false,
-            issued: 0,
-            open: None,
-            output: StepOutput::default(),
+            tickets: Tickets::default(),
         })
     }
 
@@ -208,27 +172,11 @@ fn start(
     build: &Build,
 ) -> Result<(Workers, Rank), ExecError> {
     let ranks = rendezvous.ranks();
-    let (count, first_cpu) = threads.of(rank, ranks);
-    let workers = Workers::new(count, threads.fit(ranks));
-    let mut workers = workers.map_err(|e| ExecError::Threads {
-        threads: threads.count,
-        reason: e.to_string(),
-    })?;
-    if threads.pinned {
-        workers
-            .install(|| pin::pin_workers(first_cpu))
-            .map_err(|e| ExecError::Pin(e.to_string()))?;
-    }
     let collective: Box<dyn Collective> = match ranks {
         1 => Box::new(parallel::Solo),
         _ => Box::new(parallel::Threads::new(rank, rendezvous.clone())),
     };
-    let built = workers.install(|| build(collective));
-    let rank = built.map_err(|source| ExecError::Device {
-        what: "the model could not be loaded",
-        source,
-    })?;
-    Ok((workers, rank))
+    threads.seat(rank, ranks).build(collective, build)
 }
 
 /// The life of a rank that is not the first: until nobody commands it any more.
@@ -287,16 +235,7 @@ impl Executor for Ranks {
     }
 
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
-        let tokens = (layout.num_blocks * layout.block_size) as u64;
-        let elements = tokens * self.kv_elements_per_token * self.rendezvous.ranks() as u64;
-        let bytes = elements * layout.dtype.size_in_bytes() as u64;
-        if bytes > self.machine_memory {
-            return Err(ExecError::KvMemory {
-                blocks: layout.num_blocks,
-                bytes,
-                memory: self.machine_memory,
-            });
-        }
+        self.kv_bound.check(layout)?;
         let layout = *layout;
         let outcomes = self.on_all(move |rank| rank.allocate_kv(&layout))?;
         outcomes.into_iter().collect::<Result<Vec<()>, _>>()?;
@@ -308,22 +247,14 @@ impl Executor for Ranks {
         if !self.has_kv {
             return Err(ExecError::NoKv);
         }
-        let mut output = std::mem::take(&mut self.output);
-        let outcome = self.step(plan, &mut output);
-        self.output = output;
-        outcome?;
-        self.issued += 1;
-        self.open = Some(self.issued);
-        Ok(Ticket(self.issued))
+        let mut tickets = std::mem::take(&mut self.tickets);
+        let ticket = tickets.issue(|output| self.step(plan, output));
+        self.tickets = tickets;
+        ticket
     }
 
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
-        if self.open.take_if(|open| *open == ticket.0).is_none() {
-            return Err(ExecError::Ticket(ticket.0));
-        }
-        // The caller's buffer serves the next step.
-        std::mem::swap(&mut self.output, output);
-        Ok(())
+        self.tickets.redeem(ticket, output)
     }
 
     fn start_timelines(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ExecError> {

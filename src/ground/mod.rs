@@ -8,7 +8,7 @@ pub mod records;
 pub mod request;
 pub mod results;
 
-pub use clock::{Clock, WallClock};
+pub use clock::{Clock, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};
 pub use records::{RequestRecord, StepRecord, TelemetrySample};
 pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};

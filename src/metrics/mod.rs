@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod extended;
 pub mod goodput;
+pub mod predicted;
 pub mod quantile;
 pub mod records;
 pub mod repeats;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use crate::ground::results::{Failure, Roofs, Run, Scenario};
 use crate::ground::{RequestRecord, StepRecord, TelemetrySample};
 
+pub use predicted::mark_predicted;
 pub use records::Book;
 pub use repeats::summarize;
 pub use steps::StepTotals;

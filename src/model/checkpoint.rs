@@ -58,6 +58,22 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens `files`, as [`crate::hub::weights_in`] finds them. There is nothing to open of dummy weights.
     pub fn open(files: &WeightFiles, spec: &ModelSpec) -> Result<Self, WeightError> {
+        let readable = |stored| dtype(stored).is_some();
+        Self::open_with(files, spec, readable, "bf16, f16 and f32")
+    }
+
+    /// As `open`, of a checkpoint whose headers alone will be read: FP8 weights are known too.
+    pub fn open_headers(files: &WeightFiles, spec: &ModelSpec) -> Result<Self, WeightError> {
+        let known = |stored| dtype(stored).is_some() || stored == Dtype::F8_E4M3;
+        Self::open_with(files, spec, known, "bf16, f16, f32 and FP8 (e4m3)")
+    }
+
+    fn open_with(
+        files: &WeightFiles,
+        spec: &ModelSpec,
+        supported: fn(Dtype) -> bool,
+        names: &str,
+    ) -> Result<Self, WeightError> {
         let (dir, files): (&Path, Vec<Promise>) = match files {
             WeightFiles::Single(file) => {
                 let dir = file.parent().unwrap_or(Path::new(""));
@@ -79,7 +95,7 @@ impl Checkpoint {
         for (path, promised) in files {
             checkpoint.add_file(&path, promised, &mut faults)?;
         }
-        checkpoint.check(spec, dir, faults)?;
+        checkpoint.check(spec, dir, faults, supported, names)?;
         Ok(checkpoint)
     }
 
@@ -89,6 +105,13 @@ impl Checkpoint {
         embedding
             .and_then(|entry| dtype(entry.stored))
             .unwrap_or(DType::F32)
+    }
+
+    /// Bytes that an element of the tensor takes in its file.
+    pub fn stored_bytes(&self, name: &str) -> Option<usize> {
+        let entry = self.entries.get(name)?;
+        let elements: usize = entry.shape.iter().product();
+        entry.bytes.len().checked_div(elements)
     }
 
     fn add_file(
@@ -148,6 +171,8 @@ impl Checkpoint {
         spec: &ModelSpec,
         dir: &Path,
         mut faults: Vec<String>,
+        supported: fn(Dtype) -> bool,
+        names: &str,
     ) -> Result<(), WeightError> {
         let wanted = expected(spec);
         for tensor in &wanted {
@@ -158,8 +183,8 @@ impl Checkpoint {
                     "{} is {:?}, expected {:?}",
                     tensor.name, entry.shape, tensor.shape
                 )),
-                Some(entry) if dtype(entry.stored).is_none() => faults.push(format!(
-                    "{} is {:?}, and only bf16, f16 and f32 are supported",
+                Some(entry) if !supported(entry.stored) => faults.push(format!(
+                    "{} is {:?}, and only {names} are supported",
                     tensor.name, entry.stored
                 )),
                 Some(_) => {}

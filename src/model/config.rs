@@ -260,7 +260,7 @@ impl RawConfig {
         let block = config.get("weight_block_size").filter(|v| !v.is_null());
         let weight_block_size = match block {
             None => None,
-            Some(value) => Some(serde_json::from_value(value.clone()).map_err(|_| {
+            Some(value) => Some(block_size(value).ok_or_else(|| {
                 invalid(
                     file,
                     "quantization_config.weight_block_size",
@@ -269,9 +269,23 @@ impl RawConfig {
                 )
             })?),
         };
+        let kept = config.get("modules_to_not_convert");
+        let kept: Option<Vec<String>> = match kept.filter(|v| !v.is_null()) {
+            None => Some(Vec::new()),
+            Some(list) => serde_json::from_value(list.clone()).ok(),
+        };
+        let modules_to_not_convert = kept.ok_or_else(|| {
+            invalid(
+                file,
+                "quantization_config.modules_to_not_convert",
+                "not a list",
+                "it must be a list of module names",
+            )
+        })?;
         Ok(Some(QuantizationSpec {
             method: method.unwrap_or("unnamed").to_owned(),
             weight_block_size,
+            modules_to_not_convert,
         }))
     }
 }
@@ -290,6 +304,11 @@ fn required(value: Option<usize>, key: &'static str, file: &str) -> Result<usize
         )),
         Some(n) => Ok(n),
     }
+}
+
+fn block_size(value: &Value) -> Option<[usize; 2]> {
+    let sizes: [usize; 2] = serde_json::from_value(value.clone()).ok()?;
+    sizes.iter().all(|&n| n > 0).then_some(sizes)
 }
 
 /// A number in some files, a list in others.

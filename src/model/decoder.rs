@@ -80,7 +80,7 @@ impl Decoder {
             vocab: share.shape().vocab,
             vocab_size: spec.vocab_size,
             workspace: Workspace::new(share, kernels, limits)?,
-            workspace_bytes: workspace_bytes(share, limits),
+            workspace_bytes: workspace_bytes(share, limits, size_of::<f32>()),
         })
     }
 

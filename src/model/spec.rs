@@ -44,7 +44,14 @@ pub enum SpecError {
         "{file}: {method} quantised weights are recognised, but this version runs bf16, f16 and f32 weights only; use the unquantised checkpoint"
     )]
     QuantisationNotYet { file: String, method: String },
+    #[error(
+        "{file}: the tensors of {method} quantised weights are not known to this version, which knows bf16, f16, f32 and FP8 in blocks (quant_method fp8 with weight_block_size); use such a checkpoint of the model"
+    )]
+    QuantisationUnknown { file: String, method: String },
 }
+
+/// `quant_method` of block-quantised weights.
+pub const FP8: &str = "fp8";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +115,18 @@ pub struct ExpertSpec {
 pub struct QuantizationSpec {
     pub method: String,
     pub weight_block_size: Option<[usize; 2]>,
+    /// Modules that keep the checkpoint's own type, with all inside them.
+    pub modules_to_not_convert: Vec<String>,
+}
+
+impl QuantizationSpec {
+    fn keeps(&self, module: &str) -> bool {
+        let inside = |kept: &String| {
+            let rest = module.strip_prefix(kept.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.modules_to_not_convert.iter().any(inside)
+    }
 }
 
 /// Shapes and switches of one decoder-only model.
@@ -178,10 +197,40 @@ impl ModelSpec {
         Ok(())
     }
 
+    /// Rows and columns of the blocks in which the weight of `module`, a projection, is quantised to FP8;
+    /// `None`: it is not.
+    pub fn fp8_block(&self, module: &str) -> Option<[usize; 2]> {
+        let quantization = self.quantization.as_ref()?;
+        let kept = quantization.method != FP8 || quantization.keeps(module);
+        quantization.weight_block_size.filter(|_| !kept)
+    }
+
+    /// Refuses weights in a layout whose tensors this version cannot name.
+    pub fn check_known_tensors(&self, file: &str) -> Result<(), SpecError> {
+        match &self.quantization {
+            Some(q) if q.method != FP8 || q.weight_block_size.is_none() => {
+                Err(SpecError::QuantisationUnknown {
+                    file: file.to_owned(),
+                    method: q.method.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Keeps only the first `layers` decoder layers.
     pub fn truncate_layers(&mut self, layers: usize) {
         self.num_hidden_layers = self.num_hidden_layers.min(layers);
         self.layer_windows.truncate(layers);
+    }
+
+    /// Whether `layer` routes to experts rather than through one dense MLP.
+    pub fn is_sparse(&self, layer: usize) -> bool {
+        self.experts.as_ref().is_some_and(|e| e.is_sparse(layer))
+    }
+
+    pub fn has_dense_layers(&self) -> bool {
+        (0..self.num_hidden_layers).any(|layer| !self.is_sparse(layer))
     }
 
     pub fn layer_window(&self, layer: usize) -> Option<usize> {

@@ -5,9 +5,6 @@ use candle_core::Result;
 use super::load::{Share, attention_shape};
 use crate::ops::{Buffer, Kernels};
 
-/// Bytes of an activation.
-const F32: u64 = 4;
-
 /// Largest step that a decoder must hold.
 #[derive(Debug, Clone, Copy)]
 pub struct StepLimits {
@@ -54,13 +51,33 @@ fn shapes(share: Share, limits: StepLimits) -> [(usize, usize); 11] {
     ]
 }
 
-/// Bytes of the workspace that a rank will allocate; the largest number there is instead of more.
-pub fn workspace_bytes(share: Share, limits: StepLimits) -> u64 {
-    let bytes = |(rows, width): (usize, usize)| (rows as u64).saturating_mul(width as u64 * F32);
-    shapes(share, limits)
-        .map(bytes)
-        .into_iter()
-        .fold(0, u64::saturating_add)
+/// Rows and width of what a sparse layer needs beside them: the scores of all experts, and a row of
+/// each step in and behind each expert it chose. With whole experts a rank may be chosen by every row.
+fn expert_shapes(share: Share, limits: StepLimits) -> Option<[(usize, usize); 4]> {
+    let spec = share.spec();
+    let experts = spec.experts.as_ref()?;
+    let chosen = limits.rows.saturating_mul(experts.num_experts_per_tok);
+    let width = share.shape().moe_intermediate_size;
+    Some([
+        (limits.rows, experts.num_experts),
+        (chosen, 2 * width),
+        (chosen, width),
+        (chosen, spec.hidden_size),
+    ])
+}
+
+/// Bytes of the workspace that a rank will allocate where an activation takes `element_bytes`; the
+/// largest number there is instead of more. Logits are f32 everywhere.
+pub fn workspace_bytes(share: Share, limits: StepLimits, element_bytes: usize) -> u64 {
+    let bytes = |(rows, width): (usize, usize), each: usize| {
+        (rows as u64).saturating_mul((width * each) as u64)
+    };
+    let [activations @ .., logits] = shapes(share, limits);
+    let experts = expert_shapes(share, limits).into_iter().flatten();
+    let activations = activations.into_iter().chain(experts);
+    activations
+        .map(|shape| bytes(shape, element_bytes))
+        .fold(bytes(logits, size_of::<f32>()), u64::saturating_add)
 }
 
 impl Workspace {

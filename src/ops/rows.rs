@@ -1,8 +1,10 @@
 //! The rows of one step as attention sees them: flat arrays, prefill chunks and decode rows mixed.
 
+use serde::{Deserialize, Serialize};
+
 /// Sequence `s` owns rows `query_offsets[s]..query_offsets[s + 1]`; its last row is token
 /// `context_lens[s] - 1` of the sequence.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
     /// Position of each row in its sequence.
     pub positions: Vec<u32>,
@@ -53,29 +55,33 @@ impl Rows {
 
     /// (query, key) pairs that a causal mask lets through, for one head.
     pub fn attended_pairs(&self, window: Option<usize>) -> u64 {
-        (0..self.sequences())
-            .map(|s| {
-                let context = self.context_lens[s] as u64;
-                let queries = self.query(s).len() as u64;
-                match window {
-                    // Row i of the chunk sees context - queries + 1 + i keys.
-                    None => queries * (context - queries) + queries * (queries + 1) / 2,
-                    Some(window) => (context - queries + 1..=context)
-                        .map(|seen| seen.min(window as u64))
-                        .sum(),
-                }
-            })
-            .sum()
+        let sequences = 0..self.sequences();
+        sequences.map(|s| self.attended_pairs_of(s, window)).sum()
+    }
+
+    /// Those of sequence `s`.
+    pub fn attended_pairs_of(&self, s: usize, window: Option<usize>) -> u64 {
+        let context = self.context_lens[s] as u64;
+        let queries = self.query(s).len() as u64;
+        match window {
+            // Row i of the chunk sees context - queries + 1 + i keys.
+            None => queries * (context - queries) + queries * (queries + 1) / 2,
+            Some(window) => (context - queries + 1..=context)
+                .map(|seen| seen.min(window as u64))
+                .sum(),
+        }
     }
 
     /// Cached tokens that attention must read, each once a step.
     pub fn attended_tokens(&self, window: Option<usize>) -> u64 {
-        (0..self.sequences())
-            .map(|s| {
-                let context = self.context_lens[s] as u64;
-                let queries = self.query(s).len() as u64;
-                window.map_or(context, |w| context.min(w as u64 + queries - 1))
-            })
-            .sum()
+        let sequences = 0..self.sequences();
+        sequences.map(|s| self.attended_tokens_of(s, window)).sum()
+    }
+
+    /// Those of sequence `s`.
+    pub fn attended_tokens_of(&self, s: usize, window: Option<usize>) -> u64 {
+        let context = self.context_lens[s] as u64;
+        let queries = self.query(s).len() as u64;
+        window.map_or(context, |w| context.min(w as u64 + queries - 1))
     }
 }

@@ -1,6 +1,9 @@
 //! How ranks act as one: which slice of the model each holds, and the collective operations between
 //! them.
 
+#[cfg(feature = "mpi")]
+pub mod mpi;
+mod rules;
 pub mod shard;
 mod solo;
 mod threads;
@@ -10,7 +13,8 @@ use candle_core::Result;
 use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 
-pub use shard::{RankShape, ShardError, ShardPlan};
+pub use rules::{ShardError, broken_rule, legal};
+pub use shard::{RankShape, ShardPlan, Split};
 pub use solo::Solo;
 pub use threads::Threads;
 

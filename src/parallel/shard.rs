@@ -3,25 +3,36 @@
 //!
 //! The split is Megatron's (Shoeybi et al. 2019): q, k, v, gate and up by output features, o and
 //! down by input features with a sum over ranks behind them, embedding and head by vocabulary.
+//! Experts are split like any other MLP, or held whole, each by one rank (`expert_parallel`).
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
+use super::rules::{ShardError, broken_rule, legal};
 use crate::model::spec::ModelSpec;
-use crate::model::tensors::{Role, TensorSpec, expected};
+use crate::model::tensors::{Format, Role, TensorSpec, each_expected};
 
 /// The vocabulary is filled up to a multiple of this before it is split, as vLLM does
 /// (`DEFAULT_VOCAB_PADDING_SIZE`).
 pub const VOCAB_MULTIPLE: usize = 64;
 
-/// A number of ranks that this model cannot be split over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--tp {tp}: {rule}; for this model --tp may be {}", listed(legal))]
-pub struct ShardError {
+/// How a model is split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Split {
+    /// Ranks.
     pub tp: usize,
-    /// The rule that does not hold, with its numbers.
-    pub rule: String,
-    pub legal: Vec<usize>,
+    /// Each expert whole on one rank, instead of a part of it on every rank.
+    pub expert_parallel: bool,
+}
+
+impl From<usize> for Split {
+    fn from(tp: usize) -> Self {
+        Self {
+            tp,
+            expert_parallel: false,
+        }
+    }
 }
 
 /// How ranks share one tensor.
@@ -29,10 +40,18 @@ pub struct ShardError {
 pub enum Cut {
     /// Every rank holds all of it.
     Whole,
-    /// Rank 0 alone holds it: added once to a sum over ranks.
-    First,
+    /// One rank alone holds it: an expert, or a bias that is added once to a sum over ranks.
+    Only { rank: usize },
     /// `parts` equal runs along `axis`; neighbouring ranks hold the same one where ranks are more.
     Even { axis: usize, parts: usize },
+    /// The scales of the blocks of `block` that one of `parts` equal runs of a weight of `length` touches
+    /// along `axis`. A run need not begin with a block: neighbours then both hold the one they share.
+    Blocks {
+        axis: usize,
+        parts: usize,
+        length: usize,
+        block: usize,
+    },
     /// Runs of `rows` rows along axis 0, the last ones filled up with zeros.
     Padded { rows: usize },
 }
@@ -58,9 +77,10 @@ pub struct TensorPlan {
 #[derive(Debug, Clone)]
 pub struct ShardPlan {
     spec: ModelSpec,
-    tp: usize,
+    split: Split,
     tensors: Vec<TensorPlan>,
-    by_name: HashMap<String, usize>,
+    /// Filled at the first question: whoever only counts asks none, and large models have 70,000 tensors.
+    by_name: OnceLock<HashMap<String, usize>>,
 }
 
 /// The sizes that one rank computes with.
@@ -69,7 +89,12 @@ pub struct RankShape {
     pub num_heads: usize,
     /// At least 1: with more ranks than KV heads, neighbours hold the same one.
     pub num_kv_heads: usize,
+    /// Of the dense layers.
     pub intermediate_size: usize,
+    /// Of each expert that is here; 0: a dense model.
+    pub moe_intermediate_size: usize,
+    /// Experts that this rank has a part of, or all of.
+    pub experts: Range<usize>,
     /// Tokens whose embedding and head rows are here.
     pub vocab: Range<usize>,
     /// Rows held for them, zeros included.
@@ -77,31 +102,37 @@ pub struct RankShape {
 }
 
 impl ShardPlan {
+    /// Experts by columns, as any other weight.
+    ///
     /// # Errors
     /// A size of the model is not divisible by `tp`.
     pub fn new(spec: &ModelSpec, tp: usize) -> Result<Self, ShardError> {
-        if let Some(rule) = broken_rule(spec, tp) {
-            let possible = 1..=spec.num_attention_heads;
+        Self::split(spec, tp.into())
+    }
+
+    /// # Errors
+    /// A size of the model is not divisible by the ranks.
+    pub fn split(spec: &ModelSpec, split: Split) -> Result<Self, ShardError> {
+        if let Some(rule) = broken_rule(spec, split) {
             return Err(ShardError {
-                tp,
+                tp: split.tp,
                 rule,
-                legal: possible
-                    .filter(|&tp| broken_rule(spec, tp).is_none())
-                    .collect(),
+                legal: legal(spec, split.expert_parallel),
             });
         }
-        let tensors = expected(spec).into_iter().map(|tensor| TensorPlan {
-            cut: cut(&tensor, spec, tp),
-            tensor,
-            tp,
+        let mut tensors = Vec::new();
+        each_expected(spec, &mut |tensor| {
+            tensors.push(TensorPlan {
+                cut: cut(&tensor, spec, split),
+                tensor,
+                tp: split.tp,
+            });
         });
-        let tensors: Vec<TensorPlan> = tensors.collect();
-        let names = tensors.iter().map(|plan| plan.tensor.name.clone());
         Ok(Self {
             spec: spec.clone(),
-            tp,
-            by_name: names.zip(0..).collect(),
+            split,
             tensors,
+            by_name: OnceLock::new(),
         })
     }
 
@@ -111,27 +142,57 @@ impl ShardPlan {
 
     /// Ranks.
     pub fn tp(&self) -> usize {
-        self.tp
+        self.split.tp
     }
 
-    /// Every tensor, in the order of [`expected`].
+    pub fn expert_parallel(&self) -> bool {
+        self.split.expert_parallel
+    }
+
+    /// Every tensor, in the order of [`crate::model::tensors::expected`].
     pub fn tensors(&self) -> &[TensorPlan] {
         &self.tensors
     }
 
     pub fn tensor(&self, name: &str) -> Option<&TensorPlan> {
-        self.by_name.get(name).map(|&index| &self.tensors[index])
+        let by_name = self.by_name.get_or_init(|| {
+            let names = self.tensors.iter().map(|plan| plan.tensor.name.clone());
+            names.zip(0..).collect()
+        });
+        by_name.get(name).map(|&index| &self.tensors[index])
     }
 
     pub fn rank_shape(&self, rank: usize) -> RankShape {
-        let (spec, tp) = (&self.spec, self.tp);
+        let (spec, Split { tp, .. }) = (&self.spec, self.split);
         let rows = vocab_rows(spec.vocab_size, tp);
+        let (experts, expert_width) = self.experts(rank);
         RankShape {
             num_heads: spec.num_attention_heads / tp,
             num_kv_heads: (spec.num_key_value_heads / tp).max(1),
             intermediate_size: spec.intermediate_size / tp,
+            moe_intermediate_size: expert_width,
+            experts,
             vocab: (rank * rows).min(spec.vocab_size)..((rank + 1) * rows).min(spec.vocab_size),
             vocab_rows: rows,
+        }
+    }
+
+    /// The experts of `rank` and the width of what it holds of each.
+    fn experts(&self, rank: usize) -> (Range<usize>, usize) {
+        let Split {
+            tp,
+            expert_parallel,
+        } = self.split;
+        match &self.spec.experts {
+            None => (0..0, 0),
+            Some(experts) if expert_parallel => {
+                let each = experts.num_experts / tp;
+                (
+                    rank * each..(rank + 1) * each,
+                    experts.moe_intermediate_size,
+                )
+            }
+            Some(experts) => (0..experts.num_experts, experts.moe_intermediate_size / tp),
         }
     }
 
@@ -159,11 +220,17 @@ impl TensorPlan {
         let shape = &self.tensor.shape;
         match self.cut {
             Cut::Whole => Some(run(0, 0..shape[0], 0)),
-            Cut::First => (rank == 0).then(|| run(0, 0..shape[0], 0)),
-            Cut::Even { axis, parts } => {
-                let len = shape[axis] / parts;
-                let start = rank / (self.tp / parts) * len;
-                Some(run(axis, start..start + len, 0))
+            Cut::Only { rank: only } => (rank == only).then(|| run(0, 0..shape[0], 0)),
+            Cut::Even { axis, parts } => Some(run(axis, self.run(rank, shape[axis], parts), 0)),
+            Cut::Blocks {
+                axis,
+                parts,
+                length,
+                block,
+            } => {
+                let rows = self.run(rank, length, parts);
+                let touched = rows.start / block..rows.end.div_ceil(block);
+                Some(run(axis, touched, 0))
             }
             Cut::Padded { rows } => {
                 let range = (rank * rows).min(shape[0])..((rank + 1) * rows).min(shape[0]);
@@ -173,12 +240,19 @@ impl TensorPlan {
         }
     }
 
+    /// The run of `rank` where `length` is cut into `parts`.
+    fn run(&self, rank: usize, length: usize, parts: usize) -> Range<usize> {
+        let len = length / parts;
+        let start = rank / (self.tp / parts) * len;
+        start..start + len
+    }
+
     /// Ranks that hold the same slice as another one.
     pub fn replicas(&self) -> usize {
         match self.cut {
             Cut::Whole => self.tp,
-            Cut::Even { parts, .. } => self.tp / parts,
-            Cut::First | Cut::Padded { .. } => 1,
+            Cut::Even { parts, .. } | Cut::Blocks { parts, .. } => self.tp / parts,
+            Cut::Only { .. } | Cut::Padded { .. } => 1,
         }
     }
 
@@ -204,51 +278,33 @@ fn vocab_rows(vocab: usize, tp: usize) -> usize {
     }
 }
 
-fn cut(tensor: &TensorSpec, spec: &ModelSpec, tp: usize) -> Cut {
-    let even = |axis| Cut::Even { axis, parts: tp };
-    match tensor.role {
-        Role::Norm => Cut::Whole,
-        Role::SumBias => Cut::First,
-        Role::Query | Role::Up => even(0),
-        Role::KeyValue => Cut::Even {
-            axis: 0,
-            parts: tp.min(spec.num_key_value_heads),
+fn cut(tensor: &TensorSpec, spec: &ModelSpec, split: Split) -> Cut {
+    let tp = split.tp;
+    if let (Some(experts), Some(expert), true) =
+        (&spec.experts, tensor.expert, split.expert_parallel)
+    {
+        let each = experts.num_experts / tp;
+        return Cut::Only {
+            rank: expert / each,
+        };
+    }
+    let even = |axis, parts| match tensor.format {
+        Format::Scale { of, block } => Cut::Blocks {
+            axis,
+            parts,
+            length: of[axis],
+            block: block[axis],
         },
-        Role::Output | Role::Down => even(1),
+        Format::Plain | Format::Fp8 => Cut::Even { axis, parts },
+    };
+    match tensor.role {
+        Role::Norm | Role::Router => Cut::Whole,
+        Role::SumBias => Cut::Only { rank: 0 },
+        Role::Query | Role::Up => even(0, tp),
+        Role::KeyValue => even(0, tp.min(spec.num_key_value_heads)),
+        Role::Output | Role::Down => even(1, tp),
         Role::Vocabulary => Cut::Padded {
             rows: vocab_rows(spec.vocab_size, tp),
         },
     }
-}
-
-/// The first rule that a split over `tp` ranks breaks, with its numbers.
-fn broken_rule(spec: &ModelSpec, tp: usize) -> Option<String> {
-    let divides = |what: &str, size: usize| {
-        let rest = size.checked_rem(tp)?;
-        (rest != 0).then(|| {
-            format!("{size} {what} cannot be shared evenly by {tp} ranks ({size} % {tp} = {rest})")
-        })
-    };
-    if tp == 0 {
-        return Some("a model needs at least one rank".to_owned());
-    }
-    let kv = spec.num_key_value_heads;
-    let kv_rule = || {
-        let shared = kv.is_multiple_of(tp) || tp.is_multiple_of(kv);
-        (!shared).then(|| {
-            format!(
-                "{kv} KV heads can neither be shared evenly by {tp} ranks ({kv} % {tp} = {}) nor held each by as many ({tp} % {kv} = {})",
-                kv % tp,
-                tp % kv
-            )
-        })
-    };
-    divides("attention heads", spec.num_attention_heads)
-        .or_else(kv_rule)
-        .or_else(|| divides("intermediate features", spec.intermediate_size))
-}
-
-fn listed(values: &[usize]) -> String {
-    let values = values.iter().map(usize::to_string);
-    values.collect::<Vec<_>>().join(", ")
 }

@@ -58,7 +58,7 @@ pub fn measure(
     clock: &Arc<dyn Clock>,
     plan: &Arc<StepPlan>,
     count: StepCount,
-    counters: &mut Counters,
+    mut counters: Option<&mut Counters>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Measured, ExecError> {
     let mut output = StepOutput::default();
@@ -74,12 +74,14 @@ pub fn measure(
     progress(Progress::Steps(count));
     let mut steps = Vec::with_capacity(count);
     executor.start_timelines(clock)?;
-    counters.start();
+    if let Some(counters) = &mut counters {
+        counters.start();
+    }
     for _ in 0..count {
         steps.push(step(executor)?);
         progress(Progress::Step);
     }
-    let counts = counters.stop();
+    let counts = counters.map_or(Counts::default(), Counters::stop);
     Ok(Measured {
         steps,
         timelines: executor.take_timelines()?,

@@ -46,6 +46,10 @@ pub fn profile(about: &About, measured: &Measured) -> Profile {
     if let Err(reason) = &whole_model {
         not_observed.insert("whole_model".to_owned(), (*reason).to_owned());
     }
+    if measured.counts.0.is_empty() {
+        let reason = "nothing ran that could be counted";
+        not_observed.insert("counters".to_owned(), reason.to_owned());
+    }
     let mut counters = BTreeMap::new();
     for (name, counted) in &measured.counts.0 {
         let each = counted.as_ref().map(|all| all / count as f64);

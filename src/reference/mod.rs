@@ -92,6 +92,30 @@ pub fn named(name: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
     Ok(runs)
 }
 
+/// The library's runs on machines of this card (a name of `candlepower gpus`): those of the model, narrowed
+/// to the number of cards and to the loads where some match; all of them where none is of the model.
+///
+/// # Errors
+/// As [`library`].
+pub fn on_card(
+    gpu: &str,
+    model: &str,
+    count: usize,
+    scenarios: &[Scenario],
+) -> Result<Vec<ReferenceRun>, ReferenceError> {
+    let mut runs = library()?;
+    runs.retain(|run| run.hardware.name == format!("{gpu}-x{}", run.hardware.gpus));
+    let of_model = |run: &ReferenceRun| same_model(&run.model, model);
+    if !runs.iter().any(of_model) {
+        return Ok(runs);
+    }
+    runs.retain(of_model);
+    let runs = narrow(runs, |run| run.hardware.gpus == count);
+    // An answer may have ended early there: its lengths do not decide here.
+    let loads = |run: &ReferenceRun| scenarios.iter().any(|s| s.concurrency == run.concurrency);
+    Ok(narrow(runs, loads))
+}
+
 /// Names of the hardware: each stands for all its runs.
 fn names(library: &[ReferenceRun]) -> Vec<String> {
     let hardware: BTreeSet<&str> = library.iter().map(|run| &*run.hardware.name).collect();

@@ -24,6 +24,14 @@ pub fn prepare(dir: &Path) -> Result<(), ReportError> {
         .map_err(|source| failed(dir, source))
 }
 
+/// Writes one more file into `dir`.
+///
+/// # Errors
+/// `Write`, naming the file.
+pub fn write_text(dir: &Path, name: &str, text: &str) -> Result<(), ReportError> {
+    write(&dir.join(name), |out| out.write_all(text.as_bytes()))
+}
+
 /// Writes `results.json`, `requests.jsonl`, `steps.jsonl`, `telemetry.csv`, `summary.csv`,
 /// `summary.md` and `vllm.json`. `raw` holds one entry for each of `results.runs`; with more than
 /// one, raw lines carry `run` and `vllm.json` holds an array.

@@ -51,7 +51,7 @@ fn table(out: &mut String, grid: &Grid, section: &Section) {
 }
 
 /// Keeps a name from being read as markup.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -8,14 +8,16 @@ pub mod markdown;
 pub mod number;
 pub mod profile;
 pub mod rows;
+pub mod server_cost;
 pub mod table;
 pub mod vllm;
 
 use crate::ground::results::Results;
 use crate::ground::{RequestRecord, StepRecord, TelemetrySample};
 
-pub use files::{prepare, write_all};
+pub use files::{prepare, write_all, write_text};
 pub use markdown::markdown;
+pub use server_cost::{CostRow, server_cost};
 pub use table::table;
 
 #[derive(Debug, thiserror::Error)]

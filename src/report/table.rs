@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::grid::{Grid, Section, grid};
 use super::number::{number, superscript};
-use crate::ground::results::{Results, Run, WeightSource};
+use crate::ground::results::{Kind, Results, Run, WeightSource};
 
 const GAP: usize = 2;
 /// A column is never narrower.
@@ -65,6 +65,7 @@ pub(super) fn title(results: &Results) -> String {
         ),
     };
     let weights = match model.weights {
+        WeightSource::Dummy if results.kind == Kind::Predicted => "shapes",
         WeightSource::Dummy => "dummy weights",
         WeightSource::Checkpoint => "checkpoint",
     };
@@ -88,10 +89,20 @@ pub(super) fn title(results: &Results) -> String {
         engine.block_size,
         engine.kv_cache_dtype,
         if engine.prefix_cache { "on" } else { "off" },
-        super::columns::kind(results.kind),
+        kind(results),
         results.environment.candlepower,
         results.environment.time,
     )
+}
+
+/// Whose numbers these are.
+fn kind(results: &Results) -> String {
+    let kind = super::columns::kind(results.kind);
+    match (results.kind, &results.engine.server) {
+        (Kind::Predicted, None) => format!("{kind}: raw capacity in virtual time"),
+        (Kind::Predicted, Some(server)) => format!("{kind}: in virtual time, behind {server}"),
+        _ => kind.to_owned(),
+    }
 }
 
 /// Repeats, failures by reason, and checks.

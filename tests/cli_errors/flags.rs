@@ -132,7 +132,7 @@ fn what_this_version_lacks_is_refused_with_a_way_out() {
     let model = fixture("qwen2-tiny");
     for (flag, value, way_out) in [
         ("--device", "cuda", "--device cpu"),
-        ("--device", "sim:h100-sxm", "--device cpu"),
+        ("--device", "sim:h100", "candlepower gpus"),
         ("--device", "xyz", "--device cpu"),
         ("--dtype", "bf16", "--dtype auto"),
         ("--dtype", "f16", "f32"),

@@ -50,12 +50,14 @@ pub struct Hardware {
     pub roofs: Option<Roofs>,
 }
 
-/// Limits that no kernel can pass, as simple loops reached them on this machine.
+/// Limits that no kernel can pass, as simple loops reached them on this machine; of simulated devices,
+/// their data sheets'.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Roofs {
     /// Bytes a second read from memory.
     pub read_bytes_per_s: f64,
-    /// f32 multiply-adds from registers, two operations each, a second.
+    /// f32 multiply-adds from registers, two operations each, a second; of simulated devices, tensor
+    /// operations in the type of the activations.
     pub flop_per_s: f64,
 }
 
@@ -125,7 +127,7 @@ pub struct Engine {
     /// Tensor-parallel ranks.
     pub tp: usize,
     pub expert_parallel: bool,
-    /// CPU threads of all ranks.
+    /// CPU threads of all ranks; 0 where devices compute, or none does.
     pub threads: usize,
     /// Each of them bound to a CPU of its own.
     #[serde(default)]
@@ -135,6 +137,9 @@ pub struct Engine {
     pub ranks: Vec<RankMemory>,
     /// Part of the executor's time spent in collectives, 0 to 1; null when there was one rank.
     pub communication_share: Option<f64>,
+    /// The server whose host time a prediction includes; null: none, raw capacity.
+    #[serde(default)]
+    pub server: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -232,7 +232,7 @@ fn complete<'a>(
 }
 
 /// One well-mixed seed of three numbers (the finaliser of SplitMix64, Steele et al. 2014).
-fn mix(seed: u64, stream: u64, position: u64) -> u64 {
+pub fn mix(seed: u64, stream: u64, position: u64) -> u64 {
     const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
     [seed, stream, position]
         .into_iter()

@@ -4,10 +4,12 @@
 pub mod draw;
 pub mod summary;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ground::{Sampling, TokenLogprobs};
 
 /// What to draw from one row of logits.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pick {
     /// Stream of random numbers of this request.
     pub stream: u64,

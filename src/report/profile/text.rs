@@ -111,7 +111,11 @@ fn title(out: &mut String, profile: &Profile, width: usize) {
         ),
         match profile.roofs {
             Some(roofs) => format!(
-                "roofs: read {} GB/s, multiply-add {} GFLOP/s",
+                "roofs {}: read {} GB/s, multiply-add {} GFLOP/s",
+                match profile.kind {
+                    Kind::Measured => "of this run",
+                    _ => "of the data sheet",
+                },
                 number(roofs.read_gb_s),
                 number(roofs.gflop_s)
             ),

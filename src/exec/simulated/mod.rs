@@ -1,0 +1,201 @@
+//! A device without weights: a step takes the time that its operations would take on a card, by the
+//! card's limits, in virtual time. Tokens are drawn by a hash. Everything above it is what runs on real
+//! devices: scheduler, events, metrics.
+
+mod calibration;
+mod limits;
+mod pass;
+mod server;
+mod shapes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tickets::Tickets;
+use super::{ExecError, Executor, KvLayout, StepOutput, StepPlan, Ticket};
+use crate::ground::recorder::{Cost, OpRecord, Recorder};
+use crate::ground::results::{RankMemory, Roofs};
+use crate::ground::{Clock, VirtualClock};
+use crate::hardware::Gpu;
+use crate::model::{Share, StepLimits, WeightType, workspace_bytes};
+use crate::ops::sampling::draw::mix;
+use crate::ops::{Pick, Sampled};
+use crate::parallel::ShardPlan;
+
+use limits::Limits;
+use pass::Work;
+pub use server::Server;
+use shapes::Shapes;
+
+const GIGA: f64 = 1e9;
+const TERA: f64 = 1e12;
+
+/// What is simulated.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub plan: Arc<ShardPlan>,
+    /// Every rank has one.
+    pub gpu: Gpu,
+    /// Of activations, and of weights that are not quantised.
+    pub dtype: WeightType,
+    /// Kernels are launched from CUDA graphs.
+    pub graphs: bool,
+    /// `None`: raw capacity.
+    pub server: Option<Server>,
+    /// Largest step, for what a rank's workspace would take.
+    pub limits: StepLimits,
+}
+
+pub struct Simulated {
+    setup: Setup,
+    clock: Arc<VirtualClock>,
+    limits: Limits,
+    shapes: Shapes,
+    kv: Option<KvLayout>,
+    recorder: Recorder,
+    tickets: Tickets,
+    /// Of the last step that was submitted.
+    time: Duration,
+}
+
+impl Simulated {
+    /// The executor moves `clock` on as its steps end.
+    ///
+    /// # Errors
+    /// Nothing is known of an all-reduce between these cards.
+    pub fn new(setup: Setup, clock: Arc<VirtualClock>) -> Result<Self, ExecError> {
+        let (ranks, dtype) = (setup.plan.tp(), setup.dtype);
+        Ok(Self {
+            limits: Limits::new(&setup.gpu, ranks, dtype, setup.graphs)?,
+            shapes: Shapes::new(&setup.plan, dtype),
+            setup,
+            clock,
+            kv: None,
+            recorder: Recorder::default(),
+            tickets: Tickets::default(),
+            time: Duration::ZERO,
+        })
+    }
+
+    fn step(&self, plan: &StepPlan, kv: KvLayout) -> Result<(Duration, StepOutput), ExecError> {
+        let Setup {
+            plan: shards,
+            server,
+            ..
+        } = &self.setup;
+        let ranks = shards.tp();
+        let work = Work {
+            shapes: &self.shapes,
+            limits: &self.limits,
+            experts: shards.spec().experts.as_ref(),
+            ranks,
+            expert_parallel: shards.expert_parallel(),
+            kv_element: kv.dtype.size_in_bytes(),
+            gathers_logits: server.is_some_and(|server| server.gathers_logits),
+        };
+        let pass = work.pass(plan)?;
+        pass.record(&self.shapes.layers, &self.recorder);
+        let layers = self.shapes.layers.len();
+        let host = server.map_or(0.0, |server| {
+            server.host(
+                pass.time.as_secs_f64(),
+                ranks,
+                layers,
+                plan.rows.sequences(),
+            )
+        });
+        let host = Duration::from_secs_f64(host);
+        let vocab = shards.spec().vocab_size;
+        let output = StepOutput {
+            sampled: plan.picks.iter().map(|pick| draw(pick, vocab)).collect(),
+            cost: Cost {
+                bytes: pass.cost.bytes * ranks as u64,
+                flops: pass.cost.flops * ranks as u64,
+            },
+            traffic: pass.traffic,
+            host,
+        };
+        Ok((pass.time + host, output))
+    }
+}
+
+/// Any token, the same for the same request, position and seed.
+fn draw(pick: &Pick, vocab: usize) -> Sampled {
+    let position = u64::from(pick.position);
+    let drawn = mix(pick.sampling.seed, pick.stream, position);
+    Sampled {
+        token: (drawn % vocab as u64) as u32,
+        logprobs: None,
+    }
+}
+
+impl Executor for Simulated {
+    fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError> {
+        let Setup {
+            plan,
+            gpu,
+            dtype,
+            limits,
+            ..
+        } = &self.setup;
+        let kv_bytes = self.kv.map_or(0, |kv| {
+            let elements = kv.num_blocks * kv.block_size * plan.kv_elements_per_token();
+            (elements * kv.dtype.size_in_bytes()) as u64
+        });
+        let element = dtype.bytes();
+        let memory = |rank| RankMemory {
+            rank,
+            device: gpu.name.clone(),
+            weights_bytes: plan.weight_bytes(rank, |tensor| tensor.element_bytes(element)),
+            kv_bytes,
+            workspace_bytes: workspace_bytes(Share { plan, rank }, *limits, element),
+        };
+        Ok((0..plan.tp()).map(memory).collect())
+    }
+
+    fn measure_roofs(&mut self) -> Option<Roofs> {
+        let Setup {
+            plan, gpu, dtype, ..
+        } = &self.setup;
+        let ranks = plan.tp() as f64;
+        let tflops = match dtype {
+            WeightType::F32 => gpu.f32_tflops?,
+            WeightType::Bf16 | WeightType::F16 => gpu.half_tflops(),
+        };
+        Some(Roofs {
+            read_bytes_per_s: gpu.bandwidth_gb_s * GIGA * ranks,
+            flop_per_s: tflops * TERA * ranks,
+        })
+    }
+
+    fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
+        self.kv = Some(*layout);
+        Ok(())
+    }
+
+    fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError> {
+        let kv = self.kv.ok_or(ExecError::NoKv)?;
+        let (time, known) = self.step(&plan, kv)?;
+        self.time = time;
+        self.tickets.issue(|output| {
+            *output = known;
+            Ok(())
+        })
+    }
+
+    fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
+        self.tickets.redeem(ticket, output)?;
+        self.clock.advance(self.time);
+        Ok(())
+    }
+
+    fn start_timelines(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
+        self.recorder.start_timeline(clock.clone());
+        Ok(())
+    }
+
+    /// All ranks are alike.
+    fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
+        Ok(vec![self.recorder.take_timeline(); self.setup.plan.tp()])
+    }
+}

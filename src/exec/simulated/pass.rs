@@ -1,0 +1,283 @@
+//! One step as a list of operations, each with its bytes, its FLOPs and its time.
+
+use std::time::Duration;
+
+use super::calibration::GATHER_OF_ALL_REDUCE;
+use super::limits::{Limits, Unit};
+use super::shapes::{Layer, Matrix, Shapes};
+use crate::exec::StepPlan;
+use crate::ground::recorder::{Cost, OpRecord, Recorder, Traffic};
+use crate::hardware::HardwareError;
+use crate::model::spec::ExpertSpec;
+use crate::ops::Rows;
+
+/// Two FLOPs a multiply-add.
+const FMA: u64 = 2;
+/// Sampling reads logits in f32.
+const LOGIT_BYTES: usize = 4;
+/// x and the delta in, x and the normed out.
+const NORM_STREAMS: usize = 4;
+/// gate and up in, their product out.
+const SILU_STREAMS: usize = 3;
+/// Beside the experts' two matmuls: routing, sorting rows by expert, the weighted sum.
+const EXPERT_KERNELS: u32 = 3;
+
+/// A step on one rank. Every rank takes as long.
+#[derive(Debug, Default)]
+pub struct Pass {
+    before: Vec<OpRecord>,
+    /// One list for each kind of layer.
+    kinds: Vec<Vec<OpRecord>>,
+    behind: Vec<OpRecord>,
+    pub time: Duration,
+    pub cost: Cost,
+    pub traffic: Traffic,
+}
+
+/// What all operations of a step are worked out from.
+pub struct Work<'a> {
+    pub shapes: &'a Shapes,
+    pub limits: &'a Limits,
+    pub experts: Option<&'a ExpertSpec>,
+    /// Ranks, and whether each holds whole experts.
+    pub ranks: usize,
+    pub expert_parallel: bool,
+    /// Bytes of a K or V element in the cache.
+    pub kv_element: usize,
+    pub gathers_logits: bool,
+}
+
+impl Work<'_> {
+    /// # Errors
+    /// Nothing is known of an all-reduce of this size.
+    pub fn pass(&self, plan: &StepPlan) -> Result<Pass, HardwareError> {
+        let rows = plan.rows.len();
+        let mut pass = Pass::default();
+        let embedded = 2 * rows * self.shapes.hidden;
+        pass.before.push(self.stream("embed", embedded));
+        pass.before.extend(self.all_reduce(rows)?);
+        for layer in &self.shapes.kinds {
+            pass.kinds.push(self.layer(layer, &plan.rows)?);
+        }
+        pass.behind = self.head(rows, plan.logit_rows.len())?;
+        pass.sum(&self.shapes.layers);
+        Ok(pass)
+    }
+
+    fn layer(&self, layer: &Layer, rows: &Rows) -> Result<Vec<OpRecord>, HardwareError> {
+        let (shapes, count) = (self.shapes, rows.len());
+        let norm = || self.stream("norm", NORM_STREAMS * count * shapes.hidden);
+        let written = count * (2 * shapes.q_width() + 2 * shapes.kv_width());
+        let mut ops = vec![
+            norm(),
+            self.linear("qkv", &layer.qkv, count),
+            self.stream("write_kv", written),
+            self.attend(layer, rows),
+            self.linear("o", &layer.o, count),
+        ];
+        ops.extend(self.all_reduce(count)?);
+        ops.push(norm());
+        match (&layer.router, self.experts) {
+            (Some(router), Some(experts)) => {
+                ops.push(self.linear("router", router, count));
+                ops.push(self.expert_mlp(layer, experts, count));
+            }
+            _ => {
+                ops.push(self.linear("gate_up", &layer.gate_up, count));
+                ops.push(self.stream("silu_mul", SILU_STREAMS * count * layer.down.inputs));
+                ops.push(self.linear("down", &layer.down, count));
+            }
+        }
+        ops.extend(self.all_reduce(count)?);
+        Ok(ops)
+    }
+
+    /// Behind the last layer: only rows that draw a token need logits.
+    fn head(&self, rows: usize, logit_rows: usize) -> Result<Vec<OpRecord>, HardwareError> {
+        let (shapes, head) = (self.shapes, &self.shapes.head);
+        let mut ops = vec![self.stream("norm", NORM_STREAMS * rows * shapes.hidden)];
+        if logit_rows == 0 {
+            return Ok(ops);
+        }
+        ops.push(self.linear("head", head, logit_rows));
+        if self.gathers_logits && self.ranks > 1 {
+            let bytes = self.bytes(logit_rows * head.outputs * self.ranks);
+            let seconds = self.limits.all_reduce(bytes)? * GATHER_OF_ALL_REDUCE;
+            let moved = Cost { bytes, flops: 0 };
+            ops.push(record("gather", moved, seconds));
+        }
+        let read = Cost {
+            bytes: (logit_rows * head.outputs * LOGIT_BYTES) as u64,
+            flops: 0,
+        };
+        ops.push(record(
+            "sample",
+            read,
+            self.limits.seconds(read, Unit::Matmul),
+        ));
+        Ok(ops)
+    }
+
+    /// An operation that only moves activations.
+    fn stream(&self, name: &'static str, elements: usize) -> OpRecord {
+        let cost = Cost {
+            bytes: self.bytes(elements),
+            flops: 0,
+        };
+        record(name, cost, self.limits.seconds(cost, Unit::Matmul))
+    }
+
+    fn linear(&self, name: &'static str, matrix: &Matrix, rows: usize) -> OpRecord {
+        let cost = Cost {
+            bytes: matrix.bytes + self.bytes(rows * (matrix.inputs + matrix.outputs)),
+            flops: FMA * rows as u64 * matrix.elements,
+        };
+        record(name, cost, self.limits.seconds(cost, unit(matrix)))
+    }
+
+    /// Prompts and running requests are two phases of one kernel: neither hides the other.
+    fn attend(&self, layer: &Layer, rows: &Rows) -> OpRecord {
+        let [decode, prefill] = [true, false].map(|decode| {
+            let (mut tokens, mut pairs, mut queries) = (0, 0, 0);
+            for s in 0..rows.sequences() {
+                let own = rows.query(s).len();
+                if (own == 1) == decode {
+                    tokens += rows.attended_tokens_of(s, layer.window);
+                    pairs += rows.attended_pairs_of(s, layer.window);
+                    queries += own;
+                }
+            }
+            let cached = tokens * (self.shapes.kv_width() * self.kv_element) as u64;
+            Cost {
+                bytes: cached + self.bytes(2 * queries * self.shapes.q_width()),
+                flops: 2 * FMA * pairs * self.shapes.q_width() as u64,
+            }
+        });
+        let busy = |cost| self.limits.busy(cost, Unit::Attention);
+        let seconds = self.limits.kernel(busy(decode) + busy(prefill));
+        let mut cost = decode;
+        cost += prefill;
+        record("attend", cost, seconds)
+    }
+
+    /// All experts of a layer. Tokens choose evenly and apart from each other, so that of `E` experts
+    /// `E (1 - (1 - k / E)^rows)` are read. Whole experts have their own tokens only.
+    fn expert_mlp(&self, layer: &Layer, experts: &ExpertSpec, rows: usize) -> OpRecord {
+        let (all, each) = (
+            experts.num_experts as f64,
+            experts.num_experts_per_tok as f64,
+        );
+        let touched = 1.0 - (1.0 - each / all).powf(rows as f64);
+        let here = match self.expert_parallel {
+            true => self.ranks as f64,
+            false => 1.0,
+        };
+        // Every one of this rank's experts together multiplies `elements` for a row.
+        let chosen = rows as f64 * each / all;
+        let mut seconds = self.limits.kernel(0.0) * f64::from(EXPERT_KERNELS);
+        let mut cost = Cost::default();
+        for matrix in [&layer.gate_up, &layer.down] {
+            let passing = (rows as f64 * each / here) as usize;
+            let part = Cost {
+                bytes: (matrix.bytes as f64 * touched) as u64
+                    + self.bytes(passing * (matrix.inputs + matrix.outputs)),
+                flops: (FMA as f64 * chosen * matrix.elements as f64) as u64,
+            };
+            seconds += self.limits.seconds(part, unit(matrix));
+            cost += part;
+        }
+        record("experts", cost, seconds)
+    }
+
+    /// `None` on one rank.
+    fn all_reduce(&self, rows: usize) -> Result<Option<OpRecord>, HardwareError> {
+        if self.ranks == 1 {
+            return Ok(None);
+        }
+        let elements = rows * self.shapes.hidden;
+        let cost = Cost {
+            bytes: self.bytes(elements),
+            flops: elements as u64 * (self.ranks as u64 - 1) / self.ranks as u64,
+        };
+        let seconds = self.limits.all_reduce(cost.bytes)?;
+        Ok(Some(record(ALL_REDUCE, cost, seconds)))
+    }
+
+    /// Of so many activations.
+    fn bytes(&self, elements: usize) -> u64 {
+        (elements * self.shapes.element) as u64
+    }
+}
+
+const ALL_REDUCE: &str = "all_reduce";
+
+impl Pass {
+    /// Every operation in order, as the devices ran it.
+    pub fn record(&self, layers: &[usize], recorder: &Recorder) {
+        self.before.iter().for_each(|op| recorder.note(op.clone()));
+        for (index, &kind) in layers.iter().enumerate() {
+            for op in &self.kinds[kind] {
+                let layer = Some(index);
+                recorder.note(OpRecord {
+                    layer,
+                    ..op.clone()
+                });
+            }
+        }
+        self.behind.iter().for_each(|op| recorder.note(op.clone()));
+    }
+
+    fn sum(&mut self, layers: &[usize]) {
+        let kinds: Vec<Sums> = self.kinds.iter().map(|ops| Sums::of(ops)).collect();
+        let outside = [Sums::of(&self.before), Sums::of(&self.behind)];
+        let layers = layers.iter().map(|&kind| kinds[kind]);
+        for part in outside.into_iter().chain(layers) {
+            self.time += part.time;
+            self.cost += part.cost;
+            self.traffic += part.traffic;
+        }
+    }
+}
+
+/// Of a list of operations.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    time: Duration,
+    cost: Cost,
+    traffic: Traffic,
+}
+
+impl Sums {
+    fn of(ops: &[OpRecord]) -> Self {
+        let mut sums = Self::default();
+        for op in ops {
+            sums.time += op.time;
+            sums.cost += op.cost;
+            if op.name == ALL_REDUCE {
+                sums.traffic += Traffic {
+                    bytes: op.cost.bytes,
+                    time: op.time,
+                };
+            }
+        }
+        sums
+    }
+}
+
+fn unit(matrix: &Matrix) -> Unit {
+    match matrix.fp8 {
+        true => Unit::Fp8Matmul,
+        false => Unit::Matmul,
+    }
+}
+
+fn record(name: &'static str, cost: Cost, seconds: f64) -> OpRecord {
+    OpRecord {
+        name,
+        layer: None,
+        // Known once it is noted.
+        start: Duration::ZERO,
+        time: Duration::from_secs_f64(seconds),
+        cost,
+    }
+}

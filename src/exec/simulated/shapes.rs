@@ -1,0 +1,142 @@
+//! What one rank holds of each layer, from the shard plan: bytes as stored, elements as multiplied.
+
+use crate::model::WeightType;
+use crate::model::tensors::{Format, HEAD, Role, TensorSpec};
+use crate::parallel::{RankShape, ShardPlan};
+
+/// The rank that is simulated: none holds more.
+const RANK: usize = 0;
+
+/// The weights of one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Matrix {
+    /// As stored: scales and biases too.
+    pub bytes: u64,
+    /// Of the matrices alone: each is one multiply-add a row.
+    pub elements: u64,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub fp8: bool,
+}
+
+/// What decides how long a layer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Layer {
+    pub window: Option<usize>,
+    pub qkv: Matrix,
+    pub o: Matrix,
+    pub gate_up: Matrix,
+    pub down: Matrix,
+    /// Of a layer with experts, whose gate, up and down are all of this rank's experts together.
+    pub router: Option<Matrix>,
+}
+
+/// The whole model on one rank.
+#[derive(Debug, Clone)]
+pub struct Shapes {
+    pub rank: RankShape,
+    pub hidden: usize,
+    pub head_dim: usize,
+    /// Bytes of an activation.
+    pub element: usize,
+    pub head: Matrix,
+    /// Layers that differ.
+    pub kinds: Vec<Layer>,
+    /// The kind of each layer, in order.
+    pub layers: Vec<usize>,
+}
+
+impl Shapes {
+    /// Plain weights and activations are of `dtype`.
+    pub fn new(plan: &ShardPlan, dtype: WeightType) -> Self {
+        let (spec, rank) = (plan.spec(), plan.rank_shape(RANK));
+        let hidden = spec.hidden_size;
+        let q = rank.num_heads * spec.head_dim;
+        let kv = rank.num_kv_heads * spec.head_dim;
+        let mut layers: Vec<Layer> = (0..spec.num_hidden_layers)
+            .map(|layer| {
+                let width = match spec.is_sparse(layer) {
+                    true => rank.moe_intermediate_size,
+                    false => rank.intermediate_size,
+                };
+                Layer {
+                    window: spec.layer_window(layer),
+                    qkv: matrix(hidden, q + 2 * kv),
+                    o: matrix(q, hidden),
+                    gate_up: matrix(hidden, 2 * width),
+                    down: matrix(width, hidden),
+                    router: None,
+                }
+            })
+            .collect();
+        let mut head = matrix(hidden, rank.vocab_rows);
+        for part in plan.tensors() {
+            let tensor = &part.tensor;
+            let held = part.elements(RANK);
+            let layer = tensor.layer.map(|layer| &mut layers[layer]);
+            let matrix = match (layer, tensor.role) {
+                (Some(layer), Role::Query | Role::KeyValue) => &mut layer.qkv,
+                (Some(layer), Role::Output) => &mut layer.o,
+                (Some(layer), Role::Up) => &mut layer.gate_up,
+                (Some(layer), Role::Down | Role::SumBias) => &mut layer.down,
+                (Some(layer), Role::Router) => {
+                    layer.router.insert(self::matrix(hidden, tensor.shape[0]))
+                }
+                (None, Role::Vocabulary) if is_head(plan, tensor) => &mut head,
+                _ => continue,
+            };
+            matrix.add(tensor, held, dtype);
+        }
+        let mut kinds = Vec::new();
+        let layers = layers.into_iter().map(|layer| {
+            let known = kinds.iter().position(|kind| *kind == layer);
+            known.unwrap_or_else(|| {
+                kinds.push(layer);
+                kinds.len() - 1
+            })
+        });
+        let layers = layers.collect();
+        Self {
+            rank,
+            hidden,
+            head_dim: spec.head_dim,
+            element: dtype.bytes(),
+            head,
+            kinds,
+            layers,
+        }
+    }
+
+    pub fn q_width(&self) -> usize {
+        self.rank.num_heads * self.head_dim
+    }
+
+    /// Of K and V together.
+    pub fn kv_width(&self) -> usize {
+        2 * self.rank.num_kv_heads * self.head_dim
+    }
+}
+
+impl Matrix {
+    fn add(&mut self, tensor: &TensorSpec, held: u64, dtype: WeightType) {
+        self.bytes += held * tensor.element_bytes(dtype.bytes()) as u64;
+        let multiplies = tensor.shape.len() > 1 && !matches!(tensor.format, Format::Scale { .. });
+        if multiplies {
+            self.elements += held;
+        }
+        self.fp8 |= tensor.format == Format::Fp8;
+    }
+}
+
+fn matrix(inputs: usize, outputs: usize) -> Matrix {
+    Matrix {
+        inputs,
+        outputs,
+        ..Matrix::default()
+    }
+}
+
+/// The embedding is the head where they are tied.
+fn is_head(plan: &ShardPlan, tensor: &TensorSpec) -> bool {
+    plan.spec().tie_word_embeddings || tensor.name == HEAD
+}

@@ -1,0 +1,164 @@
+//! The question: a model, cards, an engine and its limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::releases::Release;
+use crate::hardware::{Capability, Gpu};
+use crate::model::ModelSpec;
+use crate::model::rope::RopeScaling;
+use crate::model::spec::WeightType;
+use crate::model::tensors::{Format, TensorSpec};
+use crate::parallel::Split;
+
+pub(super) const GIB: f64 = (1u64 << 30) as f64;
+
+/// What fit must know of a GPU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Card {
+    /// In full: vLLM tells an A100 from others by it.
+    pub name: String,
+    /// As CUDA reports it.
+    pub memory_gib: f64,
+    pub capability: Capability,
+}
+
+impl From<&Gpu> for Card {
+    fn from(gpu: &Gpu) -> Self {
+        Self {
+            name: gpu.full_name.clone(),
+            memory_gib: gpu.memory_gib,
+            capability: gpu.compute_capability,
+        }
+    }
+}
+
+/// Whose rules and whose memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Engine {
+    Candlepower,
+    Vllm(&'static Release),
+}
+
+/// Element type of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvType {
+    /// The activations' type.
+    Auto,
+    /// Bf16 and f16.
+    Half,
+    F32,
+    Fp8,
+}
+
+/// What may be left to the engine's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Limits {
+    pub max_model_len: Option<usize>,
+    /// Share of the card's memory that the engine may use.
+    pub utilization: Option<f64>,
+    pub max_num_seqs: Option<usize>,
+    pub max_num_batched_tokens: Option<usize>,
+}
+
+/// Requests that are wanted at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    pub concurrency: usize,
+    pub input_len: usize,
+    pub output_len: usize,
+}
+
+impl Load {
+    /// Tokens of a request at its end.
+    pub fn tokens(&self) -> usize {
+        self.input_len.saturating_add(self.output_len)
+    }
+}
+
+/// Bytes of an element of each tensor, by name, where a checkpoint is there to tell.
+pub type StoredBytes = HashMap<String, usize>;
+
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Words for the model.
+    pub model: String,
+    pub spec: ModelSpec,
+    pub stored: Option<Arc<StoredBytes>>,
+    pub card: Card,
+    /// At least `split.tp * pp`; a multiple of that is replicas.
+    pub gpus: usize,
+    pub split: Split,
+    /// Pipeline stages.
+    pub pp: usize,
+    pub engine: Engine,
+    pub limits: Limits,
+    /// Tokens of a KV block.
+    pub block_size: usize,
+    /// Type of activations; `None`: the checkpoint's.
+    pub dtype: Option<WeightType>,
+    pub kv_type: KvType,
+    /// No CUDA graphs.
+    pub eager: bool,
+    pub load: Option<Load>,
+}
+
+impl Ask {
+    /// GPUs that work on one copy of the model.
+    pub fn ranks(&self) -> usize {
+        self.split.tp * self.pp
+    }
+
+    /// Whole copies of the model.
+    pub fn replicas(&self) -> usize {
+        self.gpus / self.ranks()
+    }
+
+    /// Longest context that the model's positions stand for: those of a stretched rotary embedding too.
+    pub fn positions(&self) -> usize {
+        let written = self.spec.max_position_embeddings;
+        let stretched = match self.spec.rope.scaling {
+            RopeScaling::Default | RopeScaling::Llama3 { .. } => 0.0,
+            RopeScaling::Linear { factor } => written as f64 * factor,
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings,
+                ..
+            } => original_max_position_embeddings * factor,
+        };
+        written.max(stretched as usize)
+    }
+
+    /// Of activations: what was asked for, else the checkpoint's; FP8 weights compute in its 16-bit type.
+    pub fn dtype(&self) -> WeightType {
+        self.dtype
+            .or(self.spec.weight_type)
+            .unwrap_or(WeightType::Bf16)
+    }
+
+    /// Bytes of an element of the KV cache.
+    pub fn kv_bytes(&self) -> usize {
+        match self.kv_type {
+            KvType::Auto => self.dtype().bytes(),
+            KvType::Half => WeightType::Bf16.bytes(),
+            KvType::F32 => WeightType::F32.bytes(),
+            KvType::Fp8 => 1,
+        }
+    }
+
+    /// Bytes that an element of `tensor` takes on a GPU.
+    pub fn element_bytes(&self, tensor: &TensorSpec) -> usize {
+        let stored = || self.stored.as_ref()?.get(&tensor.name).copied();
+        match (tensor.format, self.engine) {
+            (Format::Fp8, _) => 1,
+            // Kernels read scales in f32, whatever they are stored in.
+            (Format::Scale { .. }, _) => size_of::<f32>(),
+            // vLLM converts all weights to the activations' type.
+            (Format::Plain, Engine::Vllm(_)) => self.dtype().bytes(),
+            (Format::Plain, Engine::Candlepower) => {
+                let written = self.spec.weight_type.unwrap_or(WeightType::Bf16);
+                stored().unwrap_or(written.bytes())
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The arithmetic line by line.
+
+use super::ask::{Ask, GIB};
+use super::ledger::Item;
+use super::reason::{counted, tokens};
+use super::verdict::Judged;
+
+/// Empty where nothing was counted.
+pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
+    let Some(ledger) = &judged.ledger else {
+        return Vec::new();
+    };
+    let (terms, settings) = (&ledger.terms, judged.settings);
+    let term = |name: &str, gib: f64, how: &str| format!("{name:<12} {gib:>8.2} GiB  {how}");
+    let item = |name: &str, item: &Item| term(name, item.gib(), &item.how);
+    let mut lines = Vec::new();
+    if ask.pp > 1 {
+        let layers = &ledger.layers;
+        lines.push(format!(
+            "stage {} of {}: layers {} to {}, the one with the least room",
+            ledger.stage + 1,
+            ask.pp,
+            layers.start,
+            layers.end - 1
+        ));
+    }
+    lines.push(term("memory", ask.card.memory_gib, "as CUDA reports it"));
+    lines.push(term(
+        "budget",
+        ledger.budget as f64 / GIB,
+        &format!("{} of it", settings.utilization),
+    ));
+    lines.push(item("weights", &terms.weights));
+    lines.push(item("activations", &terms.activations));
+    lines.push(item("overhead", &terms.overhead));
+    lines.push(item("graphs", &terms.graphs));
+    let graphs = match terms.graphs_in_budget {
+        true => " - graphs",
+        false => "",
+    };
+    lines.push(term(
+        "KV cache",
+        ledger.kv_bytes as f64 / GIB,
+        &format!("budget - weights - activations - overhead{graphs}"),
+    ));
+    let heads = kv_heads(ask);
+    lines.push(format!(
+        "a token takes {} B of it: 2 (K and V) x {} layers x {heads} KV heads x {} x {} B",
+        counted(ledger.kv_bytes_per_token),
+        ledger.layers.len(),
+        ask.spec.head_dim,
+        ask.kv_bytes()
+    ));
+    lines.push(format!(
+        "{} tokens: {} blocks of {}; a request of {} tokens takes {} of them",
+        counted(tokens(ask, ledger)),
+        counted(ledger.blocks),
+        ask.block_size,
+        counted(settings.max_model_len as u64),
+        counted(settings.max_model_len.div_ceil(ask.block_size) as u64)
+    ));
+    if let (Some(load), Some(capacity)) = (ask.load, judged.capacity) {
+        lines.push(format!(
+            "load: {} requests of {} + {} = {} tokens; the KV cache holds {}, max_num_seqs lets {} in",
+            counted(load.concurrency as u64),
+            load.input_len,
+            load.output_len,
+            capacity.tokens,
+            counted(capacity.kv as u64),
+            counted(capacity.seqs as u64)
+        ));
+    }
+    lines
+}
+
+/// KV heads of a rank.
+fn kv_heads(ask: &Ask) -> usize {
+    (ask.spec.num_key_value_heads / ask.split.tp).max(1)
+}

@@ -1,0 +1,251 @@
+//! The nearest changes with which it runs: each is thought through again before it is named.
+
+use super::answer::Fix;
+use super::ask::{Ask, KvType, Limits};
+use super::reason::tokens;
+use super::rules;
+use super::verdict::{Judged, Verdict, judge};
+use crate::model::spec::{FP8, QuantizationSpec, WeightType};
+use crate::parallel::Split;
+
+const MOST_FIXES: usize = 3;
+/// As much of a card as is asked for in earnest.
+const HIGH_UTILIZATION: f64 = 0.95;
+/// And as little where graphs need what is left.
+const LOW_UTILIZATION: f64 = 0.9;
+/// Blocks of the FP8 checkpoints that Qwen and DeepSeek publish.
+const FP8_BLOCK: [usize; 2] = [128, 128];
+/// More GPUs than this are no fix.
+const MOST_GPUS: usize = 64;
+
+/// A change in words, and the ask with it.
+type Candidate = (String, Ask);
+
+/// Looks for changes of one kind, and how many of them are worth a line.
+type Search = (fn(&Ask, &Judged) -> Vec<Candidate>, usize);
+
+/// At most three, cheapest first: flags, then another checkpoint, then more hardware.
+pub(super) fn fixes(ask: &Ask, judged: &Judged) -> Vec<Fix> {
+    let searches: [Search; 4] = [
+        (flags, MOST_FIXES),
+        (layouts, 2),
+        (checkpoints, 1),
+        (hardware, 1),
+    ];
+    let better = |verdict: Verdict| match judged.verdict {
+        Verdict::Fits => false,
+        Verdict::RunsQueued => verdict == Verdict::Fits,
+        _ => verdict.fits(),
+    };
+    let found = searches.into_iter().flat_map(|(candidates, most)| {
+        let tried = candidates(ask, judged)
+            .into_iter()
+            .filter_map(|(change, changed)| {
+                let outcome = judge(&changed);
+                let kv_tokens = tokens(&changed, outcome.ledger.as_ref()?);
+                better(outcome.verdict).then_some(Fix {
+                    change,
+                    verdict: outcome.verdict,
+                    kv_tokens,
+                })
+            });
+        tried.take(most)
+    });
+    match judged.verdict {
+        Verdict::Fits => Vec::new(),
+        _ => found.take(MOST_FIXES).collect(),
+    }
+}
+
+/// Changes of a flag.
+fn flags(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
+    let mut list = Vec::new();
+    let mut limit = |change: String, limits: Limits| {
+        let ask = Ask {
+            limits,
+            ..ask.clone()
+        };
+        list.push((change, ask));
+    };
+    let (limits, settings) = (ask.limits, judged.settings);
+    if let (Verdict::RunsQueued, Some(load)) = (judged.verdict, ask.load) {
+        let seqs = load.concurrency.div_ceil(ask.replicas());
+        let max_num_seqs = Some(seqs);
+        if seqs > settings.max_num_seqs {
+            limit(
+                format!("--max-num-seqs {seqs}"),
+                Limits {
+                    max_num_seqs,
+                    ..limits
+                },
+            );
+        }
+    }
+    if let (Verdict::Len, Some(ledger)) = (judged.verdict, &judged.ledger) {
+        let held = tokens(ask, ledger) as usize;
+        let max_model_len = Some(held);
+        // A budget of tokens that follows the length shrinks with it, so this is on the safe side.
+        limit(
+            format!("--max-model-len {held}"),
+            Limits {
+                max_model_len,
+                ..limits
+            },
+        );
+    }
+    let positions = ask.positions();
+    if judged.verdict == Verdict::Unsupported && settings.max_model_len > positions {
+        let max_model_len = Some(positions);
+        limit(
+            format!("--max-model-len {positions}"),
+            Limits {
+                max_model_len,
+                ..limits
+            },
+        );
+    }
+    let utilization = match judged.verdict {
+        Verdict::GraphOom => LOW_UTILIZATION.min(settings.utilization),
+        _ => HIGH_UTILIZATION.max(settings.utilization),
+    };
+    if utilization != settings.utilization {
+        limit(
+            format!("--gpu-memory-utilization {utilization}"),
+            Limits {
+                utilization: Some(utilization),
+                ..limits
+            },
+        );
+    }
+    if judged.verdict == Verdict::GraphOom {
+        let eager = true;
+        list.push((
+            "--enforce-eager".to_owned(),
+            Ask {
+                eager,
+                ..ask.clone()
+            },
+        ));
+    }
+    if judged.verdict == Verdict::Unsupported && ask.dtype() == WeightType::Bf16 {
+        let dtype = Some(WeightType::F16);
+        list.push((
+            "--dtype f16".to_owned(),
+            Ask {
+                dtype,
+                ..ask.clone()
+            },
+        ));
+    }
+    if ask.kv_bytes() > 1 {
+        let kv_type = KvType::Fp8;
+        let ask = Ask {
+            kv_type,
+            ..ask.clone()
+        };
+        list.push(("--kv-cache-dtype fp8".to_owned(), ask));
+    }
+    list
+}
+
+/// The same GPUs, used otherwise.
+fn layouts(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
+    // A queue does not come of the layout.
+    if judged.verdict == Verdict::RunsQueued {
+        return Vec::new();
+    }
+    let mut list = Vec::new();
+    if ask.spec.experts.is_some() && !ask.split.expert_parallel {
+        list.push(("--expert-parallel".to_owned(), whole_experts(ask)));
+    }
+    let mut legal = rules::legal(ask);
+    legal.reverse();
+    for tp in legal.into_iter().filter(|tp| ask.gpus.is_multiple_of(*tp)) {
+        let pp = ask.gpus / tp;
+        let stages = [pp, 1]
+            .into_iter()
+            .filter(|&pp| pp <= ask.spec.num_hidden_layers);
+        for pp in stages {
+            if (tp, pp) != (ask.split.tp, ask.pp) {
+                list.push(spread(ask, ask.gpus, tp, pp));
+            }
+        }
+    }
+    list.dedup_by(|a, b| a.0 == b.0);
+    list
+}
+
+/// The same model in other weights.
+fn checkpoints(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
+    if ask.spec.quantization.is_some() || judged.verdict == Verdict::RunsQueued {
+        return Vec::new();
+    }
+    let mut fp8 = Ask {
+        stored: None,
+        ..ask.clone()
+    };
+    fp8.spec.quantization = Some(QuantizationSpec {
+        method: FP8.to_owned(),
+        weight_block_size: Some(FP8_BLOCK),
+        modules_to_not_convert: Vec::new(),
+    });
+    let words = "an FP8 checkpoint of the model";
+    let mut list = vec![(words.to_owned(), fp8.clone())];
+    if ask.spec.experts.is_some() && !ask.split.expert_parallel {
+        list.push((
+            format!("{words} with --expert-parallel"),
+            whole_experts(&fp8),
+        ));
+    }
+    list
+}
+
+/// More of the same GPUs, fewest first: more ranks where the shapes allow it, else more stages.
+fn hardware(ask: &Ask, _judged: &Judged) -> Vec<Candidate> {
+    let mut list = Vec::new();
+    let legal = rules::legal(ask);
+    let mut gpus = ask.ranks() * 2;
+    while gpus <= MOST_GPUS {
+        let splits = legal.iter().rev().filter(|&&tp| gpus.is_multiple_of(tp));
+        // The widest split, and the widest with half as many ranks.
+        for &tp in splits.take(2) {
+            list.push(spread(ask, gpus, tp, gpus / tp));
+        }
+        if ask.spec.experts.is_some() && !ask.split.expert_parallel {
+            let (change, wider) = spread(ask, gpus, gpus, 1);
+            list.push((format!("{change} --expert-parallel"), whole_experts(&wider)));
+        }
+        gpus *= 2;
+    }
+    list
+}
+
+fn whole_experts(ask: &Ask) -> Ask {
+    let split = Split {
+        expert_parallel: true,
+        ..ask.split
+    };
+    Ask {
+        split,
+        ..ask.clone()
+    }
+}
+
+fn spread(ask: &Ask, gpus: usize, tp: usize, pp: usize) -> Candidate {
+    let count = match gpus == ask.gpus {
+        true => String::new(),
+        false => format!("--gpus {gpus} "),
+    };
+    let stages = match pp {
+        1 => String::new(),
+        pp => format!(" --pp {pp}"),
+    };
+    let split = Split { tp, ..ask.split };
+    let changed = Ask {
+        gpus,
+        split,
+        pp,
+        ..ask.clone()
+    };
+    (format!("{count}--tp {tp}{stages}"), changed)
+}

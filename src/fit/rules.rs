@@ -1,0 +1,205 @@
+//! What the shapes and the card forbid, before any byte is counted.
+
+use super::ask::{Ask, Engine};
+use super::releases::Release;
+use crate::hardware::Capability;
+use crate::model::spec::{FP8, ModelSpec, WeightType};
+use crate::parallel::{self, Split};
+
+/// First compute capability on which vLLM runs FP8 weights, be it widened to 16 bits in the kernel.
+const VLLM_FP8: Capability = Capability { major: 8, minor: 0 };
+
+/// A rule that does not hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Broken {
+    /// With its numbers; vLLM's are in its own words.
+    pub rule: String,
+    /// A sentence of the way out, where the fixes do not show it.
+    pub hint: Option<String>,
+}
+
+impl Broken {
+    fn new(rule: impl Into<String>) -> Self {
+        let rule = rule.into();
+        Self { rule, hint: None }
+    }
+}
+
+/// The first rule that this ask breaks.
+pub(super) fn broken(ask: &Ask) -> Option<Broken> {
+    let own = match ask.engine {
+        Engine::Candlepower => split_rule(ask),
+        Engine::Vllm(_) => vllm_split_rule(&ask.spec, ask.split),
+    };
+    own.map(|rule| Broken {
+        hint: Some(legal_hint(ask)),
+        rule,
+    })
+    .or_else(|| stages_rule(ask))
+    .or_else(|| length_rule(ask))
+    .or_else(|| card_rule(ask))
+}
+
+/// Numbers of ranks that the shapes allow.
+pub(super) fn legal(ask: &Ask) -> Vec<usize> {
+    let mut legal = parallel::legal(&ask.spec, ask.split.expert_parallel);
+    if let Engine::Vllm(_) = ask.engine {
+        legal.retain(|&tp| {
+            let split = Split { tp, ..ask.split };
+            vllm_split_rule(&ask.spec, split).is_none()
+        });
+    }
+    legal
+}
+
+fn legal_hint(ask: &Ask) -> String {
+    let legal = legal(ask);
+    let listed: Vec<String> = legal.iter().map(usize::to_string).collect();
+    match legal.is_empty() {
+        true => "no --tp is legal for this model so".to_owned(),
+        false => format!("--tp may be {}", listed.join(", ")),
+    }
+}
+
+fn split_rule(ask: &Ask) -> Option<String> {
+    parallel::broken_rule(&ask.spec, ask.split)
+}
+
+fn stages_rule(ask: &Ask) -> Option<Broken> {
+    let layers = ask.spec.num_hidden_layers;
+    (ask.pp > layers).then(|| {
+        Broken::new(format!(
+            "{} pipeline stages need a layer each, and the model has {layers}",
+            ask.pp
+        ))
+    })
+}
+
+fn length_rule(ask: &Ask) -> Option<Broken> {
+    let (asked, positions) = (ask.limits.max_model_len?, ask.positions());
+    let rule = match ask.engine {
+        Engine::Candlepower => {
+            format!("a length of {asked} tokens is beyond the model's {positions} positions")
+        }
+        Engine::Vllm(_) => format!(
+            "User-specified max_model_len ({asked}) is greater than the derived max_model_len (max_position_embeddings={positions})"
+        ),
+    };
+    (asked > positions).then(|| Broken::new(rule))
+}
+
+/// What vLLM asserts of a split, in the order and words in which a user meets them.
+fn vllm_split_rule(spec: &ModelSpec, split: Split) -> Option<String> {
+    let Split {
+        tp,
+        expert_parallel,
+    } = split;
+    let (heads, kv_heads) = (spec.num_attention_heads, spec.num_key_value_heads);
+    if !heads.is_multiple_of(tp) {
+        return Some(format!(
+            "Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp})."
+        ));
+    }
+    if expert_parallel && spec.experts.is_none() {
+        let rule = "Number of experts in the model must be greater than 0 when expert parallelism is enabled.";
+        return Some(rule.to_owned());
+    }
+    // The assertion has no words of its own.
+    if !(kv_heads.is_multiple_of(tp) || tp.is_multiple_of(kv_heads)) {
+        return Some(format!(
+            "KV heads ({kv_heads}) must be divisible by tensor parallel size ({tp}), or it by them."
+        ));
+    }
+    let dense = spec.has_dense_layers().then_some(spec.intermediate_size);
+    let experts = spec.experts.as_ref();
+    let expert = experts
+        .map(|e| e.moe_intermediate_size)
+        .filter(|_| !expert_parallel);
+    let whole = experts.map(|e| e.num_experts).filter(|_| expert_parallel);
+    let sizes = [dense, expert, whole].into_iter().flatten();
+    let uneven = sizes.into_iter().find(|size| !size.is_multiple_of(tp));
+    uneven
+        .map(|size| format!("{size} is not divisible by {tp}"))
+        .or_else(|| {
+            let share = |size: usize| size / tp;
+            fp8_rule(spec, tp, dense.map(share), expert.map(share))
+        })
+}
+
+/// What vLLM asserts of weights in FP8 blocks: a rank's part of q, k, v, o and of gate, up, down (`dense`
+/// and `expert` features of it) is whole blocks.
+fn fp8_rule(
+    spec: &ModelSpec,
+    tp: usize,
+    dense: Option<usize>,
+    expert: Option<usize>,
+) -> Option<String> {
+    let quantization = spec.quantization.as_ref().filter(|q| q.method == FP8)?;
+    let [block_n, block_k] = quantization.weight_block_size?;
+    // A single rank has the blocks as they are in the file.
+    if tp == 1 {
+        return None;
+    }
+    let whole = |size: usize, what: &str, side: &str, block: usize| {
+        let rule = || {
+            format!(
+                "{what} = {size} is not divisible by weight quantization block_{side} = {block}."
+            )
+        };
+        (!size.is_multiple_of(block)).then(rule)
+    };
+    let rows = |size, what| whole(size, what, "n", block_n);
+    let columns = |size, what| whole(size, what, "k", block_k);
+    let output = "Weight output_partition_size";
+    let input = "Weight input_size_per_partition";
+    let (q, kv) = (
+        spec.q_size() / tp,
+        spec.kv_size() / tp.min(spec.num_key_value_heads),
+    );
+    let attention = rows(q, output).or_else(|| rows(kv, output));
+    attention
+        .or_else(|| columns(q, input))
+        .or_else(|| rows(dense?, output))
+        .or_else(|| columns(dense?, input))
+        .or_else(|| rows(expert?, "The output_size of gate's and up's weight"))
+        .or_else(|| columns(expert?, "The input_size of down's weight"))
+}
+
+fn card_rule(ask: &Ask) -> Option<Broken> {
+    let own = ask.card.capability;
+    let Capability { major, minor } = own;
+    let name = &ask.card.name;
+    let before = |since| own < since;
+    let hint = Some("--dtype f16 runs there".to_owned());
+    let fp8 = ask
+        .spec
+        .quantization
+        .as_ref()
+        .is_some_and(|q| q.method == FP8);
+    match ask.engine {
+        Engine::Candlepower if ask.dtype() == WeightType::Bf16 && before(Capability::BF16) => {
+            Some(Broken {
+                rule: format!("bf16 needs compute capability 8.0, and {name} has {own}"),
+                hint,
+            })
+        }
+        Engine::Vllm(release) if bf16_refused(ask, release) && before(Capability::BF16) => {
+            Some(Broken {
+                rule: format!(
+                    "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your {name} GPU has compute capability {own}."
+                ),
+                hint,
+            })
+        }
+        Engine::Vllm(_) if fp8 && before(VLLM_FP8) => Some(Broken::new(format!(
+            "The quantization method fp8 is not supported for the current GPU. Minimum capability: 80. Current capability: {major}{minor}."
+        ))),
+        _ => None,
+    }
+}
+
+/// Newer releases choose f16 themselves where the checkpoint says bf16 and nobody asked for it.
+fn bf16_refused(ask: &Ask, release: &Release) -> bool {
+    let asked = ask.dtype == Some(WeightType::Bf16);
+    ask.dtype() == WeightType::Bf16 && (asked || !release.falls_back_to_f16)
+}

@@ -1,0 +1,144 @@
+//! From the ledger to a verdict: shapes first, then bytes, then the load.
+
+use serde::Serialize;
+
+use super::ask::{Ask, Engine};
+use super::ledger::{self, Ledger, Settings};
+use super::rules::{self, Broken};
+use super::{candlepower, vllm};
+use crate::parallel::ShardPlan;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    Fits,
+    /// It runs, and some of the requests wait for others to end.
+    RunsQueued,
+    /// Nothing is left for CUDA graphs on top of the budget.
+    GraphOom,
+    /// The KV cache is too small for one request of the longest length.
+    Len,
+    /// Nothing is left for the KV cache.
+    NoKv,
+    /// The weights alone are too large for the card.
+    NoWeights,
+    /// A rule of the model's shapes or of the card is against it.
+    Unsupported,
+}
+
+impl Verdict {
+    pub fn fits(self) -> bool {
+        matches!(self, Self::Fits | Self::RunsQueued)
+    }
+}
+
+/// How many requests run at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Capacity {
+    /// Of each request.
+    pub tokens: usize,
+    /// Requests of so many tokens that the KV caches of all replicas hold.
+    pub kv: f64,
+    /// Requests that the scheduler lets in, in all replicas.
+    pub seqs: usize,
+}
+
+impl Capacity {
+    /// Whole requests at once.
+    pub fn requests(&self) -> usize {
+        (self.kv as usize).min(self.seqs)
+    }
+}
+
+/// An ask that was thought through.
+pub(super) struct Judged {
+    pub verdict: Verdict,
+    pub settings: Settings,
+    pub broken: Option<Broken>,
+    /// Not there if the model cannot be split so.
+    pub ledger: Option<Ledger>,
+    pub capacity: Option<Capacity>,
+}
+
+pub(super) fn settings(ask: &Ask) -> Settings {
+    match ask.engine {
+        Engine::Candlepower => candlepower::settings(ask),
+        Engine::Vllm(release) => vllm::settings(release, ask),
+    }
+}
+
+pub(super) fn judge(ask: &Ask) -> Judged {
+    let settings = settings(ask);
+    let unsupported = |broken| Judged {
+        verdict: Verdict::Unsupported,
+        settings,
+        broken: Some(broken),
+        ledger: None,
+        capacity: None,
+    };
+    if let Some(broken) = rules::broken(ask) {
+        return unsupported(broken);
+    }
+    let plan = match ShardPlan::split(&ask.spec, ask.split) {
+        Ok(plan) => plan,
+        Err(error) => {
+            return unsupported(Broken {
+                rule: error.rule,
+                hint: None,
+            });
+        }
+    };
+    let ledger = ledger::tightest(ask, &plan, settings);
+    let capacity = capacity(ask, &ledger, settings);
+    Judged {
+        verdict: verdict(ask, &ledger, settings, capacity),
+        settings,
+        broken: None,
+        ledger: Some(ledger),
+        capacity: Some(capacity),
+    }
+}
+
+fn verdict(ask: &Ask, ledger: &Ledger, settings: Settings, capacity: Capacity) -> Verdict {
+    let terms = &ledger.terms;
+    let longest = settings.max_model_len.div_ceil(ask.block_size) as u64;
+    let on_top = match terms.graphs_in_budget {
+        true => 0,
+        false => terms.graphs.bytes,
+    };
+    if terms.weights.bytes + terms.overhead.bytes > ledger.memory {
+        Verdict::NoWeights
+    } else if ledger.blocks == 0 {
+        Verdict::NoKv
+    } else if ledger.blocks < longest {
+        Verdict::Len
+    } else if ledger.budget + on_top > ledger.memory {
+        // Before the queue: what does not start has none.
+        Verdict::GraphOom
+    } else if ask
+        .load
+        .is_some_and(|load| load.concurrency > capacity.requests())
+    {
+        Verdict::RunsQueued
+    } else {
+        Verdict::Fits
+    }
+}
+
+/// At the length of the load, else at the longest that is let in.
+fn capacity(ask: &Ask, ledger: &Ledger, settings: Settings) -> Capacity {
+    let tokens = ask
+        .load
+        .map_or(settings.max_model_len, |load| load.tokens());
+    let each = tokens.div_ceil(ask.block_size).max(1);
+    let kv = ledger.blocks as f64 / each as f64;
+    let whole = match ask.load {
+        Some(_) => kv.floor(),
+        None => kv,
+    };
+    Capacity {
+        tokens,
+        kv: whole * ask.replicas() as f64,
+        seqs: settings.max_num_seqs.saturating_mul(ask.replicas()),
+    }
+}

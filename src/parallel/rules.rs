@@ -1,0 +1,72 @@
+//! Which numbers of ranks a model can be split over.
+
+use super::shard::Split;
+use crate::model::spec::ModelSpec;
+
+/// A number of ranks that this model cannot be split over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--tp {tp}: {rule}; for this model --tp may be {}", listed(legal))]
+pub struct ShardError {
+    pub tp: usize,
+    /// The rule that does not hold, with its numbers.
+    pub rule: String,
+    pub legal: Vec<usize>,
+}
+
+/// Every number of ranks that no rule is against.
+pub fn legal(spec: &ModelSpec, expert_parallel: bool) -> Vec<usize> {
+    let splits = (1..=spec.num_attention_heads).map(|tp| Split {
+        tp,
+        expert_parallel,
+    });
+    let legal = splits.filter(|&split| broken_rule(spec, split).is_none());
+    legal.map(|split| split.tp).collect()
+}
+
+/// The first rule that a split breaks, with its numbers.
+pub fn broken_rule(spec: &ModelSpec, split: Split) -> Option<String> {
+    if split.tp == 0 {
+        return Some("a model needs at least one rank".to_owned());
+    }
+    let divides = |what: &str, size: usize| divides(what, size, split.tp);
+    divides("attention heads", spec.num_attention_heads)
+        .or_else(|| kv_heads(spec.num_key_value_heads, split.tp))
+        .or_else(|| {
+            let features = divides("intermediate features", spec.intermediate_size);
+            features.filter(|_| spec.has_dense_layers())
+        })
+        .or_else(|| match &spec.experts {
+            None if split.expert_parallel => Some(
+                "this is a dense model, so there are no experts to split over ranks".to_owned(),
+            ),
+            None => None,
+            Some(experts) if split.expert_parallel => divides("experts", experts.num_experts),
+            Some(experts) => divides(
+                "intermediate features of an expert",
+                experts.moe_intermediate_size,
+            ),
+        })
+}
+
+fn divides(what: &str, size: usize, tp: usize) -> Option<String> {
+    let rest = size % tp;
+    (rest != 0).then(|| {
+        format!("{size} {what} cannot be shared evenly by {tp} ranks ({size} % {tp} = {rest})")
+    })
+}
+
+fn kv_heads(kv: usize, tp: usize) -> Option<String> {
+    let shared = kv.is_multiple_of(tp) || tp.is_multiple_of(kv);
+    (!shared).then(|| {
+        format!(
+            "{kv} KV heads can neither be shared evenly by {tp} ranks ({kv} % {tp} = {}) nor held each by as many ({tp} % {kv} = {})",
+            kv % tp,
+            tp % kv
+        )
+    })
+}
+
+fn listed(values: &[usize]) -> String {
+    let values = values.iter().map(usize::to_string);
+    values.collect::<Vec<_>>().join(", ")
+}

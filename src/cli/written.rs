@@ -25,7 +25,13 @@ impl Written {
         let Some(path) = path else {
             return Ok(None);
         };
-        let file = File::create(path).map_err(|error| {
+        // What it holds is kept until there is something else for it.
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let file = file.map_err(|error| {
             Failure::Usage(anyhow!(
                 "{flag} {}: cannot be written ({error}); give a file in a directory that can",
                 path.display()
@@ -44,8 +50,10 @@ impl Written {
         self,
         write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> Result<(), Failure> {
+        let emptied = self.file.set_len(0);
         let mut out = BufWriter::new(self.file);
-        let written = write(&mut out).and_then(|()| out.flush());
+        let written = emptied.and_then(|()| write(&mut out));
+        let written = written.and_then(|()| out.flush());
         written.map_err(|error| {
             let path = self.path.display();
             Failure::Run(anyhow!(

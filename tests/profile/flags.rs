@@ -85,7 +85,7 @@ fn a_file_that_cannot_be_written_is_refused_before_the_run() {
         &["--trace", "/nowhere/x.json"],
         &["--trace /nowhere/x.json", "cannot be written"],
     );
-    for value in ["3", "3..3", "5..2", "-1..4", "a..b"] {
+    for value in ["3", "3..3", "5..2", "a..b"] {
         bad_value(&["bench", "--trace", "x.json"], "--trace-steps", value);
     }
 }

@@ -5,9 +5,11 @@ mod roofs;
 mod steps;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candlepower::exec::{Executor, Ranks, StepOutput, StepPlan};
+use candlepower::ground::WallClock;
 use roofs::GIGA;
 
 /// `(sequences, rows of each, context of each, steps)`.
@@ -61,7 +63,7 @@ fn main() {
 fn by_operation(ranks: &mut Ranks, plan: &StepPlan, steps: usize, bandwidth: f64, peak: f64) {
     let mut output = StepOutput::default();
     let records = ranks.with_first(|rank| {
-        rank.recorder().start_timeline();
+        rank.recorder().start_timeline(Arc::new(WallClock::start()));
         for _ in 0..steps {
             rank.step(plan, &mut output).expect("a step");
         }

@@ -7,6 +7,7 @@
 //! - `report`: Results -> console table, JSON, CSV, Markdown, vLLM's JSON
 //! - `reference`: other tools' results, read into the same terms
 //! - `bench`: a load played against an engine: arrivals in, events out
+//! - `profile`: operations timed one by one -> kernel table, roofline, Chrome trace
 //! - `fit`: will a model run on that hardware: a memory ledger, a verdict, the nearest changes
 //! - `metrics`: records -> the metric set (pure functions)
 //! - `telemetry`: CPU and memory samples on one clock with the events
@@ -34,6 +35,7 @@ pub mod metrics;
 pub mod model;
 pub mod ops;
 pub mod parallel;
+pub mod profile;
 pub mod reference;
 pub mod report;
 pub mod scheduler;

@@ -1,4 +1,6 @@
 //! Whole steps on dummy weights: a model's ranks and the plans they run.
+// Each benchmark takes what it needs.
+#![allow(dead_code)]
 
 use std::sync::Arc;
 
@@ -22,12 +24,16 @@ pub fn model_of_arguments() -> (String, ModelSpec) {
         .filter(|a| !a.starts_with('-'))
         .collect();
     let name = arguments.first().map_or("Qwen2.5-0.5B", String::as_str);
-    let card = cards::find(name).expect("a model card's name");
-    let mut spec = ModelSpec::from_json(card.config_json, card.name).expect("cards are valid");
+    let mut spec = card(name);
     if let Some(layers) = arguments.get(1) {
         spec.truncate_layers(layers.parse().expect("a number of layers"));
     }
     (name.to_owned(), spec)
+}
+
+pub fn card(name: &str) -> ModelSpec {
+    let card = cards::find(name).expect("a model card's name");
+    ModelSpec::from_json(card.config_json, card.name).expect("cards are valid")
 }
 
 pub fn load(spec: &ModelSpec, tp: usize, threads: usize) -> Ranks {

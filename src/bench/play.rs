@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::scenario::Load;
+use super::tracer::Tracer;
 use crate::engine::{Engine, EngineError};
 use crate::ground::{
     Event, EventKind, Request, RequestId, RequestRecord, Sampling, StepRecord, StopRule,
@@ -55,6 +56,17 @@ pub fn play(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(),
 ) -> Recording {
+    play_traced(engine, script, stop, None, progress)
+}
+
+/// The same, with some steps seen by `tracer`.
+pub fn play_traced(
+    engine: &mut Engine,
+    script: &Script,
+    stop: &AtomicBool,
+    mut tracer: Option<&mut Tracer>,
+    progress: &mut dyn FnMut(),
+) -> Recording {
     let warm = warm_up(engine, script, stop);
     engine.reset_prefix_cache();
     let origin = engine.clock().now();
@@ -85,7 +97,12 @@ pub fn play(
                 }
             }
         } else {
-            match engine.step(&mut player.events) {
+            let events = &mut player.events;
+            let step = match &mut tracer {
+                None => engine.step(events),
+                Some(tracer) => tracer.step(steps.len(), engine, events),
+            };
+            match step {
                 Ok(step) => steps.push(shift(step, origin)),
                 Err(error) => cut_short = Some(error.to_string()),
             }

@@ -12,8 +12,9 @@ use super::failure::Failure;
 use super::job::{self, Job};
 use super::model_files::ModelFiles;
 use super::session::Session;
+use super::written::Written;
 use super::{interrupt, output, progress, server_cost, simulated};
-use crate::bench::{self, Recording};
+use crate::bench::{self, Recording, Tracer};
 use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA, Scenario};
 use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::reference;
@@ -35,20 +36,27 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     if let Some(dir) = &args.out {
         report::prepare(dir).map_err(Failure::usage)?;
     }
+    let trace = Written::open("--trace", args.trace.as_deref())?;
     let stop = interrupt::flag(args.common.output.quiet);
     let time = telemetry::utc_now();
     let mut session = session(args, &files, plan.max_model_len, job)?;
     let mut runs = Vec::new();
     let mut raw = Vec::new();
     let mut cut_short = None;
+    let mut tracer = trace.as_ref().map(|_| tracer(args, &session));
     for run in &plan.runs {
-        let (measured, recorded, reason) = play(args, &mut session, run, &stop)?;
+        let tracing = tracer.as_mut().filter(|_| runs.is_empty());
+        let (measured, recorded, reason) = play(args, &mut session, run, tracing, &stop)?;
         runs.push(measured);
         raw.push(recorded);
         cut_short = reason;
         if cut_short.is_some() {
             break;
         }
+    }
+    if let (Some(file), Some(tracer)) = (trace, tracer) {
+        let trace = tracer.finish(&mut session.engine).map_err(Failure::run)?;
+        file.fill(|out| trace.write(out))?;
     }
     let steps = StepTotals::of(raw.iter().flat_map(|run| &run.steps));
     session.settings.communication_share = steps.communication_share();
@@ -77,6 +85,7 @@ fn play(
     args: &BenchArgs,
     session: &mut Session,
     run: &RunPlan,
+    tracer: Option<&mut Tracer>,
     stop: &AtomicBool,
 ) -> Result<(Run, RawRun, Option<String>), Failure> {
     let timestamp = telemetry::utc_now();
@@ -86,7 +95,8 @@ fn play(
         args.common.output.quiet,
     );
     let sampler = sampler(session)?;
-    let recording = bench::play(&mut session.engine, &run.script, stop, &mut || bar.inc(1));
+    let (engine, script) = (&mut session.engine, &run.script);
+    let recording = bench::play_traced(engine, script, stop, tracer, &mut || bar.inc(1));
     let samples = sampler.map_or(Vec::new(), Sampler::stop);
     bar.finish_and_clear();
     let Recording {
@@ -126,6 +136,11 @@ fn play(
     Ok((measured, raw, cut_short))
 }
 
+fn tracer(args: &BenchArgs, session: &Session) -> Tracer {
+    let (model, hardware) = (session.model.label(), &session.hardware.name);
+    Tracer::new(args.trace_steps.clone(), format!("{model} on {hardware}"))
+}
+
 /// Flags that only a simulated device has, or has not.
 fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     match device {
@@ -157,7 +172,9 @@ fn session(
         Device::Simulated(_) if job.is_some() => Err(Failure::Usage(anyhow!(
             "--device sim: works in one process, whatever --tp is; start it without mpirun or srun"
         ))),
-        Device::Simulated(gpu) => simulated::start(args, files, gpu, max_model_len),
+        Device::Simulated(gpu) => {
+            simulated::start(&args.common, args.host(), files, gpu, max_model_len)
+        }
     }
 }
 

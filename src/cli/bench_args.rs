@@ -1,11 +1,13 @@
 //! Flags of `bench`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::common::CommonArgs;
+use super::simulated::Host;
 use super::values;
 use crate::bench::Preset;
 use crate::exec::Server;
@@ -17,6 +19,7 @@ use crate::ground::results::Slo;
     candlepower bench --scenario c50 --model DeepSeek-R1-Distill-Qwen-1.5B --layers 4\n  \
     candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64 --output-len 64 --out results\n  \
     candlepower bench --request-rate 2 --requests 20 --goodput ttft:2000,tpot:200 --json\n  \
+    candlepower bench --concurrency 8 --trace trace.json --trace-steps 20..40\n  \
     candlepower bench --device sim:rtx4090-48g --tp 2 --model QwQ-32B --scenario all --format markdown")]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -88,6 +91,12 @@ pub struct BenchArgs {
     /// with --device sim: also server.md, what the reference runs' server cost
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+    /// Time the operations of some steps of the first run, as a Chrome trace, which Perfetto opens
+    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
+    pub trace: Option<PathBuf>,
+    /// Which steps: from N, counted from 0 behind the warm-up, up to and without M
+    #[arg(long, value_name = "N..M", default_value = "0..64", value_parser = values::range, requires = "trace", help_heading = "Output")]
+    pub trace_steps: Range<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,6 +116,14 @@ impl BenchArgs {
         match self.server {
             ServerFlag::None => None,
             ServerFlag::Vllm => Some(Server::VLLM),
+        }
+    }
+
+    /// What stands before a simulated card.
+    pub fn host(&self) -> Host {
+        Host {
+            server: self.server(),
+            graphs: !self.enforce_eager,
         }
     }
 }

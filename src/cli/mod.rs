@@ -26,11 +26,14 @@ mod model_files;
 mod models;
 mod output;
 mod probe;
+mod profile;
+mod profile_args;
 mod progress;
 mod server_cost;
 mod session;
 mod simulated;
 mod values;
+mod written;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -50,6 +53,7 @@ use launch::Launched;
     after_help = "Examples:\n  \
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
+        candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
         candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
         candlepower models                             the model cards that need no files\n  \
@@ -65,6 +69,8 @@ struct Cli {
 enum Command {
     /// Play a load against the engine and report the metric set.
     Bench(Box<bench_args::BenchArgs>),
+    /// Time each operation of a step, beside the roofs of this machine.
+    Profile(Box<profile_args::ProfileArgs>),
     /// Complete a prompt: proof that the engine computes the model.
     Generate(Box<generate_args::GenerateArgs>),
     /// Say whether a model runs on given GPUs, with what context and concurrency, and what would help.
@@ -140,6 +146,7 @@ impl Command {
         let done = |(): ()| 0;
         match self {
             Self::Bench(args) => bench::run(args, job).map(done),
+            Self::Profile(args) => profile::run(args, job).map(done),
             Self::Generate(args) => generate::run(args, job).map(done),
             Self::Fit(args) => fit::run(args),
             Self::Models(args) => models::run(args).map(done),
@@ -152,6 +159,7 @@ impl Command {
     fn engine(&self) -> Option<&CommonArgs> {
         match self {
             Self::Bench(args) => Some(&args.common),
+            Self::Profile(args) => Some(&args.common),
             Self::Generate(args) => Some(&args.common),
             Self::Fit(_) | Self::Models(_) | Self::Gpus(_) | Self::Doctor(_) => None,
         }

@@ -18,6 +18,14 @@ pub fn requests(count: usize, label: &str, quiet: bool) -> ProgressBar {
     bar
 }
 
+/// Of a number of steps that is known later.
+pub fn steps(label: &str, quiet: bool) -> ProgressBar {
+    let template = format!("{label} {{bar:30}} {{pos}}/{{len}} steps, {{elapsed}}");
+    let bar = bar(0, quiet, &template);
+    bar.enable_steady_tick(REDRAW);
+    bar
+}
+
 fn bar(length: u64, quiet: bool, template: &str) -> ProgressBar {
     if quiet || !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -121,7 +121,8 @@ fn simulation(
         Some((input, output)) => input + output,
         None => spec.max_position_embeddings,
     };
-    let mut simulation = simulated::simulation(args, gpu, (name, &spec), longest);
+    let mut simulation =
+        simulated::simulation(&args.common, args.host(), gpu, (name, &spec), longest);
     simulation.split.tp = run.hardware.gpus;
     simulation.server = server;
     Ok(simulation)

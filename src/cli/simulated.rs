@@ -1,11 +1,11 @@
 //! `--device sim:<gpu>`: a session in virtual time.
 
-use super::bench_args::BenchArgs;
-use super::common::{DtypeFlag, KvDtypeFlag};
+use super::common::{CommonArgs, DtypeFlag, KvDtypeFlag};
 use super::failure::Failure;
 use super::model_files::ModelFiles;
 use super::session::{self, Session};
 use crate::bench::{Simulation, Started};
+use crate::exec::Server;
 use crate::fit::KvType;
 use crate::ground::results::{self, Kind};
 use crate::hardware::Gpu;
@@ -13,14 +13,22 @@ use crate::model::{ModelSpec, WeightType, dummy};
 use crate::parallel::Split;
 use crate::scheduler::SchedulerConfig;
 
+/// What stands before the card: nothing, unless asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Host {
+    pub server: Option<Server>,
+    /// Kernels are launched from CUDA graphs.
+    pub graphs: bool,
+}
+
 /// What the flags ask for, of any model.
 pub fn simulation(
-    args: &BenchArgs,
+    common: &CommonArgs,
+    host: Host,
     gpu: &Gpu,
     (model, spec): (&str, &ModelSpec),
     max_model_len: usize,
 ) -> Simulation {
-    let common = &args.common;
     Simulation {
         model: model.to_owned(),
         spec: spec.clone(),
@@ -29,8 +37,8 @@ pub fn simulation(
             tp: common.tp,
             expert_parallel: common.expert_parallel,
         },
-        server: args.server(),
-        graphs: !args.enforce_eager,
+        server: host.server,
+        graphs: host.graphs,
         dtype: match common.dtype {
             DtypeFlag::Auto => None,
             DtypeFlag::Bf16 => Some(WeightType::Bf16),
@@ -59,26 +67,27 @@ pub fn simulation(
 
 /// Loads nothing.
 pub fn start(
-    args: &BenchArgs,
+    common: &CommonArgs,
+    host: Host,
     files: &ModelFiles,
     gpu: &Gpu,
     max_model_len: usize,
 ) -> Result<Session, Failure> {
     let model = (files.source.name.as_str(), &files.spec);
-    let simulation = simulation(args, gpu, model, max_model_len);
+    let simulation = simulation(common, host, gpu, model, max_model_len);
     let started = simulation.start().map_err(Failure::usage)?;
     let weights = files.spec.weight_type.unwrap_or(WeightType::Bf16);
     Ok(Session {
         kind: Kind::Predicted,
         model: session::describe_model(files, dummy::dtype(weights)),
         hardware: results::Hardware {
-            device: args.common.device.clone().unwrap_or_default(),
+            device: common.device.clone().unwrap_or_default(),
             name: gpu.full_name.clone(),
-            count: args.common.tp,
+            count: common.tp,
             memory_gib: gpu.memory_gib,
             roofs: None,
         },
-        settings: settings(&simulation, &started, args.common.seed),
+        settings: settings(&simulation, &started, common.seed),
         engine: started.engine,
     })
 }

@@ -1,5 +1,6 @@
 //! Parsers of flag values: each error says what the value must be.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Counts above this are slips of the keyboard; products of two of them still fit 64 bits.
@@ -20,6 +21,18 @@ pub fn whole(text: &str) -> Result<usize, String> {
 
 pub fn threads(text: &str) -> Result<usize, String> {
     within(text, 1, MOST_THREADS)
+}
+
+/// `N..M`, of which M is left out.
+pub fn range(text: &str) -> Result<Range<usize>, String> {
+    let ends = text.split_once("..");
+    let ends = ends.and_then(|(start, end)| Some((whole(start).ok()?, whole(end).ok()?)));
+    match ends {
+        Some((start, end)) if start < end => Ok(start..end),
+        _ => Err(
+            "it must be two whole numbers, the first below the second, such as 10..20".to_owned(),
+        ),
+    }
 }
 
 fn within(text: &str, least: usize, most: usize) -> Result<usize, String> {
@@ -135,6 +148,16 @@ mod tests {
                 positive_number(bad).is_err() && seconds(bad).is_err(),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn ranges_have_two_ends_in_order() {
+        assert_eq!(range("3..10"), Ok(3..10));
+        for bad in [
+            "", "3", "3..", "..3", "3..3", "4..3", "-1..3", "a..b", "1..2..3", "1..=3",
+        ] {
+            assert!(range(bad).is_err(), "{bad}");
         }
     }
 

@@ -73,6 +73,11 @@ impl Engine {
         self.executor.as_ref()
     }
 
+    /// For steps that no scheduler planned, while the engine is idle.
+    pub fn executor_mut(&mut self) -> &mut dyn Executor {
+        self.executor.as_mut()
+    }
+
     /// Forgets cached prefixes, so that a run profits from none before it. Does nothing while requests run.
     pub fn reset_prefix_cache(&mut self) {
         self.scheduler.reset_prefix_cache();

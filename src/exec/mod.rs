@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use candle_core::DType;
 
-use crate::ground::recorder::{Cost, Traffic};
+use crate::ground::Clock;
+use crate::ground::recorder::{Cost, OpRecord, Traffic};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::hardware::HardwareError;
 use crate::ops::Sampled;
@@ -59,6 +60,8 @@ pub enum ExecError {
     Hardware(#[from] HardwareError),
     #[error("the ranks have ended after an earlier error")]
     Ended,
+    #[error("operations cannot be timed one by one here; use --device cpu in one process")]
+    NoTimelines,
     #[error("a step was submitted before allocate_kv")]
     NoKv,
     #[error("ticket {0} was never issued or has been waited for")]
@@ -130,4 +133,21 @@ pub trait Executor {
     /// Blocks until the step is done and overwrites `output`. Afterwards the executor holds no
     /// reference to the plan.
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError>;
+    /// From now on every rank keeps a record of each operation, its start on `clock`.
+    ///
+    /// # Errors
+    /// `NoTimelines`, unless the device can.
+    fn start_timelines(&mut self, _clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
+        Err(ExecError::NoTimelines)
+    }
+    /// The operations of each rank since `start_timelines`, in rank order and in order of their starts;
+    /// timing stops. Those of a step started between its submission and the end of the wait for it.
+    fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
+        Err(ExecError::NoTimelines)
+    }
+    /// Writes the whole KV cache where memory becomes real only by that: what was never written is read
+    /// from one page of zeros, faster than any cache.
+    fn touch_kv(&mut self) -> Result<(), ExecError> {
+        Ok(())
+    }
 }

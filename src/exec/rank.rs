@@ -55,6 +55,16 @@ impl Rank {
         Ok(())
     }
 
+    /// Fills the cache with a number: the pages that it had are the system's one page of zeros.
+    pub fn touch_kv(&mut self) -> Result<(), ExecError> {
+        let buffers = self.kv.iter().flat_map(|layer| [&layer.k, &layer.v]);
+        let filled: candle_core::Result<()> = buffers.map(|buffer| buffer.one_set()).collect();
+        filled.map_err(|source| ExecError::Device {
+            what: "the KV cache could not be filled",
+            source,
+        })
+    }
+
     pub fn memory(&self) -> RankMemory {
         RankMemory {
             rank: self.collective.rank(),
@@ -135,7 +145,7 @@ impl Rank {
         }
         if plan.picks.iter().all(Pick::is_argmax) {
             let find = |out: &mut _| self.decoder.greedy(hidden, count, &context, out);
-            return sampler.greedy(context.collective, find, out);
+            return sampler.greedy(context.collective, context.recorder, find, out);
         }
         let logits = self.decoder.logits(hidden, count, &context)?;
         let vocab = self.decoder.vocab();

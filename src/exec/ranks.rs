@@ -9,7 +9,8 @@ use super::guard::{caught, guarded};
 use super::seat::Threads;
 use super::tickets::Tickets;
 use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
-use crate::ground::recorder::Cost;
+use crate::ground::Clock;
+use crate::ground::recorder::{Cost, OpRecord};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::roof;
@@ -254,5 +255,20 @@ impl Executor for Ranks {
 
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
         self.tickets.redeem(ticket, output)
+    }
+
+    fn start_timelines(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
+        let clock = clock.clone();
+        self.on_all(move |rank| rank.recorder().start_timeline(clock.clone()))?;
+        Ok(())
+    }
+
+    fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
+        self.on_all(|rank| rank.recorder().take_timeline())
+    }
+
+    fn touch_kv(&mut self) -> Result<(), ExecError> {
+        let outcomes = self.on_all(|rank| rank.touch_kv())?;
+        outcomes.into_iter().collect()
     }
 }

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
+use crate::ground::recorder::Recorder;
 use crate::ops::sampling::draw::{self, Draft, Verdict, draw, first_ask};
-use crate::ops::{Ask, Kernels, Pick, Sampled, Summary, row};
+use crate::ops::{Ask, Kernels, Pick, Sampled, Summary, cost, row};
 use crate::parallel::Collective;
 
 /// Words of a summary before its candidates: the peak and two masses of two words.
@@ -56,6 +57,7 @@ impl Sampler {
     pub fn greedy(
         &mut self,
         collective: &dyn Collective,
+        recorder: &Recorder,
         find: impl FnOnce(&mut Vec<(u32, f32)>) -> Result<()>,
         out: &mut Vec<Sampled>,
     ) -> Result<()> {
@@ -65,7 +67,15 @@ impl Sampler {
         for &(token, logit) in &self.highest {
             self.mine.extend([token, logit.to_bits()]);
         }
-        collective.all_gather(&self.mine, &mut self.gathered)?;
+        match collective.size() {
+            1 => collective.all_gather(&self.mine, &mut self.gathered),
+            ranks => recorder.run(
+                "all_gather",
+                None,
+                cost::all_gather(self.mine.len(), ranks),
+                || collective.all_gather(&self.mine, &mut self.gathered),
+            ),
+        }?;
         let (words, _) = self.gathered.as_chunks::<CANDIDATE>();
         out.clear();
         for row in 0..rows {

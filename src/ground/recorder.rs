@@ -2,9 +2,12 @@
 //! when asked to. Off, it costs two additions an operation.
 
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::clock::Clock;
 
 /// What an operation must move and compute, by formula; not what a cache happened to save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -44,26 +47,45 @@ pub struct OpRecord {
     pub name: &'static str,
     /// `None` for operations outside the decoder layers.
     pub layer: Option<usize>,
+    /// On the timeline's clock.
+    pub start: Duration,
     pub time: Duration,
     pub cost: Cost,
 }
 
+impl OpRecord {
+    /// On the timeline's clock.
+    pub fn end(&self) -> Duration {
+        self.start + self.time
+    }
+}
+
+/// Records on one clock.
+struct Timeline {
+    clock: Arc<dyn Clock>,
+    records: Vec<OpRecord>,
+}
+
 /// Counts always, times when a timeline is on. One a rank; never shared between threads.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Recorder {
     total: Cell<Cost>,
-    timeline: RefCell<Option<Vec<OpRecord>>>,
+    timeline: RefCell<Option<Timeline>>,
 }
 
 impl Recorder {
     /// Starts keeping one `OpRecord` an operation.
-    pub fn start_timeline(&self) {
-        *self.timeline.borrow_mut() = Some(Vec::new());
+    pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
+        *self.timeline.borrow_mut() = Some(Timeline {
+            clock,
+            records: Vec::new(),
+        });
     }
 
     /// The operations since `start_timeline`; timing stops.
     pub fn take_timeline(&self) -> Vec<OpRecord> {
-        self.timeline.borrow_mut().take().unwrap_or_default()
+        let timeline = self.timeline.borrow_mut().take();
+        timeline.map_or(Vec::new(), |timeline| timeline.records)
     }
 
     /// The cost of all operations since the last call.
@@ -71,13 +93,17 @@ impl Recorder {
         self.total.take()
     }
 
-    /// An operation whose time is known without running it.
+    /// An operation whose time is known without running it. On the timeline it starts now, or when the
+    /// one before it has ended.
     pub fn note(&self, operation: OpRecord) {
-        let mut total = self.total.get();
-        total += operation.cost;
-        self.total.set(total);
+        self.count(operation.cost);
         if let Some(timeline) = self.timeline.borrow_mut().as_mut() {
-            timeline.push(operation);
+            let now = timeline.clock.now();
+            let start = timeline
+                .records
+                .last()
+                .map_or(now, |last| last.end().max(now));
+            timeline.records.push(OpRecord { start, ..operation });
         }
     }
 
@@ -88,23 +114,28 @@ impl Recorder {
         cost: Cost,
         operation: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut total = self.total.get();
-        total += cost;
-        self.total.set(total);
-        if self.timeline.borrow().is_none() {
+        self.count(cost);
+        let now = |timeline: &Timeline| timeline.clock.now();
+        let Some(start) = self.timeline.borrow().as_ref().map(now) else {
             return operation();
-        }
-        let start = Instant::now();
+        };
         let result = operation();
-        let time = start.elapsed();
         if let Some(timeline) = self.timeline.borrow_mut().as_mut() {
-            timeline.push(OpRecord {
+            let time = timeline.clock.now() - start;
+            timeline.records.push(OpRecord {
                 name,
                 layer,
+                start,
                 time,
                 cost,
             });
         }
         result
+    }
+
+    fn count(&self, cost: Cost) {
+        let mut total = self.total.get();
+        total += cost;
+        self.total.set(total);
     }
 }

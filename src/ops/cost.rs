@@ -93,6 +93,14 @@ pub fn all_reduce(rows: usize, width: usize, ranks: usize) -> Cost {
     }
 }
 
+/// Every rank's words, come to one of them.
+pub fn all_gather(words: usize, ranks: usize) -> Cost {
+    Cost {
+        bytes: (words * ranks * size_of::<u32>()) as u64,
+        flops: 0,
+    }
+}
+
 /// One read of the logits.
 pub fn sample(rows: usize, vocab: usize) -> Cost {
     Cost {

@@ -66,7 +66,7 @@ pub fn telemetry(runs: &[RawRun], out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Quoted where the text holds a separator (RFC 4180).
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

@@ -6,6 +6,7 @@ pub mod files;
 pub mod grid;
 pub mod markdown;
 pub mod number;
+pub mod profile;
 pub mod rows;
 pub mod server_cost;
 pub mod table;

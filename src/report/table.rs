@@ -246,7 +246,7 @@ fn chars(text: &str) -> usize {
 }
 
 /// Breaks at spaces; later lines are indented.
-fn wrap(out: &mut String, text: &str, width: usize) {
+pub(super) fn wrap(out: &mut String, text: &str, width: usize) {
     let mut used = 0;
     for word in text.split(' ') {
         if used > 0 && used + 1 + chars(word) > width {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use candlepower::exec::simulated::Setup;
 use candlepower::exec::{Executor, KvLayout, Server, Simulated, StepOutput, StepPlan};
+use candlepower::ground::recorder::OpRecord;
 use candlepower::ground::{Clock, Sampling, VirtualClock};
 use candlepower::hardware::Gpu;
 use candlepower::model::{ModelSpec, StepLimits, WeightType};
@@ -65,6 +66,16 @@ impl Device {
         };
         executor.allocate_kv(&layout).unwrap();
         Self { executor, clock }
+    }
+
+    fn start_timeline(&mut self) {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        self.executor.start_timelines(&clock).unwrap();
+    }
+
+    /// Of one rank, as all are alike.
+    fn take_timeline(&mut self) -> Vec<OpRecord> {
+        self.executor.take_timelines().unwrap().remove(0)
     }
 
     fn step(&mut self, sequences: &[(usize, usize)]) -> (Duration, StepOutput) {
@@ -161,13 +172,13 @@ fn attention_is_over_the_contexts_of_the_step() {
 fn only_rows_that_draw_a_token_pass_the_head() {
     let mut device = plain("Qwen2.5-0.5B", "rtx4090-48g", 1);
     let head = |device: &mut Device, plan: StepPlan| {
-        device.executor.recorder().start_timeline();
+        device.start_timeline();
         let ticket = device.executor.submit(Arc::new(plan)).unwrap();
         device
             .executor
             .wait(ticket, &mut StepOutput::default())
             .unwrap();
-        let ops = device.executor.recorder().take_timeline();
+        let ops = device.take_timeline();
         let flops = ops
             .iter()
             .filter(|op| op.name == "head")
@@ -189,9 +200,9 @@ fn only_rows_that_draw_a_token_pass_the_head() {
 #[test]
 fn the_timeline_is_the_step() {
     let mut device = plain("Qwen3-0.6B", "rtx4090-48g", 2);
-    device.executor.recorder().start_timeline();
+    device.start_timeline();
     let (time, output) = device.step(&[(1, 50), (30, 30)]);
-    let ops = device.executor.recorder().take_timeline();
+    let ops = device.take_timeline();
     assert_eq!(ops.iter().map(|op| op.time).sum::<Duration>(), time);
     let bytes: u64 = ops.iter().map(|op| op.cost.bytes).sum();
     assert_eq!(output.cost.bytes, 2 * bytes, "of both ranks");
@@ -233,9 +244,9 @@ fn experts_are_read_as_far_as_tokens_reach_them() {
     let spec = card("Qwen3-235B-A22B");
     let experts = |split: Split, rows: usize| {
         let mut device = Device::new(&spec, gpu("h200"), split, |_| ());
-        device.executor.recorder().start_timeline();
+        device.start_timeline();
         device.step(&vec![(1, 100); rows]);
-        let ops = device.executor.recorder().take_timeline();
+        let ops = device.take_timeline();
         let bytes = ops.iter().filter(|op| op.name == "experts");
         bytes.map(|op| op.cost.bytes as f64).sum::<f64>()
     };

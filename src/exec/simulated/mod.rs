@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use super::tickets::Tickets;
 use super::{ExecError, Executor, KvLayout, StepOutput, StepPlan, Ticket};
-use crate::ground::VirtualClock;
-use crate::ground::recorder::{Cost, Recorder};
+use crate::ground::recorder::{Cost, OpRecord, Recorder};
 use crate::ground::results::{RankMemory, Roofs};
+use crate::ground::{Clock, VirtualClock};
 use crate::hardware::Gpu;
 use crate::model::{Share, StepLimits, WeightType, workspace_bytes};
 use crate::ops::sampling::draw::mix;
@@ -75,11 +75,6 @@ impl Simulated {
             tickets: Tickets::default(),
             time: Duration::ZERO,
         })
-    }
-
-    /// Operations of one rank, each with its predicted time.
-    pub fn recorder(&self) -> &Recorder {
-        &self.recorder
     }
 
     fn step(&self, plan: &StepPlan, kv: KvLayout) -> Result<(Duration, StepOutput), ExecError> {
@@ -192,5 +187,15 @@ impl Executor for Simulated {
         self.tickets.redeem(ticket, output)?;
         self.clock.advance(self.time);
         Ok(())
+    }
+
+    fn start_timelines(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
+        self.recorder.start_timeline(clock.clone());
+        Ok(())
+    }
+
+    /// All ranks are alike.
+    fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
+        Ok(vec![self.recorder.take_timeline(); self.setup.plan.tp()])
     }
 }

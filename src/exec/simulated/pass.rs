@@ -275,6 +275,8 @@ fn record(name: &'static str, cost: Cost, seconds: f64) -> OpRecord {
     OpRecord {
         name,
         layer: None,
+        // Known once it is noted.
+        start: Duration::ZERO,
         time: Duration::from_secs_f64(seconds),
         cost,
     }

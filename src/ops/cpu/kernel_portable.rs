@@ -3,9 +3,7 @@
 //! Without a fused multiply-add in the compiled target a step is `a * b + c`, rounded twice: these
 //! kernels then agree with the fused ones to f32 rounding, not bit for bit.
 
-use super::attention::kernel::{
-    AttentionKernel, LANES, Scores, Softmax, TILE_POSITIONS, higher, shift,
-};
+use super::attention::kernel::{AttentionKernel, Scores, Softmax, TILE_POSITIONS, higher, shift};
 use super::panel::{PANEL, PanelElement, slot};
 use super::tile::{MicroKernel, Sums, Tile};
 
@@ -78,12 +76,31 @@ impl AttentionKernel for Portable {
         }
     }
 
-    fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]) {
-        for (q, scores) in q.chunks_exact(head_dim).zip(scores) {
-            let scores = scores[first..first + TILE_POSITIONS].iter_mut();
-            for (score, k) in scores.zip(k.chunks_exact(head_dim)) {
-                *score = dot(q, k);
+    fn gather_keys<KV: PanelElement>(
+        self,
+        cache: &[KV],
+        starts: &[usize],
+        _next: &[usize],
+        head_dim: usize,
+        tile: &mut [f32],
+    ) {
+        for (i, column) in tile.chunks_exact_mut(TILE_POSITIONS).enumerate() {
+            for (wide, &start) in column.iter_mut().zip(starts) {
+                *wide = cache[start..start + head_dim][i].to_f32();
             }
+        }
+    }
+
+    fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]) {
+        let (k, _) = k.as_chunks::<TILE_POSITIONS>();
+        for (q, scores) in q.chunks_exact(head_dim).zip(scores) {
+            let mut sums = [0.0; TILE_POSITIONS];
+            for (&q, k) in q.iter().zip(k) {
+                for j in 0..TILE_POSITIONS {
+                    sums[j] = multiply_add::<FUSED>(q, k[j], sums[j]);
+                }
+            }
+            scores[first..first + TILE_POSITIONS].copy_from_slice(&sums);
         }
     }
 
@@ -113,22 +130,6 @@ impl AttentionKernel for Portable {
             }
         }
     }
-}
-
-/// Lane sums, then their tree, then the elements past the last whole vector.
-fn dot(q: &[f32], k: &[f32]) -> f32 {
-    let (q, q_tail) = q.as_chunks::<LANES>();
-    let (k, k_tail) = k.as_chunks::<LANES>();
-    let mut lanes = [0.0; LANES];
-    for (q, k) in q.iter().zip(k) {
-        for i in 0..LANES {
-            lanes[i] = multiply_add::<FUSED>(q[i], k[i], lanes[i]);
-        }
-    }
-    let tail = q_tail.iter().zip(k_tail);
-    tail.fold(tree_sum(lanes), |sum, (&q, &k)| {
-        multiply_add::<FUSED>(q, k, sum)
-    })
 }
 
 /// The sum of all lanes in one fixed order: halves onto each other until one is left.

@@ -83,13 +83,20 @@ impl Kernels for Cpu {
         dtype: DType,
     ) -> Result<KvLayer> {
         let dims = (num_blocks, block_size, shape.num_kv_heads, shape.head_dim);
-        // Zeros of a plain integer type come from the system page by page, when first touched: a
-        // cache that is never filled costs nothing. Those of bf16 and f16 would be written now.
-        let bits = || vec![0u16; num_blocks * block_size * shape.num_kv_heads * shape.head_dim];
+        let len = num_blocks * block_size * shape.num_kv_heads * shape.head_dim;
         let zeros = || match dtype {
-            DType::BF16 => Tensor::from_vec(bits().reinterpret_into::<bf16>(), dims, &Device::Cpu),
-            DType::F16 => Tensor::from_vec(bits().reinterpret_into::<f16>(), dims, &Device::Cpu),
-            _ => Tensor::zeros(dims, dtype, &Device::Cpu),
+            DType::BF16 => Tensor::from_vec(
+                untouched::<u16>(len).reinterpret_into::<bf16>(),
+                dims,
+                &Device::Cpu,
+            ),
+            DType::F16 => Tensor::from_vec(
+                untouched::<u16>(len).reinterpret_into::<f16>(),
+                dims,
+                &Device::Cpu,
+            ),
+            DType::F32 => Tensor::from_vec(untouched::<f32>(len), dims, &Device::Cpu),
+            other => bail!("the CPU kernels cache bf16, f16 and f32, not {other:?}"),
         };
         Ok(KvLayer {
             k: Buffer::new(zeros()?)?,
@@ -275,6 +282,15 @@ impl Kernels for Cpu {
         }
         Ok(())
     }
+}
+
+/// Zeros that the system gives when they are first touched, so that a cache that is never filled costs
+/// nothing; those of bf16 and f16 themselves would be written now. In huge pages: blocks lie scattered,
+/// and looking up the page of each takes longer than reading it.
+fn untouched<T: Clone + Default>(len: usize) -> Vec<T> {
+    let mut zeros = vec![T::default(); len];
+    pages::advise_huge(&mut zeros);
+    zeros
 }
 
 thread_local! {

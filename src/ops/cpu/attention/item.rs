@@ -17,7 +17,7 @@ pub struct Scratch {
     /// The current stretch, and those before it.
     stretch: Running,
     total: Running,
-    /// Keys or values of a tile, widened, `[TILE_POSITIONS, head_dim]`.
+    /// Values of a tile, widened, `[TILE_POSITIONS, head_dim]`, or its keys, `[head_dim, TILE_POSITIONS]`.
     tile: Vec<f32>,
     scores: Vec<Scores>,
 }
@@ -197,14 +197,8 @@ impl Scratch {
             let (k, v) = (&args.k[head * head_dim..], &args.v[head * head_dim..]);
             for i in 0..tiles.count {
                 let (found, next) = (tiles.get(i), tiles.get(i + 1));
-                kernel.gather(
-                    k,
-                    found,
-                    next,
-                    head_dim,
-                    &mut tile[..found.len() * head_dim],
-                );
-                // Keys past the end are what an earlier tile left; their scores are masked.
+                kernel.gather_keys(k, found, next, head_dim, tile);
+                // Keys past the end are others once more; their scores are masked.
                 kernel.scores(q, tile, head_dim, i * TILE_POSITIONS, scores);
             }
             let filled = tiles.count * TILE_POSITIONS;

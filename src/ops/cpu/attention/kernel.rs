@@ -6,7 +6,7 @@ use super::super::panel::PanelElement;
 pub const TILE_POSITIONS: usize = 16;
 /// Positions between two updates of the running maximum.
 pub const SPAN: usize = 4 * TILE_POSITIONS;
-/// Lanes in which a dot product is summed.
+/// Lanes of a vector of f32.
 pub const LANES: usize = 8;
 
 /// Scores of one query over a span, later its weights.
@@ -59,7 +59,19 @@ pub trait AttentionKernel: Copy + Send + Sync {
         tile: &mut [f32],
     );
 
-    /// `scores[r][first + j] = q[r] · k[j]`; `q` is `[scores.len(), head_dim]`, `k` `[16, head_dim]`.
+    /// The same for keys, turned: `tile[i][j] = cache[starts[j] + i]`, `tile` is `[head_dim, 16]`. Columns
+    /// past the starts hold any of the others.
+    fn gather_keys<KV: PanelElement>(
+        self,
+        cache: &[KV],
+        starts: &[usize],
+        next: &[usize],
+        head_dim: usize,
+        tile: &mut [f32],
+    );
+
+    /// `scores[r][first + j] = q[r] · k[j]`, in order of the elements; `q` is `[scores.len(), head_dim]`,
+    /// `k` turned, `[head_dim, 16]`.
     fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]);
 
     /// Scores become `exp(score - max)`, taken into the states. A score of -inf is left out. Only the

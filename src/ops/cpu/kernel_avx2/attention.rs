@@ -1,4 +1,5 @@
-//! Attention with AVX2: keys and values widened as they arrive, up to six queries a reading.
+//! Attention with AVX2: keys and values widened as they arrive, keys turned so that a vector holds one
+//! element of eight of them, and up to six queries a reading.
 
 // Sums are small arrays that live in registers: only constant bounds and plain indices keep them there.
 #![allow(clippy::needless_range_loop)]
@@ -48,13 +49,36 @@ impl AttentionKernel for Avx2 {
         unsafe { widen_rows(cache, starts, next, head_dim, tile) }
     }
 
+    fn gather_keys<KV: PanelElement>(
+        self,
+        cache: &[KV],
+        starts: &[usize],
+        next: &[usize],
+        head_dim: usize,
+        tile: &mut [f32],
+    ) {
+        assert!(!starts.is_empty() && starts.len() <= TILE_POSITIONS);
+        assert!(tile.len() >= TILE_POSITIONS * head_dim);
+        // SAFETY: `self` proves the features; the lines above hold the extents.
+        unsafe { widen_columns(cache, starts, next, head_dim, tile) }
+    }
+
     fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]) {
         assert!(k.len() >= TILE_POSITIONS * head_dim && q.len() >= scores.len() * head_dim);
         assert!(first + TILE_POSITIONS <= SPAN);
         let rows = even_rows(scores.len());
         for (scores, q) in scores.chunks_mut(rows).zip(q.chunks(rows * head_dim)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.
-            unsafe { by_rows!(dots, scores.len(), [8 4 4 2], (q, k, head_dim, first, scores)) }
+            unsafe {
+                match scores.len() {
+                    1 => dots::<1>(q, k, head_dim, first, scores),
+                    2 => dots::<2>(q, k, head_dim, first, scores),
+                    3 => dots::<3>(q, k, head_dim, first, scores),
+                    4 => dots::<4>(q, k, head_dim, first, scores),
+                    5 => dots::<5>(q, k, head_dim, first, scores),
+                    _ => dots::<6>(q, k, head_dim, first, scores),
+                }
+            }
         }
     }
 
@@ -95,11 +119,7 @@ fn widen_rows<KV: PanelElement>(
     tile: &mut [f32],
 ) {
     for (j, (row, &start)) in tile.chunks_exact_mut(head_dim).zip(starts).enumerate() {
-        if let Some(&next) = next.get(j) {
-            for line in (next..next + head_dim).step_by(CACHE_LINE / size_of::<KV>()) {
-                _mm_prefetch::<_MM_HINT_T0>(cache.as_ptr().wrapping_add(line).cast());
-            }
-        }
+        ask(cache, next.get(j), head_dim);
         let (values, odd_values) = cache[start..start + head_dim].as_chunks::<LANES>();
         let (wide, odd) = row.as_chunks_mut::<LANES>();
         for (wide, values) in wide.iter_mut().zip(values) {
@@ -119,81 +139,111 @@ fn softmax_rows(scores: &mut [Scores], filled: usize, states: &mut [Softmax]) {
     }
 }
 
-/// `scores[r][column + j] = q[r] · k[j]`: 8 lanes in step, then their tree, then the odd elements.
+/// Asks memory for what lies from `next` on.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn ask<KV>(cache: &[KV], next: Option<&usize>, head_dim: usize) {
+    let Some(&next) = next else { return };
+    for line in (next..next + head_dim).step_by(CACHE_LINE / size_of::<KV>()) {
+        _mm_prefetch::<_MM_HINT_T0>(cache.as_ptr().wrapping_add(line).cast());
+    }
+}
+
+/// # Safety
+/// `tile` holds 16 columns of `head_dim`; there are one to 16 `starts`.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widen_columns<KV: PanelElement>(
+    cache: &[KV],
+    starts: &[usize],
+    next: &[usize],
+    head_dim: usize,
+    tile: &mut [f32],
+) {
+    let rows: [&[KV]; TILE_POSITIONS] = from_fn(|j| {
+        ask(cache, next.get(j), head_dim);
+        let start = *starts.get(j).unwrap_or(&starts[0]);
+        &cache[start..start + head_dim]
+    });
+    let whole = head_dim - head_dim % LANES;
+    for first in (0..TILE_POSITIONS).step_by(LANES) {
+        for i in (0..whole).step_by(LANES) {
+            // SAFETY: 8 elements from `i` of each row, 8 columns of 8 rows of the tile.
+            unsafe {
+                let columns = turn(from_fn(|j| widen(rows[first + j].as_ptr().add(i))));
+                for (c, column) in columns.into_iter().enumerate() {
+                    let at = tile.as_mut_ptr().add((i + c) * TILE_POSITIONS + first);
+                    _mm256_storeu_ps(at, column);
+                }
+            }
+        }
+    }
+    for i in whole..head_dim {
+        for (j, row) in rows.iter().enumerate() {
+            tile[i * TILE_POSITIONS + j] = row[i].to_f32();
+        }
+    }
+}
+
+/// Eight rows of eight become their columns.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn turn(rows: [__m256; LANES]) -> [__m256; LANES] {
+    // In each half of a vector: two elements of two rows, then one of four.
+    let pairs: [__m256; LANES] = from_fn(|i| {
+        let (a, b) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
+        match i % 2 {
+            0 => _mm256_unpacklo_ps(a, b),
+            _ => _mm256_unpackhi_ps(a, b),
+        }
+    });
+    let fours: [__m256; LANES] = from_fn(|i| {
+        let (a, b) = (
+            pairs[i / 4 * 4 + i % 4 / 2],
+            pairs[i / 4 * 4 + i % 4 / 2 + 2],
+        );
+        match i % 2 {
+            0 => _mm256_shuffle_ps::<0x44>(a, b),
+            _ => _mm256_shuffle_ps::<0xEE>(a, b),
+        }
+    });
+    from_fn(|i| match i / 4 {
+        0 => _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]),
+        _ => _mm256_permute2f128_ps::<0x31>(fours[i - 4], fours[i]),
+    })
+}
+
+/// `scores[r][column + j] = q[r] · k[j]`, 16 positions side by side.
 ///
 /// # Safety
-/// `R` rows of `q` and of `scores`, 16 of `k`; `column + 16 <= SPAN`; `R * P` is at most 16.
+/// `R` rows of `q` and of `scores`, 16 columns of `k`; `column + 16 <= SPAN`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dots<const R: usize, const P: usize>(
+unsafe fn dots<const R: usize>(
     q: &[f32],
     k: &[f32],
     head_dim: usize,
     column: usize,
     scores: &mut [Scores],
 ) {
-    let whole = head_dim - head_dim % LANES;
-    for first in (0..TILE_POSITIONS).step_by(P) {
-        // SAFETY: vectors end at `whole`, odd elements at `head_dim`, within the caller's extents.
-        unsafe {
-            let k = k.as_ptr().add(first * head_dim);
-            let mut lanes = [[_mm256_setzero_ps(); P]; R];
-            for i in (0..whole).step_by(LANES) {
-                let keys: [__m256; P] = from_fn(|p| _mm256_loadu_ps(k.add(p * head_dim + i)));
-                for r in 0..R {
-                    let q = _mm256_loadu_ps(q.as_ptr().add(r * head_dim + i));
-                    for p in 0..P {
-                        lanes[r][p] = _mm256_fmadd_ps(q, keys[p], lanes[r][p]);
-                    }
-                }
-            }
-            let flat = lanes.as_flattened();
-            let of = |i: usize| flat.get(i).copied().unwrap_or_else(|| _mm256_setzero_ps());
-            let mut sums = [0.0; 2 * LANES];
-            _mm256_storeu_ps(sums.as_mut_ptr(), tree_sums(from_fn(of)));
-            if R * P > LANES {
-                let rest = tree_sums(from_fn(|i| of(LANES + i)));
-                _mm256_storeu_ps(sums.as_mut_ptr().add(LANES), rest);
-            }
+    // SAFETY: elements end at `head_dim`, positions at 16, within the caller's extents.
+    unsafe {
+        let mut sums = [[_mm256_setzero_ps(); 2]; R];
+        for i in 0..head_dim {
+            let keys = k.as_ptr().add(i * TILE_POSITIONS);
+            let keys = [_mm256_loadu_ps(keys), _mm256_loadu_ps(keys.add(LANES))];
             for r in 0..R {
-                for p in 0..P {
-                    let mut sum = sums[r * P + p];
-                    for i in whole..head_dim {
-                        sum = q[r * head_dim + i].mul_add(*k.add(p * head_dim + i), sum);
-                    }
-                    scores[r][column + first + p] = sum;
+                let q = _mm256_broadcast_ss(&*q.as_ptr().add(r * head_dim + i));
+                for half in 0..2 {
+                    sums[r][half] = _mm256_fmadd_ps(q, keys[half], sums[r][half]);
                 }
             }
         }
+        for r in 0..R {
+            for half in 0..2 {
+                let at = scores[r].as_mut_ptr().add(column + half * LANES);
+                _mm256_storeu_ps(at, sums[r][half]);
+            }
+        }
     }
-}
-
-/// The sum of the lanes of each vector, in order: halves onto each other until one is left, in all
-/// eight at once.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn tree_sums(v: [__m256; LANES]) -> __m256 {
-    /// Lanes `a[0..4] + a[4..8]` below those of `b`.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn halves(a: __m256, b: __m256) -> __m256 {
-        _mm256_add_ps(
-            _mm256_permute2f128_ps::<0x20>(a, b),
-            _mm256_permute2f128_ps::<0x31>(a, b),
-        )
-    }
-    let fours: [__m256; 4] = from_fn(|i| halves(v[i], v[i + 4]));
-    // In each half of a vector, two sums of the first and two of the second.
-    let twos: [__m256; 2] = from_fn(|i| {
-        let (a, b) = (fours[2 * i], fours[2 * i + 1]);
-        _mm256_add_ps(
-            _mm256_shuffle_ps::<0x44>(a, b),
-            _mm256_shuffle_ps::<0xEE>(a, b),
-        )
-    });
-    _mm256_add_ps(
-        _mm256_shuffle_ps::<0x88>(twos[0], twos[1]),
-        _mm256_shuffle_ps::<0xDD>(twos[0], twos[1]),
-    )
 }
 
 /// `sums[r] = sums[r] * rescale[r] + Σ_j weights[r][first + j] * v[j]`, in order of j; `rescale` only

@@ -1,0 +1,112 @@
+//! Steps of one load, one after another, with every operation timed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::counters::{Counters, Counts};
+use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
+use crate::ground::Clock;
+use crate::ground::recorder::OpRecord;
+use crate::ground::results::Roofs;
+
+/// Steps that nobody asked for a number of: so many as take this long,
+const DEFAULT_TIME: Duration = Duration::from_secs(3);
+/// and no fewer or more.
+const FEWEST: usize = 4;
+const MOST: usize = 64;
+
+/// How often the step is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepCount {
+    Exactly(usize),
+    /// By the time that one takes.
+    ByTime,
+}
+
+impl StepCount {
+    fn of(self, step: Duration) -> usize {
+        match self {
+            Self::Exactly(count) => count,
+            Self::ByTime => {
+                let times = DEFAULT_TIME.as_secs_f64() / step.as_secs_f64();
+                (times as usize).clamp(FEWEST, MOST)
+            }
+        }
+    }
+}
+
+/// What was seen of one load.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// From submission to the end of the wait, in order.
+    pub steps: Vec<(Duration, Duration)>,
+    /// Of each rank: the operations of all steps.
+    pub timelines: Vec<Vec<OpRecord>>,
+    /// Of all ranks together; `None` where they cannot be measured.
+    pub roofs: Option<Roofs>,
+    /// Of all steps.
+    pub counts: Counts,
+}
+
+/// Runs `plan` on the executor: once to warm up, once to see how long it takes, then `count` times
+/// in earnest, between two looks at the device's roofs, of which the better counts: a roof that was
+/// measured while others used the machine would make operations look better than they are.
+/// `progress` is told the number of steps, then of each.
+///
+/// # Errors
+/// A step fails, or operations cannot be timed on this device.
+pub fn measure(
+    executor: &mut dyn Executor,
+    clock: &Arc<dyn Clock>,
+    plan: &Arc<StepPlan>,
+    count: StepCount,
+    mut counters: Option<&mut Counters>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Measured, ExecError> {
+    let mut output = StepOutput::default();
+    let mut step = |executor: &mut dyn Executor| -> Result<_, ExecError> {
+        let start = clock.now();
+        let ticket = executor.submit(plan.clone())?;
+        executor.wait(ticket, &mut output)?;
+        Ok((start, clock.now()))
+    };
+    let before = executor.measure_roofs();
+    step(executor)?;
+    let (start, end) = step(executor)?;
+    let count = count.of(end - start);
+    progress(Progress::Steps(count));
+    let mut steps = Vec::with_capacity(count);
+    executor.start_timelines(clock)?;
+    if let Some(counters) = &mut counters {
+        counters.start();
+    }
+    for _ in 0..count {
+        steps.push(step(executor)?);
+        progress(Progress::Step);
+    }
+    let counts = counters.map_or(Counts::default(), Counters::stop);
+    let timelines = executor.take_timelines()?;
+    Ok(Measured {
+        steps,
+        timelines,
+        roofs: better(before, executor.measure_roofs()),
+        counts,
+    })
+}
+
+/// The higher of each roof.
+fn better(before: Option<Roofs>, after: Option<Roofs>) -> Option<Roofs> {
+    match (before, after) {
+        (Some(before), Some(after)) => Some(Roofs {
+            read_bytes_per_s: before.read_bytes_per_s.max(after.read_bytes_per_s),
+            flop_per_s: before.flop_per_s.max(after.flop_per_s),
+        }),
+        (before, after) => before.or(after),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Steps(usize),
+    Step,
+}

@@ -1,0 +1,298 @@
+//! The console table of a profile, and one line a load where there are several.
+
+use std::fmt::Write;
+
+use super::csv::bound;
+use crate::ground::results::Kind;
+use crate::profile::{OpRow, Profile};
+use crate::report::number::number;
+use crate::report::{columns, table};
+
+const MILLI: f64 = 1e3;
+const MEGA: f64 = 1e6;
+const PERCENT: f64 = 100.0;
+/// Cells of a line: an operation's name, then numbers.
+const COLUMNS: usize = 12;
+const HEAD: [[&str; COLUMNS]; 2] = [
+    [
+        "operation",
+        "calls",
+        "us",
+        "ms",
+        "of the",
+        "MB",
+        "MFLOP",
+        "GB/s",
+        "GFLOP/s",
+        "of its",
+        "bound",
+        "ms above",
+    ],
+    [
+        "",
+        "",
+        "a call",
+        "a step",
+        "step",
+        "",
+        "",
+        "",
+        "",
+        "roof",
+        "by",
+        "its floor",
+    ],
+];
+/// No value for this line.
+const NONE: &str = "";
+const NOT_OBSERVED: &str = "n/o";
+/// Columns of the table of several ranks.
+const RANK_COLUMNS: usize = 4;
+/// Columns of the table of several loads.
+const SWEEP_COLUMNS: usize = 9;
+
+/// Every load in full, then all of them beside each other.
+pub fn text(profiles: &[Profile], width: usize) -> String {
+    let mut out = String::new();
+    for profile in profiles {
+        one(&mut out, profile, width);
+    }
+    if profiles.len() > 1 {
+        sweep(&mut out, profiles);
+    }
+    out
+}
+
+fn one(out: &mut String, profile: &Profile, width: usize) {
+    title(out, profile, width);
+    out.push('\n');
+    let mut lines = HEAD.map(|head| head.map(str::to_owned)).to_vec();
+    lines.extend(profile.ops.iter().map(operation));
+    lines.push(host(profile));
+    lines.push(step(profile));
+    aligned(out, &lines);
+    out.push('\n');
+    if profile.tp > 1 {
+        ranks(out, profile);
+    }
+    for remark in remarks(profile) {
+        table::wrap(out, &remark, width);
+    }
+    out.push('\n');
+}
+
+fn title(out: &mut String, profile: &Profile, width: usize) {
+    let Profile {
+        model,
+        device,
+        hardware,
+        threads,
+        tp,
+        phase,
+        batch,
+        context,
+        steps,
+        step_us_range: [fastest, slowest],
+        ..
+    } = profile;
+    let kind = columns::kind(profile.kind);
+    let threads = match profile.kind {
+        Kind::Measured => format!(", {threads} threads"),
+        _ => String::new(),
+    };
+    let lines = [
+        format!("{model} on {device}: {hardware}, tp {tp}{threads}"),
+        format!(
+            "{kind}: {phase}, batch {batch}, context {context}: {} ms a step, {} tokens/s ({steps} steps, {} to {} ms)",
+            number(profile.step_us / MILLI),
+            number(profile.tokens_per_s),
+            number(fastest / MILLI),
+            number(slowest / MILLI),
+        ),
+        match profile.roofs {
+            Some(roofs) => format!(
+                "roofs {}: read {} GB/s, multiply-add {} GFLOP/s",
+                match profile.kind {
+                    Kind::Measured => "of this run",
+                    _ => "of the data sheet",
+                },
+                number(roofs.read_gb_s),
+                number(roofs.gflop_s)
+            ),
+            None => "roofs: not observed".to_owned(),
+        },
+    ];
+    lines.iter().for_each(|line| table::wrap(out, line, width));
+}
+
+fn operation(op: &OpRow) -> [String; COLUMNS] {
+    [
+        op.name.clone(),
+        op.calls.to_string(),
+        fixed(op.call_us, 1),
+        fixed(op.us / MILLI, 3),
+        percent(op.share),
+        fixed(op.bytes as f64 / MEGA, 2),
+        fixed(op.flops as f64 / MEGA, 1),
+        fixed(op.gb_s, 1),
+        fixed(op.gflop_s, 1),
+        optional(op.roof_fraction, percent),
+        op.bound.map_or(NOT_OBSERVED, bound).to_owned(),
+        optional(op.gap_us, |us| fixed(us / MILLI, 3)),
+    ]
+}
+
+fn host(profile: &Profile) -> [String; COLUMNS] {
+    let mut line = [NONE; COLUMNS].map(str::to_owned);
+    line[0] = "host".to_owned();
+    line[3] = fixed(profile.host_us / MILLI, 3);
+    line[4] = percent(profile.host_share);
+    line[COLUMNS - 1] = fixed(profile.host_us / MILLI, 3);
+    line
+}
+
+fn step(profile: &Profile) -> [String; COLUMNS] {
+    let totals = &profile.totals;
+    [
+        "step".to_owned(),
+        NONE.to_owned(),
+        NONE.to_owned(),
+        fixed(profile.step_us / MILLI, 3),
+        percent(totals.us / profile.step_us),
+        fixed(totals.bytes as f64 / MEGA, 2),
+        fixed(totals.flops as f64 / MEGA, 1),
+        fixed(totals.gb_s, 1),
+        fixed(totals.gflop_s, 1),
+        optional(totals.roof_fraction, percent),
+        NONE.to_owned(),
+        optional(totals.gap_us, |us| fixed(us / MILLI, 3)),
+    ]
+}
+
+/// How evenly the ranks share the work, and what they wait for.
+fn ranks(out: &mut String, profile: &Profile) {
+    let heads = ["operation", "fastest rank", "slowest rank", "rank 0 waits"];
+    let mut lines = vec![heads.map(str::to_owned)];
+    let ms = |us: f64| format!("{} ms", fixed(us / MILLI, 3));
+    for op in &profile.ops {
+        let [fastest, slowest] = op.ranks_us.unwrap_or([op.us; 2]);
+        let wait = op.wait_us.map_or(String::new(), ms);
+        let cells: [String; RANK_COLUMNS] = [op.name.clone(), ms(fastest), ms(slowest), wait];
+        lines.push(cells);
+    }
+    aligned(out, &lines);
+    out.push('\n');
+    for rank in &profile.ranks {
+        let _ = writeln!(
+            out,
+            "rank {}: busy {}, of that {} in exchanges, of that {} waiting for the last rank",
+            rank.rank,
+            ms(rank.busy_us),
+            ms(rank.exchange_us),
+            ms(rank.wait_us)
+        );
+    }
+}
+
+/// What the numbers point at.
+fn remarks(profile: &Profile) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let gaps = profile.ops.iter().filter_map(|op| Some((op, op.gap_us?)));
+    let widest = gaps.max_by(|(_, a), (_, b)| a.total_cmp(b));
+    if let (Some((op, gap)), Some(floor)) = (widest, profile.totals.floor_us) {
+        remarks.push(format!(
+            "floor of the step: {} ms; widest gap: {}, {} ms ({} of the step)",
+            number(floor / MILLI),
+            op.name,
+            number(gap / MILLI),
+            percent(gap / profile.step_us)
+        ));
+    }
+    if let Some(whole) = &profile.whole_model {
+        remarks.push(format!(
+            "all {} layers: {} ms a step, {} tokens/s, worked out from the {} that ran",
+            whole.layers,
+            number(whole.step_us / MILLI),
+            number(whole.tokens_per_s),
+            profile.layers
+        ));
+    }
+    let counted = profile.counters.iter();
+    let counted = counted.filter_map(|(name, count)| Some(format!("{name} {}", number((*count)?))));
+    let counted: Vec<String> = counted.collect();
+    if !counted.is_empty() {
+        remarks.push(format!("events of a step: {}", counted.join(", ")));
+    }
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    let events = profile.not_observed.iter();
+    for (name, reason) in events.filter_map(|(n, r)| Some((n.strip_prefix("counters.")?, r))) {
+        match reasons.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((reason, vec![name])),
+        }
+    }
+    for (reason, names) in reasons {
+        remarks.push(format!("not observed ({reason}): {}", names.join(", ")));
+    }
+    remarks
+}
+
+fn sweep(out: &mut String, profiles: &[Profile]) {
+    let heads = [
+        "phase",
+        "batch",
+        "context",
+        "ms a step",
+        "tokens/s",
+        "GB/s",
+        "GFLOP/s",
+        "of its roof",
+        "widest gap",
+    ];
+    let mut lines = vec![heads.map(str::to_owned)];
+    for profile in profiles {
+        let gap = |op: &OpRow| op.gap_us.unwrap_or(0.0);
+        let ops = profile.ops.iter();
+        let widest = ops.max_by(|a, b| gap(a).total_cmp(&gap(b)));
+        let cells: [String; SWEEP_COLUMNS] = [
+            profile.phase.to_string(),
+            profile.batch.to_string(),
+            profile.context.to_string(),
+            number(profile.step_us / MILLI),
+            number(profile.tokens_per_s),
+            fixed(profile.totals.gb_s, 1),
+            fixed(profile.totals.gflop_s, 1),
+            optional(profile.totals.roof_fraction, percent),
+            widest.map_or(String::new(), |op| op.name.clone()),
+        ];
+        lines.push(cells);
+    }
+    aligned(out, &lines);
+}
+
+/// The first cell of each line to the left, the others to the right.
+fn aligned<const N: usize>(out: &mut String, lines: &[[String; N]]) {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let cells = lines.iter().map(|line| line[column].len());
+        cells.max().unwrap_or(0)
+    });
+    for line in lines {
+        let mut text = format!("{:<1$}", line[0], widths[0]);
+        for (cell, width) in line.iter().zip(widths).skip(1) {
+            let _ = write!(text, " {cell:>width$}");
+        }
+        let _ = writeln!(out, "{}", text.trim_end());
+    }
+}
+
+fn fixed(value: f64, digits: usize) -> String {
+    format!("{value:.digits$}")
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * PERCENT)
+}
+
+fn optional(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    value.map_or(NOT_OBSERVED.to_owned(), show)
+}

@@ -42,11 +42,7 @@ impl ModelFiles {
             None => format!("card {}", source.name),
         };
         let mut spec = ModelSpec::from_json(&source.config_json, &file).map_err(Failure::usage)?;
-        match device {
-            Device::Cpu => spec.check_runnable(&file),
-            Device::Simulated(_) => spec.check_known_tensors(&file),
-        }
-        .map_err(Failure::usage)?;
+        spec.check_runnable(&file).map_err(Failure::usage)?;
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = args.layers {
             check_layers(layers, &spec, &file).map_err(Failure::Usage)?;

@@ -34,8 +34,8 @@ use self::panel::{PanelElement, packed_len, unpack_row};
 use super::sampling::summary;
 use super::storage::{self, Element};
 use super::{
-    Ask, AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, Summary,
-    WeightRows,
+    Ask, AttentionShape, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer, Linear, Norm,
+    Rope, Routes, Routing, Rows, Summary, WeightRows, reference, weight,
 };
 
 /// Elements read from a source at a time while packing: bounds the second copy.
@@ -75,6 +75,10 @@ impl Kernels for Cpu {
         Buffer::new(Tensor::zeros((rows, width), DType::F32, &Device::Cpu)?)
     }
 
+    fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        Buffer::new(Tensor::zeros((rows, width), DType::U32, &Device::Cpu)?)
+    }
+
     fn kv_layer(
         &self,
         num_blocks: usize,
@@ -108,8 +112,18 @@ impl Kernels for Cpu {
             true => first.dtype(),
             false => DType::F32,
         };
+        let dtype = match dtype {
+            DType::F8E4M3 => DType::F32,
+            other => other,
+        };
         let weight = by_dtype!(dtype, T => pack_as::<T>(parts, n, k)?);
-        Ok(Linear { n, k, weight, bias })
+        Ok(Linear {
+            n,
+            k,
+            weight,
+            bias,
+            scales: None,
+        })
     }
 
     fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
@@ -198,6 +212,29 @@ impl Kernels for Cpu {
                 Ok(())
             })
         })
+    }
+
+    fn route(
+        &self,
+        scores: &Buffer,
+        routing: &Routing,
+        rows: usize,
+        routes: &Routes,
+        load: &Buffer,
+    ) -> Result<()> {
+        reference::experts::route(scores, routing, rows, routes, load)
+    }
+
+    fn experts(
+        &self,
+        x: &Buffer,
+        experts: &Experts,
+        routes: &Routes,
+        rows: usize,
+        _space: &ExpertSpace,
+        out: &Buffer,
+    ) -> Result<()> {
+        reference::experts::experts(self, x, experts, routes, rows, out)
     }
 
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {
@@ -306,7 +343,10 @@ fn pack_as<T: Element + PanelElement>(
         for start in (0..rows).step_by(chunk) {
             let range = start..rows.min(start + chunk);
             let count = range.len();
-            let values = part.read(range)?.to_dtype(T::DTYPE)?;
+            let values = match T::DTYPE {
+                DType::F32 => weight::read_widened(*part, range)?,
+                _ => part.read(range)?,
+            };
             storage::read(&values, |values: &[T]| {
                 let source = panel::Source {
                     values,

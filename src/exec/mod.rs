@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use candle_core::DType;
 
+use crate::ground::ExpertLoad;
 use crate::ground::recorder::{Cost, Traffic};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::hardware::HardwareError;
@@ -130,4 +131,9 @@ pub trait Executor {
     /// Blocks until the step is done and overwrites `output`. Afterwards the executor holds no
     /// reference to the plan.
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError>;
+    /// Tokens that each sparse layer sent to each expert since the weights were loaded; empty where no layer is
+    /// sparse, or nothing is routed.
+    fn expert_load(&mut self) -> Result<Vec<ExpertLoad>, ExecError> {
+        Ok(Vec::new())
+    }
 }

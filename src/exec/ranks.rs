@@ -9,6 +9,7 @@ use super::guard::{caught, guarded};
 use super::seat::Threads;
 use super::tickets::Tickets;
 use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
+use crate::ground::ExpertLoad;
 use crate::ground::recorder::Cost;
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ops::cpu::rendezvous::Rendezvous;
@@ -254,5 +255,9 @@ impl Executor for Ranks {
 
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
         self.tickets.redeem(ticket, output)
+    }
+
+    fn expert_load(&mut self) -> Result<Vec<ExpertLoad>, ExecError> {
+        self.with_first(|rank| rank.expert_load())
     }
 }

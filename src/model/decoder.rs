@@ -9,6 +9,7 @@ use super::mlp::Mlp;
 use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
 use super::weights::WeightSource;
 use super::workspace::{StepLimits, Workspace, workspace_bytes};
+use crate::ground::ExpertLoad;
 use crate::ground::recorder::Recorder;
 use crate::ops::{
     AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, cost,

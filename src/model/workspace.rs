@@ -120,13 +120,9 @@ impl Workspace {
             last_attention,
             logits,
         ] = shapes(share, limits).map(buffer);
-        let dense = dense_shapes(share, limits).map(|[gate_up, activated]| {
-            Ok(DenseWorkspace {
-                gate_up: buffer(gate_up)?,
-                activated: buffer(activated)?,
-            })
-        });
-        let experts = expert_shapes(share, limits);
+        let dense = dense_shapes(share, limits).map(|shapes| DenseWorkspace::new(kernels, shapes));
+        let experts =
+            expert_shapes(share, limits).map(|shapes| ExpertWorkspace::new(kernels, shapes));
         Ok(Self {
             x: x?,
             delta: delta?,
@@ -138,9 +134,16 @@ impl Workspace {
             last_attention: last_attention?,
             logits: logits?,
             dense: dense.transpose()?,
-            experts: experts
-                .map(|shapes| ExpertWorkspace::new(kernels, shapes))
-                .transpose()?,
+            experts: experts.transpose()?,
+        })
+    }
+}
+
+impl DenseWorkspace {
+    fn new(kernels: &dyn Kernels, [gate_up, activated]: [Shape; 2]) -> Result<Self> {
+        Ok(Self {
+            gate_up: kernels.buffer(gate_up.0, gate_up.1)?,
+            activated: kernels.buffer(activated.0, activated.1)?,
         })
     }
 }

@@ -32,8 +32,8 @@ pub fn write_text(dir: &Path, name: &str, text: &str) -> Result<(), ReportError>
     write(&dir.join(name), |out| out.write_all(text.as_bytes()))
 }
 
-/// Writes `results.json`, `requests.jsonl`, `steps.jsonl`, `telemetry.csv`, `summary.csv`,
-/// `summary.md` and `vllm.json`. `raw` holds one entry for each of `results.runs`; with more than
+/// Writes `results.json`, `requests.jsonl`, `steps.jsonl`, of a model with experts `experts.jsonl`,
+/// `telemetry.csv`, `summary.csv`, `summary.md` and `vllm.json`. `raw` holds one entry for each of `results.runs`; with more than
 /// one, raw lines carry `run` and `vllm.json` holds an array.
 ///
 /// # Errors
@@ -48,6 +48,12 @@ pub fn write_all(dir: &Path, results: &Results, raw: &[RawRun]) -> Result<(), Re
     write(&dir.join("steps.jsonl"), |out| {
         lines(out, raw, |run| &run.steps)
     })?;
+    // A dense model has none.
+    if raw.iter().any(|run| !run.experts.is_empty()) {
+        write(&dir.join("experts.jsonl"), |out| {
+            lines(out, raw, |run| &run.experts)
+        })?;
+    }
     write(&dir.join("telemetry.csv"), |out| csv::telemetry(raw, out))?;
     text("summary.csv", csv::summary(results))?;
     text("summary.md", markdown::markdown(results))?;

@@ -125,6 +125,7 @@ pub fn measured(raw: &RawRun, scenario: Scenario) -> Run {
         requests: &raw.requests,
         steps: &raw.steps,
         telemetry: &raw.telemetry,
+        experts: &raw.experts,
         scenario,
         model: "tiny",
         prompt: "synthetic",

@@ -68,6 +68,7 @@ fn steady(tp: usize, temperatures: &[f32]) {
         backend: Backend::Cpu,
         kv: DType::BF16,
         tp,
+        expert_parallel: false,
         threads: 2,
         scheduler: SchedulerConfig {
             policy: Policy::Mixed,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
 use crate::ground::results::Roofs;
 use crate::ground::{
-    Clock, Event, EventKind, ExpertLoad, FinishReason, Request, RequestId, StepRecord, StopRule, TokenLogprobs,
+    Clock, Event, EventKind, ExpertLoad, FinishReason, Request, RequestId, StepRecord, StopRule,
+    TokenLogprobs,
 };
 use crate::ops::Sampled;
 use crate::scheduler::{Decision, Outcome, Scheduler, SchedulerConfig, SchedulerError, Submission};

@@ -122,7 +122,8 @@ pub(crate) mod reason {
     pub const NO_STEP_TIME: &str = "no time passed inside the steps";
     pub const NO_EXCHANGE: &str = "one rank exchanges nothing";
     pub const NO_KV: &str = "the device reports no KV cache";
-    pub const NO_EXPERTS: &str = "no token was routed to experts: a dense model, or a simulated device";
+    pub const NO_EXPERTS: &str =
+        "no token was routed to experts: a dense model, or a simulated device";
     pub const NOT_COUNTED: &str = "the device did not count the work of its steps";
     pub const NO_ROOF: &str = "the machine's roof was not measured in this run";
     pub const NO_ENERGY: &str = "no energy counter was read in this run";

@@ -49,9 +49,9 @@ impl WeightSource for DummyWeights {
                 self.fill(name, rows, columns, |unit| codes[level(unit)])
             }
             (Format::Scale { .. }, _) => self.fill(name, rows, columns, scale),
-            (Format::Plain, WeightType::Bf16) => {
-                self.fill(name, rows, columns, |unit| bf16::from_f32(unit * HALF_WIDTH))
-            }
+            (Format::Plain, WeightType::Bf16) => self.fill(name, rows, columns, |unit| {
+                bf16::from_f32(unit * HALF_WIDTH)
+            }),
             (Format::Plain, WeightType::F16) => {
                 self.fill(name, rows, columns, |unit| f16::from_f32(unit * HALF_WIDTH))
             }

@@ -141,7 +141,10 @@ impl<'a> Loader<'a> {
 
     /// Stacks this rank's parts of the named weights and of their biases, if it holds any.
     pub fn linear(&mut self, names: &[String]) -> Result<Linear> {
-        let matrices = names.iter().map(|name| self.matrix(name)).collect::<Result<Vec<_>>>()?;
+        let matrices = names
+            .iter()
+            .map(|name| self.matrix(name))
+            .collect::<Result<Vec<_>>>()?;
         let biases = names
             .iter()
             .filter_map(|name| self.vector(&bias_name(name)).transpose())
@@ -152,7 +155,8 @@ impl<'a> Loader<'a> {
         };
         let parts: Vec<&dyn WeightRows> = matrices.iter().map(|m| m as &dyn WeightRows).collect();
         let packed = self.kernels.pack(&parts, bias);
-        let mut linear = packed.map_err(|error| Error::msg(format!("{}: {error}", names.join(", "))))?;
+        let mut linear =
+            packed.map_err(|error| Error::msg(format!("{}: {error}", names.join(", "))))?;
         if self.quantizes_activations() {
             linear = linear.with_quantized_activations();
         }

@@ -70,7 +70,11 @@ fn stacks(spec: &ModelSpec, module: &str) -> Vec<Stack> {
     let width = spec.experts.as_ref().map_or(0, |e| e.moe_intermediate_size);
     let mut stacks = Vec::new();
     for (name, columns, parts) in [
-        ("gate_up_proj", hidden, vec![("gate_proj", width), ("up_proj", width)]),
+        (
+            "gate_up_proj",
+            hidden,
+            vec![("gate_proj", width), ("up_proj", width)],
+        ),
         ("down_proj", width, vec![("down_proj", hidden)]),
     ] {
         let name = format!("{module}.{name}");

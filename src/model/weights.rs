@@ -69,7 +69,9 @@ impl<'a> Matrix<'a> {
         (plan, slice): (&'a TensorPlan, Slice),
         scales: Option<(&'a TensorPlan, Slice)>,
     ) -> Result<Self> {
-        let scales = scales.as_ref().map(|(plan, slice)| Part::new((plan, slice)));
+        let scales = scales
+            .as_ref()
+            .map(|(plan, slice)| Part::new((plan, slice)));
         Ok(Self {
             source,
             part: Part::new((plan, &slice))?,

@@ -94,9 +94,8 @@ fn expert_shapes(share: Share, limits: StepLimits) -> Option<[Shape; 6]> {
 /// Bytes of the workspace that a rank will allocate where an activation takes `element_bytes`; the
 /// largest number there is instead of more. Logits are f32 everywhere.
 pub fn workspace_bytes(share: Share, limits: StepLimits, element_bytes: usize) -> u64 {
-    let bytes = |(rows, width): Shape, each: usize| {
-        (rows as u64).saturating_mul((width * each) as u64)
-    };
+    let bytes =
+        |(rows, width): Shape, each: usize| (rows as u64).saturating_mul((width * each) as u64);
     let [activations @ .., logits] = shapes(share, limits);
     let dense = dense_shapes(share, limits).into_iter().flatten();
     let experts = expert_shapes(share, limits).into_iter().flatten();

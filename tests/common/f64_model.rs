@@ -25,8 +25,12 @@ impl F64Model {
         let file = dir.join("model.safetensors");
         let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
         let wide = |tensor: candle_core::Tensor| {
-            let flat = tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
-            flat.to_vec1::<f64>().unwrap()
+            let flat = tensor.flatten_all().unwrap();
+            if flat.dtype() == DType::F8E4M3 {
+                let codes = flat.to_vec1::<float8::F8E4M3>().unwrap();
+                return codes.iter().map(|code| e4m3(code.to_bits())).collect();
+            }
+            flat.to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
         };
         let widths = tensors.iter().map(|(name, tensor)| {
             let width = tensor.dims().last().copied().unwrap();
@@ -91,11 +95,11 @@ impl F64Model {
     }
 
     fn is_sparse(&self, layer: usize) -> bool {
-        let experts = self.config["num_experts"].as_u64().unwrap_or(0);
+        let has_experts = self.config["model_type"] == "qwen3_moe";
         let step = self.config["decoder_sparse_step"].as_u64().unwrap_or(1);
         let dense = self.config["mlp_only_layers"].as_array();
         let is_dense = dense.is_some_and(|list| list.iter().any(|l| *l == layer));
-        experts > 0 && (layer as u64 + 1) % step == 0 && !is_dense
+        has_experts && (layer as u64 + 1).is_multiple_of(step) && !is_dense
     }
 
     /// Each row by the experts of its highest scores.
@@ -278,6 +282,16 @@ impl F64Model {
     fn size(&self, key: &str) -> usize {
         self.config[key].as_u64().unwrap() as usize
     }
+}
+
+/// A sign, four bits of exponent, three of mantissa.
+fn e4m3(code: u8) -> f64 {
+    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7));
+    let size = match exponent {
+        0 => mantissa * 2f64.powi(-9),
+        _ => (8.0 + mantissa) * 2f64.powi(exponent - 10),
+    };
+    if code >> 7 == 1 { -size } else { size }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -48,11 +48,14 @@ pub fn write_all(dir: &Path, results: &Results, raw: &[RawRun]) -> Result<(), Re
     write(&dir.join("steps.jsonl"), |out| {
         lines(out, raw, |run| &run.steps)
     })?;
-    // A dense model has none.
-    if raw.iter().any(|run| !run.experts.is_empty()) {
-        write(&dir.join("experts.jsonl"), |out| {
-            lines(out, raw, |run| &run.experts)
-        })?;
+    let experts = dir.join("experts.jsonl");
+    match raw.iter().all(|run| run.experts.is_empty()) {
+        // Of a dense model there is none, nor one that an earlier run left.
+        true => fs::remove_file(&experts).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(failed(&experts, error)),
+        })?,
+        false => write(&experts, |out| lines(out, raw, |run| &run.experts))?,
     }
     write(&dir.join("telemetry.csv"), |out| csv::telemetry(raw, out))?;
     text("summary.csv", csv::summary(results))?;

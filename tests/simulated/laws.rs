@@ -268,9 +268,9 @@ fn whole_experts_wait_for_the_fullest_rank() {
         let mut device = Device::new(&spec, gpu("h200"), split, |_| ());
         device.step(&vec![(1, 100); rows]).0.as_secs_f64()
     };
-    // Some 1.4 experts of 37.7 MB more than one, 94 times, at 4.3 TB/s.
+    // Some 1.4 experts of 37.7 MB more than one, 94 times, at the 2.4 TB/s that the SMs can ask for.
     let waited = 1e3 * (seconds(true, 1) - seconds(false, 1));
-    assert!((1.0..1.4).contains(&waited), "{waited} ms");
+    assert!((1.9..2.6).contains(&waited), "{waited} ms");
     let full = seconds(true, 200) / seconds(false, 200);
     assert!((0.95..1.05).contains(&full), "{full}");
 }

@@ -24,7 +24,7 @@ fn played(model: &str, node: (&str, usize), whole: bool, concurrency: usize) -> 
         load: Load::Closed { concurrency },
         requests: concurrency,
         input_len: 100,
-        output_len: 65,
+        output_len: 301,
     };
     run(&simulation, &asked)
 }

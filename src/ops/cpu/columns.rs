@@ -75,7 +75,7 @@ impl Parts {
 }
 
 /// Panels that the tallest tile of `rows` rows takes at once.
-fn tallest_panels<M: MicroKernel>(rows: usize) -> usize {
+pub(super) fn tallest_panels<M: MicroKernel>(rows: usize) -> usize {
     // The first tile is the tallest.
     M::panels(tile_rows(rows, rows.div_ceil(M::ROWS), 0).len())
 }

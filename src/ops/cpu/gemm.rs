@@ -45,6 +45,10 @@ impl<W: PanelElement> Gemm<'_, W> {
     pub(super) fn check_inputs(&self) {
         let last = self.rows - 1;
         assert!(self.x.len() >= last * self.ldx + self.k, "activations");
+        self.check_weight();
+    }
+
+    pub(super) fn check_weight(&self) {
         assert!(self.w.len() >= packed_len(self.n, self.k), "packed weight");
         assert!(self.bias.is_none_or(|bias| bias.len() >= self.n), "bias");
         let scaled = matches!(W::ELEMENT, Element::E4m3);
@@ -142,21 +146,29 @@ fn pack_activations<M: MicroKernel, W: PanelElement>(
 ) {
     let tiles = rows.len().div_ceil(M::ROWS);
     let out = SharedOut::new(packed);
-    let pack_tile = |tile: usize| {
+    let pack = |tile: usize| {
         let range = tile_rows(rows.len(), tiles, tile);
-        let height = range.len();
         // SAFETY: tiles are disjoint ranges of rows, so of `packed`, and `packed` is whole.
-        let steps = unsafe { out.slice(range.start * job.k, height * job.k) };
-        for (r, row) in range.enumerate() {
-            let row = &job.x[(rows.start + row) * job.ldx..][..job.k];
-            for (step, &value) in steps.chunks_exact_mut(height).zip(row) {
-                step[r] = value;
-            }
-        }
+        let steps = unsafe { out.slice(range.start * job.k, range.len() * job.k) };
+        let row = |row: usize| &job.x[(rows.start + row) * job.ldx..][..job.k];
+        pack_tile(steps, range.len(), range.map(row));
     };
     if rows.len() * job.k < MIN_PARALLEL_PACK {
-        (0..tiles).for_each(pack_tile);
+        (0..tiles).for_each(pack);
     } else {
-        workers::each(tiles, pack_tile);
+        workers::each(tiles, pack);
+    }
+}
+
+/// The `height` rows of a tile, side by side at each step.
+pub(super) fn pack_tile<'a>(
+    steps: &mut [f32],
+    height: usize,
+    rows: impl Iterator<Item = &'a [f32]>,
+) {
+    for (r, row) in rows.enumerate() {
+        for (step, &value) in steps.chunks_exact_mut(height).zip(row) {
+            step[r] = value;
+        }
     }
 }

@@ -8,6 +8,7 @@ mod best;
 mod columns;
 pub mod e4m3;
 mod elementwise;
+mod experts;
 pub mod gemm;
 pub mod highest;
 #[cfg(target_arch = "x86_64")]
@@ -42,7 +43,7 @@ use super::sampling::summary;
 use super::storage;
 use super::{
     Ask, AttentionShape, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer, Linear, Norm,
-    Rope, Routes, Routing, Rows, Summary, WeightRows, reference,
+    Rope, Routes, Routing, Rows, Summary, WeightRows,
 };
 
 /// Picks the instruction set of the host at each call; holds no state of its own.
@@ -186,7 +187,7 @@ impl Kernels for Cpu {
         routes: &Routes,
         load: &Buffer,
     ) -> Result<()> {
-        reference::experts::route(scores, routing, rows, routes, load)
+        experts::route::route(scores, routing, rows, routes, load)
     }
 
     fn experts(
@@ -195,10 +196,10 @@ impl Kernels for Cpu {
         experts: &Experts,
         routes: &Routes,
         rows: usize,
-        _space: &ExpertSpace,
+        space: &ExpertSpace,
         out: &Buffer,
     ) -> Result<()> {
-        reference::experts::experts(self, x, experts, routes, rows, out)
+        experts::experts(x, experts, routes, rows, space, out)
     }
 
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {

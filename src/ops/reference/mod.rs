@@ -4,7 +4,7 @@
 //! tensor and takes a whole softmax. Slow, and obviously right.
 
 mod attention;
-pub(super) mod experts;
+mod experts;
 
 use std::ops::Range;
 

@@ -104,7 +104,8 @@ pub fn linear_with<M: MicroKernel, W: PanelElement>(kernel: M, job: &Gemm<'_, W>
     }
     job.check(out);
     let out = SharedOut::new(out);
-    if job.rows == 1 {
+    // One row is a tile as it is.
+    if job.rows == 1 && M::activation_factor(W::ELEMENT) == 1.0 {
         return columns(kernel, job, 0..1, &job.x[..job.k], out);
     }
     for_row_blocks::<M, W>(job, |rows, packed| columns(kernel, job, rows, packed, out));
@@ -151,7 +152,8 @@ fn pack_activations<M: MicroKernel, W: PanelElement>(
         // SAFETY: tiles are disjoint ranges of rows, so of `packed`, and `packed` is whole.
         let steps = unsafe { out.slice(range.start * job.k, range.len() * job.k) };
         let row = |row: usize| &job.x[(rows.start + row) * job.ldx..][..job.k];
-        pack_tile(steps, range.len(), range.map(row));
+        let factor = M::activation_factor(W::ELEMENT);
+        pack_tile(steps, range.len(), range.map(row), factor);
     };
     if rows.len() * job.k < MIN_PARALLEL_PACK {
         (0..tiles).for_each(pack);
@@ -160,15 +162,16 @@ fn pack_activations<M: MicroKernel, W: PanelElement>(
     }
 }
 
-/// The `height` rows of a tile, side by side at each step.
+/// The `height` rows of a tile, times `factor`, side by side at each step.
 pub(super) fn pack_tile<'a>(
     steps: &mut [f32],
     height: usize,
     rows: impl Iterator<Item = &'a [f32]>,
+    factor: f32,
 ) {
     for (r, row) in rows.enumerate() {
         for (step, &value) in steps.chunks_exact_mut(height).zip(row) {
-            step[r] = value;
+            step[r] = value * factor;
         }
     }
 }

@@ -6,7 +6,6 @@
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
-use super::kernel_avx2::{E4M3_FACTOR, e4m3_step};
 use super::panel::{Element, PANEL, PanelElement};
 use super::tile::{MicroKernel, Sums, Tile};
 
@@ -15,6 +14,11 @@ const CACHE_LINE: usize = 64;
 const SPREAD: [u8; CACHE_LINE] = spread();
 /// A shuffle's index for a zero byte.
 const ZERO_BYTE: u8 = 0x80;
+
+/// An e4m3 byte's sign, exponent and mantissa where an f16 has them, which then is 2^-8 of the number.
+const E4M3_IN_F16: i16 = 0xBF80_u16 as i16;
+const E4M3_SHIFT: i32 = 7;
+const E4M3_FACTOR: f32 = 256.0;
 
 /// Proof that this host has AVX-512 F (foundation) and BW (byte shuffles).
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +102,13 @@ unsafe fn panel_step<W: PanelElement>(step: *const W, spread: __m512i) -> __m512
             }
             Element::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(step.cast())),
             Element::F32 => _mm512_loadu_ps(step.cast()),
-            Element::E4m3 => _mm512_cvtph_ps(e4m3_step(step.cast())),
+            Element::E4m3 => {
+                // The sign fills the upper byte.
+                let words = _mm256_cvtepi8_epi16(_mm_loadu_si128(step.cast()));
+                let shifted = _mm256_slli_epi16::<E4M3_SHIFT>(words);
+                let halves = _mm256_and_si256(shifted, _mm256_set1_epi16(E4M3_IN_F16));
+                _mm512_cvtph_ps(halves)
+            }
         }
     }
 }

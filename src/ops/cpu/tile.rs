@@ -135,12 +135,22 @@ pub trait MicroKernel: Copy + Send + Sync {
     /// Most steps of a block of k: its weights and a tile's activations lie in L1 together. For bf16
     /// these are 16 KiB and, of 6 rows, 12 KiB. Half of it loses 6 % to the ends of such tiles.
     const K_BLOCK: usize = 512;
-    /// What widened e4m3 weights still are to be multiplied by: their scales are.
+    /// What activations are multiplied by before they meet e4m3 weights.
+    const E4M3_ACTIVATIONS: f32 = 1.0;
+    /// What their products then still are to be multiplied by: the weights' scales are.
     const E4M3_FACTOR: f32 = 1.0;
 
     /// Panels at once for a tile of `rows`: enough independent sums to hide the add latency. A kernel
     /// also takes one; and, for tiles from half of `ROWS` up, what a tile one row taller takes.
     fn panels(rows: usize) -> usize;
+
+    /// What activations are multiplied by before they meet weights of `element`.
+    fn activation_factor(element: Element) -> f32 {
+        match element {
+            Element::E4m3 => Self::E4M3_ACTIVATIONS,
+            Element::Bf16 | Element::F16 | Element::F32 => 1.0,
+        }
+    }
 
     /// Continues `sums`, `[rows, panels * 16]`, with one multiply-add a step, in order of k. Scaled: with one a
     /// block, of the sum of its steps from zero and its column's scale.

@@ -129,10 +129,11 @@ impl<'a> Layer<'a> {
             // SAFETY: chunks are disjoint runs of places, and `packed` is borrowed for as long.
             let packed = unsafe { out.slice(chunk.first * hidden, chunk.rows * hidden) };
             let rows = &plan.rows[chunk.first..][..chunk.rows];
+            let factor = activation_factor::<M>(&self.experts.held[chunk.expert].gate_up);
             for range in tiles::<M>(chunk.rows) {
                 let steps = &mut packed[range.start * hidden..range.end * hidden];
                 let row = |row: &u32| &x[*row as usize * hidden..][..hidden];
-                pack_tile(steps, range.len(), rows[range].iter().map(row));
+                pack_tile(steps, range.len(), rows[range].iter().map(row), factor);
             }
             if let Some(scales) = self.in_rounding {
                 round::<M>(scales, chunk.rows, packed);
@@ -206,6 +207,7 @@ impl<'a> Layer<'a> {
         let up = grown(&mut waiting.up, rows * up_width);
         multiply(up_column / PANEL, up_width, up);
         let row = grown(&mut waiting.activated, width);
+        let factor = activation_factor::<M>(&self.experts.held[chunk.expert].down);
         for range in tiles::<M>(rows) {
             let height = range.len();
             let start = (chunk.first + range.start) * self.width + columns.start * height;
@@ -215,7 +217,7 @@ impl<'a> Layer<'a> {
                 let up = &up[i * up_width + skipped..][..width];
                 activation::silu_mul(&gate[i * width..][..width], up, row);
                 for (step, &value) in steps.chunks_exact_mut(height).zip(&*row) {
-                    step[r] = value;
+                    step[r] = value * factor;
                 }
             }
         }
@@ -238,6 +240,14 @@ impl<'a> Layer<'a> {
             unsafe { panel_range(kernel, job, places, packed, panels, out) };
             Ok(())
         }))
+    }
+}
+
+/// What activations are multiplied by before they meet `weight`.
+fn activation_factor<M: MicroKernel>(weight: &Linear) -> f32 {
+    match weight.scales {
+        None => 1.0,
+        Some(_) => M::E4M3_ACTIVATIONS,
     }
 }
 

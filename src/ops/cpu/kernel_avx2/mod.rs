@@ -17,9 +17,16 @@ const UPPER_HALF: i32 = 0xFFFF_0000_u32 as i32;
 const BF16_SHIFT: i32 = 16;
 /// An e4m3 byte's sign, exponent and mantissa where an f16 has them, which then is 2^-8 of the number.
 const E4M3_IN_F16: i16 = 0xBF80_u16 as i16;
-const E4M3_SHIFT: i32 = 7;
-pub(super) const E4M3_FACTOR: f32 = 256.0;
-/// Puts byte `i` above a zero byte: columns 0..8 in the lower half of a register, 8..16 in the upper one.
+const E4M3_F16_SHIFT: i32 = 7;
+const E4M3_F16_FACTOR: f32 = 256.0;
+/// As above, of a bf16, which then is 2^-120 of the number: the subnormal ones are subnormal there too, and
+/// half the instructions widen it. The other factor of 2^60 is the activations', for a product of
+/// both would else be subnormal.
+const E4M3_IN_BF16: i16 = 0x87F0_u16 as i16;
+const E4M3_BF16_SHIFT: i32 = 4;
+const TWO_TO_60: f32 = (1_u64 << 60) as f32;
+/// Puts the bytes of columns `i` and `i + 8` into pair `i`, each above a zero byte. A shuffle stays within
+/// 16 bytes (4 pairs); all columns are in each half.
 const E4M3_SPREAD: [u8; 2 * PANEL] = e4m3_spread();
 /// A shuffle's index for a zero byte.
 const ZERO_BYTE: u8 = 0x80;
@@ -27,28 +34,12 @@ const ZERO_BYTE: u8 = 0x80;
 const fn e4m3_spread() -> [u8; 2 * PANEL] {
     let mut bytes = [ZERO_BYTE; 2 * PANEL];
     let mut column = 0;
-    while column < PANEL {
-        bytes[2 * column + 1] = column as u8;
+    while column < LANES {
+        bytes[4 * column + 1] = column as u8;
+        bytes[4 * column + 3] = (column + LANES) as u8;
         column += 1;
     }
     bytes
-}
-
-/// 16 e4m3 numbers as f16, each 2^-8 of itself.
-///
-/// # Safety
-/// `step` points to 16 bytes.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) unsafe fn e4m3_step(step: *const u8) -> __m256i {
-    // SAFETY: 16 bytes by the caller; 32 of the table.
-    unsafe {
-        let spread = _mm256_loadu_si256(E4M3_SPREAD.as_ptr().cast());
-        let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(step.cast()));
-        // The sign goes along with the shift, and stays where it was; the mask drops its copy.
-        let shifted = _mm256_srai_epi16::<1>(_mm256_shuffle_epi8(twice, spread));
-        _mm256_and_si256(shifted, _mm256_set1_epi16(E4M3_IN_F16))
-    }
 }
 
 /// Proof that this host has AVX2, FMA and F16C.
@@ -82,7 +73,8 @@ macro_rules! by_shape {
 
 impl MicroKernel for Avx2 {
     const ROWS: usize = 6;
-    const E4M3_FACTOR: f32 = E4M3_FACTOR;
+    const E4M3_ACTIVATIONS: f32 = TWO_TO_60;
+    const E4M3_FACTOR: f32 = TWO_TO_60;
 
     fn panels(rows: usize) -> usize {
         match rows {
@@ -102,7 +94,7 @@ impl MicroKernel for Avx2 {
     }
 }
 
-/// One step of a panel, widened: columns 0..8 and 8..16; of e4m3, over [`E4M3_FACTOR`].
+/// One step of a panel, widened: columns 0..8 and 8..16; of e4m3, 2^-120 of it.
 ///
 /// # Safety
 /// `step` points to 16 elements.
@@ -112,22 +104,35 @@ unsafe fn panel_step<W: PanelElement>(step: *const W) -> [__m256; 2] {
     // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32, 16 of e4m3; `ELEMENT` is sealed to the type.
     unsafe {
         match W::ELEMENT {
-            Element::Bf16 => {
-                let pairs = _mm256_loadu_si256(step.cast());
+            Element::Bf16 | Element::E4m3 => {
+                let pairs = match W::ELEMENT {
+                    Element::E4m3 => e4m3_pairs(step.cast()),
+                    _ => _mm256_loadu_si256(step.cast()),
+                };
                 let upper = _mm256_and_si256(pairs, _mm256_set1_epi32(UPPER_HALF));
                 let lower = _mm256_slli_epi32::<BF16_SHIFT>(pairs);
                 [_mm256_castsi256_ps(lower), _mm256_castsi256_ps(upper)]
             }
-            Element::E4m3 => {
-                let halves = e4m3_step(step.cast());
-                let (lower, upper) = (
-                    _mm256_castsi256_si128(halves),
-                    _mm256_extracti128_si256::<1>(halves),
-                );
-                [_mm256_cvtph_ps(lower), _mm256_cvtph_ps(upper)]
-            }
             Element::F16 | Element::F32 => [widen(step), widen(step.add(LANES))],
         }
+    }
+}
+
+/// 16 e4m3 numbers as a panel's step of bf16, each 2^-120 of itself.
+///
+/// # Safety
+/// `step` points to 16 bytes.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn e4m3_pairs(step: *const u8) -> __m256i {
+    // SAFETY: 16 bytes by the caller; 32 of the table.
+    unsafe {
+        let spread = _mm256_loadu_si256(E4M3_SPREAD.as_ptr().cast());
+        let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(step.cast()));
+        let words = _mm256_shuffle_epi8(twice, spread);
+        // The sign stays where it was; the mask drops the copies that the shift leaves behind it.
+        let shifted = _mm256_srai_epi16::<E4M3_BF16_SHIFT>(words);
+        _mm256_and_si256(shifted, _mm256_set1_epi16(E4M3_IN_BF16))
     }
 }
 
@@ -160,9 +165,9 @@ unsafe fn widen<T: PanelElement>(values: *const T) -> __m256 {
             Element::F32 => _mm256_loadu_ps(values.cast()),
             Element::E4m3 => {
                 let words = _mm_cvtepi8_epi16(_mm_loadl_epi64(values.cast()));
-                let halves = _mm_slli_epi16::<E4M3_SHIFT>(words);
+                let halves = _mm_slli_epi16::<E4M3_F16_SHIFT>(words);
                 let halves = _mm_and_si128(halves, _mm_set1_epi16(E4M3_IN_F16));
-                _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(E4M3_FACTOR))
+                _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(E4M3_F16_FACTOR))
             }
         }
     }

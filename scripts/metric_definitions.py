@@ -277,6 +277,12 @@ def of_steps(steps: list[dict]) -> dict[str, Value]:
     }
 
 
+def imbalance(layers: list[dict]) -> dict[str, Value]:
+    """Tokens of a layer's fullest expert over the mean of its experts."""
+    each = known([ratio(max(layer["tokens"]), mean(layer["tokens"])) for layer in layers])
+    return {"mean_expert_imbalance": mean(each), "max_expert_imbalance": max(each, default=None)}
+
+
 def extended(
     requests: list[Request], steps: list[dict], telemetry: list[dict], scenario: dict, target: int | None
 ) -> dict[str, Value]:

@@ -6,7 +6,8 @@
     scripts/recompute-metrics.py --self-test
 
 An independent check (standard library only; the formulas are in metric_definitions.py
-and vllm_definitions.py). Reads requests.jsonl, steps.jsonl and telemetry.csv of DIR, and
+and vllm_definitions.py). Reads requests.jsonl, steps.jsonl, experts.jsonl (of a model that
+has experts) and telemetry.csv of DIR, and
 compares results.json, vllm.json and summary.csv with what follows from them, to a
 relative 1e-6. Also fails on a missing metric, on a null without a reason in
 `not_observed`, and on a reason for a value that is there. Prints each mismatch, then
@@ -136,7 +137,7 @@ def check_observed(tally: Tally, at: str, run: dict) -> None:
 
 
 def check_run(tally: Tally, at: str, results: dict, run: dict, raw: tuple) -> None:
-    lines, steps, telemetry = raw
+    lines, steps, telemetry, experts = raw
     requests = [Request.of(line) for line in lines]
     scenario, metrics, extended = run["scenario"], run["metrics"], run["extended"]
     if not results["partial"]:  # a run cut short leaves out those it never submitted
@@ -155,7 +156,7 @@ def check_run(tally: Tally, at: str, results: dict, run: dict, raw: tuple) -> No
     tally.expect(is_time(metrics.get("timestamp")), f"{at}metrics.timestamp is not an RFC 3339 time")
 
     target = steady_target(scenario, results["engine"], requests)
-    want = define.extended(requests, steps, telemetry, scenario, target)
+    want = define.extended(requests, steps, telemetry, scenario, target) | define.imbalance(experts)
     if not results["environment"]["gpus"]:
         want |= dict.fromkeys(define.GPU_EXTENDED)
     for name, value in want.items():
@@ -230,6 +231,7 @@ def check(folder: Path) -> Tally:
     results = json.loads((folder / "results.json").read_text())
     requests, steps = (read_lines(folder / f"{name}.jsonl") for name in ("requests", "steps"))
     telemetry = read_table(folder / "telemetry.csv")
+    experts = read_lines(folder / "experts.jsonl") if (folder / "experts.jsonl").exists() else {}
     vllm = json.loads((folder / "vllm.json").read_text())
     runs = results["runs"]
     vllm = vllm if isinstance(vllm, list) else [vllm]
@@ -237,7 +239,8 @@ def check(folder: Path) -> Tally:
     tally.expect(requests.keys() <= set(range(len(runs))), "requests.jsonl numbers a run too many")
     for index, run in enumerate(runs):
         at = f"run {index}: " if len(runs) > 1 else ""
-        check_run(tally, at, results, run, (requests[index], steps[index], telemetry[index]))
+        raw = requests[index], steps[index], telemetry[index], experts.get(index, [])
+        check_run(tally, at, results, run, raw)
         if index < len(vllm):
             check_vllm(tally, at, vllm[index], requests[index], run["scenario"].get("goodput"))
     check_summary(tally, folder / "summary.csv", runs)

@@ -47,6 +47,7 @@ STEPS = [
      "kv_blocks_used": 2, "kv_blocks_total": 10, "bytes": 400, "flops": 1000,
      "communication_bytes": 0, "communication_seconds": 0.0},
 ]  # fmt: skip
+EXPERTS = [{"layer": 0, "tokens": [3, 3, 3, 3]}, {"layer": 2, "tokens": [0, 5, 1, 2]}]
 TELEMETRY = [  # the last sample lies after the last token
     {"time": 0.0, "cpu_percent": 50.0, "ram_percent": 10.0, "rss_bytes": 1000},
     {"time": 1.0, "cpu_percent": 150.0, "ram_percent": 20.0, "rss_bytes": 3000},
@@ -84,6 +85,7 @@ BY_HAND = {
     "mean_submit_delay_ms": 25.0, "max_submit_delay_ms": 100.0, "mean_host_ms_per_step": 125.0,
     "communication_share_percent": 5.0, "mean_communication_bytes_per_step": 2.5,
     "host_share_percent": 50 / 2.3, "peak_rss_bytes": 3000,
+    "mean_expert_imbalance": 1.75, "max_expert_imbalance": 2.5,
 }  # fmt: skip
 VLLM_BY_HAND = {
     "start_times": [0.0, 0.0, 0.9, 1.9], "output_lens": [3, 5, 1, 0], "errors": ["", "", "", "timed out"],
@@ -142,7 +144,7 @@ def write(
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "vllm.json").write_text(json.dumps(vllm))
     (folder / "summary.csv").write_text(table)
-    for name, records in (("requests", requests), ("steps", steps)):
+    for name, records in (("requests", requests), ("steps", steps), ("experts", EXPERTS)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     rows = [list(TELEMETRY[0]), *(list(sample.values()) for sample in TELEMETRY)]
     (folder / "telemetry.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use candlepower::hub::weights_in;
-use candlepower::model::tensors::expected;
+use candlepower::model::tensors::{TensorSpec, expected};
 use candlepower::model::{Checkpoint, ModelSpec, WeightSource};
 use cli_support::{Copy, run};
 use serde_json::Value;
@@ -43,11 +43,11 @@ fn in_one_file(name: &str, dtype: Option<DType>) -> Copy {
 }
 
 /// A whole tensor as f32, through the source's own reading of rows.
-fn values(source: &Checkpoint, name: &str, shape: &[usize]) -> Vec<f32> {
-    let tensor = match shape {
-        [len] => source.vector(name, *len, 0..*len).unwrap(),
-        [rows, columns] => source.block(name, *columns, 0..*rows, 0..*columns).unwrap(),
-        other => panic!("{name}: {other:?}"),
+fn values(source: &Checkpoint, tensor: &TensorSpec) -> Vec<f32> {
+    let tensor = match tensor.shape[..] {
+        [len] => source.vector(tensor, 0..len).unwrap(),
+        [rows, columns] => source.block(tensor, 0..rows, 0..columns).unwrap(),
+        _ => panic!("{tensor:?}"),
     };
     let tensor = tensor.to_dtype(DType::F32).unwrap();
     tensor.flatten_all().unwrap().to_vec1().unwrap()
@@ -98,9 +98,9 @@ fn shards_and_one_file_hold_the_same() {
         let (_, b) = open(&single);
         assert!(a.warnings.is_empty() && b.warnings.is_empty());
         for tensor in expected(&spec) {
-            let (name, shape) = (&tensor.name, &tensor.shape);
-            assert_eq!(a.dtype(name).unwrap(), b.dtype(name).unwrap());
-            assert_eq!(values(&a, name, shape), values(&b, name, shape), "{name}");
+            let name = &tensor.name;
+            assert_eq!(a.dtype(&tensor).unwrap(), b.dtype(&tensor).unwrap());
+            assert_eq!(values(&a, &tensor), values(&b, &tensor), "{name}");
         }
     }
 }
@@ -109,9 +109,9 @@ fn shards_and_one_file_hold_the_same() {
 fn part_of_a_matrix_is_that_part() {
     let (spec, checkpoint) = open(&Copy::of("qwen2-tiny"));
     let width = spec.hidden_size;
-    let name = "model.embed_tokens.weight";
-    let all = values(&checkpoint, name, &[spec.vocab_size, width]);
-    let part = checkpoint.block(name, width, 17..20, 0..width).unwrap();
+    let table = expected(&spec).swap_remove(0);
+    let all = values(&checkpoint, &table);
+    let part = checkpoint.block(&table, 17..20, 0..width).unwrap();
     let part: Vec<f32> = part
         .to_dtype(DType::F32)
         .unwrap()
@@ -121,16 +121,20 @@ fn part_of_a_matrix_is_that_part() {
         .unwrap();
     assert_eq!(part, all[17 * width..20 * width]);
     let beyond = checkpoint
-        .block(name, width, 0..spec.vocab_size + 1, 0..width)
+        .block(&table, 0..spec.vocab_size + 1, 0..width)
         .unwrap_err()
         .to_string();
-    assert!(beyond.contains(name), "{beyond}");
-    assert!(checkpoint.block(name, width + 1, 0..1, 0..width).is_err());
-    assert!(
-        checkpoint
-            .block("no.such.tensor", width, 0..1, 0..width)
-            .is_err()
-    );
+    assert!(beyond.contains("model.embed_tokens.weight"), "{beyond}");
+    let wider = TensorSpec {
+        shape: vec![spec.vocab_size, width + 1],
+        ..table.clone()
+    };
+    assert!(checkpoint.block(&wider, 0..1, 0..width).is_err());
+    let other = TensorSpec {
+        name: "no.such.tensor".to_owned(),
+        ..table
+    };
+    assert!(checkpoint.block(&other, 0..1, 0..width).is_err());
 }
 
 #[test]
@@ -149,8 +153,8 @@ fn number_formats_agree() {
             assert_eq!(other.weight_dtype(), dtype);
             let tolerance = if dtype == stored { 0.0 } else { tolerance };
             for tensor in expected(&spec) {
-                let a = values(&plain, &tensor.name, &tensor.shape);
-                let b = values(&other, &tensor.name, &tensor.shape);
+                let a = values(&plain, &tensor);
+                let b = values(&other, &tensor);
                 for (x, y) in a.iter().zip(&b) {
                     // Below 2^-14 f16 has fewer bits.
                     let error = (x - y).abs();

@@ -100,6 +100,7 @@ impl<W: PanelElement> Case<W> {
             w: &self.packed,
             n: self.n,
             k: self.k,
+            scales: None,
             bias: self.bias.as_deref(),
             ldo: self.n + OUT_PAD,
         }

@@ -7,6 +7,8 @@ mod cli_support;
 mod calibration;
 #[path = "fit/command.rs"]
 mod command;
+#[path = "fit/mixtures.rs"]
+mod mixtures;
 #[path = "fit/properties.rs"]
 mod properties;
 #[path = "fit/report.rs"]

@@ -2,58 +2,23 @@
 
 mod common;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use candlepower::scheduler::Policy;
-use serde::Deserialize;
 
+use common::golden::{F32_TOLERANCE, Golden, largest_of_all};
 use common::probe::Probe;
 use common::random::Random;
-use common::{Arrival, Backend, DENSE, Model, Session, Setup, fixture, largest_difference};
+use common::{Arrival, Backend, DENSE, FIXTURES, Model, Session, Setup, fixture};
 
 const POLICIES: [Policy; 3] = [Policy::Mixed, Policy::PrefillFirst, Policy::Reserve];
 const BACKENDS: [Backend; 2] = [Backend::Cpu, Backend::Reference];
 
-/// Logits are of size 1 to 10; summing in another order moves them by up to 5e-5 (measured).
-const F32_TOLERANCE: f32 = 1e-3;
 /// bf16 keeps 8 bits of each cached number: every key and value is off by up to 2^-9 of itself, and three layers carry
 /// that into logits of size up to 10. Measured: 0.13 to 0.19.
 const BF16_TOLERANCE: f32 = 0.3;
 /// Two backends with bf16 caches round the same way but for numbers that f32 noise moves over a rounding boundary.
 /// Measured: up to 0.002.
 const BF16_AGREEMENT: f32 = 0.02;
-
-#[derive(Deserialize)]
-struct Golden {
-    prompts: Vec<Vec<u32>>,
-    greedy: Vec<Vec<u32>>,
-    /// Distance of the two best logits where they were closest.
-    min_top2_margin: f32,
-}
-
-impl Golden {
-    fn read(name: &str) -> Self {
-        let text = std::fs::read(fixture(name).join("golden.json")).unwrap();
-        let golden: Self = serde_json::from_slice(&text).unwrap();
-        assert_eq!((golden.prompts.len(), golden.greedy.len()), (4, 4));
-        // Otherwise a rounding could decide a token, and the tests below would not be fair.
-        assert!(golden.min_top2_margin > 10.0 * F32_TOLERANCE);
-        golden
-    }
-
-    fn max_tokens(&self) -> usize {
-        self.greedy[0].len()
-    }
-
-    /// `[prompt][position * vocab + token]`.
-    fn logits(name: &str) -> Vec<Vec<f32>> {
-        let file = fixture(name).join("golden.safetensors");
-        let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
-        (0..tensors.len())
-            .map(|i| tensors[&format!("logits.{i}")].flatten_all().unwrap())
-            .map(|logits| logits.to_vec1().unwrap())
-            .collect()
-    }
-}
 
 /// Plays the golden prompts alone and together in one engine.
 fn check(model: &Model, golden: &Golden, setup: &Setup, name: &str) {
@@ -89,7 +54,7 @@ fn matrix(name: &str, backend: Backend, block_sizes: &[usize], budgets: &[usize]
 
 #[test]
 fn greedy_tokens_are_golden_whatever_the_schedule() {
-    for name in DENSE {
+    for name in FIXTURES {
         matrix(
             name,
             Backend::Cpu,
@@ -102,14 +67,14 @@ fn greedy_tokens_are_golden_whatever_the_schedule() {
 
 #[test]
 fn greedy_tokens_of_the_reference_kernels_are_golden() {
-    for name in DENSE {
+    for name in FIXTURES {
         matrix(name, Backend::Reference, &[16], &[64], &[true]);
     }
 }
 
 #[test]
 fn preemption_changes_no_token() {
-    for name in DENSE {
+    for name in FIXTURES {
         let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
         // Each prompt twice: the pool holds the longest request and no more.
         let prompts = [golden.prompts.clone(), golden.prompts.clone()].concat();
@@ -137,7 +102,7 @@ fn preemption_changes_no_token() {
 
 #[test]
 fn the_prefix_cache_is_hit_and_changes_no_token() {
-    for name in DENSE {
+    for name in FIXTURES {
         let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
         for block_size in [1, 7, 16, 32] {
             let mut setup = Setup::default();
@@ -176,7 +141,7 @@ fn the_prefix_cache_is_hit_and_changes_no_token() {
 /// Golden prompts among random neighbours, in random order, arriving at random steps.
 #[test]
 fn batch_composition_changes_no_token() {
-    for name in DENSE {
+    for name in FIXTURES {
         let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
         for seed in 0..24 {
             let mut random = Random(seed);
@@ -240,17 +205,9 @@ fn logits(
     (found, worst)
 }
 
-fn largest_of_all(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let pairs = found.iter().zip(expected);
-    pairs
-        .map(|(f, e)| largest_difference(f, e))
-        .fold(0.0, f32::max)
-}
-
 #[test]
 fn logits_are_golden_at_every_prompt_position() {
-    for name in DENSE {
+    for name in FIXTURES {
         for backend in BACKENDS {
             for block_size in [1, 7, 16, 32] {
                 for chunk in [512, 13, 1] {

@@ -6,6 +6,8 @@ mod cases;
 mod command;
 #[path = "simulated/laws.rs"]
 mod laws;
+#[path = "simulated/mixtures.rs"]
+mod mixtures;
 #[path = "simulated/published.rs"]
 mod published;
 #[path = "simulated/report.rs"]

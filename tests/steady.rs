@@ -56,18 +56,20 @@ fn threads_of_this_process() -> usize {
 fn a_decode_step_neither_allocates_nor_starts_a_thread() {
     // One test: another at the same time would be counted too.
     for tp in [1, 2] {
-        steady(tp, &[0.0]);
-        steady(tp, &[0.0, 0.8]);
+        steady("llama-tiny", tp, DType::BF16, &[0.0]);
+        steady("llama-tiny", tp, DType::BF16, &[0.0, 0.8]);
+        steady("qwen3-moe-fp8-tiny", tp, DType::F8E4M3, &[0.0, 0.8]);
     }
 }
 
 /// Requests take these temperatures in turn: a step of greedy ones keeps no logits.
-fn steady(tp: usize, temperatures: &[f32]) {
-    let model = Model::open(&fixture("llama-tiny"));
+fn steady(name: &str, tp: usize, kv: DType, temperatures: &[f32]) {
+    let model = Model::open(&fixture(name));
     let setup = Setup {
         backend: Backend::Cpu,
-        kv: DType::BF16,
+        kv,
         tp,
+        expert_parallel: false,
         threads: 2,
         scheduler: SchedulerConfig {
             policy: Policy::Mixed,
@@ -120,7 +122,7 @@ fn steady(tp: usize, temperatures: &[f32]) {
     let allocations = after - before;
     assert!(
         allocations <= GROWTH,
-        "{allocations} allocations in {STEPS} steps"
+        "{name}, tp {tp}: {allocations} allocations in {STEPS} steps"
     );
     assert_eq!(threads_of_this_process(), threads);
 }

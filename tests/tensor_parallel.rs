@@ -14,32 +14,15 @@ use candlepower::hub::cards;
 use candlepower::model::{Decoder, DummyWeights, ModelSpec, Share, StepLimits, WeightType};
 use candlepower::ops::{Buffer, Pick, cpu::Cpu};
 use candlepower::parallel::{Collective, ShardPlan};
+use common::golden::{Golden, largest_of_all};
 use common::probe::{Chunk, Probe, rows};
 use common::random::Random;
 use common::{Backend, DENSE, Model, Session, Setup, fixture, largest_difference, random_model};
-use serde::Deserialize;
 use serde_json::json;
 
 const SPLITS: [usize; 4] = [2, 3, 4, 8];
 /// Partial sums meet in another order.
 const TOLERANCE: f32 = 1e-3;
-
-#[derive(Deserialize)]
-struct Golden {
-    prompts: Vec<Vec<u32>>,
-    greedy: Vec<Vec<u32>>,
-}
-
-impl Golden {
-    fn read(name: &str) -> Self {
-        let text = std::fs::read(fixture(name).join("golden.json")).unwrap();
-        serde_json::from_slice(&text).unwrap()
-    }
-
-    fn max_tokens(&self) -> usize {
-        self.greedy[0].len()
-    }
-}
 
 /// Every fixture at every split that its heads allow, one rank left out.
 fn splits(names: &[&'static str]) -> Vec<(&'static str, Model, usize)> {
@@ -107,17 +90,11 @@ fn logits_are_those_of_one_rank_and_the_same_bits_each_time() {
         for chunk in [512, 7] {
             let (one, split, again) = (logits(1, chunk), logits(tp, chunk), logits(tp, chunk));
             assert_eq!(split, again, "{name}, tp {tp}: not the same bits");
-            let worst = worst(&split, &one);
+            let worst = largest_of_all(&split, &one);
             println!("{name}, tp {tp}, chunk {chunk}: {worst:.2e}");
             assert!(worst < TOLERANCE, "{name}, tp {tp}: {worst}");
         }
     }
-}
-
-fn worst(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
-    let pairs = found.iter().zip(expected);
-    let worst = pairs.map(|(found, expected)| largest_difference(found, expected));
-    worst.fold(0.0, f32::max)
 }
 
 /// Other shapes than the fixtures': odd vocabularies, biases, windows, head sizes, 1 to 8 KV heads.
@@ -170,7 +147,7 @@ fn random_models_split_as_they_may() {
             .iter()
             .flatten()
             .fold(1.0_f32, |size, v| size.max(v.abs()));
-        let worst = worst(&split, &one) / size;
+        let worst = largest_of_all(&split, &one) / size;
         assert!(worst < 1e-4, "seed {seed}, tp {tp}: {worst}, {config}");
         tried += 1;
     }
@@ -358,7 +335,7 @@ fn layers_of_the_reports_models_at_eight_ranks() {
             .iter()
             .flatten()
             .fold(0.0_f32, |size, v| size.max(v.abs()));
-        let worst = worst(&eight, &one);
+        let worst = largest_of_all(&eight, &one);
         println!("{name}: {worst:.2e} of {size:.2}");
         assert!(one[0].len() == spec.vocab_size && size > 0.1);
         assert!(worst < 1e-4 * size, "{name}: {worst} of {size}");

@@ -8,7 +8,7 @@ use super::scenario::Load;
 use super::tracer::Tracer;
 use crate::engine::{Engine, EngineError};
 use crate::ground::{
-    Event, EventKind, Request, RequestId, RequestRecord, Sampling, StepRecord, StopRule,
+    Event, EventKind, ExpertLoad, Request, RequestId, RequestRecord, Sampling, StepRecord, StopRule,
 };
 use crate::metrics::Book;
 use crate::workload::Work;
@@ -42,6 +42,8 @@ pub struct Recording {
     /// Seconds from the first scheduled arrival, as are all times below.
     pub requests: Vec<RequestRecord>,
     pub steps: Vec<StepRecord>,
+    /// Of each sparse layer; empty where there is none, or nothing is known.
+    pub experts: Vec<ExpertLoad>,
     /// Start of the window on the engine's clock.
     pub origin: Duration,
     /// Why the run ended before its last request, if it did.
@@ -69,6 +71,7 @@ pub fn play_traced(
 ) -> Recording {
     let warm = warm_up(engine, script, stop);
     engine.reset_prefix_cache();
+    let before = engine.expert_load().unwrap_or_default();
     let origin = engine.clock().now();
     let mut player = Player {
         script,
@@ -116,12 +119,26 @@ pub fn play_traced(
         player.end_all(engine, reason);
         player.note_events(progress);
     }
+    // Of an engine that failed, which the run has told, there is none.
+    let after = engine.expert_load().unwrap_or_default();
     Recording {
         requests: player.book.into_records(),
         steps,
+        experts: since(after, &before),
         origin,
         cut_short,
     }
+}
+
+/// What was added to the counts `before`.
+fn since(mut after: Vec<ExpertLoad>, before: &[ExpertLoad]) -> Vec<ExpertLoad> {
+    for (after, before) in after.iter_mut().zip(before) {
+        for (now, then) in after.tokens.iter_mut().zip(&before.tokens) {
+            // The counter may have begun again.
+            *now = now.wrapping_sub(*then);
+        }
+    }
+    after
 }
 
 /// Runs a few short requests of the same work, so that the window opens on a warm engine.

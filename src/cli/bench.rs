@@ -102,6 +102,7 @@ fn play(
     let Recording {
         requests,
         steps,
+        experts,
         origin,
         cut_short,
     } = recording;
@@ -113,6 +114,7 @@ fn play(
         requests,
         steps,
         telemetry: telemetry::sampler::since(samples, origin),
+        experts,
     };
     let devices: Vec<usize> = match session.kind {
         Kind::Predicted => (0..session.hardware.count).collect(),
@@ -122,6 +124,7 @@ fn play(
         requests: &raw.requests,
         steps: &raw.steps,
         telemetry: &raw.telemetry,
+        experts: &raw.experts,
         scenario: run.scenario.clone(),
         model: &session.model.name,
         prompt: &run.prompt,

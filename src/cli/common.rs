@@ -21,6 +21,9 @@ pub struct CommonArgs {
     /// Arithmetic type of activations; on the CPU auto is f32, the only one there
     #[arg(long, value_enum, default_value_t = DtypeFlag::Auto, help_heading = "Model")]
     pub dtype: DtypeFlag,
+    /// Inputs of layers whose weights are FP8: as they are, or quantised too [default: weight-only on the CPU, dynamic on sim:]
+    #[arg(long, value_enum, value_name = "SCHEME", help_heading = "Model")]
+    pub activation_scheme: Option<ActivationScheme>,
 
     /// cpu, or sim:<gpu>: a card of `candlepower gpus`, or a .toml file of one, in virtual time [default: cpu]
     #[arg(long, value_name = "D", help_heading = "Device")]
@@ -97,6 +100,23 @@ pub enum DtypeFlag {
     F16,
     #[value(aliases = ["float32", "fp32", "float"])]
     F32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActivationScheme {
+    /// Activations keep their type
+    WeightOnly,
+    /// To FP8, each token's 128 columns (a block of the weight) by their own largest value
+    Dynamic,
+}
+
+impl ActivationScheme {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WeightOnly => "weight-only",
+            Self::Dynamic => "dynamic",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

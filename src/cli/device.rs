@@ -29,11 +29,6 @@ impl Device {
             ),
             other => bail!("--device {other} is not a device; use --device cpu or sim:<gpu>"),
         }
-        if args.expert_parallel {
-            bail!(
-                "--expert-parallel needs a mixture-of-experts model, and on the CPU this version runs dense models only; leave it out"
-            );
-        }
         if matches!(args.dtype, DtypeFlag::Bf16 | DtypeFlag::F16) {
             bail!(
                 "--dtype bf16 and f16 are for GPUs: the CPU kernels compute in f32; use --dtype auto or f32"

@@ -155,7 +155,7 @@ fn model(args: &FitArgs) -> Result<(String, ModelSpec, Option<Arc<StoredBytes>>)
         None => format!("card {}", source.name),
     };
     let mut spec = ModelSpec::from_json(&source.config_json, &file).map_err(Failure::usage)?;
-    spec.check_known_tensors(&file).map_err(Failure::usage)?;
+    spec.check_runnable(&file).map_err(Failure::usage)?;
     if let Some(layers) = args.layers {
         model_files::check_layers(layers, &spec, &file).map_err(Failure::Usage)?;
         spec.truncate_layers(layers);
@@ -183,7 +183,7 @@ fn stored(
         (WeightFiles::Dummy { .. }, _) => return Ok(None),
         (files, _) => files.clone(),
     };
-    let checkpoint = Checkpoint::open_headers(&files, spec).map_err(Failure::usage)?;
+    let checkpoint = Checkpoint::open(&files, spec).map_err(Failure::usage)?;
     if args.output.verbose {
         output::note("element sizes are those of the checkpoint's headers");
     }

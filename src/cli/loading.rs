@@ -58,7 +58,12 @@ impl Loading {
             &files.source.name,
         )
         .map_err(Failure::Usage)?;
-        let bytes = files.spec.parameters() * weight_dtype.size_in_bytes() as u64;
+        let element = weight_dtype.size_in_bytes();
+        let held = ranks.iter().map(|&rank| {
+            let plan = &files.plan;
+            plan.weight_bytes(rank, |tensor| tensor.element_bytes(element))
+        });
+        let bytes = held.sum();
         let bar = progress::loading(bytes, args.output.quiet);
         let (plan, seen) = (files.plan.clone(), bar.clone());
         let build = move |collective: Box<dyn Collective>| {

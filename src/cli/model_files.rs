@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 use candle_core::DType;
 
-use super::common::CommonArgs;
+use super::common::{ActivationScheme, CommonArgs};
 use super::device::Device;
 use super::failure::Failure;
 use super::output;
@@ -42,16 +42,13 @@ impl ModelFiles {
             None => format!("card {}", source.name),
         };
         let mut spec = ModelSpec::from_json(&source.config_json, &file).map_err(Failure::usage)?;
-        match device {
-            Device::Cpu => spec.check_runnable(&file),
-            Device::Simulated(_) => spec.check_known_tensors(&file),
-        }
-        .map_err(Failure::usage)?;
+        spec.check_runnable(&file).map_err(Failure::usage)?;
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = args.layers {
             check_layers(layers, &spec, &file).map_err(Failure::Usage)?;
             spec.truncate_layers(layers);
         }
+        set_activation_scheme(args, &device, &mut spec).map_err(Failure::Usage)?;
         let split = Split {
             tp: args.tp,
             expert_parallel: args.expert_parallel,
@@ -142,6 +139,35 @@ impl ModelFiles {
             weight_type,
         };
         Ok((Arc::new(source), dummy::dtype(weight_type)))
+    }
+}
+
+/// What is done with the inputs of FP8 layers.
+fn set_activation_scheme(
+    args: &CommonArgs,
+    device: &Device,
+    spec: &mut ModelSpec,
+) -> anyhow::Result<()> {
+    let Some(scheme) = args.activation_scheme else {
+        // Cards multiply FP8 by FP8.
+        if let Some(quantization) = &mut spec.quantization {
+            quantization.quantize_activations = device.is_simulated();
+        }
+        return Ok(());
+    };
+    let name = scheme.name();
+    match &mut spec.quantization {
+        None => bail!(
+            "--activation-scheme {name}: the weights of {} are not FP8, so their inputs stay as they are; leave it out",
+            args.model
+        ),
+        Some(_) if scheme == ActivationScheme::WeightOnly && device.is_simulated() => bail!(
+            "--activation-scheme {name}: a simulated card multiplies FP8 by FP8, as vLLM does; leave it out"
+        ),
+        Some(quantization) => {
+            quantization.quantize_activations = scheme == ActivationScheme::Dynamic;
+            Ok(())
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use candle_core::DType;
 
-use super::common::{CommonArgs, KvDtypeFlag};
+use super::common::{ActivationScheme, CommonArgs, KvDtypeFlag};
 use super::failure::Failure;
 use super::job::Job;
 use super::loading::{Loaded, Loading};
@@ -17,6 +17,7 @@ use crate::exec::KvLayout;
 use crate::ground::results;
 use crate::ground::{Clock, WallClock};
 use crate::hub::WeightFiles;
+use crate::model::ModelSpec;
 use crate::parallel::ShardPlan;
 use crate::scheduler::SchedulerConfig;
 use crate::telemetry::{Memory, machine};
@@ -53,7 +54,7 @@ impl Session {
         };
         let loading = Loading::prepare(args, files, memory, &ranks_here)?;
         let weight_dtype = loading.weight_dtype;
-        let kv_dtype = kv_dtype(args.kv_cache_dtype, weight_dtype).map_err(Failure::Usage)?;
+        let kv_dtype = kv_dtype(args.kv_cache_dtype, weight_dtype);
         let layout = kv_layout(args, plan, ranks_here.len(), kv_dtype, memory, loading.room)
             .map_err(Failure::Usage)?;
         let bar = loading.bar.clone();
@@ -84,7 +85,8 @@ impl Session {
             scheduler: config.policy.to_string(),
             prefix_cache: config.prefix_cache,
             dtype: "f32".to_owned(),
-            kv_cache_dtype: kv_dtype.as_str().to_owned(),
+            kv_cache_dtype: kv_dtype_name(kv_dtype).to_owned(),
+            activation_scheme: activation_scheme(&files.spec),
             tp: args.tp,
             expert_parallel: args.expert_parallel,
             threads,
@@ -138,15 +140,31 @@ fn loaded(settings: &results::Engine, time: Duration) -> String {
     )
 }
 
-fn kv_dtype(flag: KvDtypeFlag, weights: DType) -> anyhow::Result<DType> {
+fn kv_dtype(flag: KvDtypeFlag, weights: DType) -> DType {
     match flag {
-        KvDtypeFlag::Auto if weights == DType::F32 => Ok(DType::F32),
-        KvDtypeFlag::Auto | KvDtypeFlag::Bf16 => Ok(DType::BF16),
-        KvDtypeFlag::F16 => Ok(DType::F16),
-        KvDtypeFlag::F32 => Ok(DType::F32),
-        KvDtypeFlag::Fp8 => {
-            bail!("--kv-cache-dtype fp8 is not in this version; use auto, bf16, f16 or f32")
-        }
+        KvDtypeFlag::Auto if weights == DType::F32 => DType::F32,
+        KvDtypeFlag::Auto | KvDtypeFlag::Bf16 => DType::BF16,
+        KvDtypeFlag::F16 => DType::F16,
+        KvDtypeFlag::F32 => DType::F32,
+        KvDtypeFlag::Fp8 => DType::F8E4M3,
+    }
+}
+
+/// What is done with the inputs of FP8 layers, as the flag names it; `None`: there are none.
+pub fn activation_scheme(spec: &ModelSpec) -> Option<String> {
+    let quantization = spec.quantization.as_ref()?;
+    let scheme = match quantization.quantize_activations {
+        true => ActivationScheme::Dynamic,
+        false => ActivationScheme::WeightOnly,
+    };
+    Some(scheme.name().to_owned())
+}
+
+/// As the flag names it.
+pub fn kv_dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F8E4M3 => "fp8",
+        other => other.as_str(),
     }
 }
 

@@ -103,10 +103,8 @@ fn settings(simulation: &Simulation, started: &Started, seed: u64) -> results::E
         scheduler: scheduler.policy.to_string(),
         prefix_cache: scheduler.prefix_cache,
         dtype: simulation.dtype().name().to_owned(),
-        kv_cache_dtype: match simulation.kv_type {
-            KvType::Fp8 => "fp8".to_owned(),
-            _ => started.kv_dtype.as_str().to_owned(),
-        },
+        kv_cache_dtype: session::kv_dtype_name(started.kv_dtype).to_owned(),
+        activation_scheme: session::activation_scheme(&simulation.spec),
         tp: simulation.split.tp,
         expert_parallel: simulation.split.expert_parallel,
         // Nothing computes.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
 use crate::ground::results::Roofs;
 use crate::ground::{
-    Clock, Event, EventKind, FinishReason, Request, RequestId, StepRecord, StopRule, TokenLogprobs,
+    Clock, Event, EventKind, ExpertLoad, FinishReason, Request, RequestId, StepRecord, StopRule,
+    TokenLogprobs,
 };
 use crate::ops::Sampled;
 use crate::scheduler::{Decision, Outcome, Scheduler, SchedulerConfig, SchedulerError, Submission};
@@ -86,6 +87,14 @@ impl Engine {
     /// See [`Executor::measure_roofs`]. For an idle engine: it takes the devices to their limits.
     pub fn measure_roofs(&mut self) -> Option<Roofs> {
         self.executor.measure_roofs()
+    }
+
+    /// See [`Executor::expert_load`].
+    ///
+    /// # Errors
+    /// The devices have failed.
+    pub fn expert_load(&mut self) -> Result<Vec<ExpertLoad>, EngineError> {
+        Ok(self.executor.expert_load()?)
     }
 
     pub fn scheduler(&self) -> &Scheduler {

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use candle_core::DType;
 
-use crate::ground::Clock;
 use crate::ground::recorder::{Cost, OpRecord, Traffic};
 use crate::ground::results::{RankMemory, Roofs};
+use crate::ground::{Clock, ExpertLoad};
 use crate::hardware::HardwareError;
 use crate::ops::Sampled;
 use crate::ops::cpu::rendezvous::Stopped;
@@ -149,5 +149,11 @@ pub trait Executor {
     /// from one page of zeros, faster than any cache.
     fn touch_kv(&mut self) -> Result<(), ExecError> {
         Ok(())
+    }
+
+    /// Tokens that each sparse layer sent to each expert since the weights were loaded; empty where no layer is
+    /// sparse, or nothing is routed.
+    fn expert_load(&mut self) -> Result<Vec<ExpertLoad>, ExecError> {
+        Ok(Vec::new())
     }
 }

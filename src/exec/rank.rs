@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::sample::{Head, Sampler};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
+use crate::ground::ExpertLoad;
 use crate::ground::recorder::Recorder;
 use crate::ground::results::RankMemory;
 use crate::model::{Context, Decoder};
@@ -73,6 +74,16 @@ impl Rank {
             kv_bytes: self.kv.iter().map(kv_bytes).sum(),
             workspace_bytes: self.decoder.workspace_bytes(),
         }
+    }
+
+    /// Every rank routes every token, so that each of them knows it all.
+    pub fn expert_load(&self) -> Result<Vec<ExpertLoad>, ExecError> {
+        self.decoder
+            .expert_load()
+            .map_err(|source| ExecError::Device {
+                what: "the load of the experts could not be read",
+                source,
+            })
     }
 
     /// Runs the plan; `output` is overwritten and keeps its buffer.

@@ -9,9 +9,9 @@ use super::guard::{caught, guarded};
 use super::seat::Threads;
 use super::tickets::Tickets;
 use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
-use crate::ground::Clock;
 use crate::ground::recorder::{Cost, OpRecord};
 use crate::ground::results::{RankMemory, Roofs};
+use crate::ground::{Clock, ExpertLoad};
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::roof;
 use crate::ops::cpu::workers::Workers;
@@ -270,5 +270,9 @@ impl Executor for Ranks {
     fn touch_kv(&mut self) -> Result<(), ExecError> {
         let outcomes = self.on_all(|rank| rank.touch_kv())?;
         outcomes.into_iter().collect()
+    }
+
+    fn expert_load(&mut self) -> Result<Vec<ExpertLoad>, ExecError> {
+        self.with_first(|rank| rank.expert_load())
     }
 }

@@ -5,7 +5,7 @@ use super::ask::{Ask, KvType, Limits};
 use super::reason::tokens;
 use super::rules;
 use super::verdict::{Judged, Verdict, judge};
-use crate::model::spec::{FP8, QuantizationSpec, WeightType};
+use crate::model::spec::{QuantizationSpec, WeightType};
 use crate::parallel::Split;
 
 const MOST_FIXES: usize = 3;
@@ -184,11 +184,7 @@ fn checkpoints(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
         stored: None,
         ..ask.clone()
     };
-    fp8.spec.quantization = Some(QuantizationSpec {
-        method: FP8.to_owned(),
-        weight_block_size: Some(FP8_BLOCK),
-        modules_to_not_convert: Vec::new(),
-    });
+    fp8.spec.quantization = Some(QuantizationSpec::fp8(FP8_BLOCK));
     let words = "an FP8 checkpoint of the model";
     let mut list = vec![(words.to_owned(), fp8.clone())];
     if ask.spec.experts.is_some() && !ask.split.expert_parallel {

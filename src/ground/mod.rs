@@ -10,5 +10,5 @@ pub mod results;
 
 pub use clock::{Clock, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};
-pub use records::{RequestRecord, StepRecord, TelemetrySample};
+pub use records::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};

@@ -60,6 +60,14 @@ pub struct StepRecord {
     pub communication_seconds: f64,
 }
 
+/// One line of `experts.jsonl`: the tokens that a sparse layer sent to each of the model's experts in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExpertLoad {
+    pub layer: usize,
+    /// By expert. A token counts once for each expert that it chose, computed again after a preemption again.
+    pub tokens: Vec<u32>,
+}
+
 /// One line of `telemetry.csv`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TelemetrySample {

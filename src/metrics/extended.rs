@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::checks::InFlight;
+use super::experts::experts;
 use super::goodput::goodput;
 use super::quantile::{Sample, fewest_for, ratio};
 use super::steps::{StepTotals, steady_window};
@@ -41,6 +42,7 @@ pub(crate) fn extended(input: &MeasureInput, nulls: &mut NotObserved) -> Extende
     steady(&mut extended, input, &successful, window, nulls);
     objective(&mut extended, input, &successful, window, nulls);
     engine(&mut extended, input, nulls);
+    experts(&mut extended, input, nulls);
     harness(&mut extended, input, nulls);
     extended
 }

@@ -1,6 +1,7 @@
 //! Records of a run -> its metric set. Pure functions: the same records give the same numbers.
 
 pub mod checks;
+mod experts;
 pub mod extended;
 pub mod goodput;
 pub mod predicted;
@@ -14,7 +15,7 @@ pub mod timing;
 use std::collections::BTreeMap;
 
 use crate::ground::results::{Failure, Roofs, Run, Scenario};
-use crate::ground::{RequestRecord, StepRecord, TelemetrySample};
+use crate::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 
 pub use predicted::mark_predicted;
 pub use records::Book;
@@ -30,6 +31,8 @@ pub struct MeasureInput<'a> {
     /// Steps of the run, warm-up left out.
     pub steps: &'a [StepRecord],
     pub telemetry: &'a [TelemetrySample],
+    /// Of each sparse layer.
+    pub experts: &'a [ExpertLoad],
     pub scenario: Scenario,
     pub model: &'a str,
     /// The prompt's text, or how prompts were made.
@@ -119,6 +122,8 @@ pub(crate) mod reason {
     pub const NO_STEP_TIME: &str = "no time passed inside the steps";
     pub const NO_EXCHANGE: &str = "one rank exchanges nothing";
     pub const NO_KV: &str = "the device reports no KV cache";
+    pub const NO_EXPERTS: &str =
+        "no token was routed to experts: a dense model, or a simulated device";
     pub const NOT_COUNTED: &str = "the device did not count the work of its steps";
     pub const NO_ROOF: &str = "the machine's roof was not measured in this run";
     pub const NO_ENERGY: &str = "no energy counter was read in this run";

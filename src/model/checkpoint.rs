@@ -9,7 +9,8 @@ use candle_core::{DType, Device, Tensor, bail};
 use safetensors::{Dtype, SafeTensors};
 
 use super::spec::ModelSpec;
-use super::tensors::{EMBEDDING, expected};
+use super::stacked::unstack;
+use super::tensors::{EMBEDDING, Format, TensorSpec, expected};
 use super::weights::WeightSource;
 use crate::hub::{HubError, WeightFiles, shard_tensors};
 use crate::ops::mapped::MappedFile;
@@ -39,12 +40,14 @@ pub enum WeightError {
 /// A file, and the tensors that the index says it holds; `None`: whatever it holds.
 type Promise = (PathBuf, Option<Vec<String>>);
 
-struct Entry {
-    file: usize,
+/// Where a tensor lies.
+pub(super) struct Entry {
+    pub file: usize,
     /// The file's own word.
-    stored: Dtype,
-    shape: Vec<usize>,
-    bytes: Range<usize>,
+    pub stored: Dtype,
+    pub shape: Vec<usize>,
+    /// Of the file.
+    pub bytes: Range<usize>,
 }
 
 /// Open files and where each tensor lies in them.
@@ -58,22 +61,6 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens `files`, as [`crate::hub::weights_in`] finds them. There is nothing to open of dummy weights.
     pub fn open(files: &WeightFiles, spec: &ModelSpec) -> Result<Self, WeightError> {
-        let readable = |stored| dtype(stored).is_some();
-        Self::open_with(files, spec, readable, "bf16, f16 and f32")
-    }
-
-    /// As `open`, of a checkpoint whose headers alone will be read: FP8 weights are known too.
-    pub fn open_headers(files: &WeightFiles, spec: &ModelSpec) -> Result<Self, WeightError> {
-        let known = |stored| dtype(stored).is_some() || stored == Dtype::F8_E4M3;
-        Self::open_with(files, spec, known, "bf16, f16, f32 and FP8 (e4m3)")
-    }
-
-    fn open_with(
-        files: &WeightFiles,
-        spec: &ModelSpec,
-        supported: fn(Dtype) -> bool,
-        names: &str,
-    ) -> Result<Self, WeightError> {
         let (dir, files): (&Path, Vec<Promise>) = match files {
             WeightFiles::Single(file) => {
                 let dir = file.parent().unwrap_or(Path::new(""));
@@ -95,7 +82,7 @@ impl Checkpoint {
         for (path, promised) in files {
             checkpoint.add_file(&path, promised, &mut faults)?;
         }
-        checkpoint.check(spec, dir, faults, supported, names)?;
+        checkpoint.check(spec, dir, faults)?;
         Ok(checkpoint)
     }
 
@@ -171,23 +158,21 @@ impl Checkpoint {
         spec: &ModelSpec,
         dir: &Path,
         mut faults: Vec<String>,
-        supported: fn(Dtype) -> bool,
-        names: &str,
     ) -> Result<(), WeightError> {
+        let stacked = unstack(spec, &mut self.entries, &mut faults);
         let wanted = expected(spec);
         for tensor in &wanted {
+            let in_stack = tensor.expert.is_some() && stacked.contains(&tensor.layer.unwrap_or(0));
             match self.entries.get(&tensor.name) {
+                // What is wrong with the stack has been said.
+                None if in_stack => {}
                 None if faults.iter().any(|f| f.starts_with(&tensor.name)) => {}
                 None => faults.push(format!("{} is missing", tensor.name)),
                 Some(entry) if entry.shape != tensor.shape => faults.push(format!(
                     "{} is {:?}, expected {:?}",
                     tensor.name, entry.shape, tensor.shape
                 )),
-                Some(entry) if !supported(entry.stored) => faults.push(format!(
-                    "{} is {:?}, and only {names} are supported",
-                    tensor.name, entry.stored
-                )),
-                Some(_) => {}
+                Some(entry) => faults.extend(wrong_type(tensor, entry.stored)),
             }
         }
         if !faults.is_empty() {
@@ -226,18 +211,19 @@ impl Checkpoint {
 }
 
 impl WeightSource for Checkpoint {
-    fn dtype(&self, name: &str) -> candle_core::Result<DType> {
-        Ok(self.entry(name)?.1)
+    fn dtype(&self, tensor: &TensorSpec) -> candle_core::Result<DType> {
+        Ok(self.entry(&tensor.name)?.1)
     }
 
     fn block(
         &self,
-        name: &str,
-        width: usize,
+        tensor: &TensorSpec,
         rows: Range<usize>,
         columns: Range<usize>,
     ) -> candle_core::Result<Tensor> {
+        let name = &tensor.name;
         let (entry, dtype) = self.entry(name)?;
+        let width = tensor.shape.last().copied().unwrap_or_default();
         let stride = width * dtype.size_in_bytes();
         let start = entry.bytes.start + rows.start * stride;
         let end = entry.bytes.start + rows.end * stride;
@@ -265,8 +251,8 @@ impl WeightSource for Checkpoint {
         Ok(copy)
     }
 
-    fn vector(&self, name: &str, len: usize, range: Range<usize>) -> candle_core::Result<Tensor> {
-        self.block(name, len, 0..1, range)?
+    fn vector(&self, tensor: &TensorSpec, range: Range<usize>) -> candle_core::Result<Tensor> {
+        self.block(tensor, 0..1, range)?
             .to_dtype(DType::F32)?
             .flatten_all()
     }
@@ -277,8 +263,27 @@ fn dtype(dtype: Dtype) -> Option<DType> {
         Dtype::BF16 => Some(DType::BF16),
         Dtype::F16 => Some(DType::F16),
         Dtype::F32 => Some(DType::F32),
+        Dtype::F8_E4M3 => Some(DType::F8E4M3),
         _ => None,
     }
+}
+
+/// Why a tensor cannot be stored in this type.
+fn wrong_type(tensor: &TensorSpec, stored: Dtype) -> Option<String> {
+    let is_plain = matches!(stored, Dtype::BF16 | Dtype::F16 | Dtype::F32);
+    let rule = match (tensor.format, stored) {
+        (Format::Fp8, Dtype::F8_E4M3) => return None,
+        (Format::Plain | Format::Scale { .. }, _) if is_plain => return None,
+        (Format::Plain, Dtype::F8_E4M3) => {
+            "by quantization_config (modules_to_not_convert) it is not quantised"
+        }
+        (Format::Plain, _) => "only bf16, f16 and f32 are supported",
+        (Format::Fp8, _) => {
+            "by quantization_config it is quantised to FP8 (e4m3); modules_to_not_convert names what is not"
+        }
+        (Format::Scale { .. }, _) => "scales are read in f32, bf16 and f16",
+    };
+    Some(format!("{} is {stored:?}, and {rule}", tensor.name))
 }
 
 fn listed(items: &[String]) -> String {

@@ -5,8 +5,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::quantization::QuantizationSpec;
 use super::rope::RopeSpec;
-use super::spec::{Architecture, ExpertSpec, ModelSpec, QuantizationSpec, SpecError, WeightType};
+use super::spec::{Architecture, ExpertSpec, ModelSpec, SpecError, WeightType};
 
 /// `head_dim` of Qwen3 configs that do not state it.
 const QWEN3_HEAD_DIM: usize = 128;
@@ -253,40 +254,9 @@ impl RawConfig {
     }
 
     fn quantization(&self, file: &str) -> Result<Option<QuantizationSpec>, SpecError> {
-        let Some(config) = self.quantization_config.as_ref().filter(|v| !v.is_null()) else {
-            return Ok(None);
-        };
-        let method = config.get("quant_method").and_then(Value::as_str);
-        let block = config.get("weight_block_size").filter(|v| !v.is_null());
-        let weight_block_size = match block {
-            None => None,
-            Some(value) => Some(block_size(value).ok_or_else(|| {
-                invalid(
-                    file,
-                    "quantization_config.weight_block_size",
-                    value,
-                    "it must be two positive numbers, rows and columns of a block",
-                )
-            })?),
-        };
-        let kept = config.get("modules_to_not_convert");
-        let kept: Option<Vec<String>> = match kept.filter(|v| !v.is_null()) {
-            None => Some(Vec::new()),
-            Some(list) => serde_json::from_value(list.clone()).ok(),
-        };
-        let modules_to_not_convert = kept.ok_or_else(|| {
-            invalid(
-                file,
-                "quantization_config.modules_to_not_convert",
-                "not a list",
-                "it must be a list of module names",
-            )
-        })?;
-        Ok(Some(QuantizationSpec {
-            method: method.unwrap_or("unnamed").to_owned(),
-            weight_block_size,
-            modules_to_not_convert,
-        }))
+        let config = self.quantization_config.as_ref().filter(|v| !v.is_null());
+        let spec = config.map(|config| QuantizationSpec::from_json(config, file));
+        spec.transpose()
     }
 }
 
@@ -304,11 +274,6 @@ fn required(value: Option<usize>, key: &'static str, file: &str) -> Result<usize
         )),
         Some(n) => Ok(n),
     }
-}
-
-fn block_size(value: &Value) -> Option<[usize; 2]> {
-    let sizes: [usize; 2] = serde_json::from_value(value.clone()).ok()?;
-    sizes.iter().all(|&n| n > 0).then_some(sizes)
 }
 
 /// A number in some files, a list in others.
@@ -360,6 +325,16 @@ fn check(spec: &ModelSpec, hidden_act: Option<&str>, file: &str) -> Result<(), S
                 "it must be a multiple of num_key_value_heads ({})",
                 spec.num_key_value_heads
             ),
+        ));
+    }
+    if let Some(experts) = &spec.experts
+        && experts.num_experts_per_tok > experts.num_experts
+    {
+        return Err(invalid(
+            file,
+            "num_experts_per_tok",
+            experts.num_experts_per_tok,
+            format!("there are {} experts to choose from", experts.num_experts),
         ));
     }
     if spec.head_dim == 0 || !spec.head_dim.is_multiple_of(2) {

@@ -5,9 +5,11 @@ use std::ops::Range;
 use candle_core::{DType, Result};
 
 use super::load::{Loader, Share};
+use super::mlp::Mlp;
 use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
 use super::weights::WeightSource;
 use super::workspace::{StepLimits, Workspace, workspace_bytes};
+use crate::ground::ExpertLoad;
 use crate::ground::recorder::Recorder;
 use crate::ops::{
     AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, cost,
@@ -21,9 +23,7 @@ pub(super) struct Layer {
     pub head_norms: Option<HeadNorms>,
     pub o: Linear,
     pub post_attention_norm: Norm,
-    /// gate and up stacked.
-    pub gate_up: Linear,
-    pub down: Linear,
+    pub mlp: Mlp,
     pub shape: AttentionShape,
 }
 
@@ -32,6 +32,22 @@ pub struct Context<'a> {
     pub kernels: &'a dyn Kernels,
     pub collective: &'a dyn Collective,
     pub recorder: &'a Recorder,
+}
+
+impl Context<'_> {
+    pub(super) fn linear(
+        &self,
+        name: &'static str,
+        layer: Option<usize>,
+        x: &Buffer,
+        w: &Linear,
+        rows: usize,
+        out: &Buffer,
+    ) -> Result<()> {
+        self.recorder.run(name, layer, cost::linear(w, rows), || {
+            self.kernels.linear(x, w, rows, out)
+        })
+    }
 }
 
 pub struct Decoder {
@@ -87,7 +103,7 @@ impl Decoder {
     /// Bytes of all packed weights, biases and norms.
     pub fn weight_bytes(&self) -> u64 {
         let layers = self.layers.iter().map(|layer| {
-            let linears = [&layer.qkv, &layer.o, &layer.gate_up, &layer.down];
+            let linears = [&layer.qkv, &layer.o];
             let norms = [&layer.input_norm, &layer.post_attention_norm];
             let head_norms = layer
                 .head_norms
@@ -98,6 +114,7 @@ impl Decoder {
                 .into_iter()
                 .map(Linear::bytes)
                 .chain(norms)
+                .chain([layer.mlp.bytes()])
                 .sum::<u64>()
         });
         let head = self.head.as_ref().map_or(0, Linear::bytes);
@@ -106,6 +123,19 @@ impl Decoder {
 
     pub fn workspace_bytes(&self) -> u64 {
         self.workspace_bytes
+    }
+
+    /// How often each of the model's experts was chosen since the weights were loaded, wrapping around: one list
+    /// a sparse layer. The same on every rank.
+    pub fn expert_load(&self) -> Result<Vec<ExpertLoad>> {
+        let layers = self.layers.iter().enumerate();
+        let sparse = layers.filter_map(|(layer, l)| Some((layer, l.mlp.load()?)));
+        sparse
+            .map(|(layer, load)| {
+                let tokens = load.flatten_all()?.to_vec1()?;
+                Ok(ExpertLoad { layer, tokens })
+            })
+            .collect()
     }
 
     /// One cache layer a decoder layer.
@@ -166,17 +196,12 @@ impl Decoder {
                 kernels.add_norm(x, delta, norm, count, &ws.normed)
             })
         };
-        let linear = |name, at, x: &Buffer, w: &Linear, count, out: &Buffer| {
-            recorder.run(name, at, cost::linear(w, count), || {
-                kernels.linear(x, w, count, out)
-            })
-        };
         let mut pending = None;
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             let at = Some(index);
             let (shape, kv_type) = (&layer.shape, kv.k.dtype());
             norm(at, x, pending, &layer.input_norm, count)?;
-            linear("qkv", at, &ws.normed, &layer.qkv, count, &ws.qkv)?;
+            context.linear("qkv", at, &ws.normed, &layer.qkv, count, &ws.qkv)?;
             let write_cost = cost::write_kv(shape, count, kv_type);
             recorder.run("write_kv", at, write_cost, || {
                 let norms = layer.head_norms.as_ref();
@@ -199,21 +224,10 @@ impl Decoder {
                 })?;
                 (x, attention) = (&ws.last_x, &ws.last_attention);
             }
-            linear("o", at, attention, &layer.o, count, &ws.delta)?;
+            context.linear("o", at, attention, &layer.o, count, &ws.delta)?;
             reduce(at, &ws.delta, count)?;
             norm(at, x, Some(&ws.delta), &layer.post_attention_norm, count)?;
-            linear(
-                "gate_up",
-                at,
-                &ws.normed,
-                &layer.gate_up,
-                count,
-                &ws.gate_up,
-            )?;
-            recorder.run("silu_mul", at, cost::silu_mul(count, layer.down.k), || {
-                kernels.silu_mul(&ws.gate_up, count, &ws.activated)
-            })?;
-            linear("down", at, &ws.activated, &layer.down, count, &ws.delta)?;
+            layer.mlp.run(index, ws, count, context)?;
             reduce(at, &ws.delta, count)?;
             pending = Some(&ws.delta);
         }

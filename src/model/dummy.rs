@@ -4,9 +4,11 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
+use float8::F8E4M3;
 use half::{bf16, f16};
 
 use super::spec::WeightType;
+use super::tensors::{Format, Role, TensorSpec};
 use super::weights::WeightSource;
 use crate::ops::cpu::workers;
 
@@ -15,6 +17,9 @@ use crate::ops::cpu::workers;
 const HALF_WIDTH: f32 = 0.035;
 /// Multiplier of the row generator (Steele and Vigna 2021, a 64-bit multiplier of good spectrum).
 const LCG_MULTIPLIER: u64 = 0xd134_2543_de82_ef95;
+/// Different weights of one 8-bit block.
+const LEVELS: usize = 256;
+const LARGEST_E4M3: f32 = 448.0;
 
 #[derive(Debug, Clone, Copy)]
 pub struct DummyWeights {
@@ -23,33 +28,50 @@ pub struct DummyWeights {
 }
 
 impl WeightSource for DummyWeights {
-    fn dtype(&self, _name: &str) -> Result<DType> {
-        Ok(dtype(self.weight_type))
+    fn dtype(&self, tensor: &TensorSpec) -> Result<DType> {
+        Ok(match tensor.format {
+            Format::Plain => dtype(self.weight_type),
+            Format::Fp8 => DType::F8E4M3,
+            Format::Scale { .. } => DType::F32,
+        })
     }
 
     fn block(
         &self,
-        name: &str,
-        _width: usize,
+        tensor: &TensorSpec,
         rows: Range<usize>,
         columns: Range<usize>,
     ) -> Result<Tensor> {
-        match self.weight_type {
-            WeightType::Bf16 => self.fill(name, rows, columns, bf16::from_f32),
-            WeightType::F16 => self.fill(name, rows, columns, f16::from_f32),
-            WeightType::F32 => self.fill(name, rows, columns, |v| v),
+        let name = &tensor.name;
+        match (tensor.format, self.weight_type) {
+            (Format::Fp8, _) => {
+                let codes = codes();
+                self.fill(name, rows, columns, |unit| codes[level(unit)])
+            }
+            (Format::Scale { .. }, _) => self.fill(name, rows, columns, scale),
+            (Format::Plain, WeightType::Bf16) => self.fill(name, rows, columns, |unit| {
+                bf16::from_f32(unit * HALF_WIDTH)
+            }),
+            (Format::Plain, WeightType::F16) => {
+                self.fill(name, rows, columns, |unit| f16::from_f32(unit * HALF_WIDTH))
+            }
+            (Format::Plain, WeightType::F32) => {
+                self.fill(name, rows, columns, |unit| unit * HALF_WIDTH)
+            }
         }
     }
 
-    fn vector(&self, name: &str, _len: usize, range: Range<usize>) -> Result<Tensor> {
-        if name.ends_with("norm.weight") {
+    fn vector(&self, tensor: &TensorSpec, range: Range<usize>) -> Result<Tensor> {
+        if tensor.role == Role::Norm {
             return Tensor::ones(range.len(), DType::F32, &Device::Cpu);
         }
-        self.fill(name, 0..1, range, |v| v)?.flatten_all()
+        let values = self.fill(&tensor.name, 0..1, range, |unit| unit * HALF_WIDTH)?;
+        values.flatten_all()
     }
 }
 
 impl DummyWeights {
+    /// `convert` is given numbers that are uniform in -1..1.
     fn fill<T: candle_core::WithDType + Send>(
         &self,
         name: &str,
@@ -68,11 +90,29 @@ impl DummyWeights {
                 state = state.wrapping_mul(LCG_MULTIPLIER).wrapping_add(1);
                 // The high half of a multiplicative generator is its good half.
                 let unit = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
-                *value = convert(unit * HALF_WIDTH);
+                *value = convert(unit);
             }
         });
         Tensor::from_vec(values, (rows.len(), columns.len()), &Device::Cpu)
     }
+}
+
+/// Of a number in -1..1, one of `LEVELS`.
+fn level(unit: f32) -> usize {
+    (((unit + 1.0) * (LEVELS / 2) as f32) as usize).min(LEVELS - 1)
+}
+
+/// The 8-bit float nearest to each level, spread over the format's range: none is a NaN.
+fn codes() -> [F8E4M3; LEVELS] {
+    std::array::from_fn(|level| {
+        let unit = (2 * level + 1) as f32 / LEVELS as f32 - 1.0;
+        F8E4M3::from_f32(unit * LARGEST_E4M3)
+    })
+}
+
+/// Weights of a block have about the width of all others; blocks differ, so that a wrong one is seen.
+fn scale(unit: f32) -> f32 {
+    HALF_WIDTH / LARGEST_E4M3 * (1.0 + unit / 2.0)
 }
 
 /// `(a, b)` so that `a * state + b` is the row generator `steps` steps on (Brown 1994).

@@ -1,12 +1,15 @@
 //! From a weight source to packed layers: which tensors make up which weight.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Error, Result, Tensor, bail};
 
 use super::decoder::Layer;
-use super::spec::ModelSpec;
-use super::tensors::{bias_name, layer_name};
+use super::mlp::{Mlp, Sparse};
+use super::spec::{ExpertSpec, ModelSpec};
+use super::tensors::{Format, bias_name, layer_name, scale_name};
 use super::weights::{Matrix, WeightSource};
-use crate::ops::{AttentionShape, HeadNorms, Kernels, Linear, Norm, WeightRows};
+use crate::ops::{
+    AttentionShape, Expert, Experts, HeadNorms, Kernels, Linear, Norm, Routing, WeightRows,
+};
 use crate::parallel::shard::{RankShape, ShardPlan, Slice, TensorPlan};
 
 pub(super) fn attention_shape(spec: &ModelSpec, shape: &RankShape, layer: usize) -> AttentionShape {
@@ -74,16 +77,55 @@ impl<'a> Loader<'a> {
             }),
         };
         let qkv = ["q", "k", "v"].map(|part| name(&format!("self_attn.{part}_proj.weight")));
-        let gate_up = ["gate", "up"].map(|part| name(&format!("mlp.{part}_proj.weight")));
         Ok(Layer {
             input_norm: self.norm(&name("input_layernorm.weight"))?,
             qkv: self.linear(&qkv)?,
             head_norms,
             o: self.linear(&[name("self_attn.o_proj.weight")])?,
             post_attention_norm: self.norm(&name("post_attention_layernorm.weight"))?,
-            gate_up: self.linear(&gate_up)?,
-            down: self.linear(&[name("mlp.down_proj.weight")])?,
+            mlp: self.mlp(layer)?,
             shape: attention_shape(self.share.spec(), &self.share.shape(), layer),
+        })
+    }
+
+    fn mlp(&mut self, layer: usize) -> Result<Mlp> {
+        match self.share.spec().experts.as_ref() {
+            Some(experts) if experts.is_sparse(layer) => self.sparse(layer, experts),
+            _ => {
+                let Expert { gate_up, down } = self.gated(&layer_name(layer, "mlp"))?;
+                Ok(Mlp::Dense { gate_up, down })
+            }
+        }
+    }
+
+    fn sparse(&mut self, layer: usize, experts: &ExpertSpec) -> Result<Mlp> {
+        let router = self.linear(&[layer_name(layer, "mlp.gate.weight")])?;
+        let held = self.share.shape().experts;
+        let first = held.start;
+        let held = held.map(|expert| {
+            let module = layer_name(layer, format_args!("mlp.experts.{expert}"));
+            self.gated(&module)
+        });
+        Ok(Mlp::Sparse(Sparse {
+            router,
+            routing: Routing {
+                num_experts: experts.num_experts,
+                top_k: experts.num_experts_per_tok,
+                normalize: experts.norm_topk_prob,
+            },
+            experts: Experts {
+                first,
+                held: held.collect::<Result<_>>()?,
+            },
+            load: self.kernels.index_buffer(1, experts.num_experts)?,
+        }))
+    }
+
+    fn gated(&mut self, module: &str) -> Result<Expert> {
+        let name = |part: &str| format!("{module}.{part}_proj.weight");
+        Ok(Expert {
+            gate_up: self.linear(&["gate", "up"].map(name))?,
+            down: self.linear(&[name("down")])?,
         })
     }
 
@@ -99,11 +141,10 @@ impl<'a> Loader<'a> {
 
     /// Stacks this rank's parts of the named weights and of their biases, if it holds any.
     pub fn linear(&mut self, names: &[String]) -> Result<Linear> {
-        let matrix = |name: &String| match self.share.find(name) {
-            Some((plan, slice)) => Matrix::new(self.source, plan, slice),
-            None => bail!("the model has no weight {name}"),
-        };
-        let matrices = names.iter().map(matrix).collect::<Result<Vec<_>>>()?;
+        let matrices = names
+            .iter()
+            .map(|name| self.matrix(name))
+            .collect::<Result<Vec<_>>>()?;
         let biases = names
             .iter()
             .filter_map(|name| self.vector(&bias_name(name)).transpose())
@@ -113,18 +154,37 @@ impl<'a> Loader<'a> {
             false => Some(Tensor::cat(&biases, 0)?),
         };
         let parts: Vec<&dyn WeightRows> = matrices.iter().map(|m| m as &dyn WeightRows).collect();
-        let linear = self.kernels.pack(&parts, bias)?;
+        let packed = self.kernels.pack(&parts, bias);
+        let mut linear =
+            packed.map_err(|error| Error::msg(format!("{}: {error}", names.join(", "))))?;
+        if self.quantizes_activations() {
+            linear = linear.with_quantized_activations();
+        }
         (self.progress)(linear.bytes());
         Ok(linear)
+    }
+
+    /// This rank's part of a weight, with its scales if it is quantised.
+    fn matrix(&self, name: &str) -> Result<Matrix<'a>> {
+        let Some(weight) = self.share.find(name) else {
+            bail!("the model has no weight {name}");
+        };
+        let scales = match weight.0.tensor.format {
+            Format::Fp8 => self.share.find(&scale_name(name)),
+            _ => None,
+        };
+        Matrix::new(self.source, weight, scales)
+    }
+
+    fn quantizes_activations(&self) -> bool {
+        let quantization = self.share.spec().quantization.as_ref();
+        quantization.is_some_and(|q| q.quantize_activations)
     }
 
     fn vector(&self, name: &str) -> Result<Option<Tensor>> {
         let Some((plan, slice)) = self.share.find(name) else {
             return Ok(None);
         };
-        let vector = self
-            .source
-            .vector(name, plan.tensor.shape[0], slice.range)?;
-        Ok(Some(vector))
+        Ok(Some(self.source.vector(&plan.tensor, slice.range)?))
     }
 }

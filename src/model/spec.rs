@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::config::RawConfig;
+pub use super::quantization::{FP8, QuantizationSpec};
 use super::rope::RopeSpec;
 
 /// Why a `config.json` cannot be used. Every message starts with the file's name.
@@ -29,7 +30,7 @@ pub enum SpecError {
         rule: String,
     },
     #[error(
-        "{file}: architecture {found:?} is not supported; supported are llama, qwen2, qwen3 (and qwen3_moe is recognised)"
+        "{file}: architecture {found:?} is not supported; supported are llama, qwen2, qwen3 and qwen3_moe"
     )]
     Architecture { file: String, found: String },
     #[error(
@@ -37,21 +38,10 @@ pub enum SpecError {
     )]
     RopeKind { file: String, found: String },
     #[error(
-        "{file}: qwen3_moe (mixture of experts) is recognised, but this version runs dense models only; use a llama, qwen2 or qwen3 model"
-    )]
-    MoeNotYet { file: String },
-    #[error(
-        "{file}: {method} quantised weights are recognised, but this version runs bf16, f16 and f32 weights only; use the unquantised checkpoint"
-    )]
-    QuantisationNotYet { file: String, method: String },
-    #[error(
-        "{file}: the tensors of {method} quantised weights are not known to this version, which knows bf16, f16, f32 and FP8 in blocks (quant_method fp8 with weight_block_size); use such a checkpoint of the model"
+        "{file}: weights quantised by {method} are not known to this version, which knows bf16, f16, f32 and FP8 in blocks (quant_method fp8 with weight_block_size, in e4m3); use such a checkpoint of the model"
     )]
     QuantisationUnknown { file: String, method: String },
 }
-
-/// `quant_method` of block-quantised weights.
-pub const FP8: &str = "fp8";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -110,25 +100,6 @@ pub struct ExpertSpec {
     pub mlp_only_layers: Vec<usize>,
 }
 
-/// Quantised weights: method and, for block FP8, the block's rows and columns.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct QuantizationSpec {
-    pub method: String,
-    pub weight_block_size: Option<[usize; 2]>,
-    /// Modules that keep the checkpoint's own type, with all inside them.
-    pub modules_to_not_convert: Vec<String>,
-}
-
-impl QuantizationSpec {
-    fn keeps(&self, module: &str) -> bool {
-        let inside = |kept: &String| {
-            let rest = module.strip_prefix(kept.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.modules_to_not_convert.iter().any(inside)
-    }
-}
-
 /// Shapes and switches of one decoder-only model.
 ///
 /// Sizes are in elements. `q`, `k` and `v` projections have `num_attention_heads * head_dim` and
@@ -181,41 +152,22 @@ impl ModelSpec {
         raw.into_spec(file)
     }
 
-    /// Refuses what is recognised but cannot be run by this version.
+    /// Refuses weights in a layout whose tensors this version cannot name.
     pub fn check_runnable(&self, file: &str) -> Result<(), SpecError> {
-        if let Some(quantization) = &self.quantization {
-            return Err(SpecError::QuantisationNotYet {
+        let unknown = self.quantization.as_ref().and_then(|q| q.unknown());
+        match unknown {
+            None => Ok(()),
+            Some(method) => Err(SpecError::QuantisationUnknown {
                 file: file.to_owned(),
-                method: quantization.method.clone(),
-            });
+                method,
+            }),
         }
-        if self.experts.is_some() {
-            return Err(SpecError::MoeNotYet {
-                file: file.to_owned(),
-            });
-        }
-        Ok(())
     }
 
     /// Rows and columns of the blocks in which the weight of `module`, a projection, is quantised to FP8;
     /// `None`: it is not.
     pub fn fp8_block(&self, module: &str) -> Option<[usize; 2]> {
-        let quantization = self.quantization.as_ref()?;
-        let kept = quantization.method != FP8 || quantization.keeps(module);
-        quantization.weight_block_size.filter(|_| !kept)
-    }
-
-    /// Refuses weights in a layout whose tensors this version cannot name.
-    pub fn check_known_tensors(&self, file: &str) -> Result<(), SpecError> {
-        match &self.quantization {
-            Some(q) if q.method != FP8 || q.weight_block_size.is_none() => {
-                Err(SpecError::QuantisationUnknown {
-                    file: file.to_owned(),
-                    method: q.method.clone(),
-                })
-            }
-            _ => Ok(()),
-        }
+        self.quantization.as_ref()?.block(module)
     }
 
     /// Keeps only the first `layers` decoder layers.

@@ -67,7 +67,7 @@ pub const EMBEDDING: &str = "model.embed_tokens.weight";
 pub const FINAL_NORM: &str = "model.norm.weight";
 pub const HEAD: &str = "lm_head.weight";
 /// What a block-quantised weight's name goes on with for its scales (they multiply, as the name does not say).
-const SCALE_SUFFIX: &str = "_scale_inv";
+pub(super) const SCALE_SUFFIX: &str = "_scale_inv";
 
 /// `model.layers.{layer}.{suffix}`.
 pub fn layer_name(layer: usize, suffix: impl Display) -> String {
@@ -77,6 +77,11 @@ pub fn layer_name(layer: usize, suffix: impl Display) -> String {
 /// The bias beside the weight `name`.
 pub fn bias_name(name: &str) -> String {
     name.trim_end_matches("weight").to_owned() + "bias"
+}
+
+/// The scales beside the weight `name`.
+pub fn scale_name(name: &str) -> String {
+    format!("{name}{SCALE_SUFFIX}")
 }
 
 /// All tensors of a model, layer by layer.
@@ -194,7 +199,7 @@ impl List<'_> {
             return add(weight, shape, Format::Plain);
         };
         let blocks = [0, 1].map(|axis| shape[axis].div_ceil(block[axis]));
-        let scale = format!("{weight}{SCALE_SUFFIX}");
+        let scale = scale_name(&weight);
         add(weight, shape, Format::Fp8);
         add(scale, blocks, Format::Scale { of: shape, block });
     }

@@ -2,66 +2,90 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
-use crate::ops::WeightRows;
+use super::tensors::{Format, TensorSpec};
+use crate::ops::{PartScales, WeightRows};
 use crate::parallel::shard::{Slice, TensorPlan};
 
-/// Tensors by Hugging Face name, on the CPU, read on demand.
+/// Tensors as a model expects them, on the CPU, read on demand.
 pub trait WeightSource: Send + Sync {
-    fn dtype(&self, name: &str) -> Result<DType>;
+    /// Of the stored elements.
+    fn dtype(&self, tensor: &TensorSpec) -> Result<DType>;
 
-    /// The part of the matrix `name` in these rows and columns; the whole has rows of `width`.
+    /// The part of a matrix in these rows and columns.
     fn block(
         &self,
-        name: &str,
-        width: usize,
+        tensor: &TensorSpec,
         rows: Range<usize>,
         columns: Range<usize>,
     ) -> Result<Tensor>;
 
-    /// Elements `range` of the vector `name`, which has `len`, widened to f32.
-    fn vector(&self, name: &str, len: usize, range: Range<usize>) -> Result<Tensor>;
+    /// Elements `range` of a vector, widened to f32.
+    fn vector(&self, tensor: &TensorSpec, range: Range<usize>) -> Result<Tensor>;
+}
+
+/// Some rows and columns of a stored matrix.
+struct Part<'a> {
+    tensor: &'a TensorSpec,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<'a> Part<'a> {
+    fn new((plan, slice): (&'a TensorPlan, &Slice)) -> Result<Self> {
+        let tensor = &plan.tensor;
+        let [height, width] = tensor.shape[..] else {
+            bail!("{} is {:?}, not a matrix", tensor.name, tensor.shape);
+        };
+        let range = slice.range.clone();
+        let (rows, columns) = match slice.axis {
+            0 => (range, 0..width),
+            _ => (0..height, range),
+        };
+        Ok(Self {
+            tensor,
+            rows,
+            columns,
+        })
+    }
 }
 
 /// One rank's slice of one matrix of a source.
 pub struct Matrix<'a> {
     source: &'a dyn WeightSource,
-    name: &'a str,
-    width: usize,
-    rows: Range<usize>,
-    columns: Range<usize>,
+    part: Part<'a>,
     /// Rows of zeros behind the source's.
     padding: usize,
     dtype: DType,
+    /// Of the blocks that the slice touches.
+    scales: Option<Part<'a>>,
 }
 
 impl<'a> Matrix<'a> {
-    pub fn new(source: &'a dyn WeightSource, plan: &'a TensorPlan, slice: Slice) -> Result<Self> {
-        let name = &plan.tensor.name;
-        let (height, width) = match plan.tensor.shape[..] {
-            [height, width] => (height, width),
-            ref other => candle_core::bail!("{name} is {other:?}, and a matrix was expected"),
-        };
-        let (rows, columns) = match slice.axis {
-            0 => (slice.range, 0..width),
-            _ => (0..height, slice.range),
-        };
+    /// `scales` are those beside a weight in FP8.
+    pub fn new(
+        source: &'a dyn WeightSource,
+        (plan, slice): (&'a TensorPlan, Slice),
+        scales: Option<(&'a TensorPlan, Slice)>,
+    ) -> Result<Self> {
+        let scales = scales
+            .as_ref()
+            .map(|(plan, slice)| Part::new((plan, slice)));
         Ok(Self {
             source,
-            name,
-            width,
-            rows,
-            columns,
+            part: Part::new((plan, &slice))?,
             padding: slice.padding,
-            dtype: source.dtype(name)?,
+            dtype: source.dtype(&plan.tensor)?,
+            scales: scales.transpose()?,
         })
     }
 }
 
 impl WeightRows for Matrix<'_> {
     fn shape(&self) -> (usize, usize) {
-        (self.rows.len() + self.padding, self.columns.len())
+        let Part { rows, columns, .. } = &self.part;
+        (rows.len() + self.padding, columns.len())
     }
 
     fn dtype(&self) -> DType {
@@ -69,20 +93,52 @@ impl WeightRows for Matrix<'_> {
     }
 
     fn read(&self, rows: Range<usize>) -> Result<Tensor> {
-        let stored = rows.start.min(self.rows.len())..rows.end.min(self.rows.len());
+        let Part {
+            tensor,
+            rows: own,
+            columns,
+        } = &self.part;
+        let stored = rows.start.min(own.len())..rows.end.min(own.len());
         let zeros = rows.len() - stored.len();
-        let zeros = || Tensor::zeros((zeros, self.columns.len()), self.dtype, &Device::Cpu);
+        let zeros = || Tensor::zeros((zeros, columns.len()), self.dtype, &Device::Cpu);
         if stored.is_empty() {
             return zeros();
         }
         let all_stored = stored.len() == rows.len();
-        let stored = self.rows.start + stored.start..self.rows.start + stored.end;
-        let values = self
-            .source
-            .block(self.name, self.width, stored, self.columns.clone())?;
+        let stored = own.start + stored.start..own.start + stored.end;
+        let values = self.source.block(tensor, stored, columns.clone())?;
         match all_stored {
             true => Ok(values),
             false => Tensor::cat(&[values, zeros()?], 0),
         }
+    }
+
+    fn scales(&self) -> Result<Option<PartScales>> {
+        let Some(Part {
+            tensor,
+            rows,
+            columns,
+        }) = &self.scales
+        else {
+            return Ok(None);
+        };
+        let Format::Scale { block, .. } = tensor.format else {
+            bail!("{} holds no scales", tensor.name);
+        };
+        let stored = self.source.block(tensor, rows.clone(), columns.clone())?;
+        let values = stored.to_dtype(DType::F32)?;
+        let all = values.flatten_all()?.to_vec1::<f32>()?;
+        if let Some(wrong) = all.iter().find(|scale| !scale.is_finite() || **scale < 0.0) {
+            bail!(
+                "{} has a scale of {wrong}, and a scale is a finite number from 0; fetch the checkpoint again",
+                tensor.name
+            );
+        }
+        let first = [self.part.rows.start, self.part.columns.start];
+        Ok(Some(PartScales {
+            values,
+            block,
+            offset: [0, 1].map(|axis| first[axis] % block[axis]),
+        }))
     }
 }

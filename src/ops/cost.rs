@@ -1,8 +1,8 @@
 //! Bytes and FLOPs of each operation, by formula: weights and cache once, activations once each way.
 
-use candle_core::DType;
+use candle_core::{DType, Result};
 
-use super::{AttentionShape, Linear, Rows};
+use super::{AttentionShape, Expert, Experts, Linear, Routes, Routing, Rows, storage};
 use crate::ground::recorder::Cost;
 
 const F32: u64 = 4;
@@ -10,6 +10,8 @@ const F32: u64 = 4;
 const FMA: u64 = 2;
 /// Square, sum, scale, weight: per element of a normalised row.
 const NORM_FLOPS: u64 = 4;
+/// exp, add, divide, compare: per score of a softmax that is chosen from.
+const SOFTMAX_FLOPS: u64 = 4;
 /// exp, add, divide, multiply: per element of silu(gate) * up.
 const SILU_FLOPS: u64 = 5;
 
@@ -107,4 +109,37 @@ pub fn sample(rows: usize, vocab: usize) -> Cost {
         bytes: (rows * vocab) as u64 * F32,
         flops: 0,
     }
+}
+
+/// Scores come; a softmax over them; choices and weights go.
+pub fn route(routing: &Routing, rows: usize) -> Cost {
+    let (scores, chosen) = (rows * routing.num_experts, rows * routing.top_k);
+    Cost {
+        bytes: (scores + 2 * chosen) as u64 * F32,
+        flops: SOFTMAX_FLOPS * scores as u64,
+    }
+}
+
+/// Of the experts that `routes` chose and that are held here: each one's weights once, and of each choice
+/// the row in, the row inside and the row out.
+///
+/// # Errors
+/// The routes do not lie on the CPU.
+pub fn experts(experts: &Experts, routes: &Routes, rows: usize) -> Result<Cost> {
+    let top_k = routes.experts.dim(1)?;
+    let mut cost = Cost::default();
+    storage::read(&routes.experts, |chosen: &[u32]| {
+        let chosen = &chosen[..rows * top_k];
+        for (expert, index) in experts.held.iter().zip(experts.first as u32..) {
+            let count = chosen.iter().filter(|&&chosen| chosen == index).count();
+            if count > 0 {
+                let Expert { gate_up, down } = expert;
+                cost += linear(gate_up, count);
+                cost += silu_mul(count, down.k);
+                cost += linear(down, count);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(cost)
 }

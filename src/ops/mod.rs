@@ -6,53 +6,29 @@
 mod buffer;
 pub mod cost;
 pub mod cpu;
+mod experts;
 pub mod mapped;
 pub mod reference;
 pub mod row;
 pub mod rows;
 pub mod sampling;
 pub mod storage;
+mod weight;
 
 use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor};
 
 pub use buffer::Buffer;
+pub use experts::{Expert, ExpertSpace, Experts, Routes, Routing};
 pub use rows::Rows;
 pub use sampling::summary::{Ask, Summary};
 pub use sampling::{Pick, Sampled};
-
-/// Rows of one stored weight matrix `[n, k]`, read on demand so that no second whole copy exists.
-pub trait WeightRows: Sync {
-    /// `(n, k)`: output features and input features.
-    fn shape(&self) -> (usize, usize);
-    fn dtype(&self) -> DType;
-    /// `[rows.len(), k]` in `dtype`, on the CPU, contiguous.
-    fn read(&self, rows: Range<usize>) -> Result<Tensor>;
-}
+pub use weight::{BlockScales, Linear, PartScales, WeightRows};
 
 /// Bytes that a tensor's elements take.
 fn bytes_of(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
-}
-
-/// `y = x Wᵀ + b`, the weight in the layout its `Kernels` chose.
-#[derive(Debug, Clone)]
-pub struct Linear {
-    /// Output features.
-    pub n: usize,
-    /// Input features.
-    pub k: usize,
-    pub weight: Tensor,
-    /// `[n]`, f32.
-    pub bias: Option<Tensor>,
-}
-
-impl Linear {
-    /// Bytes held by weight and bias.
-    pub fn bytes(&self) -> u64 {
-        bytes_of(&self.weight) + self.bias.as_ref().map_or(0, bytes_of)
-    }
 }
 
 /// Root-mean-square normalisation: `x / sqrt(mean(x²) + eps) * weight`.
@@ -126,6 +102,9 @@ pub trait Kernels: Send + Sync {
     /// A zeroed activation buffer.
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer>;
 
+    /// A zeroed buffer of u32: chosen experts, and how often each was chosen.
+    fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer>;
+
     /// A zeroed cache for one layer; memory is touched when first written where the device can.
     fn kv_layer(
         &self,
@@ -135,7 +114,12 @@ pub trait Kernels: Send + Sync {
         dtype: DType,
     ) -> Result<KvLayer>;
 
-    /// Stacks `parts` along n and lays them out for `linear` and `embed`. Parts agree in k and dtype.
+    /// Stacks `parts` along n and lays them out for `linear` and `embed`. Parts agree in k; those that differ
+    /// in dtype meet in f32. Parts that are all e4m3 stay so, their scales beside them; `embed` and `greedy`
+    /// do not take them.
+    ///
+    /// # Errors
+    /// An e4m3 part without scales or with a NaN, or parts whose blocks lie differently along k.
     fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear>;
 
     /// `out[i] = table[tokens[i] - first]`; zeros for a token that `table` has no row of.
@@ -179,6 +163,29 @@ pub trait Kernels: Send + Sync {
 
     /// `out = silu(gate) * up`, from rows `[gate.., up..]`.
     fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Buffer) -> Result<()>;
+
+    /// Chooses each row's experts from its `scores`, f32 `[rows, num_experts]`: softmax over all of them, the
+    /// `top_k` highest, normalised where asked. Adds 1 to `load[expert]`, u32 `[1, num_experts]`, for each choice.
+    fn route(
+        &self,
+        scores: &Buffer,
+        routing: &Routing,
+        rows: usize,
+        routes: &Routes,
+        load: &Buffer,
+    ) -> Result<()>;
+
+    /// `out[i] = Σ weight * down(silu(gate x[i]) * up x[i])` over the chosen experts that are held here, in the
+    /// order of the row's choices; zeros for a row that chose none of them.
+    fn experts(
+        &self,
+        x: &Buffer,
+        experts: &Experts,
+        routes: &Routes,
+        rows: usize,
+        space: &ExpertSpace,
+        out: &Buffer,
+    ) -> Result<()>;
 
     /// `out[i] = x[indices[i]]`.
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()>;

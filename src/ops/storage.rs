@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
+use float8::F8E4M3;
 use half::{bf16, f16};
 
 use super::Buffer;
@@ -27,6 +28,8 @@ macro_rules! element {
 element!(f32, F32);
 element!(bf16, BF16);
 element!(f16, F16);
+element!(F8E4M3, F8E4M3);
+element!(u32, U32);
 
 /// Calls `f` with the elements of a contiguous CPU tensor.
 pub fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {

@@ -5,7 +5,7 @@ use crate::model::spec::ModelSpec;
 
 /// A number of ranks that this model cannot be split over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--tp {tp}: {rule}; for this model --tp may be {}", listed(legal))]
+#[error("--tp {tp}: {rule}; {}", way_out(legal))]
 pub struct ShardError {
     pub tp: usize,
     /// The rule that does not hold, with its numbers.
@@ -64,6 +64,14 @@ fn kv_heads(kv: usize, tp: usize) -> Option<String> {
             tp % kv
         )
     })
+}
+
+/// Only a dense model over whose experts ranks are to be split has no legal number at all.
+fn way_out(legal: &[usize]) -> String {
+    match legal.is_empty() {
+        true => "leave --expert-parallel out".to_owned(),
+        false => format!("for this model --tp may be {}", listed(legal)),
+    }
 }
 
 fn listed(values: &[usize]) -> String {

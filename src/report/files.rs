@@ -32,8 +32,8 @@ pub fn write_text(dir: &Path, name: &str, text: &str) -> Result<(), ReportError>
     write(&dir.join(name), |out| out.write_all(text.as_bytes()))
 }
 
-/// Writes `results.json`, `requests.jsonl`, `steps.jsonl`, `telemetry.csv`, `summary.csv`,
-/// `summary.md` and `vllm.json`. `raw` holds one entry for each of `results.runs`; with more than
+/// Writes `results.json`, `requests.jsonl`, `steps.jsonl`, of a model with experts `experts.jsonl`,
+/// `telemetry.csv`, `summary.csv`, `summary.md` and `vllm.json`. `raw` holds one entry for each of `results.runs`; with more than
 /// one, raw lines carry `run` and `vllm.json` holds an array.
 ///
 /// # Errors
@@ -48,6 +48,15 @@ pub fn write_all(dir: &Path, results: &Results, raw: &[RawRun]) -> Result<(), Re
     write(&dir.join("steps.jsonl"), |out| {
         lines(out, raw, |run| &run.steps)
     })?;
+    let experts = dir.join("experts.jsonl");
+    match raw.iter().all(|run| run.experts.is_empty()) {
+        // Of a dense model there is none, nor one that an earlier run left.
+        true => fs::remove_file(&experts).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(failed(&experts, error)),
+        })?,
+        false => write(&experts, |out| lines(out, raw, |run| &run.experts))?,
+    }
     write(&dir.join("telemetry.csv"), |out| csv::telemetry(raw, out))?;
     text("summary.csv", csv::summary(results))?;
     text("summary.md", markdown::markdown(results))?;

@@ -13,7 +13,7 @@ pub mod table;
 pub mod vllm;
 
 use crate::ground::results::Results;
-use crate::ground::{RequestRecord, StepRecord, TelemetrySample};
+use crate::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 
 pub use files::{prepare, write_all, write_text};
 pub use markdown::markdown;
@@ -37,6 +37,8 @@ pub struct RawRun {
     pub requests: Vec<RequestRecord>,
     pub steps: Vec<StepRecord>,
     pub telemetry: Vec<TelemetrySample>,
+    /// Of each sparse layer.
+    pub experts: Vec<ExpertLoad>,
 }
 
 /// `results.json`: one object, indented.

@@ -136,16 +136,36 @@ fn what_this_version_lacks_is_refused_with_a_way_out() {
         ("--device", "xyz", "--device cpu"),
         ("--dtype", "bf16", "--dtype auto"),
         ("--dtype", "f16", "f32"),
-        ("--kv-cache-dtype", "fp8", "bf16"),
     ] {
         refused(
             &["bench", "--model", &model, flag, value],
             &[flag, value, way_out],
         );
     }
+    // What only some models have.
     refused(
         &["bench", "--model", &model, "--expert-parallel"],
-        &["--expert-parallel"],
+        &["dense model", "leave --expert-parallel out"],
+    );
+    let scheme = ["--activation-scheme", "dynamic"];
+    refused(
+        &[&["bench", "--model", &model], &scheme[..]].concat(),
+        &["--activation-scheme dynamic", "not FP8", "leave it out"],
+    );
+    let simulated = [
+        "--device",
+        "sim:h100-sxm",
+        "--activation-scheme",
+        "weight-only",
+    ];
+    let fp8 = fixture("qwen3-fp8-tiny");
+    refused(
+        &[&["bench", "--model", &fp8], &simulated[..]].concat(),
+        &[
+            "--activation-scheme weight-only",
+            "simulated",
+            "leave it out",
+        ],
     );
 }
 

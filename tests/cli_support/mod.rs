@@ -44,6 +44,8 @@ pub fn command(args: &[&str]) -> Command {
         .env("HF_HOME", env!("CARGO_TARGET_TMPDIR"))
         .env("HF_HUB_OFFLINE", "1")
         .env_remove("HF_TOKEN")
+        // With it, errors from below go on for pages.
+        .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::null());
     command
 }

@@ -1,4 +1,5 @@
-//! A whole decoder in f64 loops, for what candle-transformers lacks: every rope kind, windows, all biases.
+//! A whole decoder in f64 loops, for what candle-transformers lacks: every rope kind, windows, all biases, experts
+//! among dense layers, weights in blocks of FP8.
 //!
 //! It reads `config.json` itself and shares nothing with the crate. Rope formulas are typed from their papers:
 //! RoFormer (2104.09864), position interpolation (2306.15595), YaRN (2309.00071, equations 21 to 23).
@@ -24,13 +25,24 @@ impl F64Model {
         let file = dir.join("model.safetensors");
         let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
         let wide = |tensor: candle_core::Tensor| {
-            let flat = tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
-            flat.to_vec1::<f64>().unwrap()
+            let flat = tensor.flatten_all().unwrap();
+            if flat.dtype() == DType::F8E4M3 {
+                let codes = flat.to_vec1::<float8::F8E4M3>().unwrap();
+                return codes.iter().map(|code| e4m3(code.to_bits())).collect();
+            }
+            flat.to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
         };
-        Self {
+        let widths = tensors.iter().map(|(name, tensor)| {
+            let width = tensor.dims().last().copied().unwrap();
+            (name.clone(), width)
+        });
+        let widths: HashMap<String, usize> = widths.collect();
+        let mut model = Self {
             config: serde_json::from_slice(&config).unwrap(),
             weights: tensors.into_iter().map(|(n, t)| (n, wide(t))).collect(),
-        }
+        };
+        model.scale_blocks(&widths);
+        model
     }
 
     /// `[position * vocab + token]`.
@@ -46,12 +58,11 @@ impl F64Model {
             let normed = self.norm(&x, &name("input_layernorm.weight"));
             add(&mut x, &self.attention(&normed, layer));
             let normed = self.norm(&x, &name("post_attention_layernorm.weight"));
-            let mut gate = self.project(&normed, &name("mlp.gate_proj"));
-            let up = self.project(&normed, &name("mlp.up_proj"));
-            for (gate, up) in gate.iter_mut().flatten().zip(up.iter().flatten()) {
-                *gate *= up / (1.0 + (-*gate).exp());
-            }
-            add(&mut x, &self.project(&gate, &name("mlp.down_proj")));
+            let delta = match self.is_sparse(layer) {
+                true => self.experts(&normed, &name("mlp")),
+                false => self.gated(&normed, &name("mlp")),
+            };
+            add(&mut x, &delta);
         }
         let x = self.norm(&x, "model.norm.weight");
         let tied = self.config["tie_word_embeddings"] == true;
@@ -62,6 +73,71 @@ impl F64Model {
         };
         let logits = self.project(&x, head);
         logits.into_iter().flatten().map(|v| v as f32).collect()
+    }
+
+    /// Weights in FP8 times the scales of their blocks.
+    fn scale_blocks(&mut self, widths: &HashMap<String, usize>) {
+        let names: Vec<String> = self.weights.keys().cloned().collect();
+        for name in names {
+            let Some(weight) = name.strip_suffix("_scale_inv") else {
+                continue;
+            };
+            let block = &self.config["quantization_config"]["weight_block_size"];
+            let [rows, columns] = [0, 1].map(|axis| block[axis].as_u64().unwrap() as usize);
+            let scales = self.weights.remove(&name).unwrap();
+            let (width, grid) = (widths[weight], widths[&name]);
+            let values = self.weights.get_mut(weight).unwrap();
+            for (i, value) in values.iter_mut().enumerate() {
+                let (row, column) = (i / width, i % width);
+                *value *= scales[row / rows * grid + column / columns];
+            }
+        }
+    }
+
+    fn is_sparse(&self, layer: usize) -> bool {
+        let has_experts = self.config["model_type"] == "qwen3_moe";
+        let step = self.config["decoder_sparse_step"].as_u64().unwrap_or(1);
+        let dense = self.config["mlp_only_layers"].as_array();
+        let is_dense = dense.is_some_and(|list| list.iter().any(|l| *l == layer));
+        has_experts && (layer as u64 + 1).is_multiple_of(step) && !is_dense
+    }
+
+    /// Each row by the experts of its highest scores.
+    fn experts(&self, x: &Rows, module: &str) -> Rows {
+        let top_k = self.size("num_experts_per_tok");
+        let scores = self.project(x, &format!("{module}.gate"));
+        let one = |(x, scores): (&Vec<f64>, &Vec<f64>)| {
+            let sum: f64 = scores.iter().map(|score| score.exp()).sum();
+            let mut chosen: Vec<(f64, usize)> =
+                scores.iter().map(|s| s.exp() / sum).zip(0..).collect();
+            chosen.sort_by(|a, b| b.0.total_cmp(&a.0));
+            chosen.truncate(top_k);
+            let total: f64 = chosen.iter().map(|(weight, _)| weight).sum();
+            let divisor = if self.config["norm_topk_prob"] == true {
+                total
+            } else {
+                1.0
+            };
+            let mut out = vec![0.0; x.len()];
+            for (weight, expert) in chosen {
+                let module = format!("{module}.experts.{expert}");
+                let y = self.gated(&vec![x.clone()], &module);
+                out.iter_mut()
+                    .zip(&y[0])
+                    .for_each(|(out, y)| *out += weight / divisor * y);
+            }
+            out
+        };
+        x.iter().zip(&scores).map(one).collect()
+    }
+
+    fn gated(&self, x: &Rows, module: &str) -> Rows {
+        let mut gate = self.project(x, &format!("{module}.gate_proj"));
+        let up = self.project(x, &format!("{module}.up_proj"));
+        for (gate, up) in gate.iter_mut().flatten().zip(up.iter().flatten()) {
+            *gate *= up / (1.0 + (-*gate).exp());
+        }
+        self.project(&gate, &format!("{module}.down_proj"))
     }
 
     fn attention(&self, x: &Rows, layer: usize) -> Rows {
@@ -206,6 +282,16 @@ impl F64Model {
     fn size(&self, key: &str) -> usize {
         self.config[key].as_u64().unwrap() as usize
     }
+}
+
+/// A sign, four bits of exponent, three of mantissa.
+fn e4m3(code: u8) -> f64 {
+    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7));
+    let size = match exponent {
+        0 => mantissa * 2f64.powi(-9),
+        _ => (8.0 + mantissa) * 2f64.powi(exponent - 10),
+    };
+    if code >> 7 == 1 { -size } else { size }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod f64_model;
+pub mod golden;
 pub mod probe;
 pub mod random;
 pub mod random_model;
@@ -18,7 +19,7 @@ use candlepower::ground::{EventKind, Request, RequestId, Sampling, StopRule, Wal
 use candlepower::hub::weights_in;
 use candlepower::model::{Checkpoint, Decoder, ModelSpec, Share, StepLimits, WeightSource};
 use candlepower::ops::{Kernels, cpu::Cpu, reference::Reference};
-use candlepower::parallel::{Collective, ShardPlan};
+use candlepower::parallel::{Collective, ShardPlan, Split};
 use candlepower::scheduler::{Policy, SchedulerConfig};
 
 /// The dense checkpoints of `tests/fixtures`.
@@ -28,6 +29,20 @@ pub const DENSE: [&str; 5] = [
     "llama-tiny",
     "llama-tied-tiny",
     "qwen3-tiny",
+];
+
+/// Those with experts, with weights in FP8, and with both.
+pub const EXPERTS_AND_FP8: [&str; 3] = ["qwen3-moe-tiny", "qwen3-fp8-tiny", "qwen3-moe-fp8-tiny"];
+
+pub const FIXTURES: [&str; 8] = [
+    "qwen2-tiny",
+    "qwen2-tied-tiny",
+    "llama-tiny",
+    "llama-tied-tiny",
+    "qwen3-tiny",
+    "qwen3-moe-tiny",
+    "qwen3-fp8-tiny",
+    "qwen3-moe-fp8-tiny",
 ];
 
 /// No cache of these tests comes near it.
@@ -73,8 +88,15 @@ impl Model {
         }
     }
 
-    pub fn load(&self, backend: Backend, tp: usize, threads: usize, limits: StepLimits) -> Ranks {
-        let plan = Arc::new(ShardPlan::new(&self.spec, tp).unwrap());
+    pub fn load(
+        &self,
+        backend: Backend,
+        split: impl Into<Split>,
+        threads: usize,
+        limits: StepLimits,
+    ) -> Ranks {
+        let split = split.into();
+        let plan = Arc::new(ShardPlan::split(&self.spec, split).unwrap());
         let elements = plan.kv_elements_per_token();
         let source = self.source.clone();
         let build = move |collective: Box<dyn Collective>| {
@@ -92,7 +114,7 @@ impl Model {
             )?;
             Ok(Rank::new(kernels, collective, decoder))
         };
-        Ranks::load(tp, threads, MACHINE_MEMORY, elements, Arc::new(build)).unwrap()
+        Ranks::load(split.tp, threads, MACHINE_MEMORY, elements, Arc::new(build)).unwrap()
     }
 }
 
@@ -102,6 +124,7 @@ pub struct Setup {
     pub backend: Backend,
     pub kv: DType,
     pub tp: usize,
+    pub expert_parallel: bool,
     pub threads: usize,
     pub scheduler: SchedulerConfig,
 }
@@ -113,6 +136,7 @@ impl Default for Setup {
             backend: Backend::Cpu,
             kv: DType::F32,
             tp: 1,
+            expert_parallel: false,
             threads: 1,
             scheduler: SchedulerConfig {
                 policy: Policy::Mixed,
@@ -148,7 +172,11 @@ impl Session {
             rows: config.max_num_batched_tokens,
             logit_rows: config.max_num_seqs.min(config.max_num_batched_tokens),
         };
-        let mut executor = model.load(setup.backend, setup.tp, setup.threads, limits);
+        let split = Split {
+            tp: setup.tp,
+            expert_parallel: setup.expert_parallel,
+        };
+        let mut executor = model.load(setup.backend, split, setup.threads, limits);
         let layout = KvLayout {
             num_blocks: config.num_blocks,
             block_size: config.block_size,

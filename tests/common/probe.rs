@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use candlepower::exec::{Executor, KvLayout, Ranks, StepPlan};
 use candlepower::model::StepLimits;
 use candlepower::ops::Rows;
+use candlepower::parallel::Split;
 
 use super::{Backend, Model};
 
@@ -56,13 +57,19 @@ impl Probe {
         Self::split(model, backend, kv, block_size, 1)
     }
 
-    /// Over `tp` ranks.
-    pub fn split(model: &Model, backend: Backend, kv: DType, block_size: usize, tp: usize) -> Self {
+    /// Over several ranks.
+    pub fn split(
+        model: &Model,
+        backend: Backend,
+        kv: DType,
+        block_size: usize,
+        split: impl Into<Split>,
+    ) -> Self {
         let limits = StepLimits {
             rows: ROOM,
             logit_rows: ROOM,
         };
-        let mut ranks = model.load(backend, tp, 2, limits);
+        let mut ranks = model.load(backend, split, 2, limits);
         // Every sequence may leave most of its last block empty.
         let num_blocks = 2 * ROOM.div_ceil(block_size) + 1;
         let layout = KvLayout {

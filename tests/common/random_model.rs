@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use candlepower::model::{ModelSpec, tensors};
+use candlepower::model::ModelSpec;
+use candlepower::model::tensors::{self, Format};
 use serde_json::Value;
 
 use super::random::Random;
 
+const E4M3_MAX: f32 = 448.0;
 /// Half-width of uniform projections, in units of `1 / sqrt(columns)`: rows of norm 1 keep about that norm.
 const GAIN: f32 = 1.7;
 /// For q and k: scores spread over several units, so that a wrong mask or rotation shows.
@@ -22,9 +24,16 @@ pub fn write(dir: &Path, config: &Value, dtype: DType, random: &mut Random) {
     let weights: HashMap<String, Tensor> = tensors::expected(&spec)
         .into_iter()
         .map(|tensor| {
+            let stored = match tensor.format {
+                Format::Plain => dtype,
+                Format::Fp8 => DType::F8E4M3,
+                // Both are found.
+                Format::Scale { .. } if dtype == DType::F32 => DType::F32,
+                Format::Scale { .. } => DType::BF16,
+            };
             let values = values(&tensor, random);
             let values = Tensor::from_vec(values, tensor.shape, &Device::Cpu).unwrap();
-            (tensor.name, values.to_dtype(dtype).unwrap())
+            (tensor.name, values.to_dtype(stored).unwrap())
         })
         .collect();
     candle_core::safetensors::save(&weights, dir.join("model.safetensors")).unwrap();
@@ -33,12 +42,22 @@ pub fn write(dir: &Path, config: &Value, dtype: DType, random: &mut Random) {
 fn values(tensor: &tensors::TensorSpec, random: &mut Random) -> Vec<f32> {
     let name = tensor.name.as_str();
     let (center, width) = match tensor.shape[..] {
+        _ if tensor.format == Format::Fp8 => (0.0, E4M3_MAX),
         _ if name.ends_with("norm.weight") => (1.0, 0.4),
         [_, _] if name == tensors::EMBEDDING => (0.0, 1.0),
         [_, columns] => {
+            let (columns, scaled) = match tensor.format {
+                Format::Scale { of, .. } => (of[1], true),
+                _ => (columns, false),
+            };
             let sharp = name.contains("q_proj") || name.contains("k_proj");
             let gain = if sharp { SHARP_GAIN } else { GAIN };
-            (0.0, gain / (columns as f32).sqrt())
+            let width = gain / (columns as f32).sqrt();
+            match scaled {
+                // Blocks differ by up to 3: a wrong one is seen.
+                true => (width / E4M3_MAX, width / E4M3_MAX / 2.0),
+                false => (0.0, width),
+            }
         }
         // Biases.
         _ => (0.0, 0.5),

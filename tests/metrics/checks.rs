@@ -91,7 +91,7 @@ fn an_engine_that_counts_otherwise_is_found() {
         let raw = RawRun {
             requests: vec![request(0), request(1)],
             steps: stamps.iter().map(step(waiting)).collect(),
-            telemetry: Vec::new(),
+            ..RawRun::default()
         };
         check(&measured(&raw, scenario()).checks, "engine_load")
     };

@@ -66,6 +66,9 @@ fn every_formula_equals_the_figure_worked_out_by_hand() {
             // 0.3 s of the executor's 3 s.
             ("communication_share_percent", 10.0),
             ("mean_communication_bytes_per_step", 100.0 / 3.0),
+            // 5 of 5 and 6 of 2.
+            ("mean_expert_imbalance", 2.0),
+            ("max_expert_imbalance", 3.0),
             ("mean_host_ms_per_step", 1000.0 / 3.0),
             ("host_share_percent", 25.0),
             ("mean_submit_delay_ms", 25.0),

@@ -4,7 +4,7 @@ use candlepower::ground::results::{
     Engine, Environment, Hardware, Kind, Model, Results, Roofs, Run, SCHEMA, Scenario, Slo,
     WeightSource,
 };
-use candlepower::ground::{FinishReason, RequestRecord, StepRecord, TelemetrySample};
+use candlepower::ground::{ExpertLoad, FinishReason, RequestRecord, StepRecord, TelemetrySample};
 use candlepower::metrics::{MeasureInput, measure};
 use candlepower::report::RawRun;
 use serde_json::{Map, Value};
@@ -95,6 +95,14 @@ pub fn raw() -> RawRun {
             sample(3.0, 200.0, 60.0, 9),
             sample(5.0, 900.0, 90.0, 7),
         ],
+        experts: vec![experts(1, [5, 5, 5, 5]), experts(3, [0, 1, 6, 1])],
+    }
+}
+
+fn experts(layer: usize, tokens: [u32; 4]) -> ExpertLoad {
+    ExpertLoad {
+        layer,
+        tokens: tokens.to_vec(),
     }
 }
 
@@ -125,6 +133,7 @@ pub fn measured(raw: &RawRun, scenario: Scenario) -> Run {
         requests: &raw.requests,
         steps: &raw.steps,
         telemetry: &raw.telemetry,
+        experts: &raw.experts,
         scenario,
         model: "tiny",
         prompt: "synthetic",

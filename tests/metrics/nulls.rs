@@ -66,7 +66,7 @@ proptest! {
         steps in vec(step(), 0..5),
         scenario in load(),
     ) {
-        let raw = RawRun { requests, steps, telemetry: Vec::new() };
+        let raw = RawRun { requests, steps, ..RawRun::default() };
         let run = measured(&raw, scenario);
         let (metrics, extended) = (run.metrics.entries(), run.extended.entries());
         prop_assert!(!metrics.keys().any(|name| extended.contains_key(name)));

@@ -98,8 +98,8 @@ fn one_run_s_files_hold_its_records() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort_unstable();
-    let expected = "requests.jsonl results.json steps.jsonl summary.csv summary.md telemetry.csv \
-        vllm.json";
+    let expected = "experts.jsonl requests.jsonl results.json steps.jsonl summary.csv summary.md \
+        telemetry.csv vllm.json";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
 
     let lines = read(&out, "requests.jsonl");
@@ -115,6 +115,12 @@ fn one_run_s_files_hold_its_records() {
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
     assert_eq!(raw.steps, steps);
+    let lines = read(&out, "experts.jsonl");
+    let experts: Vec<_> = lines
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(raw.experts, experts);
     let telemetry = read(&out, "telemetry.csv");
     assert!(telemetry.starts_with("time,cpu_percent,ram_percent,rss_bytes\n-1,900,90,1\n"));
     let summary = read(&out, "summary.csv");

@@ -81,12 +81,42 @@ fn golden_tokens_at_every_split() {
     }
 }
 
+/// Of experts by columns and whole, and of FP8. Their margins are those of an f32 cache.
+#[test]
+fn golden_tokens_of_experts_and_fp8() {
+    for (name, tp, more) in [
+        ("qwen3-moe-tiny", 2, &[][..]),
+        ("qwen3-moe-tiny", 4, &["--expert-parallel"]),
+        ("qwen3-fp8-tiny", 2, &[]),
+        ("qwen3-fp8-tiny", 4, &[]),
+        ("qwen3-moe-fp8-tiny", 4, &[]),
+        ("qwen3-moe-fp8-tiny", 2, &["--expert-parallel"]),
+        ("qwen3-moe-fp8-tiny", 4, &["--expert-parallel"]),
+    ] {
+        let golden = Golden::read(name);
+        let mut args = golden.command(name, tp);
+        let more = ["--kv-cache-dtype", "f32"].iter().chain(more);
+        args.extend(more.map(|&word| word.to_owned()));
+        golden.check(run(mpirun(tp, &words(&args))));
+    }
+}
+
 /// Sampled tokens and their log-probabilities, to the last digit, of prompts long enough that sums are
 /// exchanged in stripes.
 #[test]
 fn bits_are_those_of_threads_every_time() {
-    for (name, tp) in [("qwen2-tiny", 2), ("llama-tied-tiny", 3), ("llama-tiny", 4)] {
+    for (name, tp, more) in [
+        ("qwen2-tiny", 2, &[][..]),
+        ("llama-tied-tiny", 3, &[]),
+        ("llama-tiny", 4, &[]),
+        (
+            "qwen3-moe-fp8-tiny",
+            4,
+            &["--expert-parallel", "--kv-cache-dtype", "fp8"],
+        ),
+    ] {
         let mut args = generate(name, tp, 24);
+        args.extend(more.iter().map(|&word| word.to_owned()));
         let long: Vec<u32> = (0..400).map(|i| i * 37 % 251).collect();
         for prompt in [&long[..], &long[7..9], &long[100..333]] {
             args.extend(["--prompt-ids".to_owned(), listed(prompt)]);

@@ -266,6 +266,26 @@ fn experts_are_read_as_far_as_tokens_reach_them() {
     }
 }
 
+/// One token's eight experts, whole ones on eight ranks: the rank that holds most of them holds two or three, and
+/// the others wait for it. With a full batch every expert is read anyway.
+#[test]
+fn whole_experts_wait_for_the_fullest_rank() {
+    let spec = card("Qwen3-235B-A22B");
+    let seconds = |expert_parallel: bool, rows: usize| {
+        let split = Split {
+            tp: 8,
+            expert_parallel,
+        };
+        let mut device = Device::new(&spec, gpu("h200"), split, |_| ());
+        device.step(&vec![(1, 100); rows]).0.as_secs_f64()
+    };
+    // Some 1.4 experts of 37.7 MB more than one, 94 times, at the 2.4 TB/s that the SMs can ask for.
+    let waited = 1e3 * (seconds(true, 1) - seconds(false, 1));
+    assert!((1.9..2.6).contains(&waited), "{waited} ms");
+    let full = seconds(true, 200) / seconds(false, 200);
+    assert!((0.95..1.05).contains(&full), "{full}");
+}
+
 #[test]
 fn graphs_and_servers_cost_what_they_say() {
     let spec = card("DeepSeek-R1-Distill-Qwen-1.5B");

@@ -103,6 +103,7 @@ pub fn run(simulation: &Simulation, asked: &Asked) -> Run {
         requests: &recording.requests,
         steps: &recording.steps,
         telemetry: &[],
+        experts: &recording.experts,
         scenario: Scenario::default(),
         model: "a model",
         prompt: "",

@@ -14,6 +14,7 @@ use super::guard::caught;
 use super::tickets::Tickets;
 use super::{Build, ExecError, Executor, KvBound, KvLayout, Rank, Seat};
 use super::{StepOutput, StepPlan, Ticket};
+use crate::ground::ExpertLoad;
 use crate::ground::recorder::Cost;
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ops::cpu::rendezvous::Stopped;
@@ -188,6 +189,10 @@ impl Executor for MpiRanks {
 
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
         self.tickets.redeem(ticket, output)
+    }
+
+    fn expert_load(&mut self) -> Result<Vec<ExpertLoad>, ExecError> {
+        self.rank.expert_load()
     }
 }
 

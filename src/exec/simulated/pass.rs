@@ -161,16 +161,21 @@ impl Work<'_> {
     }
 
     /// All experts of a layer. Tokens choose evenly and apart from each other, so that of `E` experts
-    /// `E (1 - (1 - k / E)^rows)` are read. Whole experts have their own tokens only.
+    /// `E (1 - (1 - k / E)^rows)` are read. Whole experts have their own tokens only, and the step waits for the
+    /// rank that reads most of them.
     fn expert_mlp(&self, layer: &Layer, experts: &ExpertSpec, rows: usize) -> OpRecord {
         let (all, each) = (
             experts.num_experts as f64,
             experts.num_experts_per_tok as f64,
         );
         let touched = 1.0 - (1.0 - each / all).powf(rows as f64);
-        let here = match self.expert_parallel {
-            true => self.ranks as f64,
-            false => 1.0,
+        let (here, slowest) = match self.expert_parallel {
+            true => {
+                let held = experts.num_experts / self.ranks;
+                let most = expected_most(held, touched, self.ranks);
+                (self.ranks as f64, most / (held as f64 * touched))
+            }
+            false => (1.0, 1.0),
         };
         // Every one of this rank's experts together multiplies `elements` for a row.
         let chosen = rows as f64 * each / all;
@@ -183,7 +188,11 @@ impl Work<'_> {
                     + self.bytes(passing * (matrix.inputs + matrix.outputs)),
                 flops: (FMA as f64 * chosen * matrix.elements as f64) as u64,
             };
-            seconds += self.limits.seconds(part, unit(matrix));
+            let most = Cost {
+                bytes: (part.bytes as f64 * slowest) as u64,
+                ..part
+            };
+            seconds += self.limits.seconds(most, unit(matrix));
             cost += part;
         }
         record("experts", cost, seconds)
@@ -207,6 +216,24 @@ impl Work<'_> {
     fn bytes(&self, elements: usize) -> u64 {
         (elements * self.shapes.element) as u64
     }
+}
+
+/// Of `ranks` that each hold `held` experts, touched with `chance` and apart from each other: how many are, where
+/// they are most.
+fn expected_most(held: usize, chance: f64, ranks: usize) -> f64 {
+    // Touched experts of a rank are binomial: P(n) from P(n - 1); all ranks have at most n with F(n)^ranks.
+    let odds = chance / (1.0 - chance);
+    let mut probability = (1.0 - chance).powi(held as i32);
+    if probability <= f64::MIN_POSITIVE || !odds.is_finite() {
+        return held as f64;
+    }
+    let (mut at_most, mut expected) = (probability, 0.0);
+    for n in 1..=held {
+        expected += 1.0 - at_most.min(1.0).powi(ranks as i32);
+        probability *= odds * (held + 1 - n) as f64 / n as f64;
+        at_most += probability;
+    }
+    expected
 }
 
 const ALL_REDUCE: &str = "all_reduce";

@@ -263,6 +263,9 @@ pub struct Extended {
     pub communication_share_percent: Option<f64>,
     /// What each rank brought to the exchanges of a step.
     pub mean_communication_bytes_per_step: Option<f64>,
+    /// Tokens of a layer's fullest expert over the mean of its experts: mean over the sparse layers, and the worst.
+    pub mean_expert_imbalance: Option<f64>,
+    pub max_expert_imbalance: Option<f64>,
     /// Arrival to hand-over to the engine: the harness's own delay. All requests.
     pub mean_submit_delay_ms: Option<f64>,
     pub max_submit_delay_ms: Option<f64>,

@@ -124,6 +124,10 @@ pub struct Engine {
     /// Arithmetic type of activations.
     pub dtype: String,
     pub kv_cache_dtype: String,
+    /// What is done with the inputs of layers whose weights are FP8: `weight-only` (nothing) or `dynamic`
+    /// (quantised too); null where no weight is.
+    #[serde(default)]
+    pub activation_scheme: Option<String>,
     /// Tensor-parallel ranks.
     pub tp: usize,
     pub expert_parallel: bool,

@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 
 use super::best::with_best_kernel;
-use super::gemm::{Gemm, Parts, for_row_blocks, panel_range};
+use super::columns::{Parts, panel_range};
+use super::gemm::{Gemm, for_row_blocks};
 use super::panel::{PANEL, PanelElement};
 use super::shared::SharedOut;
 use super::tile::MicroKernel;
@@ -85,13 +86,7 @@ fn group<M: MicroKernel, W: PanelElement>(
     let rows = highest.len();
     let mut sums = SUMS.take();
     sums.resize(rows * GROUP * PANEL, 0.0);
-    let part = Gemm {
-        w: &job.w[first * job.k..],
-        n: width,
-        bias: job.bias.map(|bias| &bias[first..]),
-        ldo: width,
-        ..*job
-    };
+    let part = job.panels_from(panels.start, width);
     let out = SharedOut::new(&mut sums[..rows * width]);
     // SAFETY: `sums` is this thread's own, `[rows, width]`.
     unsafe { panel_range(kernel, &part, 0..rows, packed, 0..panels.len(), out) };

@@ -15,6 +15,11 @@ const SPREAD: [u8; CACHE_LINE] = spread();
 /// A shuffle's index for a zero byte.
 const ZERO_BYTE: u8 = 0x80;
 
+/// An e4m3 byte's sign, exponent and mantissa where an f16 has them, which then is 2^-8 of the number.
+const E4M3_IN_F16: i16 = 0xBF80_u16 as i16;
+const E4M3_SHIFT: i32 = 7;
+const E4M3_FACTOR: f32 = 256.0;
+
 /// Proof that this host has AVX-512 F (foundation) and BW (byte shuffles).
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512(());
@@ -64,6 +69,7 @@ impl MicroKernel for Avx512 {
     const ROWS: usize = 12;
     /// Two panels' weights (16 KiB of bf16) and a tile's activations (12 KiB).
     const K_BLOCK: usize = 256;
+    const E4M3_FACTOR: f32 = E4M3_FACTOR;
 
     fn panels(rows: usize) -> usize {
         match rows {
@@ -80,14 +86,14 @@ impl MicroKernel for Avx512 {
     }
 }
 
-/// One step of a panel, widened.
+/// One step of a panel, widened; of e4m3, over [`E4M3_FACTOR`].
 ///
 /// # Safety
 /// `step` points to 16 elements.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 unsafe fn panel_step<W: PanelElement>(step: *const W, spread: __m512i) -> __m512 {
-    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32; `ELEMENT` is sealed to the type.
+    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32, 16 of e4m3; `ELEMENT` is sealed to the type.
     unsafe {
         match W::ELEMENT {
             Element::Bf16 => {
@@ -96,9 +102,19 @@ unsafe fn panel_step<W: PanelElement>(step: *const W, spread: __m512i) -> __m512
             }
             Element::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(step.cast())),
             Element::F32 => _mm512_loadu_ps(step.cast()),
+            Element::E4m3 => {
+                // The sign fills the upper byte.
+                let words = _mm256_cvtepi8_epi16(_mm_loadu_si128(step.cast()));
+                let shifted = _mm256_slli_epi16::<E4M3_SHIFT>(words);
+                let halves = _mm256_and_si256(shifted, _mm256_set1_epi16(E4M3_IN_F16));
+                _mm512_cvtph_ps(halves)
+            }
         }
     }
 }
+
+/// Sums of `R` rows by `P` panels, in registers.
+type Local<const R: usize, const P: usize> = [[__m512; P]; R];
 
 /// # Safety
 /// `tile.check()` holds, `tile` is `R` rows by `P` panels.
@@ -107,12 +123,36 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
     tile: Tile<'_, W>,
     sums: Sums<'_>,
 ) {
-    let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
-    // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held;
-    // a prefetch may name any address.
+    let zeros = [[_mm512_setzero_ps(); P]; R];
+    let mut cursor = Cursor {
+        x: tile.x.as_ptr(),
+        w: tile.w.as_ptr(),
+        panel_stride: tile.panel_stride,
+        ahead: tile.ahead,
+        ahead_step: tile.ahead_step,
+    };
+    // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held.
     unsafe {
-        let spread = _mm512_loadu_si512(SPREAD.as_ptr().cast());
-        let mut local = [[_mm512_setzero_ps(); P]; R];
+        if matches!(W::ELEMENT, Element::E4m3) {
+            let mut fresh = sums.is_fresh();
+            for (depth, scales) in tile.blocks() {
+                let local = cursor.steps::<R, P>(depth, zeros);
+                for p in 0..P {
+                    let scale = _mm512_loadu_ps(&raw const scales[p * PANEL]);
+                    for r in 0..R {
+                        let before = match fresh {
+                            true => _mm512_setzero_ps(),
+                            false => _mm512_loadu_ps(sums.at(r, p * PANEL)),
+                        };
+                        let sum = _mm512_fmadd_ps(local[r][p], scale, before);
+                        _mm512_storeu_ps(sums.at(r, p * PANEL), sum);
+                    }
+                }
+                fresh = false;
+            }
+            return;
+        }
+        let mut local = zeros;
         if !sums.is_fresh() {
             for r in 0..R {
                 for p in 0..P {
@@ -120,32 +160,62 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
                 }
             }
         }
-        let mut x = tile.x.as_ptr();
-        let mut w = tile.w.as_ptr();
-        // Relative to `w`, which moves a panel's width a step.
-        let mut ahead = tile.ahead;
-        for step in 0..tile.depth {
-            let weights: [__m512; P] = from_fn(|p| {
-                let panel = w.add(p * tile.panel_stride);
-                if step % line_steps == 0 {
-                    _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(ahead).cast());
-                }
-                panel_step(panel, spread)
-            });
-            for r in 0..R {
-                let x = _mm512_set1_ps(*x.add(r));
-                for p in 0..P {
-                    local[r][p] = _mm512_fmadd_ps(x, weights[p], local[r][p]);
-                }
-            }
-            x = x.add(R);
-            w = w.add(PANEL);
-            ahead = ahead.wrapping_add(tile.ahead_step).wrapping_sub(PANEL);
-        }
+        let local = cursor.steps::<R, P>(tile.depth, local);
         for r in 0..R {
             for p in 0..P {
                 _mm512_storeu_ps(sums.at(r, p * PANEL), local[r][p]);
             }
         }
+    }
+}
+
+/// Where a tile's next step lies.
+struct Cursor<W> {
+    x: *const f32,
+    w: *const W,
+    panel_stride: usize,
+    /// What to ask memory for, relative to `w`, which moves a panel's width a step.
+    ahead: usize,
+    ahead_step: usize,
+}
+
+impl<W: PanelElement> Cursor<W> {
+    /// Takes `depth` steps into `local`.
+    ///
+    /// # Safety
+    /// That many steps are left, of `R` rows by `P` panels.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn steps<const R: usize, const P: usize>(
+        &mut self,
+        depth: usize,
+        mut local: Local<R, P>,
+    ) -> Local<R, P> {
+        let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
+        let (mut x, mut w, mut ahead) = (self.x, self.w, self.ahead);
+        // SAFETY: steps and rows by the caller; a prefetch may name any address.
+        unsafe {
+            let spread = _mm512_loadu_si512(SPREAD.as_ptr().cast());
+            for step in 0..depth {
+                let weights: [__m512; P] = from_fn(|p| {
+                    let panel = w.add(p * self.panel_stride);
+                    if step % line_steps == 0 {
+                        _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(ahead).cast());
+                    }
+                    panel_step(panel, spread)
+                });
+                for r in 0..R {
+                    let x = _mm512_set1_ps(*x.add(r));
+                    for p in 0..P {
+                        local[r][p] = _mm512_fmadd_ps(x, weights[p], local[r][p]);
+                    }
+                }
+                x = x.add(R);
+                w = w.add(PANEL);
+                ahead = ahead.wrapping_add(self.ahead_step).wrapping_sub(PANEL);
+            }
+        }
+        (self.x, self.w, self.ahead) = (x, w, ahead);
+        local
     }
 }

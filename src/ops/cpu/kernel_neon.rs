@@ -16,6 +16,9 @@ const QUARTERS: usize = PANEL / LANES;
 /// The upper half of each 32-bit lane: the odd bf16 of a pair, as an f32.
 const UPPER_HALF: u32 = 0xFFFF_0000;
 const BF16_SHIFT: i32 = 16;
+/// An e4m3 byte's sign, exponent and mantissa where an f16 has them, which then is 2^-8 of the number.
+const E4M3_IN_F16: u16 = 0xBF80;
+const E4M3_SHIFT: i32 = 7;
 
 /// NEON is part of every aarch64 target.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +42,7 @@ macro_rules! by_shape {
 
 impl MicroKernel for Neon {
     const ROWS: usize = 6;
+    const E4M3_FACTOR: f32 = 256.0;
 
     fn panels(rows: usize) -> usize {
         match rows {
@@ -64,7 +68,7 @@ impl MicroKernel for Neon {
 /// `step` points to 16 elements.
 #[inline(always)]
 unsafe fn panel_step<W: PanelElement>(step: *const W) -> [float32x4_t; QUARTERS] {
-    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32; `ELEMENT` is sealed to the type.
+    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32, 16 of e4m3; `ELEMENT` is sealed to the type.
     unsafe {
         match W::ELEMENT {
             Element::Bf16 => {
@@ -83,9 +87,22 @@ unsafe fn panel_step<W: PanelElement>(step: *const W) -> [float32x4_t; QUARTERS]
                 vcvt_f32_f16(vreinterpret_f16_u16(bits))
             }),
             Element::F32 => std::array::from_fn(|i| vld1q_f32(step.cast::<f32>().add(i * LANES))),
+            Element::E4m3 => std::array::from_fn(|i| {
+                let bytes = vld1_s8(step.cast::<i8>().add(i / 2 * 2 * LANES));
+                let words = vshlq_n_s16::<E4M3_SHIFT>(vmovl_s8(bytes));
+                let halves = vandq_u16(vreinterpretq_u16_s16(words), vdupq_n_u16(E4M3_IN_F16));
+                let halves = match i % 2 {
+                    0 => vget_low_u16(halves),
+                    _ => vget_high_u16(halves),
+                };
+                vcvt_f32_f16(vreinterpret_f16_u16(halves))
+            }),
         }
     }
 }
+
+/// Sums of `R` rows by `P` panels, in registers.
+type Local<const R: usize, const P: usize> = [[[float32x4_t; QUARTERS]; P]; R];
 
 /// # Safety
 /// `tile.check()` holds, `tile` is `R` rows by `P` panels.
@@ -94,9 +111,32 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
     sums: Sums<'_>,
 ) {
     let at = |r: usize, p: usize, quarter: usize| sums.at(r, p * PANEL + quarter * LANES);
+    let (mut x, mut w) = (tile.x.as_ptr(), tile.w.as_ptr());
     // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held.
     unsafe {
-        let mut local = [[[vdupq_n_f32(0.0); QUARTERS]; P]; R];
+        let zero = vdupq_n_f32(0.0);
+        let mut local = [[[zero; QUARTERS]; P]; R];
+        if matches!(W::ELEMENT, Element::E4m3) {
+            let mut fresh = sums.is_fresh();
+            for (depth, scales) in tile.blocks() {
+                let sum = steps::<W, R, P>(x, w, tile.panel_stride, depth, local);
+                for p in 0..P {
+                    for quarter in 0..QUARTERS {
+                        let scale = vld1q_f32(&raw const scales[p * PANEL + quarter * LANES]);
+                        for r in 0..R {
+                            let before = match fresh {
+                                true => zero,
+                                false => vld1q_f32(at(r, p, quarter)),
+                            };
+                            let sum = vfmaq_f32(before, sum[r][p][quarter], scale);
+                            vst1q_f32(at(r, p, quarter), sum);
+                        }
+                    }
+                }
+                (x, w, fresh) = (x.add(depth * R), w.add(depth * PANEL), false);
+            }
+            return;
+        }
         if !sums.is_fresh() {
             for r in 0..R {
                 for p in 0..P {
@@ -106,11 +146,34 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
                 }
             }
         }
-        let mut x = tile.x.as_ptr();
-        let mut w = tile.w.as_ptr();
-        for _ in 0..tile.depth {
+        let local = steps::<W, R, P>(x, w, tile.panel_stride, tile.depth, local);
+        for r in 0..R {
             for p in 0..P {
-                let weights = panel_step(w.add(p * tile.panel_stride));
+                for quarter in 0..QUARTERS {
+                    vst1q_f32(at(r, p, quarter), local[r][p][quarter]);
+                }
+            }
+        }
+    }
+}
+
+/// Takes `depth` steps into `local`.
+///
+/// # Safety
+/// That many steps lie at `x` and `w`, of `R` rows by `P` panels.
+#[inline(always)]
+unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
+    mut x: *const f32,
+    mut w: *const W,
+    panel_stride: usize,
+    depth: usize,
+    mut local: Local<R, P>,
+) -> Local<R, P> {
+    // SAFETY: steps and rows by the caller.
+    unsafe {
+        for _ in 0..depth {
+            for p in 0..P {
+                let weights = panel_step(w.add(p * panel_stride));
                 for r in 0..R {
                     for quarter in 0..QUARTERS {
                         let sum = local[r][p][quarter];
@@ -121,12 +184,6 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
             x = x.add(R);
             w = w.add(PANEL);
         }
-        for r in 0..R {
-            for p in 0..P {
-                for quarter in 0..QUARTERS {
-                    vst1q_f32(at(r, p, quarter), local[r][p][quarter]);
-                }
-            }
-        }
     }
+    local
 }

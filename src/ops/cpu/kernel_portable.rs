@@ -39,24 +39,48 @@ impl MicroKernel for Portable {
 }
 
 fn rows<W: PanelElement, const R: usize>(tile: Tile<'_, W>, mut sums: Sums<'_>) {
-    let mut local = [[0.0; PANEL]; R];
-    if !sums.is_fresh() {
-        for (r, local) in local.iter_mut().enumerate() {
-            local.copy_from_slice(sums.row(r));
+    if tile.scaling.is_none() {
+        let mut local = [[0.0; PANEL]; R];
+        if !sums.is_fresh() {
+            for (r, local) in local.iter_mut().enumerate() {
+                local.copy_from_slice(sums.row(r));
+            }
+        }
+        steps(tile.w, tile.x, tile.depth, &mut local);
+        for (r, local) in local.iter().enumerate() {
+            sums.row(r).copy_from_slice(local);
         }
     }
-    let (weights, _) = tile.w.as_chunks::<PANEL>();
-    let (x, _) = tile.x.as_chunks::<R>();
-    for (weights, x) in weights.iter().zip(x).take(tile.depth) {
+    let (mut w, mut x, mut fresh) = (tile.w, tile.x, sums.is_fresh());
+    for (depth, scales) in tile.blocks() {
+        let mut local = [[0.0; PANEL]; R];
+        steps(w, x, depth, &mut local);
+        for (r, local) in local.iter().enumerate() {
+            for ((sum, local), scale) in sums.row(r).iter_mut().zip(local).zip(scales) {
+                let before = if fresh { 0.0 } else { *sum };
+                *sum = multiply_add::<FUSED>(*local, *scale, before);
+            }
+        }
+        (w, x, fresh) = (&w[depth * PANEL..], &x[depth * R..], false);
+    }
+}
+
+/// Takes the first `depth` steps into `local`.
+fn steps<W: PanelElement, const R: usize>(
+    w: &[W],
+    x: &[f32],
+    depth: usize,
+    local: &mut [[f32; PANEL]; R],
+) {
+    let (weights, _) = w.as_chunks::<PANEL>();
+    let (x, _) = x.as_chunks::<R>();
+    for (weights, x) in weights.iter().zip(x).take(depth) {
         for column in 0..PANEL {
             let weight = weights[slot::<W>(column)].to_f32();
             for r in 0..R {
                 local[r][column] = multiply_add::<FUSED>(x[r], weight, local[r][column]);
             }
         }
-    }
-    for (r, local) in local.iter().enumerate() {
-        sums.row(r).copy_from_slice(local);
     }
 }
 

@@ -1,9 +1,11 @@
 //! The paged cache on the CPU: new k and v rows go in, attention reads them back.
 
 use candle_core::Result;
+use float8::F8E4M3;
 use half::{bf16, f16};
 
 use super::attention::{self, Attend};
+use super::e4m3;
 use super::elementwise::{for_rows, rotate};
 use super::panel::PanelElement;
 use crate::ops::row::rms_norm_in_place;
@@ -12,7 +14,7 @@ use crate::ops::{AttentionShape, Buffer, HeadNorms, KvLayer, Norm, Rows};
 
 /// An element type of the cache.
 pub trait CacheElement: Element + PanelElement {
-    /// Nearest, ties to even.
+    /// Nearest, ties to even; e4m3 saturates.
     fn of(value: f32) -> Self;
 }
 
@@ -31,6 +33,12 @@ impl CacheElement for bf16 {
 impl CacheElement for f16 {
     fn of(value: f32) -> Self {
         f16::from_f32(value)
+    }
+}
+
+impl CacheElement for F8E4M3 {
+    fn of(value: f32) -> Self {
+        e4m3::round(value)
     }
 }
 

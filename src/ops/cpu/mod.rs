@@ -1,9 +1,14 @@
 //! The CPU kernels: packed weights, f32 arithmetic, and the rank's own `workers`.
 
+#[macro_use]
+mod by_dtype;
 mod activation;
 pub mod attention;
 mod best;
+mod columns;
+pub mod e4m3;
 mod elementwise;
+mod experts;
 pub mod gemm;
 pub mod highest;
 #[cfg(target_arch = "x86_64")]
@@ -14,11 +19,14 @@ pub mod kernel_avx512;
 pub mod kernel_neon;
 pub mod kernel_portable;
 mod kv;
+mod linear;
+mod pack;
 pub mod pages;
 pub mod panel;
 pub mod pin;
 pub mod rendezvous;
 pub mod roof;
+pub mod scales;
 mod shared;
 pub mod tile;
 pub mod workers;
@@ -30,41 +38,17 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::{bf16, f16, vec::HalfBitsVecExt};
 
 use self::gemm::Gemm;
-use self::panel::{PanelElement, packed_len, unpack_row};
+use self::panel::unpack_row;
 use super::sampling::summary;
-use super::storage::{self, Element};
+use super::storage;
 use super::{
-    Ask, AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, Summary,
-    WeightRows,
+    Ask, AttentionShape, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer, Linear, Norm,
+    Rope, Routes, Routing, Rows, Summary, WeightRows,
 };
-
-/// Elements read from a source at a time while packing: bounds the second copy.
-const PACK_CHUNK: usize = 1 << 22;
 
 /// Picks the instruction set of the host at each call; holds no state of its own.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Cpu;
-
-/// Calls `$body` with `$type` bound to the element type of `$dtype`.
-macro_rules! by_dtype {
-    ($dtype:expr, $type:ident => $body:expr) => {
-        match $dtype {
-            DType::BF16 => {
-                type $type = bf16;
-                $body
-            }
-            DType::F16 => {
-                type $type = f16;
-                $body
-            }
-            DType::F32 => {
-                type $type = f32;
-                $body
-            }
-            other => bail!("the CPU kernels hold bf16, f16 and f32, not {other:?}"),
-        }
-    };
-}
 
 impl Kernels for Cpu {
     fn name(&self) -> &'static str {
@@ -73,6 +57,10 @@ impl Kernels for Cpu {
 
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
         Buffer::new(Tensor::zeros((rows, width), DType::F32, &Device::Cpu)?)
+    }
+
+    fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        Buffer::new(Tensor::zeros((rows, width), DType::U32, &Device::Cpu)?)
     }
 
     fn kv_layer(
@@ -84,19 +72,13 @@ impl Kernels for Cpu {
     ) -> Result<KvLayer> {
         let dims = (num_blocks, block_size, shape.num_kv_heads, shape.head_dim);
         let len = num_blocks * block_size * shape.num_kv_heads * shape.head_dim;
+        let bits = || untouched::<u16>(len);
         let zeros = || match dtype {
-            DType::BF16 => Tensor::from_vec(
-                untouched::<u16>(len).reinterpret_into::<bf16>(),
-                dims,
-                &Device::Cpu,
-            ),
-            DType::F16 => Tensor::from_vec(
-                untouched::<u16>(len).reinterpret_into::<f16>(),
-                dims,
-                &Device::Cpu,
-            ),
+            DType::BF16 => Tensor::from_vec(bits().reinterpret_into::<bf16>(), dims, &Device::Cpu),
+            DType::F16 => Tensor::from_vec(bits().reinterpret_into::<f16>(), dims, &Device::Cpu),
+            DType::F8E4M3 => Tensor::from_vec(e4m3::zeros(len), dims, &Device::Cpu),
             DType::F32 => Tensor::from_vec(untouched::<f32>(len), dims, &Device::Cpu),
-            other => bail!("the CPU kernels cache bf16, f16 and f32, not {other:?}"),
+            other => bail!("the CPU kernels cache bf16, f16, f32 and e4m3, not {other:?}"),
         };
         Ok(KvLayer {
             k: Buffer::new(zeros()?)?,
@@ -105,22 +87,11 @@ impl Kernels for Cpu {
     }
 
     fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
-        let Some(first) = parts.first() else {
-            bail!("a linear layer was given no weights");
-        };
-        let k = first.shape().1;
-        let n = parts.iter().map(|part| part.shape().0).sum();
-        // Parts of one layer that differ in type meet in f32.
-        let dtype = match parts.iter().all(|part| part.dtype() == first.dtype()) {
-            true => first.dtype(),
-            false => DType::F32,
-        };
-        let weight = by_dtype!(dtype, T => pack_as::<T>(parts, n, k)?);
-        Ok(Linear { n, k, weight, bias })
+        pack::pack(parts, bias)
     }
 
     fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
-        by_dtype!(table.weight.dtype(), T => storage::read(&table.weight, |packed: &[T]| {
+        by_plain_dtype!(table.weight.dtype(), T => storage::read(&table.weight, |packed: &[T]| {
             storage::write(out, |out: &mut [f32]| {
                 let out = &mut out[..tokens.len() * table.k];
                 elementwise::for_rows(out, table.k, |i, row| {
@@ -169,7 +140,7 @@ impl Kernels for Cpu {
     }
 
     fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
-        with_bias(w, |bias| multiply(x, w, rows, bias, out))
+        linear::linear(x, w, rows, out)
     }
 
     fn write_kv(
@@ -205,6 +176,29 @@ impl Kernels for Cpu {
                 Ok(())
             })
         })
+    }
+
+    fn route(
+        &self,
+        scores: &Buffer,
+        routing: &Routing,
+        rows: usize,
+        routes: &Routes,
+        load: &Buffer,
+    ) -> Result<()> {
+        experts::route::route(scores, routing, rows, routes, load)
+    }
+
+    fn experts(
+        &self,
+        x: &Buffer,
+        experts: &Experts,
+        routes: &Routes,
+        rows: usize,
+        space: &ExpertSpace,
+        out: &Buffer,
+    ) -> Result<()> {
+        experts::experts(x, experts, routes, rows, space, out)
     }
 
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {
@@ -267,11 +261,12 @@ impl Kernels for Cpu {
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()> {
         out.resize(rows, (0, 0.0));
-        with_bias(head, |bias| {
-            by_dtype!(head.weight.dtype(), T => storage::read(&head.weight, |packed: &[T]| {
+        linear::with_bias(head, |bias| {
+            by_plain_dtype!(head.weight.dtype(), T => storage::read(&head.weight, |packed: &[T]| {
                 storage::read(x, |values: &[f32]| {
                     let (ldx, n) = (x.dim(1)?, vocab.len());
-                    let job = Gemm { x: values, ldx, rows, w: packed, n, k: head.k, bias, ldo: 0 };
+                    let (k, scales) = (head.k, None);
+                    let job = Gemm { x: values, ldx, rows, w: packed, n, k, scales, bias, ldo: 0 };
                     highest::highest(&job, out);
                     Ok(())
                 })
@@ -296,59 +291,4 @@ fn untouched<T: Clone + Default>(len: usize) -> Vec<T> {
 thread_local! {
     /// Candidates of a draw, grown to the vocabulary and kept.
     static CANDIDATES: RefCell<Vec<(f32, u32)>> = const { RefCell::new(Vec::new()) };
-}
-
-fn with_bias(w: &Linear, f: impl FnOnce(Option<&[f32]>) -> Result<()>) -> Result<()> {
-    match &w.bias {
-        None => f(None),
-        Some(bias) => storage::read(bias, |bias: &[f32]| f(Some(bias))),
-    }
-}
-
-fn pack_as<T: Element + PanelElement>(
-    parts: &[&dyn WeightRows],
-    n: usize,
-    k: usize,
-) -> Result<Tensor> {
-    let mut packed = vec![<T as PanelElement>::ZERO; packed_len(n, k)];
-    pages::advise_huge(&mut packed);
-    let chunk = (PACK_CHUNK / k).max(1);
-    let mut first = 0;
-    for part in parts {
-        let (rows, columns) = part.shape();
-        if columns != k {
-            bail!("stacked weights have {k} and {columns} columns");
-        }
-        for start in (0..rows).step_by(chunk) {
-            let range = start..rows.min(start + chunk);
-            let count = range.len();
-            let values = part.read(range)?.to_dtype(T::DTYPE)?;
-            storage::read(&values, |values: &[T]| {
-                let source = panel::Source {
-                    values,
-                    stride: k,
-                    rows: count,
-                    k,
-                };
-                panel::pack(source, first + start, &mut packed);
-                Ok(())
-            })?;
-        }
-        first += rows;
-    }
-    let len = packed.len();
-    Tensor::from_vec(packed, len, &Device::Cpu)
-}
-
-fn multiply(x: &Tensor, w: &Linear, rows: usize, bias: Option<&[f32]>, out: &Buffer) -> Result<()> {
-    let (ldx, ldo) = (x.dim(1)?, out.dim(1)?);
-    by_dtype!(w.weight.dtype(), T => storage::read(&w.weight, |packed: &[T]| {
-        storage::read(x, |x: &[f32]| {
-            storage::write(out, |out: &mut [f32]| {
-                let job = Gemm { x, ldx, rows, w: packed, n: w.n, k: w.k, bias, ldo };
-                gemm::linear(&job, out);
-                Ok(())
-            })
-        })
-    }))
 }

@@ -8,9 +8,10 @@
 //! low half: a left shift widens columns 0..8 to f32, a mask widens 8..16. The other types keep
 //! their columns in order.
 
+use float8::F8E4M3;
 use half::{bf16, f16};
 
-use super::workers;
+use super::{e4m3, workers};
 
 /// Output columns of a panel.
 pub const PANEL: usize = 16;
@@ -25,6 +26,7 @@ pub enum Element {
     Bf16,
     F16,
     F32,
+    E4m3,
 }
 
 mod sealed {
@@ -32,6 +34,7 @@ mod sealed {
     impl Sealed for half::bf16 {}
     impl Sealed for half::f16 {}
     impl Sealed for f32 {}
+    impl Sealed for float8::F8E4M3 {}
 }
 
 /// A stored element type. Sealed: kernels read memory by `ELEMENT`.
@@ -73,6 +76,16 @@ impl PanelElement for f32 {
     }
 }
 
+impl PanelElement for F8E4M3 {
+    const ELEMENT: Element = Element::E4m3;
+    const ZERO: Self = F8E4M3::ZERO;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        e4m3::widen(self)
+    }
+}
+
 /// Elements of a packed `[n, k]` matrix.
 pub fn packed_len(n: usize, k: usize) -> usize {
     n.next_multiple_of(PANEL) * k
@@ -83,7 +96,7 @@ pub fn packed_len(n: usize, k: usize) -> usize {
 pub(super) fn slot<W: PanelElement>(column: usize) -> usize {
     match W::ELEMENT {
         Element::Bf16 => 2 * (column % HALF_PANEL) + column / HALF_PANEL,
-        Element::F16 | Element::F32 => column,
+        Element::F16 | Element::F32 | Element::E4m3 => column,
     }
 }
 

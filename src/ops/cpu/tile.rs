@@ -2,12 +2,32 @@
 
 use std::marker::PhantomData;
 
-use super::panel::{PANEL, PanelElement};
+use super::panel::{Element, PANEL, PanelElement};
 use super::shared::SharedOut;
 
 /// Most sums of a tile: AVX-512's 24 registers of 16. AVX2 takes 12 of 8, NEON 24 of 4; the rest of
 /// their registers hold operands.
 pub const TILE_SUMS: usize = 384;
+
+/// Blocks of k whose sums are scaled, column by column, before they join those of earlier blocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Scaling<'a> {
+    /// Steps of the first block, and of each one after it; the last may be cut short.
+    pub first_block: usize,
+    pub block: usize,
+    /// `[blocks, panels * 16]`.
+    pub columns: &'a [f32],
+}
+
+impl<'a> Scaling<'a> {
+    /// The steps and the column scales of each block of a tile of `depth` steps and `width` columns.
+    pub fn blocks(self, depth: usize, width: usize) -> impl Iterator<Item = (usize, &'a [f32])> {
+        let ends = (0..).map(move |i| (self.first_block + i * self.block).min(depth));
+        let mut start = 0;
+        ends.zip(self.columns.chunks_exact(width))
+            .map(move |(end, scales)| (end - std::mem::replace(&mut start, end), scales))
+    }
+}
 
 /// `rows` activation rows against `panels` neighbouring panels, over `depth` steps of k.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +41,15 @@ pub struct Tile<'a, W> {
     /// Elements from one panel to the next.
     pub panel_stride: usize,
     pub panels: usize,
+    /// Of e4m3 weights, and of no others.
+    pub scaling: Option<Scaling<'a>>,
     /// What to ask memory for meanwhile: at step `i`, `w` and `ahead + i * ahead_step` elements on.
     /// Only a hint; it may lie past the weights.
     pub ahead: usize,
     pub ahead_step: usize,
 }
 
-impl<W> Tile<'_, W> {
+impl<W: PanelElement> Tile<'_, W> {
     /// Holds what a kernel's pointers rely on.
     pub(super) fn check(&self, sums: &Sums) {
         assert!(self.x.len() >= self.depth * self.rows);
@@ -35,6 +57,15 @@ impl<W> Tile<'_, W> {
         assert!(self.rows * self.panels * PANEL <= TILE_SUMS);
         assert!(self.w.len() >= (self.panels - 1) * self.panel_stride + self.depth * PANEL);
         assert!(sums.rows == self.rows && sums.width == self.panels * PANEL);
+        assert!(matches!(W::ELEMENT, Element::E4m3) == self.scaling.is_some());
+    }
+
+    /// The steps and the column scales of each block: see [`Scaling::blocks`]. None of an unscaled tile.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let (depth, width) = (self.depth, self.panels * PANEL);
+        self.scaling
+            .into_iter()
+            .flat_map(move |scaling| scaling.blocks(depth, width))
     }
 }
 
@@ -104,11 +135,24 @@ pub trait MicroKernel: Copy + Send + Sync {
     /// Most steps of a block of k: its weights and a tile's activations lie in L1 together. For bf16
     /// these are 16 KiB and, of 6 rows, 12 KiB. Half of it loses 6 % to the ends of such tiles.
     const K_BLOCK: usize = 512;
+    /// What activations are multiplied by before they meet e4m3 weights.
+    const E4M3_ACTIVATIONS: f32 = 1.0;
+    /// What their products then still are to be multiplied by: the weights' scales are.
+    const E4M3_FACTOR: f32 = 1.0;
 
     /// Panels at once for a tile of `rows`: enough independent sums to hide the add latency. A kernel
     /// also takes one; and, for tiles from half of `ROWS` up, what a tile one row taller takes.
     fn panels(rows: usize) -> usize;
 
-    /// Continues `sums`, `[rows, panels * 16]`, with one multiply-add a step, in order of k.
+    /// What activations are multiplied by before they meet weights of `element`.
+    fn activation_factor(element: Element) -> f32 {
+        match element {
+            Element::E4m3 => Self::E4M3_ACTIVATIONS,
+            Element::Bf16 | Element::F16 | Element::F32 => 1.0,
+        }
+    }
+
+    /// Continues `sums`, `[rows, panels * 16]`, with one multiply-add a step, in order of k. Scaled: with one a
+    /// block, of the sum of its steps from zero and its column's scale.
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>);
 }

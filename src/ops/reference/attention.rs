@@ -51,6 +51,7 @@ fn scatter(rows: &Tensor, cache: &Buffer, slots: &[u32]) -> Result<()> {
     match cache.dtype() {
         DType::F32 => scatter_as::<f32>(rows, cache, slots),
         DType::F16 => scatter_as::<half::f16>(rows, cache, slots),
+        DType::F8E4M3 => scatter_as::<float8::F8E4M3>(rows, cache, slots),
         _ => scatter_as::<half::bf16>(rows, cache, slots),
     }
 }

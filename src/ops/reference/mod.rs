@@ -4,14 +4,15 @@
 //! tensor and takes a whole softmax. Slow, and obviously right.
 
 mod attention;
+mod experts;
 
 use std::ops::Range;
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor, bail};
 
 use super::{
-    Ask, AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, Summary,
-    WeightRows, storage,
+    Ask, AttentionShape, BlockScales, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer,
+    Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows, storage, weight,
 };
 
 #[derive(Debug, Default)]
@@ -24,6 +25,10 @@ impl Kernels for Reference {
 
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
         Buffer::new(Tensor::zeros((rows, width), DType::F32, &Device::Cpu)?)
+    }
+
+    fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        Buffer::new(Tensor::zeros((rows, width), DType::U32, &Device::Cpu)?)
     }
 
     fn kv_layer(
@@ -40,14 +45,22 @@ impl Kernels for Reference {
         })
     }
 
+    /// An e4m3 weight is multiplied by its scales here; they stay for what they say of activations.
     fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
         let rows = parts
             .iter()
-            .map(|part| part.read(0..part.shape().0)?.to_dtype(DType::F32))
+            .map(|part| weight::read_widened(*part, 0..part.shape().0))
             .collect::<Result<Vec<_>>>()?;
         let weight = Tensor::cat(&rows, 0)?;
         let (n, k) = weight.dims2()?;
-        Ok(Linear { n, k, weight, bias })
+        let scales = BlockScales::stack(parts)?;
+        Ok(Linear {
+            n,
+            k,
+            weight,
+            bias,
+            scales,
+        })
     }
 
     fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
@@ -96,7 +109,12 @@ impl Kernels for Reference {
     }
 
     fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
-        let y = x.i(..rows)?.matmul(&w.weight.t()?)?;
+        let x = x.i(..rows)?;
+        let x = match &w.scales {
+            Some(scales) if scales.quantize_activations => experts::quantized(&x, scales)?,
+            _ => x,
+        };
+        let y = x.matmul(&w.weight.t()?)?;
         let y = match &w.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
@@ -133,6 +151,29 @@ impl Kernels for Reference {
         let gate = gate_up.narrow(1, 0, width)?;
         let up = gate_up.narrow(1, width, width)?;
         store(&(gate.silu()? * up)?, out)
+    }
+
+    fn route(
+        &self,
+        scores: &Buffer,
+        routing: &Routing,
+        rows: usize,
+        routes: &Routes,
+        load: &Buffer,
+    ) -> Result<()> {
+        experts::route(scores, routing, rows, routes, load)
+    }
+
+    fn experts(
+        &self,
+        x: &Buffer,
+        experts: &Experts,
+        routes: &Routes,
+        rows: usize,
+        _space: &ExpertSpace,
+        out: &Buffer,
+    ) -> Result<()> {
+        experts::experts(self, x, experts, routes, rows, out)
     }
 
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {

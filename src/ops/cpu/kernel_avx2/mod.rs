@@ -15,6 +15,32 @@ const CACHE_LINE: usize = 64;
 /// The upper half of each 32-bit lane: the odd bf16 of a pair, as an f32.
 const UPPER_HALF: i32 = 0xFFFF_0000_u32 as i32;
 const BF16_SHIFT: i32 = 16;
+/// An e4m3 byte's sign, exponent and mantissa where an f16 has them, which then is 2^-8 of the number.
+const E4M3_IN_F16: i16 = 0xBF80_u16 as i16;
+const E4M3_F16_SHIFT: i32 = 7;
+const E4M3_F16_FACTOR: f32 = 256.0;
+/// As above, of a bf16, which then is 2^-120 of the number: the subnormal ones are subnormal there too, and
+/// half the instructions widen it. The other factor of 2^60 is the activations', for a product of
+/// both would else be subnormal.
+const E4M3_IN_BF16: i16 = 0x87F0_u16 as i16;
+const E4M3_BF16_SHIFT: i32 = 4;
+const TWO_TO_60: f32 = (1_u64 << 60) as f32;
+/// Puts the bytes of columns `i` and `i + 8` into pair `i`, each above a zero byte. A shuffle stays within
+/// 16 bytes (4 pairs); all columns are in each half.
+const E4M3_SPREAD: [u8; 2 * PANEL] = e4m3_spread();
+/// A shuffle's index for a zero byte.
+const ZERO_BYTE: u8 = 0x80;
+
+const fn e4m3_spread() -> [u8; 2 * PANEL] {
+    let mut bytes = [ZERO_BYTE; 2 * PANEL];
+    let mut column = 0;
+    while column < LANES {
+        bytes[4 * column + 1] = column as u8;
+        bytes[4 * column + 3] = (column + LANES) as u8;
+        column += 1;
+    }
+    bytes
+}
 
 /// Proof that this host has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +73,8 @@ macro_rules! by_shape {
 
 impl MicroKernel for Avx2 {
     const ROWS: usize = 6;
+    const E4M3_ACTIVATIONS: f32 = TWO_TO_60;
+    const E4M3_FACTOR: f32 = TWO_TO_60;
 
     fn panels(rows: usize) -> usize {
         match rows {
@@ -66,24 +94,45 @@ impl MicroKernel for Avx2 {
     }
 }
 
-/// One step of a panel, widened: columns 0..8 and 8..16.
+/// One step of a panel, widened: columns 0..8 and 8..16; of e4m3, 2^-120 of it.
 ///
 /// # Safety
 /// `step` points to 16 elements.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn panel_step<W: PanelElement>(step: *const W) -> [__m256; 2] {
-    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32; `ELEMENT` is sealed to the type.
+    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32, 16 of e4m3; `ELEMENT` is sealed to the type.
     unsafe {
         match W::ELEMENT {
-            Element::Bf16 => {
-                let pairs = _mm256_loadu_si256(step.cast());
+            Element::Bf16 | Element::E4m3 => {
+                let pairs = match W::ELEMENT {
+                    Element::E4m3 => e4m3_pairs(step.cast()),
+                    _ => _mm256_loadu_si256(step.cast()),
+                };
                 let upper = _mm256_and_si256(pairs, _mm256_set1_epi32(UPPER_HALF));
                 let lower = _mm256_slli_epi32::<BF16_SHIFT>(pairs);
                 [_mm256_castsi256_ps(lower), _mm256_castsi256_ps(upper)]
             }
             Element::F16 | Element::F32 => [widen(step), widen(step.add(LANES))],
         }
+    }
+}
+
+/// 16 e4m3 numbers as a panel's step of bf16, each 2^-120 of itself.
+///
+/// # Safety
+/// `step` points to 16 bytes.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn e4m3_pairs(step: *const u8) -> __m256i {
+    // SAFETY: 16 bytes by the caller; 32 of the table.
+    unsafe {
+        let spread = _mm256_loadu_si256(E4M3_SPREAD.as_ptr().cast());
+        let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(step.cast()));
+        let words = _mm256_shuffle_epi8(twice, spread);
+        // The sign stays where it was; the mask drops the copies that the shift leaves behind it.
+        let shifted = _mm256_srai_epi16::<E4M3_BF16_SHIFT>(words);
+        _mm256_and_si256(shifted, _mm256_set1_epi16(E4M3_IN_BF16))
     }
 }
 
@@ -105,7 +154,7 @@ fn prefetch<W>(line: *const W, near: bool) {
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn widen<T: PanelElement>(values: *const T) -> __m256 {
-    // SAFETY: 8 elements are 16 bytes of bf16 or f16, 32 of f32; `ELEMENT` is sealed to the type.
+    // SAFETY: 8 elements are 16 bytes of bf16 or f16, 32 of f32, 8 of e4m3; `ELEMENT` is sealed to the type.
     unsafe {
         match T::ELEMENT {
             Element::Bf16 => {
@@ -114,9 +163,18 @@ unsafe fn widen<T: PanelElement>(values: *const T) -> __m256 {
             }
             Element::F16 => _mm256_cvtph_ps(_mm_loadu_si128(values.cast())),
             Element::F32 => _mm256_loadu_ps(values.cast()),
+            Element::E4m3 => {
+                let words = _mm_cvtepi8_epi16(_mm_loadl_epi64(values.cast()));
+                let halves = _mm_slli_epi16::<E4M3_F16_SHIFT>(words);
+                let halves = _mm_and_si128(halves, _mm_set1_epi16(E4M3_IN_F16));
+                _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(E4M3_F16_FACTOR))
+            }
         }
     }
 }
+
+/// Sums of `R` rows by `P` panels, in registers.
+type Local<const R: usize, const P: usize> = [[[__m256; 2]; P]; R];
 
 /// # Safety
 /// `tile.check()` holds, `tile` is `R` rows by `P` panels.
@@ -125,12 +183,33 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
     tile: Tile<'_, W>,
     sums: Sums<'_>,
 ) {
-    let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
     let at = |r: usize, p: usize, half: usize| sums.at(r, p * PANEL + half * LANES);
-    // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held;
-    // a prefetch may name any address.
+    let zeros = [[[_mm256_setzero_ps(); 2]; P]; R];
+    let mut cursor = Cursor::of(&tile);
+    // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held.
     unsafe {
-        let mut local = [[[_mm256_setzero_ps(); 2]; P]; R];
+        if matches!(W::ELEMENT, Element::E4m3) {
+            let mut fresh = sums.is_fresh();
+            for (depth, scales) in tile.blocks() {
+                let local = cursor.steps::<R, P>(depth, zeros);
+                for p in 0..P {
+                    for half in 0..2 {
+                        let scale = _mm256_loadu_ps(&raw const scales[p * PANEL + half * LANES]);
+                        for r in 0..R {
+                            let before = match fresh {
+                                true => _mm256_setzero_ps(),
+                                false => _mm256_loadu_ps(at(r, p, half)),
+                            };
+                            let sum = _mm256_fmadd_ps(local[r][p][half], scale, before);
+                            _mm256_storeu_ps(at(r, p, half), sum);
+                        }
+                    }
+                }
+                fresh = false;
+            }
+            return;
+        }
+        let mut local = zeros;
         if !sums.is_fresh() {
             for r in 0..R {
                 for p in 0..P {
@@ -140,29 +219,7 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
                 }
             }
         }
-        let near = tile.ahead_step == PANEL;
-        let mut x = tile.x.as_ptr();
-        let mut w = tile.w.as_ptr();
-        // Relative to `w`, which moves a panel's width a step.
-        let mut ahead = tile.ahead;
-        for step in 0..tile.depth {
-            for p in 0..P {
-                let panel = w.add(p * tile.panel_stride);
-                if step % line_steps == 0 {
-                    prefetch(panel.wrapping_add(ahead), near);
-                }
-                let weights = panel_step(panel);
-                for r in 0..R {
-                    let x = _mm256_broadcast_ss(&*x.add(r));
-                    for half in 0..2 {
-                        local[r][p][half] = _mm256_fmadd_ps(x, weights[half], local[r][p][half]);
-                    }
-                }
-            }
-            x = x.add(R);
-            w = w.add(PANEL);
-            ahead = ahead.wrapping_add(tile.ahead_step).wrapping_sub(PANEL);
-        }
+        let local = cursor.steps::<R, P>(tile.depth, local);
         for r in 0..R {
             for p in 0..P {
                 for half in 0..2 {
@@ -170,5 +227,69 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
                 }
             }
         }
+    }
+}
+
+/// Where a tile's next step lies.
+struct Cursor<W> {
+    x: *const f32,
+    w: *const W,
+    panel_stride: usize,
+    /// What to ask memory for, relative to `w`, which moves a panel's width a step.
+    ahead: usize,
+    ahead_step: usize,
+}
+
+impl<W: PanelElement> Cursor<W> {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn of(tile: &Tile<'_, W>) -> Self {
+        Self {
+            x: tile.x.as_ptr(),
+            w: tile.w.as_ptr(),
+            panel_stride: tile.panel_stride,
+            ahead: tile.ahead,
+            ahead_step: tile.ahead_step,
+        }
+    }
+
+    /// Takes `depth` steps into `local`.
+    ///
+    /// # Safety
+    /// That many steps are left, of `R` rows by `P` panels.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn steps<const R: usize, const P: usize>(
+        &mut self,
+        depth: usize,
+        mut local: Local<R, P>,
+    ) -> Local<R, P> {
+        let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
+        let near = self.ahead_step == PANEL;
+        let (mut x, mut w, mut ahead) = (self.x, self.w, self.ahead);
+        // SAFETY: steps and rows by the caller; a prefetch may name any address.
+        unsafe {
+            for step in 0..depth {
+                for p in 0..P {
+                    let panel = w.add(p * self.panel_stride);
+                    if step % line_steps == 0 {
+                        prefetch(panel.wrapping_add(ahead), near);
+                    }
+                    let weights = panel_step(panel);
+                    for r in 0..R {
+                        let x = _mm256_broadcast_ss(&*x.add(r));
+                        for half in 0..2 {
+                            local[r][p][half] =
+                                _mm256_fmadd_ps(x, weights[half], local[r][p][half]);
+                        }
+                    }
+                }
+                x = x.add(R);
+                w = w.add(PANEL);
+                ahead = ahead.wrapping_add(self.ahead_step).wrapping_sub(PANEL);
+            }
+        }
+        (self.x, self.w, self.ahead) = (x, w, ahead);
+        local
     }
 }

@@ -1,0 +1,51 @@
+//! What Hugging Face transformers computed for the fixtures.
+
+use candle_core::Device;
+use serde::Deserialize;
+
+use super::{fixture, largest_difference};
+
+/// Logits are of size 1 to 10; summing in another order moves them by up to 5e-5 (measured).
+pub const F32_TOLERANCE: f32 = 1e-3;
+
+#[derive(Deserialize)]
+pub struct Golden {
+    pub prompts: Vec<Vec<u32>>,
+    pub greedy: Vec<Vec<u32>>,
+    /// Distance of the two best logits where they were closest.
+    min_top2_margin: f32,
+}
+
+impl Golden {
+    pub fn read(name: &str) -> Self {
+        let text = std::fs::read(fixture(name).join("golden.json")).unwrap();
+        let golden: Self = serde_json::from_slice(&text).unwrap();
+        assert_eq!((golden.prompts.len(), golden.greedy.len()), (4, 4));
+        // Otherwise a rounding could decide a token, and the tests that compare them would not be fair.
+        assert!(golden.min_top2_margin > 10.0 * F32_TOLERANCE);
+        golden
+    }
+
+    pub fn max_tokens(&self) -> usize {
+        self.greedy[0].len()
+    }
+
+    /// `[prompt][position * vocab + token]`.
+    pub fn logits(name: &str) -> Vec<Vec<f32>> {
+        let file = fixture(name).join("golden.safetensors");
+        let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        (0..tensors.len())
+            .map(|i| tensors[&format!("logits.{i}")].flatten_all().unwrap())
+            .map(|logits| logits.to_vec1().unwrap())
+            .collect()
+    }
+}
+
+/// The largest difference of logits of several prompts.
+pub fn largest_of_all(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let pairs = found.iter().zip(expected);
+    pairs
+        .map(|(f, e)| largest_difference(f, e))
+        .fold(0.0, f32::max)
+}

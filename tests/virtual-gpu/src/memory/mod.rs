@@ -1,0 +1,9 @@
+//! Memory of all virtual devices: one address space, reserved and touched only where used, with gaps
+//! between allocations and a record of what was never written.
+
+mod arena;
+mod regions;
+mod space;
+
+pub use regions::{Fault, FaultKind, Map, Region, View};
+pub use space::{OutOfMemory, Space, device_of};

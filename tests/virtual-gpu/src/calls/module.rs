@@ -69,6 +69,9 @@ fn launch(function: u64, shape: &Shape, params: *const u64, extra: *const u64) -
     let mut bytes = vec![0; function.kernel.param_bytes()];
     for (at, (offset, size)) in function.kernel.params.iter().enumerate() {
         let pointer = take(params.wrapping_add(at))?;
+        if pointer == 0 {
+            return Err(codes::ERROR_INVALID_VALUE);
+        }
         bytes[*offset..offset + size].copy_from_slice(host(pointer, *size));
     }
     let job = kernels::launch(driver(), &function, shape.grid, shape.block, shape.shared, bytes)?;

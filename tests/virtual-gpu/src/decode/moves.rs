@@ -53,6 +53,9 @@ impl<'a> Lowering<'a> {
 
     pub fn moves(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
         let line = opcode.line;
+        if opcode.base == "isspacep" {
+            return self.is_in_space(opcode, operands);
+        }
         let ty = opcode.ty()?;
         match opcode.base {
             "selp" => {
@@ -64,7 +67,6 @@ impl<'a> Lowering<'a> {
                 Ok(Action::Alu(select(wide(ty)), Args { d, a, b, c, flags: negated.into() }))
             }
             "cvta" => self.window(opcode, operands),
-            "isspacep" => self.is_in_space(opcode, operands),
             _ => self.mov(opcode, operands, ty),
         }
     }

@@ -91,20 +91,22 @@ impl Driver {
         loop {
             self.pass_trivial(&mut world);
             let device = match until {
-                Until::Stream(stream, done) => match world.streams.get(&stream) {
+                Until::Stream(stream, _) => match world.streams.get(&stream) {
                     None => return Ok(()),
-                    Some(s) if s.done >= done => return Ok(()),
                     Some(s) => s.device,
                 },
-                Until::Device(device) => {
-                    if world.streams.values().all(|s| s.device != device || s.done == s.enqueued) {
-                        return Ok(());
-                    }
-                    device
-                }
+                Until::Device(device) => device,
             };
+            // A failed device has nothing left to do, but the caller must hear of it.
             if let Some(error) = world.cards[device].error {
                 return Err(error);
+            }
+            let reached = match until {
+                Until::Stream(stream, done) => world.streams.get(&stream).is_none_or(|s| s.done >= done),
+                Until::Device(device) => world.streams.values().all(|s| s.device != device || s.done == s.enqueued),
+            };
+            if reached {
+                return Ok(());
             }
             match self.choose(&mut world, until) {
                 Some(task) => {

@@ -73,11 +73,11 @@ pub struct Product {
 
 /// The `at`-th element of a register that holds values of this type.
 fn element(word: u32, ty: Type, at: usize) -> f64 {
-    let half = (word >> (16 * at)) as u16;
-    let byte = (word >> (8 * at)) as u8;
+    let half = |at| [word as u16, (word >> 16) as u16][at];
+    let byte = word.to_le_bytes()[at];
     match ty {
-        Type::F16 => f16_to_f32(half).into(),
-        Type::Bf16 => bf16_to_f32(half).into(),
+        Type::F16 => f16_to_f32(half(at)).into(),
+        Type::Bf16 => bf16_to_f32(half(at)).into(),
         Type::Tf32 => f32::from_bits(word & !TF32_IGNORED).into(),
         Type::E4m3 => E4M3.decode(byte.into()),
         Type::E5m2 => E5M2.decode(byte.into()),

@@ -63,7 +63,9 @@ impl Card {
             seed: self.seed,
             limits: self.limits,
         };
-        run(kernel, &launch, &self.view())
+        let mut view = self.view();
+        view.strict = self.limits.strict;
+        run(kernel, &launch, &view)
     }
 }
 

@@ -29,9 +29,17 @@ fn main() {
     written(Path::new("src/libraries"), &mut have);
     let mut text = String::new();
     for entry in std::fs::read_dir("symbols").expect("symbols can be listed") {
-        let names = std::fs::read_to_string(entry.expect("an entry can be read").path()).expect("names can be read");
-        for name in names.lines().filter(|n| !n.is_empty() && !have.contains(*n)) {
-            writeln!(text, "#[unsafe(no_mangle)] pub extern \"C\" fn {name}() {{ missing({name:?}) }}").expect("text grows");
+        let names = std::fs::read_to_string(entry.expect("an entry can be read").path())
+            .expect("names can be read");
+        for name in names
+            .lines()
+            .filter(|n| !n.is_empty() && !have.contains(*n))
+        {
+            writeln!(
+                text,
+                "#[unsafe(no_mangle)] pub extern \"C\" fn {name}() {{ missing({name:?}) }}"
+            )
+            .expect("text grows");
         }
     }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

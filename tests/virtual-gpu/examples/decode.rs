@@ -10,7 +10,11 @@ fn main() {
         let started = std::time::Instant::now();
         let text = std::fs::read_to_string(&path).unwrap();
         let module = Module::parse(&text).unwrap();
-        let addresses: HashMap<String, u64> = module.variables.iter().map(|v| (v.name.clone(), 0)).collect();
+        let addresses: HashMap<String, u64> = module
+            .variables
+            .iter()
+            .map(|v| (v.name.clone(), 0))
+            .collect();
         let (mut kernels, mut instructions) = (0, 0);
         for function in module.functions.values().filter(|f| f.entry) {
             match virtual_gpu::decode::lower(&module, &function.name, &addresses) {
@@ -24,7 +28,10 @@ fn main() {
                 }
             }
         }
-        println!("{path}: {kernels} kernels, {instructions} instructions, {} ms", started.elapsed().as_millis());
+        println!(
+            "{path}: {kernels} kernels, {instructions} instructions, {} ms",
+            started.elapsed().as_millis()
+        );
     }
     std::process::exit(failed.into());
 }

@@ -29,6 +29,9 @@ fn main() {
         let counters = card.launch(&kernel, 64, 256, &[at, 1000]).unwrap();
         let seconds = started.elapsed().as_secs_f64();
         let millions = counters.thread_instructions as f64 / 1e6;
-        println!("{workers} threads: {millions:.0} M instructions in {seconds:.3} s: {:.0} M/s", millions / seconds);
+        println!(
+            "{workers} threads: {millions:.0} M instructions in {seconds:.3} s: {:.0} M/s",
+            millions / seconds
+        );
     }
 }

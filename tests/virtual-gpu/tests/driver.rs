@@ -1,129 +1,12 @@
 //! The driver's rules: streams, events, capture, pools, limits, libraries. Each test is a process of its own
 //! (the driver is one a process, configured by the environment), so this binary calls itself.
 
-use std::ffi::{CString, c_char};
+mod api;
+
+use std::ffi::CString;
 use std::process::Command;
 
-const HEAD: &str = ".version 9.0\n.target sm_80\n.address_size 64\n";
-const LEGACY_WAIT: u32 = 0;
-const NON_BLOCKING: u32 = 1;
-
-use virtual_gpu as _;
-
-macro_rules! api {
-    ($(fn $name:ident($($arg:ident: $ty:ty),*);)*) => { unsafe extern "C" { $(safe fn $name($($arg: $ty),*) -> i32;)* } };
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Id([u8; 128]);
-
-api! {
-    fn cuInit(flags: u32);
-    fn cuDevicePrimaryCtxRetain(context: *mut u64, device: i32);
-    fn cuCtxSetCurrent(context: u64);
-    fn cuCtxSynchronize();
-    fn cuMemAlloc_v2(at: *mut u64, bytes: usize);
-    fn cuMemFree_v2(at: u64);
-    fn cuMemAllocAsync(at: *mut u64, bytes: usize, stream: u64);
-    fn cuMemFreeAsync(at: u64, stream: u64);
-    fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
-    fn cuMemHostAlloc(at: *mut u64, bytes: usize, flags: u32);
-    fn cuMemcpyHtoD_v2(to: u64, from: u64, bytes: usize);
-    fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64);
-    fn cuMemcpyDtoH_v2(to: u64, from: u64, bytes: usize);
-    fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: u64);
-    fn cuMemsetD32Async(to: u64, value: u32, count: usize, stream: u64);
-    fn cuModuleLoadData(module: *mut u64, image: *const c_char);
-    fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char);
-    fn cuLaunchKernel(f: u64, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: u64, params: *const u64, extra: *const u64);
-    fn cuFuncSetAttribute(f: u64, attribute: i32, value: i32);
-    fn cuStreamCreate(stream: *mut u64, flags: u32);
-    fn cuStreamSynchronize(stream: u64);
-    fn cuStreamQuery(stream: u64);
-    fn cuStreamWaitEvent(stream: u64, event: u64, flags: u32);
-    fn cuStreamBeginCapture_v2(stream: u64, mode: i32);
-    fn cuStreamEndCapture(stream: u64, graph: *mut u64);
-    fn cuStreamIsCapturing(stream: u64, status: *mut i32);
-    fn cuGraphInstantiateWithFlags(executable: *mut u64, graph: u64, flags: u64);
-    fn cuGraphLaunch(executable: u64, stream: u64);
-    fn cuGraphDestroy(graph: u64);
-    fn cuGraphExecDestroy(executable: u64);
-    fn cuEventCreate(event: *mut u64, flags: u32);
-    fn cuEventRecord(event: u64, stream: u64);
-    fn cuEventSynchronize(event: u64);
-    fn cuEventQuery(event: u64);
-    fn cuEventElapsedTime_v2(ms: *mut f32, start: u64, end: u64);
-    fn cuDeviceGetDefaultMemPool(pool: *mut u64, device: i32);
-    fn cuMemPoolSetAttribute(pool: u64, attribute: i32, value: *const u64);
-    fn cuMemPoolGetAttribute(pool: u64, attribute: i32, value: *mut u64);
-    fn ncclGetUniqueId(id: *mut Id);
-    fn ncclCommInitRank(comm: *mut u64, ranks: i32, id: Id, rank: i32);
-    fn ncclAllReduce(send: u64, receive: u64, count: usize, ty: i32, op: i32, comm: u64, stream: u64);
-    fn ncclAllGather(send: u64, receive: u64, count: usize, ty: i32, comm: u64, stream: u64);
-    fn cublasLtMatmulDescCreate(d: *mut u64, compute: i32, scale: i32);
-    fn cublasLtMatmulDescSetAttribute(d: u64, attribute: i32, value: u64, bytes: usize);
-    fn cublasLtMatrixLayoutCreate(l: *mut u64, ty: i32, rows: u64, columns: u64, leading: i64);
-    fn cublasLtMatmul(h: u64, d: u64, alpha: *const f32, a: u64, la: u64, b: u64, lb: u64, beta: *const f32, c: u64, lc: u64, out: u64, ld: u64, algorithm: u64, workspace: u64, bytes: usize, stream: u64);
-    fn nvmlInit_v2();
-    fn nvmlDeviceGetHandleByIndex_v2(index: u32, handle: *mut u64);
-    fn nvmlDeviceGetPowerUsage(handle: u64, mw: *mut u32);
-    fn nvmlDeviceGetTotalEnergyConsumption(handle: u64, mj: *mut u64);
-    fn nvmlDeviceGetMemoryInfo(handle: u64, out: *mut [u64; 3]);
-}
-
-fn ok(code: i32) {
-    assert_eq!(code, 0);
-}
-
-/// A result that comes through a pointer.
-fn get<T: Default>(call: impl FnOnce(*mut T) -> i32) -> T {
-    let mut value = T::default();
-    ok(call(&mut value));
-    value
-}
-
-fn begin(device: i32) {
-    ok(cuInit(0));
-    ok(cuCtxSetCurrent(get(|c| cuDevicePrimaryCtxRetain(c, device))));
-}
-
-fn upload<T: Copy>(values: &[T]) -> u64 {
-    let at = get(|p| cuMemAlloc_v2(p, std::mem::size_of_val(values)));
-    ok(cuMemcpyHtoD_v2(at, values.as_ptr() as u64, std::mem::size_of_val(values)));
-    at
-}
-
-fn download<T: Copy + Default>(at: u64, count: usize) -> Vec<T> {
-    let mut out = vec![T::default(); count];
-    ok(cuMemcpyDtoH_v2(out.as_mut_ptr() as u64, at, std::mem::size_of_val(&out[..])));
-    out
-}
-
-fn function(text: &str, name: &str) -> u64 {
-    let text = CString::new(format!("{HEAD}{text}")).unwrap();
-    let module = get(|m| cuModuleLoadData(m, text.as_ptr()));
-    let name = CString::new(name).unwrap();
-    get(|f| cuModuleGetFunction(f, module, name.as_ptr()))
-}
-
-/// Adds a number to one word.
-const ADD: &str = ".visible .entry add(.param .u64 p, .param .u32 n) { .reg .b32 %r<4>; .reg .b64 %rd<2>; .reg .pred %q;
-    ld.param.u64 %rd1, [p]; ld.param.u32 %r1, [n]; ld.global.u32 %r2, [%rd1]; add.u32 %r2, %r2, %r1; st.global.u32 [%rd1], %r2; ret; }";
-
-fn add(f: u64, at: u64, n: u32, stream: u64) -> i32 {
-    let n = u64::from(n);
-    let params = [&raw const at as u64, &raw const n as u64];
-    cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, stream, params.as_ptr(), std::ptr::null())
-}
-
-fn stream() -> u64 {
-    get(|s| cuStreamCreate(s, NON_BLOCKING))
-}
-
-fn event() -> u64 {
-    get(|e| cuEventCreate(e, 0))
-}
+use api::*;
 
 fn waits() {
     begin(0);
@@ -145,7 +28,9 @@ fn waits() {
     let host = get(|p| cuMemHostAlloc(p, 4, 0));
     let host_word = |v: Option<u32>| unsafe {
         let p = host as *mut u32;
-        if let Some(v) = v { p.write(v) }
+        if let Some(v) = v {
+            p.write(v)
+        }
         p.read()
     };
     host_word(Some(77));
@@ -171,6 +56,23 @@ fn waits() {
     while cuStreamQuery(blocking) != 0 {}
 }
 
+/// The same without the wait: whoever forgets it must meet an order that shows it.
+fn forgotten_wait() {
+    begin(0);
+    let f = function(ADD, "add");
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let at = upload(&[1u32]);
+        let (a, b) = (stream(), stream());
+        ok(add(f, at, 10, a));
+        ok(cuMemsetD32Async(at, 5, 1, b));
+        ok(cuStreamSynchronize(b));
+        ok(cuStreamSynchronize(a));
+        seen.extend(download::<u32>(at, 1));
+    }
+    assert_eq!(Vec::from_iter(seen), [5, 15]);
+}
+
 fn graphs() {
     begin(0);
     let f = function(ADD, "add");
@@ -186,7 +88,11 @@ fn graphs() {
     ok(cuEventRecord(join, b));
     ok(cuStreamWaitEvent(a, join, 0));
     let graph = get(|g| cuStreamEndCapture(a, g));
-    assert_eq!(download::<u32>(at, 1), [0], "a captured launch does not run");
+    assert_eq!(
+        download::<u32>(at, 1),
+        [0],
+        "a captured launch does not run"
+    );
     let executable = get(|e| cuGraphInstantiateWithFlags(e, graph, 0));
     for _ in 0..3 {
         ok(cuGraphLaunch(executable, a));
@@ -200,7 +106,11 @@ fn graphs() {
         let s = stream();
         ok(cuStreamBeginCapture_v2(s, 0));
         ok(add(f, at, 1, s));
-        let code = if what == "synchronise" { cuStreamSynchronize(s) } else { call() };
+        let code = if what == "synchronise" {
+            cuStreamSynchronize(s)
+        } else {
+            call()
+        };
         assert_eq!(code, expect, "{what}");
         let mut graph = 0;
         assert_eq!(cuStreamEndCapture(s, &mut graph), end, "{what}");
@@ -274,27 +184,74 @@ fn memory_runs_out() {
     let b = get(|p| cuMemAllocAsync(p, 40 << 30, s));
     assert_ne!(b, 0);
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let kib: u64 = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    let kib: u64 = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:"))
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
     assert!(kib < 200 << 10, "{kib} KiB of host memory");
 }
 
 fn limits() {
     begin(0);
     let f = function(ADD, "add");
-    let launch = |block: u32, shared: u32, gy: u32| cuLaunchKernel(f, 1, gy, 1, block, 1, 1, shared, 0, [0u64; 2].as_ptr(), std::ptr::null());
+    let launch = |block: u32, shared: u32, gy: u32| {
+        cuLaunchKernel(
+            f,
+            1,
+            gy,
+            1,
+            block,
+            1,
+            1,
+            shared,
+            0,
+            [0u64; 2].as_ptr(),
+            std::ptr::null(),
+        )
+    };
     let at = upload(&[0u32]);
     let params = [&raw const at as u64, &raw const at as u64];
-    let with = |block: u32, shared: u32, gy: u32| cuLaunchKernel(f, 1, gy, 1, block, 1, 1, shared, 0, params.as_ptr(), std::ptr::null());
+    let with = |block: u32, shared: u32, gy: u32| {
+        cuLaunchKernel(
+            f,
+            1,
+            gy,
+            1,
+            block,
+            1,
+            1,
+            shared,
+            0,
+            params.as_ptr(),
+            std::ptr::null(),
+        )
+    };
     assert_eq!(launch(32, 0, 1), 1, "no parameters");
     assert_eq!(with(1025, 0, 1), 1);
     assert_eq!(with(0, 0, 1), 1);
     assert_eq!(with(32, 0, 70000), 1);
-    assert_eq!(with(32, 60 << 10, 1), 1, "more than 48 KiB was not asked for");
+    assert_eq!(
+        with(32, 60 << 10, 1),
+        1,
+        "more than 48 KiB was not asked for"
+    );
     ok(cuFuncSetAttribute(f, 8, 64 << 10));
     ok(with(32, 60 << 10, 1));
     assert_eq!(cuFuncSetAttribute(f, 8, 101 << 10), 1);
-    let newer = CString::new(ADD.replace(".visible", ".version 9.0\n.target sm_90\n.address_size 64\n.visible")).unwrap();
-    assert_eq!(cuModuleLoadData(&mut 0, newer.as_ptr()), 209, "for a newer card");
+    let newer = CString::new(ADD.replace(
+        ".visible",
+        ".version 9.0\n.target sm_90\n.address_size 64\n.visible",
+    ))
+    .unwrap();
+    assert_eq!(
+        cuModuleLoadData(&mut 0, newer.as_ptr()),
+        209,
+        "for a newer card"
+    );
 }
 
 fn failures_stay() {
@@ -314,9 +271,17 @@ fn planned_fault() {
     ok(add(f, at, 1, 0));
     assert_eq!(download::<u32>(at, 1), [1]);
     ok(add(f, at, 1, 0));
-    assert_eq!(cuCtxSynchronize(), 214, "the second launch meets an ECC error");
+    assert_eq!(
+        cuCtxSynchronize(),
+        214,
+        "the second launch meets an ECC error"
+    );
     begin(1);
-    assert_eq!(cuMemAlloc_v2(&mut 0, 64), 2, "the first allocation of the second card");
+    assert_eq!(
+        cuMemAlloc_v2(&mut 0, 64),
+        2,
+        "the first allocation of the second card"
+    );
     ok(cuMemAlloc_v2(&mut 0, 64));
 }
 
@@ -369,15 +334,30 @@ fn products() {
     let x: Vec<f32> = (0..48).map(|i| i as f32 / 7.0 - 3.0).collect();
     let w: Vec<f32> = (0..80).map(|i| (i * 31 % 17) as f32 / 5.0 - 1.0).collect();
     let bias: Vec<f32> = (0..5).map(|i| i as f32).collect();
-    let (dx, dw, db, dy) = (upload(&x), upload(&w), upload(&bias), get(|p| cuMemAlloc_v2(p, 60)));
+    let (dx, dw, db, dy) = (
+        upload(&x),
+        upload(&w),
+        upload(&bias),
+        get(|p| cuMemAlloc_v2(p, 60)),
+    );
     let d = get(|d| cublasLtMatmulDescCreate(d, 68, 0));
-    let set = |attribute: i32, value: u64, bytes: usize| ok(cublasLtMatmulDescSetAttribute(d, attribute, &raw const value as u64, bytes));
+    let set = |attribute: i32, value: u64, bytes: usize| {
+        ok(cublasLtMatmulDescSetAttribute(
+            d,
+            attribute,
+            &raw const value as u64,
+            bytes,
+        ))
+    };
     set(3, 1, 4);
     set(7, 4, 4);
     set(8, db, 8);
-    let layout = |rows, columns| get(|l| cublasLtMatrixLayoutCreate(l, 0, rows, columns, rows as i64));
+    let layout =
+        |rows, columns| get(|l| cublasLtMatrixLayoutCreate(l, 0, rows, columns, rows as i64));
     let (lw, lx, ly) = (layout(16, 5), layout(16, 3), layout(5, 3));
-    ok(cublasLtMatmul(0, d, &2.0, dw, lw, dx, lx, &0.0, dy, ly, dy, ly, 0, 0, 0, 0));
+    ok(cublasLtMatmul(
+        0, d, &2.0, dw, lw, dx, lx, &0.0, dy, ly, dy, ly, 0, 0, 0, 0,
+    ));
     let got = download::<f32>(dy, 15);
     for row in 0..3 {
         for column in 0..5 {
@@ -385,7 +365,11 @@ fn products() {
             assert!((got[row * 5 + column] - (2.0 * sum + bias[column])).abs() < 1e-4);
         }
     }
-    assert_eq!(cublasLtMatmul(0, d, &2.0, dw, lx, dx, lx, &0.0, dy, ly, dy, ly, 0, 0, 0, 0), 7, "sizes that do not match");
+    assert_eq!(
+        cublasLtMatmul(0, d, &2.0, dw, lx, dx, lx, &0.0, dy, ly, dy, ly, 0, 0, 0, 0),
+        7,
+        "sizes that do not match"
+    );
 }
 
 fn telemetry() {
@@ -422,7 +406,8 @@ fn apart(name: &str, variables: &[(&str, &str)], seeds: u64) {
     }
 }
 
-const CASES: [(&str, fn()); 9] = [
+const CASES: [(&str, fn()); 10] = [
+    ("a_forgotten_wait_shows", forgotten_wait),
     ("streams_wait_for_what_they_must", waits),
     ("captured_graphs", graphs),
     ("a_card_runs_out", memory_runs_out),
@@ -444,6 +429,11 @@ fn configuration(text: &str) -> (tempfile::TempPath, String) {
 #[test]
 fn streams_wait_for_what_they_must() {
     apart("streams_wait_for_what_they_must", &[], 6);
+}
+
+#[test]
+fn a_forgotten_wait_shows() {
+    apart("a_forgotten_wait_shows", &[], 3);
 }
 
 #[test]
@@ -486,6 +476,8 @@ fn lt_products() {
 
 #[test]
 fn scripted_telemetry() {
-    let (_kept, path) = configuration("[[device]]\n[device.telemetry]\npower_watts = [100.0, 200.0]\nenergy_counter = false\n");
+    let (_kept, path) = configuration(
+        "[[device]]\n[device.telemetry]\npower_watts = [100.0, 200.0]\nenergy_counter = false\n",
+    );
     apart("scripted_telemetry", &[("VGPU_CONFIG", &path)], 1);
 }

@@ -5,27 +5,59 @@ use common::{Card, HEAD, kernel};
 use virtual_gpu::exec::floats::{BF16, E4M3, E5M2, F16, Format, Rounding, TF32};
 
 /// D = A B + C of one warp: A is 16 x k by rows, B is k x 8 by columns, loaded by the layout of the manual.
-fn product(shape: &str, ty: &str, sum: &str, k: usize, per: usize, format: Format, width: u32) -> (Vec<f64>, Vec<f32>) {
-    let shift = if format.mantissa_bits == TF32.mantissa_bits && width == 32 { 13 } else { 0 };
+fn product(
+    shape: &str,
+    ty: &str,
+    sum: &str,
+    k: usize,
+    per: usize,
+    format: Format,
+    width: u32,
+) -> (Vec<f64>, Vec<f32>) {
+    let shift = if format.mantissa_bits == TF32.mantissa_bits && width == 32 {
+        13
+    } else {
+        0
+    };
     let encode = |v: f64| format.encode(v, Rounding::Nearest, true) << shift;
     // What the format holds of it: the products are exact from there.
-    let value = |i: usize| format.decode(format.encode(((i * 7919 % 61) as f64 - 30.0) / 8.0, Rounding::Nearest, true));
+    let value = |i: usize| {
+        format.decode(format.encode(
+            ((i * 7919 % 61) as f64 - 30.0) / 8.0,
+            Rounding::Nearest,
+            true,
+        ))
+    };
     let a: Vec<f64> = (0..16 * k).map(value).collect();
     let b: Vec<f64> = (0..8 * k).map(|i| value(i + 5)).collect();
     let pack = |m: &[f64]| -> Vec<u32> {
-        m.chunks(per).map(|c| c.iter().enumerate().fold(0, |w, (i, v)| w | encode(*v) << (i as u32 * width))).collect()
+        m.chunks(per)
+            .map(|c| {
+                c.iter()
+                    .enumerate()
+                    .fold(0, |w, (i, v)| w | encode(*v) << (i as u32 * width))
+            })
+            .collect()
     };
     let c: Vec<f32> = (0..128).map(|i| i as f32 / 4.0).collect();
     let (na, words) = (2 * k / (4 * per), k / per);
     let mut load = String::new();
     for j in 0..na {
         // Row g + 8 (j & 1), word t + 4 (j >> 1).
-        load += &format!("ld.global.b32 %a{j}, [%rd4+{}]; ", 4 * (8 * (j & 1) * words + 4 * (j >> 1)));
+        load += &format!(
+            "ld.global.b32 %a{j}, [%rd4+{}]; ",
+            4 * (8 * (j & 1) * words + 4 * (j >> 1))
+        );
     }
     for j in 0..na / 2 {
         load += &format!("ld.global.b32 %b{j}, [%rd5+{}]; ", 16 * j);
     }
-    let list = |name: &str, n: usize| (0..n).map(|i| format!("%{name}{i}")).collect::<Vec<_>>().join(",");
+    let list = |name: &str, n: usize| {
+        (0..n)
+            .map(|i| format!("%{name}{i}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     let text = format!(
         "{HEAD}.visible .entry k(.param .u64 a, .param .u64 b, .param .u64 c, .param .u64 d) {{
             .reg .b32 %r<8>; .reg .b64 %rd<16>; .reg .b32 %a<4>; .reg .b32 %b<2>; .reg .f32 %c<4>; .reg .f32 %d<4>;
@@ -41,9 +73,22 @@ fn product(shape: &str, ty: &str, sum: &str, k: usize, per: usize, format: Forma
         list("b", na / 2),
     );
     let mut card = Card::new();
-    let params = [card.upload(&pack(&a)), card.upload(&pack(&b)), card.upload(&c), card.alloc(512)];
-    card.launch(&kernel(&text, "k"), 1, 32, &params).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let want = (0..128).map(|i| f64::from(c[i]) + (0..k).map(|j| a[i / 8 * k + j] * b[i % 8 * k + j]).sum::<f64>()).collect();
+    let params = [
+        card.upload(&pack(&a)),
+        card.upload(&pack(&b)),
+        card.upload(&c),
+        card.alloc(512),
+    ];
+    card.launch(&kernel(&text, "k"), 1, 32, &params)
+        .unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let want = (0..128)
+        .map(|i| {
+            f64::from(c[i])
+                + (0..k)
+                    .map(|j| a[i / 8 * k + j] * b[i % 8 * k + j])
+                    .sum::<f64>()
+        })
+        .collect();
     (want, card.download(params[3], 128))
 }
 
@@ -51,7 +96,10 @@ fn product(shape: &str, ty: &str, sum: &str, k: usize, per: usize, format: Forma
 fn products_of_all_types() {
     let check = |name: &str, (want, got): (Vec<f64>, Vec<f32>)| {
         for (i, (w, g)) in want.iter().zip(&got).enumerate() {
-            assert!((w - f64::from(*g)).abs() <= 1e-6 * (1.0 + w.abs()), "{name} element {i}: {g}, not {w}");
+            assert!(
+                (w - f64::from(*g)).abs() <= 1e-6 * (1.0 + w.abs()),
+                "{name} element {i}: {g}, not {w}"
+            );
         }
     };
     check("bf16", product("m16n8k16", "bf16", "f32", 16, 2, BF16, 16));
@@ -78,14 +126,19 @@ fn load_matrix() {
         let mut card = Card::new();
         let input: Vec<u16> = (0..256).collect();
         let params = [card.upload(&input), card.alloc(512)];
-        card.launch(&kernel(&text, "k"), 1, 32, &params).unwrap_or_else(|e| panic!("{e}"));
+        card.launch(&kernel(&text, "k"), 1, 32, &params)
+            .unwrap_or_else(|e| panic!("{e}"));
         let got: Vec<u16> = card.download(params[1], 256);
         for lane in 0..32usize {
             for matrix in 0..4 {
                 for half in 0..2 {
                     let (r, c) = (lane / 4, 2 * (lane % 4) + half);
                     let (r, c) = if transposed { (c, r) } else { (r, c) };
-                    assert_eq!(got[lane * 8 + matrix * 2 + half] as usize, matrix * 64 + r * 8 + c, "lane {lane} matrix {matrix}");
+                    assert_eq!(
+                        got[lane * 8 + matrix * 2 + half] as usize,
+                        matrix * 64 + r * 8 + c,
+                        "lane {lane} matrix {matrix}"
+                    );
                 }
             }
         }

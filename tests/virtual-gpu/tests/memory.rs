@@ -13,17 +13,27 @@ fn run(card: &mut Card, body: &str, threads: u32, params: &[u64]) -> Result<(), 
             {body}
             ret; }}"
     );
-    card.launch(&kernel(&text, "k"), 1, threads, params).map(|_| ())
+    card.launch(&kernel(&text, "k"), 1, threads, params)
+        .map(|_| ())
 }
 
 #[test]
 fn widths_and_signs() {
     let mut card = Card::new();
-    let from = card.upload(&(0..64u32).map(|i| (i * 37) as u8 ^ 0x80).collect::<Vec<_>>());
+    let from = card.upload(
+        &(0..64u32)
+            .map(|i| (i * 37) as u8 ^ 0x80)
+            .collect::<Vec<_>>(),
+    );
     let to = card.upload(&[0i64; 64]);
     let body = "add.u64 %rd4, %rd1, %rd3; ld.global.s8 %r2, [%rd4]; cvt.s64.s32 %rd5, %r2; shl.b64 %rd6, %rd3, 3; add.u64 %rd6, %rd6, %rd2; st.global.u64 [%rd6], %rd5;";
     run(&mut card, body, 64, &[from, to]).unwrap();
-    assert_eq!(card.download::<i64>(to, 64), (0..64u32).map(|i| i64::from(((i * 37) as u8 ^ 0x80) as i8)).collect::<Vec<_>>());
+    assert_eq!(
+        card.download::<i64>(to, 64),
+        (0..64u32)
+            .map(|i| i64::from(((i * 37) as u8 ^ 0x80) as i8))
+            .collect::<Vec<_>>()
+    );
     // Vectors, and a 64-bit register for a narrow value.
     let from = card.upload(&(0..128u32).collect::<Vec<_>>());
     let to = card.upload(&[0u32; 128]);
@@ -31,7 +41,13 @@ fn widths_and_signs() {
         st.global.v2.u32 [%rd6], {%r5,%r4}; st.global.v2.b32 [%rd6+8], {%r3,%r2};";
     run(&mut card, body, 32, &[from, to]).unwrap();
     let got = card.download::<u32>(to, 128);
-    assert!(got.chunks(4).enumerate().all(|(i, v)| v == [4 * i as u32 + 3, 4 * i as u32 + 2, 4 * i as u32 + 1, 4 * i as u32]));
+    assert!(got.chunks(4).enumerate().all(|(i, v)| v
+        == [
+            4 * i as u32 + 3,
+            4 * i as u32 + 2,
+            4 * i as u32 + 1,
+            4 * i as u32
+        ]));
 }
 
 #[test]
@@ -51,11 +67,29 @@ fn faults_name_their_place() {
     let mut card = Card::new();
     let small = card.upload(&[1u32; 20]);
     let index = "shl.b64 %rd4, %rd3, 2; add.u64 %rd5, %rd1, %rd4;";
-    let f = run(&mut card, &format!("{index} ld.global.u32 %r2, [%rd5];"), 32, &[small, 0]).unwrap_err();
-    assert!(f.cause == Cause::IllegalAddress && f.thread == Some([20, 0, 0]) && f.kernel == "k" && f.line > 4, "{f}");
+    let f = run(
+        &mut card,
+        &format!("{index} ld.global.u32 %r2, [%rd5];"),
+        32,
+        &[small, 0],
+    )
+    .unwrap_err();
+    assert!(
+        f.cause == Cause::IllegalAddress
+            && f.thread == Some([20, 0, 0])
+            && f.kernel == "k"
+            && f.line > 4,
+        "{f}"
+    );
     let f = run(&mut card, "ld.global.u32 %r2, [%rd1+2];", 1, &[small, 0]).unwrap_err();
     assert_eq!(f.cause, Cause::Misaligned, "{f}");
-    let f = run(&mut card, "ld.global.v4.u32 {%r2,%r3,%r4,%r5}, [%rd1+8];", 1, &[small, 0]).unwrap_err();
+    let f = run(
+        &mut card,
+        "ld.global.v4.u32 {%r2,%r3,%r4,%r5}, [%rd1+8];",
+        1,
+        &[small, 0],
+    )
+    .unwrap_err();
     assert_eq!(f.cause, Cause::Misaligned, "{f}");
     let f = run(&mut card, "st.shared.u32 [all+256], %r1;", 1, &[small, 0]).unwrap_err();
     assert!(f.message.contains("shared"), "{f}");
@@ -86,10 +120,13 @@ fn unwritten_memory_is_poison_or_a_fault() {
 
 #[test]
 fn atomics() {
-    let cases: [(&str, &str, u64, fn(u64, u64) -> u64); 9] = [
+    type Step = fn(u64, u64) -> u64;
+    let cases: [(&str, &str, u64, Step); 9] = [
         ("add.u32", "%r1", 4, |o, t| o + t),
         ("max.u32", "%r1", 4, |o, t| o.max(t)),
-        ("min.s32", "%r1", 4, |o, t| (o as i32).min(t as i32) as u32 as u64),
+        ("min.s32", "%r1", 4, |o, t| {
+            (o as i32).min(t as i32) as u32 as u64
+        }),
         ("or.b32", "%r1", 4, |o, t| o | t),
         ("xor.b32", "%r1", 4, |o, t| o ^ t),
         ("and.b32", "%r1", 4, |o, t| o & t),
@@ -104,16 +141,34 @@ fn atomics() {
             let to = card.upload(&[0u64; 64]);
             let (base, before, after) = match space {
                 "global" => ("%rd1", "", ""),
-                _ => ("all", "setp.ne.u32 %p0, %r1, 0; @%p0 bra S; mov.u64 %rd8, 3; st.shared.u64 [all], %rd8; S: bar.sync 0;", "bar.sync 0; ld.shared.u64 %rd9, [all]; st.global.u64 [%rd1], %rd9;"),
+                _ => (
+                    "all",
+                    "setp.ne.u32 %p0, %r1, 0; @%p0 bra S; mov.u64 %rd8, 3; st.shared.u64 [all], %rd8; S: bar.sync 0;",
+                    "bar.sync 0; ld.shared.u64 %rd9, [all]; st.global.u64 [%rd1], %rd9;",
+                ),
             };
             // One lane at a time in any order gives the same end for these; `inc` and `and` follow lane order within a warp.
-            run(&mut card, &format!("{before} red.{space}.{op} [{base}], {register}; {after}"), 32, &[at, to]).unwrap_or_else(|e| panic!("{e}"));
+            run(
+                &mut card,
+                &format!("{before} red.{space}.{op} [{base}], {register}; {after}"),
+                32,
+                &[at, to],
+            )
+            .unwrap_or_else(|e| panic!("{e}"));
             let mut want = 3;
             for t in 0..32 {
                 want = f(want, t);
             }
-            let mask = if bytes == 8 { u64::MAX } else { u32::MAX.into() };
-            assert_eq!(card.download::<u64>(at, 1)[0] & mask, want & mask, "{op} {space}");
+            let mask = if bytes == 8 {
+                u64::MAX
+            } else {
+                u32::MAX.into()
+            };
+            assert_eq!(
+                card.download::<u64>(at, 1)[0] & mask,
+                want & mask,
+                "{op} {space}"
+            );
         }
     }
     let mut card = Card::new();
@@ -135,13 +190,35 @@ fn async_copies_come_late() {
     let to = card.upload(&[0u32; 64]);
     let start = "shl.b32 %r2, %r1, 4; mov.u32 %r3, all; add.u32 %r3, %r3, %r2; cvt.u64.u32 %rd4, %r2; add.u64 %rd5, %rd1, %rd4; add.u64 %rd6, %rd2, %rd4;
         cp.async.cg.shared.global.L2::128B [%r3], [%rd5], 16, SIZE; cp.async.commit_group;";
-    let end = "ld.shared.v4.u32 {%r4,%r5,%r6,%r7}, [%r3]; st.global.v4.u32 [%rd6], {%r4,%r5,%r6,%r7};";
+    let end =
+        "ld.shared.v4.u32 {%r4,%r5,%r6,%r7}, [%r3]; st.global.v4.u32 [%rd6], {%r4,%r5,%r6,%r7};";
     let whole = start.replace("SIZE", "16");
-    run(&mut card, &format!("{whole} cp.async.wait_group 0; {end}"), 16, &[from, to]).unwrap_or_else(|e| panic!("{e}"));
+    run(
+        &mut card,
+        &format!("{whole} cp.async.wait_group 0; {end}"),
+        16,
+        &[from, to],
+    )
+    .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(card.download::<u32>(to, 64), (0..64).collect::<Vec<_>>());
-    let f = run(&mut card, &format!("{whole} cp.async.wait_group 1; {end}"), 16, &[from, to]).unwrap_err();
-    assert!(f.message.contains("never written"), "without a wait nothing has come: {f}");
+    let f = run(
+        &mut card,
+        &format!("{whole} cp.async.wait_group 1; {end}"),
+        16,
+        &[from, to],
+    )
+    .unwrap_err();
+    assert!(
+        f.message.contains("never written"),
+        "without a wait nothing has come: {f}"
+    );
     let part = start.replace("SIZE", "8");
-    run(&mut card, &format!("{part} cp.async.wait_all; {end}"), 16, &[from, to]).unwrap_or_else(|e| panic!("{e}"));
+    run(
+        &mut card,
+        &format!("{part} cp.async.wait_all; {end}"),
+        16,
+        &[from, to],
+    )
+    .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(card.download::<u32>(to, 8), [0, 1, 0, 0, 4, 5, 0, 0]);
 }

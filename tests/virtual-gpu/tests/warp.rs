@@ -39,7 +39,11 @@ fn lanes_part_and_meet() {
         st.global.u32 [%rd2], %r6;";
     for (t, got) in run("", body, 3, 32).into_iter().enumerate() {
         let t = t as u32 % 32;
-        assert_eq!(got, if t % 2 == 1 { 110 } else { 11 } + t.max(1), "thread {t}: lanes must be together again");
+        assert_eq!(
+            got,
+            if t % 2 == 1 { 110 } else { 11 } + t.max(1),
+            "thread {t}: lanes must be together again"
+        );
     }
 }
 
@@ -58,30 +62,77 @@ fn shuffles() {
         ("down", 3, 31, |t| if t + 3 < 32 { t + 3 } else { t }),
         ("up", 4, 0, |t| if t >= 4 { t - 4 } else { t }),
         ("idx", 7, 31, |_| 7),
-        ("idx", 3, 0x181f, |t| t / 8 * 8 + 3),          // segments of eight
+        ("idx", 3, 0x181f, |t| t / 8 * 8 + 3), // segments of eight
         ("down", 1, 0x101f, |t| if t % 16 < 15 { t + 1 } else { t }), // segments of sixteen
     ] {
-        let body = format!("shfl.sync.{mode}.b32 %r5|%p0, %r1, {b}, {c}, 0xffffffff; st.global.u32 [%rd2], %r5;");
+        let body = format!(
+            "shfl.sync.{mode}.b32 %r5|%p0, %r1, {b}, {c}, 0xffffffff; st.global.u32 [%rd2], %r5;"
+        );
         let got = run("", &body, 1, 32);
-        assert_eq!(got, (0..32).map(want).collect::<Vec<_>>(), "{mode} {b} {c:#x}");
+        assert_eq!(
+            got,
+            (0..32).map(want).collect::<Vec<_>>(),
+            "{mode} {b} {c:#x}"
+        );
     }
 }
 
 #[test]
 fn votes_matches_and_reductions() {
     let store = "st.global.u32 [%rd2], %r5;";
-    let all = |body: &str| run("", &format!("setp.lt.u32 %p0, %r1, 12; {body} {store}"), 1, 32);
-    assert!(all("vote.sync.ballot.b32 %r5, %p0, 0xffffffff;").iter().all(|v| *v == 0xfff));
-    assert!(all("vote.sync.ballot.b32 %r5, !%p0, 0xffffffff;").iter().all(|v| *v == !0xfff));
-    assert!(all("vote.sync.any.pred %p1, %p0, 0xffffffff; selp.u32 %r5, 1, 0, %p1;").iter().all(|v| *v == 1));
-    assert!(all("vote.sync.all.pred %p1, %p0, 0xffffffff; selp.u32 %r5, 1, 0, %p1;").iter().all(|v| *v == 0));
-    assert!(all("redux.sync.add.u32 %r5, %r1, 0xffffffff;").iter().all(|v| *v == 31 * 16));
-    assert!(all("redux.sync.max.s32 %r5, %r1, 0xffffffff;").iter().all(|v| *v == 31));
+    let all = |body: &str| {
+        run(
+            "",
+            &format!("setp.lt.u32 %p0, %r1, 12; {body} {store}"),
+            1,
+            32,
+        )
+    };
+    assert!(
+        all("vote.sync.ballot.b32 %r5, %p0, 0xffffffff;")
+            .iter()
+            .all(|v| *v == 0xfff)
+    );
+    assert!(
+        all("vote.sync.ballot.b32 %r5, !%p0, 0xffffffff;")
+            .iter()
+            .all(|v| *v == !0xfff)
+    );
+    assert!(
+        all("vote.sync.any.pred %p1, %p0, 0xffffffff; selp.u32 %r5, 1, 0, %p1;")
+            .iter()
+            .all(|v| *v == 1)
+    );
+    assert!(
+        all("vote.sync.all.pred %p1, %p0, 0xffffffff; selp.u32 %r5, 1, 0, %p1;")
+            .iter()
+            .all(|v| *v == 0)
+    );
+    assert!(
+        all("redux.sync.add.u32 %r5, %r1, 0xffffffff;")
+            .iter()
+            .all(|v| *v == 31 * 16)
+    );
+    assert!(
+        all("redux.sync.max.s32 %r5, %r1, 0xffffffff;")
+            .iter()
+            .all(|v| *v == 31)
+    );
     let got = all("and.b32 %r6, %r1, 3; match.any.sync.b32 %r5, %r6, 0xffffffff;");
-    assert!(got.iter().enumerate().all(|(t, v)| *v == 0x1111_1111 << (t % 4)));
+    assert!(
+        got.iter()
+            .enumerate()
+            .all(|(t, v)| *v == 0x1111_1111 << (t % 4))
+    );
     // A half of the warp shuffles by itself, in its own branch.
-    let got = all("@%p0 bra A; shfl.sync.idx.b32 %r5, %r1, 20, 31, 0xfffff000; bra B; A: shfl.sync.idx.b32 %r5, %r1, 2, 31, 0xfff; B:");
-    assert!(got.iter().enumerate().all(|(t, v)| *v == if t < 12 { 2 } else { 20 }));
+    let got = all(
+        "@%p0 bra A; shfl.sync.idx.b32 %r5, %r1, 20, 31, 0xfffff000; bra B; A: shfl.sync.idx.b32 %r5, %r1, 2, 31, 0xfff; B:",
+    );
+    assert!(
+        got.iter()
+            .enumerate()
+            .all(|(t, v)| *v == if t < 12 { 2 } else { 20 })
+    );
 }
 
 const SUM: &str = "shl.b32 %r5, %r1, 2; mov.u32 %r6, buffer; add.u32 %r6, %r6, %r5; st.shared.u32 [%r6], %r1; SYNC
@@ -96,10 +147,22 @@ fn blocks_meet_at_barriers() {
     let got = run(shared, &SUM.replace("SYNC", "bar.sync 0;"), 5, 128);
     assert!(got.iter().all(|v| *v == 127 * 64));
     let fault = try_run(shared, &SUM.replace("SYNC", ""), 5, 128).unwrap_err();
-    assert!(fault.message.contains("never written") || fault.message.contains("race"), "{fault}");
+    assert!(
+        fault.message.contains("never written") || fault.message.contains("race"),
+        "{fault}"
+    );
     // Only the barrier within the loop is missing: a race, not an unwritten read.
-    let fault = try_run(shared, &SUM.replacen("SYNC", "bar.sync 0;", 1).replace("SYNC", ""), 5, 128).unwrap_err();
-    assert!(fault.cause == Cause::Misuse && fault.message.contains("race"), "{fault}");
+    let fault = try_run(
+        shared,
+        &SUM.replacen("SYNC", "bar.sync 0;", 1).replace("SYNC", ""),
+        5,
+        128,
+    )
+    .unwrap_err();
+    assert!(
+        fault.cause == Cause::Misuse && fault.message.contains("race"),
+        "{fault}"
+    );
 }
 
 #[test]
@@ -112,8 +175,13 @@ fn counted_barriers_and_reductions() {
         READ: bar.sync 3, 128; sub.u32 %r8, %r1, 64; shl.b32 %r8, %r8, 2; mov.u32 %r6, buffer; add.u32 %r6, %r6, %r8;
         ld.shared.u32 %r7, [%r6]; st.global.u32 [%rd2], %r7; END:";
     let got = run(shared, body, 2, 128);
-    assert!(got.iter().enumerate().all(|(t, v)| *v == (t as u32 % 64) * 3));
-    let count = "setp.lt.u32 %p0, %r1, 37; bar.red.popc.u32 %r5, 0, %p0; st.global.u32 [%rd2], %r5;";
+    assert!(
+        got.iter()
+            .enumerate()
+            .all(|(t, v)| *v == (t as u32 % 64) * 3)
+    );
+    let count =
+        "setp.lt.u32 %p0, %r1, 37; bar.red.popc.u32 %r5, 0, %p0; st.global.u32 [%rd2], %r5;";
     assert!(run("", count, 1, 96).iter().all(|v| *v == 37));
     let any = "setp.eq.u32 %p0, %r1, 70; barrier.cta.red.or.pred %p1, 0, %p0; selp.u32 %r5, 7, 8, %p1; st.global.u32 [%rd2], %r5;";
     assert!(run("", any, 1, 96).iter().all(|v| *v == 7));
@@ -123,13 +191,22 @@ fn counted_barriers_and_reductions() {
 fn misuse_is_named() {
     let fault = |body: &str, threads| try_run("", body, 1, threads).unwrap_err();
     // Half of the block never comes.
-    let f = fault("setp.lt.u32 %p0, %r1, 32; @%p0 bra A; bar.sync 1, 96; A: bar.sync 0;", 64);
+    let f = fault(
+        "setp.lt.u32 %p0, %r1, 32; @%p0 bra A; bar.sync 1, 96; A: bar.sync 0;",
+        64,
+    );
     assert!(f.message.contains("for ever"), "{f}");
     // A lane shuffles under a mask without it.
     let f = fault("shfl.sync.idx.b32 %r5, %r1, 0, 31, 0xffff;", 32);
-    assert!(f.message.contains("not in the mask") && f.thread == Some([16, 0, 0]), "{f}");
+    assert!(
+        f.message.contains("not in the mask") && f.thread == Some([16, 0, 0]),
+        "{f}"
+    );
     // Lanes named in a mask are elsewhere for ever.
-    let f = fault("setp.lt.u32 %p0, %r1, 16; @%p0 bra A; bar.sync 0; bra B; A: shfl.sync.idx.b32 %r5, %r1, 0, 31, 0xffffffff; B:", 32);
+    let f = fault(
+        "setp.lt.u32 %p0, %r1, 16; @%p0 bra A; bar.sync 0; bra B; A: shfl.sync.idx.b32 %r5, %r1, 0, 31, 0xffffffff; B:",
+        32,
+    );
     assert!(f.message.contains("for ever"), "{f}");
     let f = fault("L: bra L;", 32);
     assert_eq!(f.cause, Cause::Timeout, "{f}");
@@ -142,7 +219,12 @@ fn a_warp_barrier_orders_its_lanes() {
     let shared = ".shared .align 4 .b8 buffer[128];";
     let body = "shl.b32 %r5, %r1, 2; mov.u32 %r6, buffer; add.u32 %r7, %r6, %r5; st.shared.u32 [%r7], %r1; SYNC
         xor.b32 %r5, %r5, 4; add.u32 %r8, %r6, %r5; ld.shared.u32 %r9, [%r8]; st.global.u32 [%rd2], %r9;";
-    let got = run(shared, &body.replace("SYNC", "bar.warp.sync 0xffffffff;"), 1, 32);
+    let got = run(
+        shared,
+        &body.replace("SYNC", "bar.warp.sync 0xffffffff;"),
+        1,
+        32,
+    );
     assert!(got.iter().enumerate().all(|(t, v)| *v == t as u32 ^ 1));
     let f = try_run(shared, &body.replace("SYNC", ""), 1, 32).unwrap_err();
     assert!(f.message.contains("race"), "{f}");
@@ -162,7 +244,8 @@ fn lanes_that_spin_let_others_run() {
     let mut card = Card::new();
     card.limits.races = false;
     let out = card.upload(&[0u32; 32]);
-    card.launch(&kernel(&text(shared, body), "k"), 1, 32, &[out]).unwrap_or_else(|e| panic!("{e}"));
+    card.launch(&kernel(&text(shared, body), "k"), 1, 32, &[out])
+        .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(card.download::<u32>(out, 1)[0], 32);
 }
 
@@ -179,7 +262,11 @@ fn calls_are_laid_out_in_place() {
     );
     let mut card = Card::new();
     let out = card.upload(&[0u32; 32]);
-    card.launch(&kernel(&text, "k"), 1, 32, &[out]).unwrap_or_else(|e| panic!("{e}"));
+    card.launch(&kernel(&text, "k"), 1, 32, &[out])
+        .unwrap_or_else(|e| panic!("{e}"));
     let twice = |v: u32| if v > 20 { 7 } else { 2 * v };
-    assert_eq!(card.download::<u32>(out, 32), (0..32).map(|t| twice(twice(t))).collect::<Vec<_>>());
+    assert_eq!(
+        card.download::<u32>(out, 32),
+        (0..32).map(|t| twice(twice(t))).collect::<Vec<_>>()
+    );
 }

@@ -11,8 +11,12 @@ fn device_of(context: u64) -> Result<Option<usize>, i32> {
     if context == 0 {
         return Ok(None);
     }
-    let device = context.checked_sub(BASE).ok_or(codes::ERROR_INVALID_CONTEXT)?;
-    valid_device(device as i32).map(Some).map_err(|_| codes::ERROR_INVALID_CONTEXT)
+    let device = context
+        .checked_sub(BASE)
+        .ok_or(codes::ERROR_INVALID_CONTEXT)?;
+    valid_device(device as i32)
+        .map(Some)
+        .map_err(|_| codes::ERROR_INVALID_CONTEXT)
 }
 
 export! {

@@ -21,17 +21,29 @@ fn failure(fault: &Fault, what: &str) -> Failure {
 
 /// Is this host memory that the driver knows as pinned?
 fn pinned(address: u64) -> bool {
-    driver().world().space.map().containing(address).is_some_and(|r| r.device.is_none())
+    driver()
+        .world()
+        .space
+        .map()
+        .containing(address)
+        .is_some_and(|r| r.device.is_none())
 }
 
 /// A range must lie in one allocation when the call is made.
 fn known(address: u64, bytes: usize) -> Result<(), i32> {
     let map = driver().world().space.map();
     let region = map.containing(address).ok_or(codes::ERROR_INVALID_VALUE)?;
-    if address + bytes as u64 <= region.end() { Ok(()) } else { Err(codes::ERROR_INVALID_VALUE) }
+    if address + bytes as u64 <= region.end() {
+        Ok(())
+    } else {
+        Err(codes::ERROR_INVALID_VALUE)
+    }
 }
 
-fn job(run: impl Fn(&mut View) -> Result<(), Failure> + Send + Sync + 'static, nanoseconds: u64) -> Job {
+fn job(
+    run: impl Fn(&mut View) -> Result<(), Failure> + Send + Sync + 'static,
+    nanoseconds: u64,
+) -> Job {
     Arc::new(move |driver: &Driver, _| {
         run(&mut driver.view())?;
         Ok(nanoseconds + LEAST_TIME)
@@ -70,10 +82,19 @@ fn to_device(to: u64, from: u64, bytes: usize, stream: u64, wait: bool) -> Resul
     let nanoseconds = bytes as u64 / BUS;
     let what = "copy to the device";
     let work = if pinned(from) || capturing(stream)? {
-        job(move |view| view.copy_in(to, host(from, bytes)).map_err(|f| failure(&f, what)), nanoseconds)
+        job(
+            move |view| {
+                view.copy_in(to, host(from, bytes))
+                    .map_err(|f| failure(&f, what))
+            },
+            nanoseconds,
+        )
     } else {
         let staged = host(from, bytes).to_vec();
-        job(move |view| view.copy_in(to, &staged).map_err(|f| failure(&f, what)), nanoseconds)
+        job(
+            move |view| view.copy_in(to, &staged).map_err(|f| failure(&f, what)),
+            nanoseconds,
+        )
     };
     submit(stream, work, wait)
 }
@@ -87,7 +108,10 @@ fn to_host(to: u64, from: u64, bytes: usize, stream: u64, wait: bool) -> Result<
     }
     known(from, bytes)?;
     let wait = wait || !pinned(to);
-    let copy = move |view: &mut View| view.copy_out(from, host_mut(to, bytes)).map_err(|f| failure(&f, "copy to the host"));
+    let copy = move |view: &mut View| {
+        view.copy_out(from, host_mut(to, bytes))
+            .map_err(|f| failure(&f, "copy to the host"))
+    };
     submit(stream, job(copy, bytes as u64 / BUS), wait)
 }
 
@@ -97,7 +121,10 @@ fn within(to: u64, from: u64, bytes: usize, stream: u64, wait: bool) -> Result<(
     }
     known(to, bytes)?;
     known(from, bytes)?;
-    let copy = move |view: &mut View| view.copy(to, from, bytes as u64).map_err(|f| failure(&f, "copy within devices"));
+    let copy = move |view: &mut View| {
+        view.copy(to, from, bytes as u64)
+            .map_err(|f| failure(&f, "copy within devices"))
+    };
     submit(stream, job(copy, bytes as u64 / CARD), wait)
 }
 
@@ -122,12 +149,15 @@ fn fill(to: u64, value: &[u8], count: usize, stream: u64, wait: bool) -> Result<
         return device_now().map(|_| ());
     }
     known(to, value.len() * count)?;
-    if to % value.len() as u64 != 0 {
+    if !to.is_multiple_of(value.len() as u64) {
         return Err(codes::ERROR_INVALID_VALUE);
     }
     let value = value.to_vec();
     let nanoseconds = (value.len() * count) as u64 / CARD;
-    let run = move |view: &mut View| view.fill(to, &value, count as u64).map_err(|f| failure(&f, "fill"));
+    let run = move |view: &mut View| {
+        view.fill(to, &value, count as u64)
+            .map_err(|f| failure(&f, "fill"))
+    };
     submit(stream, job(run, nanoseconds), wait)
 }
 

@@ -85,7 +85,7 @@ fn attribute_of(attribute: i32, device: usize) -> Result<i32, i32> {
     let d = &driver().config.device[device];
     let registers = 64 * KIB;
     Ok(match attribute {
-        1 | 2 | 3 => MAX_THREADS as i32, // threads of a block, and in x and y
+        1..=3 => MAX_THREADS as i32, // threads of a block, and in x and y
         4 => 64,
         5 => i32::MAX,
         6 | 7 => 65535,
@@ -95,12 +95,12 @@ fn attribute_of(attribute: i32, device: usize) -> Result<i32, i32> {
         11 => i32::MAX, // pitch
         12 | 82 => registers,
         13 => d.clock_mhz as i32 * KHZ_PER_MHZ,
-        14 => 512, // texture alignment
+        14 => 512,                   // texture alignment
         15 | 31 | 41 | 83 | 90 => 1, // overlap, concurrent kernels, unified addresses, managed memory, priorities
         16 => d.multiprocessors as i32,
         17 | 18 | 20 | 32 | 35 => 0, // timeout, integrated, compute mode, ECC, TCC
-        19 => 1, // mapped host memory
-        33 | 50 => if attribute == 33 { device as i32 + 1 } else { 0 }, // PCI bus and domain
+        19 => 1,                     // mapped host memory
+        33 | 50 if attribute == 33 => device as i32 + 1, // PCI bus and domain
         34 => 0,
         36 => d.memory_clock_mhz as i32 * KHZ_PER_MHZ,
         37 => d.bus_bits as i32,
@@ -113,7 +113,7 @@ fn attribute_of(attribute: i32, device: usize) -> Result<i32, i32> {
         79 | 80 => 1,
         81 => d.shared_kib_per_multiprocessor as i32 * KIB,
         84 | 85 => 0, // more than one GPU on a board
-        86 | 87 | 88 | 89 => 0,
+        86..=89 => 0,
         91 => 0,
         95 => 1,
         96 => 1,

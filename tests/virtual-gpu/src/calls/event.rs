@@ -30,7 +30,10 @@ fn record(event: u64, stream: u64) -> Result<(), i32> {
 /// Is what was recorded done? Then when.
 fn done(event: u64) -> Result<Option<u64>, i32> {
     let world = driver().world();
-    let event = world.events.get(&event).ok_or(codes::ERROR_INVALID_HANDLE)?;
+    let event = world
+        .events
+        .get(&event)
+        .ok_or(codes::ERROR_INVALID_HANDLE)?;
     if let Some(error) = world.cards[event.device].error {
         return Err(error);
     }
@@ -44,8 +47,13 @@ fn elapsed(milliseconds: *mut f32, start: u64, end: u64) -> Result<(), i32> {
     if !timed(start) || !timed(end) {
         return Err(codes::ERROR_INVALID_HANDLE);
     }
-    let (Some(start), Some(end)) = (done(start)?, done(end)?) else { return Err(codes::ERROR_NOT_READY) };
-    put(milliseconds, ((end as f64 - start as f64) / NANOSECONDS_PER_MILLISECOND) as f32)
+    let (Some(start), Some(end)) = (done(start)?, done(end)?) else {
+        return Err(codes::ERROR_NOT_READY);
+    };
+    put(
+        milliseconds,
+        ((end as f64 - start as f64) / NANOSECONDS_PER_MILLISECOND) as f32,
+    )
 }
 
 export! {

@@ -9,7 +9,11 @@ use crate::driver::{capture, codes, driver};
 
 fn instantiate(executable: *mut u64, graph: u64) -> Result<(), i32> {
     let mut world = driver().world();
-    let found = world.graphs.get(&graph).cloned().ok_or(codes::ERROR_INVALID_VALUE)?;
+    let found = world
+        .graphs
+        .get(&graph)
+        .cloned()
+        .ok_or(codes::ERROR_INVALID_VALUE)?;
     let id = world.handle();
     world.executables.insert(id, found);
     put(executable, id)
@@ -17,8 +21,12 @@ fn instantiate(executable: *mut u64, graph: u64) -> Result<(), i32> {
 
 /// Gives back memory of a graph that nothing else holds.
 fn settle(world: &mut World, gone: &Graph) {
-    let others: HashSet<u64> =
-        world.graphs.values().chain(world.executables.values()).flat_map(|g| g.allocations.iter().copied()).collect();
+    let others: HashSet<u64> = world
+        .graphs
+        .values()
+        .chain(world.executables.values())
+        .flat_map(|g| g.allocations.iter().copied())
+        .collect();
     for address in gone.allocations.iter().filter(|a| !others.contains(a)) {
         release(world, *address);
     }

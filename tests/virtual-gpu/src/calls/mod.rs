@@ -60,7 +60,9 @@ pub(crate) fn text<'a>(from: *const i8) -> Result<&'a str, i32> {
         return Err(codes::ERROR_INVALID_VALUE);
     }
     // SAFETY: see the module's first lines; the text lives through the call.
-    unsafe { CStr::from_ptr(from) }.to_str().map_err(|_| codes::ERROR_INVALID_VALUE)
+    unsafe { CStr::from_ptr(from) }
+        .to_str()
+        .map_err(|_| codes::ERROR_INVALID_VALUE)
 }
 
 /// Host memory that the caller gave.
@@ -97,12 +99,18 @@ pub(crate) fn device_now() -> Result<usize, i32> {
 
 pub(crate) fn valid_device(device: i32) -> Result<usize, i32> {
     let device = usize::try_from(device).map_err(|_| codes::ERROR_INVALID_DEVICE)?;
-    if device < driver().config.device.len() { Ok(device) } else { Err(codes::ERROR_INVALID_DEVICE) }
+    if device < driver().config.device.len() {
+        Ok(device)
+    } else {
+        Err(codes::ERROR_INVALID_DEVICE)
+    }
 }
 
 /// The stream that a handle means here and now.
 pub(crate) fn stream_now(handle: u64) -> Result<(usize, u64), i32> {
     let device = device_now()?;
-    let id = driver().world().stream(handle, device, crate::driver::thread())?;
+    let id = driver()
+        .world()
+        .stream(handle, device, crate::driver::thread())?;
     Ok((device, id))
 }

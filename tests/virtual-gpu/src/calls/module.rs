@@ -47,7 +47,12 @@ fn load_image(module: *mut u64, image: *const i8) -> Result<(), i32> {
 }
 
 pub fn function_of(handle: u64) -> Result<Arc<Function>, i32> {
-    driver().world().functions.get(&handle).cloned().ok_or(codes::ERROR_INVALID_HANDLE)
+    driver()
+        .world()
+        .functions
+        .get(&handle)
+        .cloned()
+        .ok_or(codes::ERROR_INVALID_HANDLE)
 }
 
 struct Shape {
@@ -74,7 +79,14 @@ fn launch(function: u64, shape: &Shape, params: *const u64, extra: *const u64) -
         }
         bytes[*offset..offset + size].copy_from_slice(host(pointer, *size));
     }
-    let job = kernels::launch(driver(), &function, shape.grid, shape.block, shape.shared, bytes)?;
+    let job = kernels::launch(
+        driver(),
+        &function,
+        shape.grid,
+        shape.block,
+        shape.shared,
+        bytes,
+    )?;
     driver().enqueue(stream, Work::Run(job))
 }
 

@@ -15,15 +15,27 @@ fn blocks(function: u64, threads: i32, dynamic: usize) -> Result<i32, i32> {
     let threads = (threads.max(1) as u32).next_multiple_of(WARP);
     let shared = dynamic as u32 + f.kernel.shared_bytes as u32 + SYSTEM_SHARED;
     let by_shared = (device.shared_kib_per_multiprocessor << 10) / shared;
-    Ok((THREADS_PER_MULTIPROCESSOR / threads).min(by_shared).min(BLOCKS_PER_MULTIPROCESSOR) as i32)
+    Ok((THREADS_PER_MULTIPROCESSOR / threads)
+        .min(by_shared)
+        .min(BLOCKS_PER_MULTIPROCESSOR) as i32)
 }
 
-fn best(function: u64, grid: *mut i32, block: *mut i32, limit: i32, dynamic: usize) -> Result<(), i32> {
+fn best(
+    function: u64,
+    grid: *mut i32,
+    block: *mut i32,
+    limit: i32,
+    dynamic: usize,
+) -> Result<(), i32> {
     let f = function_of(function)?;
     let most = f.max_threads() as i32;
     let threads = if limit > 0 { limit.min(most) } else { most };
     put(block, threads)?;
-    put(grid, blocks(function, threads, dynamic)? * driver().config.device[f.device].multiprocessors as i32)
+    put(
+        grid,
+        blocks(function, threads, dynamic)?
+            * driver().config.device[f.device].multiprocessors as i32,
+    )
 }
 
 export! {

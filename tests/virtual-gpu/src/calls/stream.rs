@@ -17,7 +17,9 @@ const INVALIDATED: i32 = 2;
 
 fn create(flags: u32, priority: i32) -> Result<u64, i32> {
     let device = device_now()?;
-    Ok(driver().world().new_stream(device, flags & NON_BLOCKING == 0, priority))
+    Ok(driver()
+        .world()
+        .new_stream(device, flags & NON_BLOCKING == 0, priority))
 }
 
 fn capture_of(stream: u64) -> Result<(i32, u64), i32> {

@@ -1,5 +1,8 @@
 //! `setp` and `set`.
 
+// With NaN, `!(a < b)` is not `a >= b`: the negations are meant.
+#![allow(clippy::neg_cmp_op_on_partial_ord, clippy::double_comparisons)]
+
 use super::{Lowering, Opcode};
 use crate::exec::floats::{bf16_to_f32, f16_to_f32, flush};
 use crate::exec::kernel::{Action, Guard};
@@ -59,12 +62,18 @@ macro_rules! floats {
     ($test:expr, $t:ty, $wide:expr) => {
         Some(match $test {
             "eq" => compared!($t, |x, a, b| $wide(x, a) == $wide(x, b)),
-            "ne" => compared!($t, |x, a, b| { let (a, b) = ($wide(x, a), $wide(x, b)); a < b || a > b }),
+            "ne" => compared!($t, |x, a, b| {
+                let (a, b) = ($wide(x, a), $wide(x, b));
+                a < b || a > b
+            }),
             "lt" => compared!($t, |x, a, b| $wide(x, a) < $wide(x, b)),
             "le" => compared!($t, |x, a, b| $wide(x, a) <= $wide(x, b)),
             "gt" => compared!($t, |x, a, b| $wide(x, a) > $wide(x, b)),
             "ge" => compared!($t, |x, a, b| $wide(x, a) >= $wide(x, b)),
-            "equ" => compared!($t, |x, a, b| { let (a, b) = ($wide(x, a), $wide(x, b)); !(a < b || a > b) }),
+            "equ" => compared!($t, |x, a, b| {
+                let (a, b) = ($wide(x, a), $wide(x, b));
+                !(a < b || a > b)
+            }),
             "neu" => compared!($t, |x, a, b| $wide(x, a) != $wide(x, b)),
             "ltu" => compared!($t, |x, a, b| !($wide(x, a) >= $wide(x, b))),
             "leu" => compared!($t, |x, a, b| !($wide(x, a) > $wide(x, b))),
@@ -98,7 +107,8 @@ fn brain(_: &Args, a: u16) -> f32 {
 }
 
 const TESTS: [&str; 18] = [
-    "eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan",
+    "eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu",
+    "geu", "num", "nan",
 ];
 
 fn function(test: &str, ty: Type) -> Option<Alu> {
@@ -121,17 +131,25 @@ fn function(test: &str, ty: Type) -> Option<Alu> {
 }
 
 impl<'a> Lowering<'a> {
-    pub fn compare(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    pub fn compare(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         let ty = opcode.ty()?;
         let test = opcode.pick(|m| TESTS.iter().find(|t| **t == m).copied());
         let test = test.ok_or_else(|| opcode.unknown("its comparison is missing"))?;
         let combine = opcode.pick(|m| ["and", "or", "xor"].iter().position(|c| *c == m));
         let ftz = opcode.take("ftz");
-        let run = function(test, ty).ok_or_else(|| opcode.unknown("no such comparison for this type"))?;
+        let run =
+            function(test, ty).ok_or_else(|| opcode.unknown("no such comparison for this type"))?;
         let wanted = if combine.is_some() { 4 } else { 3 };
         Self::count(opcode, operands, wanted)?;
-        let mut args = Args { flags: u32::from(ftz) * FTZ, ..Args::default() };
+        let mut args = Args {
+            flags: u32::from(ftz) * FTZ,
+            ..Args::default()
+        };
         args.a = self.source(&operands[1], ty, line)?;
         args.b = self.source(&operands[2], ty, line)?;
         if let Some(how) = combine {
@@ -141,9 +159,10 @@ impl<'a> Lowering<'a> {
         }
         let (p, q) = match (&operands[0], opcode.base) {
             (_, "set") => (self.predicate(&Operand::Name("_"), line)?, None),
-            (Operand::Pair(p, q), _) => {
-                (self.predicate(&Operand::Name(p), line)?, Some(self.predicate(&Operand::Name(q), line)?))
-            }
+            (Operand::Pair(p, q), _) => (
+                self.predicate(&Operand::Name(p), line)?,
+                Some(self.predicate(&Operand::Name(q), line)?),
+            ),
             (p, _) => (self.predicate(p, line)?, None),
         };
         let unused = match q {

@@ -10,12 +10,19 @@ const RETURN: &str = "";
 
 impl<'a> Lowering<'a> {
     /// Handles what moves control; false if the opcode does not.
-    pub fn control(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>], guard: Guard) -> Result<bool, PtxError> {
+    pub fn control(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+        guard: Guard,
+    ) -> Result<bool, PtxError> {
         let line = opcode.line;
         let action = match opcode.base {
             "bra" => {
                 opcode.take("uni");
-                let [Operand::Name(label)] = operands else { return Err(opcode.unknown("its target is no label")) };
+                let [Operand::Name(label)] = operands else {
+                    return Err(opcode.unknown("its target is no label"));
+                };
                 let at = self.code.len();
                 self.scope().open.push((at, label, line));
                 Action::Branch(usize::MAX)
@@ -32,7 +39,19 @@ impl<'a> Lowering<'a> {
             }
             "trap" | "brkpt" => Action::Trap,
             "membar" | "fence" | "nanosleep" | "griddepcontrol" | "pragma" => {
-                for known in ["sc", "acq_rel", "cta", "gpu", "sys", "gl", "cluster", "proxy", "async", "wait", "launch_dependents"] {
+                for known in [
+                    "sc",
+                    "acq_rel",
+                    "cta",
+                    "gpu",
+                    "sys",
+                    "gl",
+                    "cluster",
+                    "proxy",
+                    "async",
+                    "wait",
+                    "launch_dependents",
+                ] {
                     opcode.take(known);
                 }
                 Action::Nothing
@@ -50,11 +69,20 @@ impl<'a> Lowering<'a> {
         Ok(true)
     }
 
-    fn call(&mut self, opcode: &Opcode, operands: &[Operand<'a>], guard: Guard) -> Result<(), PtxError> {
+    fn call(
+        &mut self,
+        opcode: &Opcode,
+        operands: &[Operand<'a>],
+        guard: Guard,
+    ) -> Result<(), PtxError> {
         let line = opcode.line;
         let none: &[Operand] = &[];
         let (returns, name, arguments) = match operands {
-            [Operand::Group(returns), Operand::Name(name), Operand::Group(arguments)] => (&returns[..], *name, &arguments[..]),
+            [
+                Operand::Group(returns),
+                Operand::Name(name),
+                Operand::Group(arguments),
+            ] => (&returns[..], *name, &arguments[..]),
             [Operand::Group(returns), Operand::Name(name)] => (&returns[..], *name, none),
             [Operand::Name(name), Operand::Group(arguments)] => (none, *name, &arguments[..]),
             [Operand::Name(name)] => (none, *name, none),
@@ -75,19 +103,43 @@ impl<'a> Lowering<'a> {
             _ => {}
         }
         let module = self.module;
-        let function = module.functions.get(name).filter(|f| !f.entry && f.body.is_some());
-        let function = function.ok_or_else(|| PtxError::new(line, format!("there is no function `{name}` to call")))?;
+        let function = module
+            .functions
+            .get(name)
+            .filter(|f| !f.entry && f.body.is_some());
+        let function = function
+            .ok_or_else(|| PtxError::new(line, format!("there is no function `{name}` to call")))?;
         if self.depth >= DEEPEST_CALL {
-            return Err(PtxError::new(line, format!("`{name}`: calls deeper than {DEEPEST_CALL}, or a function that calls itself")));
+            return Err(PtxError::new(
+                line,
+                format!(
+                    "`{name}`: calls deeper than {DEEPEST_CALL}, or a function that calls itself"
+                ),
+            ));
         }
-        let mut scope = Scope { function: true, ..Scope::default() };
+        let mut scope = Scope {
+            function: true,
+            ..Scope::default()
+        };
         for (params, values) in [(&function.returns, returns), (&function.params, arguments)] {
             if params.len() != values.len() {
-                return Err(PtxError::new(line, format!("`{name}` takes {} parameters, not {}", params.len(), values.len())));
+                return Err(PtxError::new(
+                    line,
+                    format!(
+                        "`{name}` takes {} parameters, not {}",
+                        params.len(),
+                        values.len()
+                    ),
+                ));
             }
             for (param, value) in params.iter().zip(values) {
                 let known = self.named(value).filter(|n| matches!(n, Name::Local(_)));
-                let known = known.ok_or_else(|| PtxError::new(line, format!("a parameter of `{name}` is not a .param variable")))?;
+                let known = known.ok_or_else(|| {
+                    PtxError::new(
+                        line,
+                        format!("a parameter of `{name}` is not a .param variable"),
+                    )
+                })?;
                 scope.names.insert(param.name.clone(), known);
             }
         }

@@ -1,25 +1,31 @@
 //! `cvt`: between integers, between floats, and across, each with the rounding that it names.
 
-use super::float::saturate;
+use super::convert_float::{floats, pair, repack};
 use super::operands::wide;
 use super::{Lowering, Opcode};
 use crate::exec::directed::narrow;
-use crate::exec::floats::{BF16, E4M3, E5M2, F16, F32, Format, Rounding, TF32};
-use crate::exec::floats::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, flush};
+use crate::exec::floats::{BF16, F16, Rounding};
+use crate::exec::floats::{bf16_to_f32, f16_to_f32};
 use crate::exec::kernel::{Action, Guard};
 use crate::exec::lanes::{Alu, Args, lanes};
 use crate::ptx::{Operand, PtxError, Type};
 
-const SATURATE: u32 = 1;
-const FTZ: u32 = 2;
-const RELU: u32 = 4;
-const FINITE: u32 = 8;
+pub const SATURATE: u32 = 1;
+pub const FTZ: u32 = 2;
+pub const RELU: u32 = 4;
+pub const FINITE: u32 = 8;
 /// Rounding direction, above the flags; and whether the result is a whole number.
 const DIRECTION: u32 = 16;
 
-const DIRECTIONS: [Rounding; 5] = [Rounding::Nearest, Rounding::Zero, Rounding::Down, Rounding::Up, Rounding::Away];
+const DIRECTIONS: [Rounding; 5] = [
+    Rounding::Nearest,
+    Rounding::Zero,
+    Rounding::Down,
+    Rounding::Up,
+    Rounding::Away,
+];
 
-fn direction(x: &Args) -> Rounding {
+pub fn direction(x: &Args) -> Rounding {
     DIRECTIONS[(x.flags / DIRECTION) as usize % DIRECTIONS.len()]
 }
 
@@ -56,14 +62,38 @@ fn clamp(value: i128, low: i128, high: i128) -> i64 {
 macro_rules! by_source {
     ($ty:expr, $t:ident => $e:expr) => {
         match $ty {
-            Type::U8 => { type $t = u8; $e }
-            Type::S8 => { type $t = i8; $e }
-            Type::U16 => { type $t = u16; $e }
-            Type::S16 => { type $t = i16; $e }
-            Type::U32 => { type $t = u32; $e }
-            Type::S32 => { type $t = i32; $e }
-            Type::U64 => { type $t = u64; $e }
-            Type::S64 => { type $t = i64; $e }
+            Type::U8 => {
+                type $t = u8;
+                $e
+            }
+            Type::S8 => {
+                type $t = i8;
+                $e
+            }
+            Type::U16 => {
+                type $t = u16;
+                $e
+            }
+            Type::S16 => {
+                type $t = i16;
+                $e
+            }
+            Type::U32 => {
+                type $t = u32;
+                $e
+            }
+            Type::S32 => {
+                type $t = i32;
+                $e
+            }
+            Type::U64 => {
+                type $t = u64;
+                $e
+            }
+            Type::S64 => {
+                type $t = i64;
+                $e
+            }
             _ => return None,
         }
     };
@@ -77,14 +107,24 @@ fn exact(value: i128) -> f64 {
         return near;
     }
     let up = (value > back) == (value >= 0);
-    f64::from_bits(if up { near.to_bits() + 1 } else { near.to_bits() - 1 })
+    f64::from_bits(if up {
+        near.to_bits() + 1
+    } else {
+        near.to_bits() - 1
+    })
 }
 
 /// An integer to f64 under a direction.
 fn to_f64(value: i128, rounding: Rounding) -> f64 {
     let near = value as f64;
     let back = near as i128;
-    let step = |away: bool| f64::from_bits(if away { near.to_bits() + 1 } else { near.to_bits() - 1 });
+    let step = |away: bool| {
+        f64::from_bits(if away {
+            near.to_bits() + 1
+        } else {
+            near.to_bits() - 1
+        })
+    };
     match rounding {
         Rounding::Zero if back.abs() > value.abs() => step(false),
         Rounding::Down if back > value => step(value < 0),
@@ -101,35 +141,30 @@ fn from_integer(to: Type, from: Type, rounding: Rounding) -> Option<Alu> {
     Some(match (to, rounding) {
         (Type::F32, Rounding::Nearest) => by_source!(from, T => lanes!(f32: |a: T| a as f32)),
         (Type::F64, Rounding::Nearest) => by_source!(from, T => lanes!(f64: |a: T| a as f64)),
-        (Type::F32, _) => by_source!(from, T => lanes!(x; f32: |a: T| narrow(exact(a as i128), direction(x)))),
-        (Type::F64, _) => by_source!(from, T => lanes!(x; f64: |a: T| to_f64(a as i128, direction(x)))),
-        (Type::F16, _) => by_source!(from, T => lanes!(x; u32: |a: T| F16.encode(exact(a as i128), direction(x), false))),
-        (Type::Bf16, _) => by_source!(from, T => lanes!(x; u32: |a: T| BF16.encode(exact(a as i128), direction(x), false))),
+        (Type::F32, _) => {
+            by_source!(from, T => lanes!(x; f32: |a: T| narrow(exact(a as i128), direction(x))))
+        }
+        (Type::F64, _) => {
+            by_source!(from, T => lanes!(x; f64: |a: T| to_f64(a as i128, direction(x))))
+        }
+        (Type::F16, _) => {
+            by_source!(from, T => lanes!(x; u32: |a: T| F16.encode(exact(a as i128), direction(x), false)))
+        }
+        (Type::Bf16, _) => {
+            by_source!(from, T => lanes!(x; u32: |a: T| BF16.encode(exact(a as i128), direction(x), false)))
+        }
         _ => return None,
     })
 }
 
 /// A whole number near `a`.
-fn whole(a: f64, rounding: Rounding) -> f64 {
+pub fn whole(a: f64, rounding: Rounding) -> f64 {
     match rounding {
         Rounding::Nearest | Rounding::Away => a.round_ties_even(),
         Rounding::Zero => a.trunc(),
         Rounding::Down => a.floor(),
         Rounding::Up => a.ceil(),
     }
-}
-
-/// A float, whatever its format, as f64.
-macro_rules! by_float {
-    ($ty:expr, $a:ident: $t:ident, $value:ident => $e:expr, $wrap:ident) => {
-        match $ty {
-            Type::F16 => $wrap!(u16, $a, $value, f64::from(f16_to_f32($a)), $e),
-            Type::Bf16 => $wrap!(u16, $a, $value, f64::from(bf16_to_f32($a)), $e),
-            Type::F32 => $wrap!(f32, $a, $value, f64::from($a), $e),
-            Type::F64 => $wrap!(f64, $a, $value, $a, $e),
-            _ => return None,
-        }
-    };
 }
 
 /// NaN is zero, or the top bit alone where the source is f64 or the result has 64 bits.
@@ -175,109 +210,16 @@ fn to_integer(to: Type, from: Type) -> Option<Alu> {
     })
 }
 
-/// Float to float. `integral` asks for a whole number of the same type.
-fn floats(to: Type, from: Type, integral: bool, flags: u32) -> Option<Alu> {
-    macro_rules! value {
-        ($lane:ty, $a:ident, $value:ident, $wide:expr, $e:expr) => {
-            lanes!(x; u64: |$a: $lane| {
-                let $value: f64 = $wide;
-                $e(x, $value)
-            })
-        };
-    }
-    macro_rules! word {
-        ($lane:ty, $a:ident, $value:ident, $wide:expr, $e:expr) => {
-            lanes!(x; u32: |$a: $lane| {
-                let $value: f64 = $wide;
-                $e(x, $value)
-            })
-        };
-    }
-    if integral {
-        return Some(match (to, from) {
-            (Type::F32, Type::F32) => by_float!(from, a: T, v => |x: &Args, v| (adjusted(x, whole(seen(x, v), direction(x))) as f32).to_bits(), word),
-            (Type::F64, Type::F64) => by_float!(from, a: T, v => |x: &Args, v| adjusted(x, whole(v, direction(x))).to_bits(), value),
-            (Type::F16, Type::F16) => by_float!(from, a: T, v => |x: &Args, v| F16.encode(whole(v, direction(x)), Rounding::Nearest, false), word),
-            (Type::Bf16, Type::Bf16) => by_float!(from, a: T, v => |x: &Args, v| BF16.encode(whole(v, direction(x)), Rounding::Nearest, false), word),
-            _ => return None,
-        });
-    }
-    Some(match (to, from) {
-        // The common ones, without detours.
-        (Type::F16, Type::F32) if flags == 0 => lanes!(u32: |a: f32| f32_to_f16(a).into()),
-        (Type::Bf16, Type::F32) if flags == 0 => lanes!(u32: |a: f32| f32_to_bf16(a).into()),
-        (Type::F32, Type::F16) if flags == 0 => lanes!(f32: |a: u16| f16_to_f32(a)),
-        (Type::F32, Type::Bf16) if flags == 0 => lanes!(f32: |a: u16| bf16_to_f32(a)),
-        (Type::F64, _) => by_float!(from, a: T, v => |x: &Args, v| adjusted(x, seen(x, v)).to_bits(), value),
-        (Type::F32, _) => by_float!(from, a: T, v => |x: &Args, v| left(x, F32.encode(adjusted(x, seen(x, v)), direction(x), false)), word),
-        (Type::F16, _) => by_float!(from, a: T, v => |x: &Args, v| small(x, F16, seen(x, v)), word),
-        (Type::Bf16, _) => by_float!(from, a: T, v => |x: &Args, v| small(x, BF16, seen(x, v)), word),
-        (Type::Tf32 | Type::B32, Type::F32) => lanes!(x; u32: |a: f32| {
-            // tf32 lies in the upper bits of a word.
-            small(x, TF32, a.into()) << (F32.mantissa_bits - TF32.mantissa_bits)
-        }),
-        _ => return None,
-    })
-}
-
-/// A source under `.ftz`.
-fn seen(x: &Args, value: f64) -> f64 {
-    if x.flags & FTZ != 0 && value.abs() < f64::from(f32::MIN_POSITIVE) { 0f64.copysign(value) } else { value }
-}
-
-fn left(x: &Args, bits: u32) -> u32 {
-    if x.flags & FTZ != 0 { flush(f32::from_bits(bits)).to_bits() } else { bits }
-}
-
-fn adjusted(x: &Args, value: f64) -> f64 {
-    if x.flags & SATURATE != 0 { saturate(value) } else { value }
-}
-
-fn small(x: &Args, format: Format, value: f64) -> u32 {
-    let value = adjusted(x, value);
-    let value = if x.flags & RELU != 0 && value < 0.0 { 0.0 } else { value };
-    format.encode(value, direction(x), x.flags & FINITE != 0)
-}
-
-/// Two f32 to a packed pair: the first operand is the upper half.
-fn pair(to: Type) -> Option<Alu> {
-    macro_rules! pair {
-        ($format:expr, $bits:expr) => {
-            lanes!(x; u32: |a: f32, b: f32| small(x, $format, a.into()) << $bits | small(x, $format, b.into()))
-        };
-    }
-    Some(match to {
-        Type::F16x2 => pair!(F16, 16),
-        Type::Bf16x2 => pair!(BF16, 16),
-        Type::E4m3x2 => pair!(E4M3, 8),
-        Type::E5m2x2 => pair!(E5M2, 8),
-        _ => return None,
-    })
-}
-
-/// A packed pair to another.
-fn repack(to: Type, from: Type) -> Option<Alu> {
-    macro_rules! repack {
-        ($to:expr, $to_bits:expr, $from:expr, $from_bits:expr) => {
-            lanes!(x; u32: |a: u32| {
-                let part = |bits: u32| small(x, $to, $from.decode(bits & ((1 << $from_bits) - 1)));
-                part(a >> $from_bits) << $to_bits | part(a)
-            })
-        };
-    }
-    Some(match (to, from) {
-        (Type::F16x2, Type::E4m3x2) => repack!(F16, 16, E4M3, 8),
-        (Type::F16x2, Type::E5m2x2) => repack!(F16, 16, E5M2, 8),
-        (Type::E4m3x2, Type::F16x2) => repack!(E4M3, 8, F16, 16),
-        (Type::E5m2x2, Type::F16x2) => repack!(E5M2, 8, F16, 16),
-        _ => return None,
-    })
-}
-
 impl<'a> Lowering<'a> {
-    pub fn convert(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    pub fn convert(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
-        let [to, from] = opcode.types[..] else { return Err(opcode.unknown("it needs two types")) };
+        let [to, from] = opcode.types[..] else {
+            return Err(opcode.unknown("it needs two types"));
+        };
         let integral = opcode.pick(|m| {
             Some(match m {
                 "rni" => Rounding::Nearest,
@@ -297,11 +239,22 @@ impl<'a> Lowering<'a> {
             + DIRECTION * index as u32;
         let refuse = |opcode: &Opcode| opcode.unknown("no such conversion");
         if operands.len() == 3 {
-            let run = pair(to).filter(|_| from == Type::F32).ok_or_else(|| refuse(opcode))?;
+            let run = pair(to)
+                .filter(|_| from == Type::F32)
+                .ok_or_else(|| refuse(opcode))?;
             let a = self.source(&operands[1], from, line)?;
             let b = self.source(&operands[2], from, line)?;
             let d = self.destination(&operands[0], to, line)?;
-            return Ok(Action::Alu(run, Args { d, a, b, c: 0, flags }));
+            return Ok(Action::Alu(
+                run,
+                Args {
+                    d,
+                    a,
+                    b,
+                    c: 0,
+                    flags,
+                },
+            ));
         }
         Self::count(opcode, operands, 2)?;
         let run = match (to.float() || to == Type::Tf32, from.float()) {
@@ -318,8 +271,16 @@ impl<'a> Lowering<'a> {
         let (mut a, own) = self.loose_source(&operands[1], from, line)?;
         if own.bytes() > 4 && !wide(from) {
             let low = self.row(1);
-            let args = Args { d: low, a, ..Args::default() };
-            self.emit(Action::Alu(lanes!(u32: |a: u64| a as u32), args), Guard::Always, line);
+            let args = Args {
+                d: low,
+                a,
+                ..Args::default()
+            };
+            self.emit(
+                Action::Alu(lanes!(u32: |a: u64| a as u32), args),
+                Guard::Always,
+                line,
+            );
             a = low;
         }
         if own.bytes() <= 4 && wide(from) {
@@ -330,6 +291,15 @@ impl<'a> Lowering<'a> {
         if !sink && (own.bytes() > 4) != wide(to) {
             return Err(opcode.unknown(&format!("a result in a register of type {own:?}")));
         }
-        Ok(Action::Alu(run, Args { d, a, b: 0, c: 0, flags }))
+        Ok(Action::Alu(
+            run,
+            Args {
+                d,
+                a,
+                b: 0,
+                c: 0,
+                flags,
+            },
+        ))
     }
 }

@@ -35,14 +35,26 @@ fn direction_flag(rounding: Rounding) -> u32 {
 /// A source as the instruction sees it.
 #[inline(always)]
 fn seen(x: &Args, value: f32) -> f32 {
-    if x.flags & FTZ != 0 { flush(value) } else { value }
+    if x.flags & FTZ != 0 {
+        flush(value)
+    } else {
+        value
+    }
 }
 
 /// A result as the instruction leaves it.
 #[inline(always)]
 fn left(x: &Args, value: f32) -> f32 {
-    let value = if x.flags & FTZ != 0 { flush(value) } else { value };
-    if x.flags & SATURATE != 0 { saturate(value.into()) as f32 } else { value }
+    let value = if x.flags & FTZ != 0 {
+        flush(value)
+    } else {
+        value
+    };
+    if x.flags & SATURATE != 0 {
+        saturate(value.into()) as f32
+    } else {
+        value
+    }
 }
 
 /// Into 0..=1; NaN becomes 0.
@@ -64,7 +76,11 @@ macro_rules! extreme {
             }
         } else if a == b {
             // Equal but for the sign of zero.
-            if a.is_sign_negative() != $greater { a } else { b }
+            if a.is_sign_negative() != $greater {
+                a
+            } else {
+                b
+            }
         } else if (a > b) == $greater {
             a
         } else {
@@ -96,26 +112,66 @@ fn single(opcode: &mut Opcode) -> Result<Option<Form>, PtxError> {
         "sub" if plain => (lanes!(f32: |a: f32, b: f32| a - b), 2),
         "mul" if plain => (lanes!(f32: |a: f32, b: f32| a * b), 2),
         "fma" | "mad" if plain => (lanes!(f32: |a: f32, b: f32, c: f32| a.mul_add(b, c)), 3),
-        "add" => (lanes!(x; f32: |a: f32, b: f32| left(x, directed::add_f32(seen(x, a), seen(x, b), direction(x)))), 2),
-        "sub" => (lanes!(x; f32: |a: f32, b: f32| left(x, directed::add_f32(seen(x, a), -seen(x, b), direction(x)))), 2),
-        "mul" => (lanes!(x; f32: |a: f32, b: f32| left(x, directed::mul_f32(seen(x, a), seen(x, b), direction(x)))), 2),
+        "add" => (
+            lanes!(x; f32: |a: f32, b: f32| left(x, directed::add_f32(seen(x, a), seen(x, b), direction(x)))),
+            2,
+        ),
+        "sub" => (
+            lanes!(x; f32: |a: f32, b: f32| left(x, directed::add_f32(seen(x, a), -seen(x, b), direction(x)))),
+            2,
+        ),
+        "mul" => (
+            lanes!(x; f32: |a: f32, b: f32| left(x, directed::mul_f32(seen(x, a), seen(x, b), direction(x)))),
+            2,
+        ),
         "fma" | "mad" => (
             lanes!(x; f32: |a: f32, b: f32, c: f32| left(x, directed::fma_f32(seen(x, a), seen(x, b), seen(x, c), direction(x)))),
             3,
         ),
-        "div" if approximate || full => (lanes!(x; f32: |a: f32, b: f32| left(x, approx::divide(seen(x, a), seen(x, b)))), 2),
-        "div" if rounding.is_some() => {
-            (lanes!(x; f32: |a: f32, b: f32| left(x, directed::div_f32(seen(x, a), seen(x, b), direction(x)))), 2)
-        }
-        "rcp" if approximate => (lanes!(x; f32: |a: f32| left(x, approx::reciprocal(seen(x, a)))), 1),
-        "rcp" if rounding.is_some() => (lanes!(x; f32: |a: f32| left(x, directed::div_f32(1.0, seen(x, a), direction(x)))), 1),
-        "sqrt" if approximate => (lanes!(x; f32: |a: f32| left(x, approx::root(seen(x, a)))), 1),
-        "sqrt" if rounding.is_some() => (lanes!(x; f32: |a: f32| left(x, directed::sqrt_f32(seen(x, a), direction(x)))), 1),
-        "rsqrt" if approximate => (lanes!(x; f32: |a: f32| left(x, approx::reciprocal_root(seen(x, a)))), 1),
-        "ex2" if approximate => (lanes!(x; f32: |a: f32| left(x, approx::power_of_two(seen(x, a)))), 1),
-        "lg2" if approximate => (lanes!(x; f32: |a: f32| left(x, approx::logarithm(seen(x, a)))), 1),
-        "sin" if approximate => (lanes!(x; f32: |a: f32| left(x, approx::sine(seen(x, a)))), 1),
-        "cos" if approximate => (lanes!(x; f32: |a: f32| left(x, approx::cosine(seen(x, a)))), 1),
+        "div" if approximate || full => (
+            lanes!(x; f32: |a: f32, b: f32| left(x, approx::divide(seen(x, a), seen(x, b)))),
+            2,
+        ),
+        "div" if rounding.is_some() => (
+            lanes!(x; f32: |a: f32, b: f32| left(x, directed::div_f32(seen(x, a), seen(x, b), direction(x)))),
+            2,
+        ),
+        "rcp" if approximate => (
+            lanes!(x; f32: |a: f32| left(x, approx::reciprocal(seen(x, a)))),
+            1,
+        ),
+        "rcp" if rounding.is_some() => (
+            lanes!(x; f32: |a: f32| left(x, directed::div_f32(1.0, seen(x, a), direction(x)))),
+            1,
+        ),
+        "sqrt" if approximate => (
+            lanes!(x; f32: |a: f32| left(x, approx::root(seen(x, a)))),
+            1,
+        ),
+        "sqrt" if rounding.is_some() => (
+            lanes!(x; f32: |a: f32| left(x, directed::sqrt_f32(seen(x, a), direction(x)))),
+            1,
+        ),
+        "rsqrt" if approximate => (
+            lanes!(x; f32: |a: f32| left(x, approx::reciprocal_root(seen(x, a)))),
+            1,
+        ),
+        "ex2" if approximate => (
+            lanes!(x; f32: |a: f32| left(x, approx::power_of_two(seen(x, a)))),
+            1,
+        ),
+        "lg2" if approximate => (
+            lanes!(x; f32: |a: f32| left(x, approx::logarithm(seen(x, a)))),
+            1,
+        ),
+        "sin" if approximate => (
+            lanes!(x; f32: |a: f32| left(x, approx::sine(seen(x, a)))),
+            1,
+        ),
+        "cos" if approximate => (
+            lanes!(x; f32: |a: f32| left(x, approx::cosine(seen(x, a)))),
+            1,
+        ),
         "tanh" if approximate => (lanes!(f32: |a: f32| approx::hyperbolic_tangent(a)), 1),
         "abs" => (lanes!(x; f32: |a: f32| left(x, seen(x, a).abs())), 1),
         "neg" => (lanes!(x; f32: |a: f32| left(x, -seen(x, a))), 1),
@@ -145,25 +201,58 @@ fn double(opcode: &mut Opcode) -> Result<Option<Form>, PtxError> {
     let plain = flags == 0;
     let (run, sources) = match opcode.base {
         // Approximations of 20 bits: the low word of the result is zero.
-        "rcp" if approximate && ftz => (lanes!(f64: |a: f64| approx::coarse(1.0 / approx::flush_f64(a))), 1),
-        "rsqrt" if approximate => (lanes!(f64: |a: f64| approx::coarse(1.0 / approx::flush_f64(a).sqrt())), 1),
+        "rcp" if approximate && ftz => (
+            lanes!(f64: |a: f64| approx::coarse(1.0 / approx::flush_f64(a))),
+            1,
+        ),
+        "rsqrt" if approximate => (
+            lanes!(f64: |a: f64| approx::coarse(1.0 / approx::flush_f64(a).sqrt())),
+            1,
+        ),
         _ if ftz || approximate => return Ok(None),
         "add" if plain => (lanes!(f64: |a: f64, b: f64| a + b), 2),
         "sub" if plain => (lanes!(f64: |a: f64, b: f64| a - b), 2),
         "mul" if plain => (lanes!(f64: |a: f64, b: f64| a * b), 2),
         "fma" | "mad" if plain => (lanes!(f64: |a: f64, b: f64, c: f64| a.mul_add(b, c)), 3),
-        "add" => (lanes!(x; f64: |a: f64, b: f64| directed::add_f64(a, b, direction(x))), 2),
-        "sub" => (lanes!(x; f64: |a: f64, b: f64| directed::add_f64(a, -b, direction(x))), 2),
-        "mul" => (lanes!(x; f64: |a: f64, b: f64| directed::mul_f64(a, b, direction(x))), 2),
-        "fma" | "mad" => (lanes!(x; f64: |a: f64, b: f64, c: f64| directed::fma_f64(a, b, c, direction(x))), 3),
-        "div" if rounding.is_some() => (lanes!(x; f64: |a: f64, b: f64| directed::div_f64(a, b, direction(x))), 2),
-        "rcp" if rounding.is_some() => (lanes!(x; f64: |a: f64| directed::div_f64(1.0, a, direction(x))), 1),
-        "sqrt" if rounding.is_some() => (lanes!(x; f64: |a: f64| directed::sqrt_f64(a, direction(x))), 1),
+        "add" => (
+            lanes!(x; f64: |a: f64, b: f64| directed::add_f64(a, b, direction(x))),
+            2,
+        ),
+        "sub" => (
+            lanes!(x; f64: |a: f64, b: f64| directed::add_f64(a, -b, direction(x))),
+            2,
+        ),
+        "mul" => (
+            lanes!(x; f64: |a: f64, b: f64| directed::mul_f64(a, b, direction(x))),
+            2,
+        ),
+        "fma" | "mad" => (
+            lanes!(x; f64: |a: f64, b: f64, c: f64| directed::fma_f64(a, b, c, direction(x))),
+            3,
+        ),
+        "div" if rounding.is_some() => (
+            lanes!(x; f64: |a: f64, b: f64| directed::div_f64(a, b, direction(x))),
+            2,
+        ),
+        "rcp" if rounding.is_some() => (
+            lanes!(x; f64: |a: f64| directed::div_f64(1.0, a, direction(x))),
+            1,
+        ),
+        "sqrt" if rounding.is_some() => (
+            lanes!(x; f64: |a: f64| directed::sqrt_f64(a, direction(x))),
+            1,
+        ),
         "abs" => (lanes!(f64: |a: f64| a.abs()), 1),
         "neg" => (lanes!(f64: |a: f64| -a), 1),
         "copysign" => (lanes!(f64: |a: f64, b: f64| b.copysign(a)), 2),
-        "min" => (lanes!(f64: |a: f64, b: f64| extreme!(f64, a, b, false, false)), 2),
-        "max" => (lanes!(f64: |a: f64, b: f64| extreme!(f64, a, b, false, true)), 2),
+        "min" => (
+            lanes!(f64: |a: f64, b: f64| extreme!(f64, a, b, false, false)),
+            2,
+        ),
+        "max" => (
+            lanes!(f64: |a: f64, b: f64| extreme!(f64, a, b, false, true)),
+            2,
+        ),
         _ => return Ok(None),
     };
     Ok(Some(Form::flagged(run, ty, &[ty; 3][..sources], flags)))

@@ -3,8 +3,8 @@
 use super::Opcode;
 use super::arithmetic::Form;
 use crate::exec::approximate as approx;
-use crate::exec::floats::{add_to_odd, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::exec::floats::{BF16, F16, Rounding};
+use crate::exec::floats::{add_to_odd, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::exec::lanes::{Args, lanes};
 use crate::ptx::{PtxError, Type};
 
@@ -15,7 +15,9 @@ const NAN: u32 = 8;
 /// The operation, above the flags.
 const OPERATION: u32 = 16;
 
-const OPERATIONS: [&str; 11] = ["add", "sub", "mul", "fma", "min", "max", "abs", "neg", "ex2", "tanh", "mad"];
+const OPERATIONS: [&str; 11] = [
+    "add", "sub", "mul", "fma", "min", "max", "abs", "neg", "ex2", "tanh", "mad",
+];
 
 /// One of the two formats.
 trait Half {
@@ -44,7 +46,11 @@ impl Half for Ieee {
         F16.encode(value, Rounding::Nearest, false) as u16
     }
     fn flush(bits: u16) -> u16 {
-        if bits & 0x7c00 == 0 { bits & Self::SIGN } else { bits }
+        if bits & 0x7c00 == 0 {
+            bits & Self::SIGN
+        } else {
+            bits
+        }
     }
 }
 
@@ -67,7 +73,13 @@ impl Half for Brain {
 
 #[inline(always)]
 fn compute<H: Half>(x: &Args, a: u16, b: u16, c: u16) -> u16 {
-    let seen = |bits: u16| if x.flags & FTZ != 0 { H::flush(bits) } else { bits };
+    let seen = |bits: u16| {
+        if x.flags & FTZ != 0 {
+            H::flush(bits)
+        } else {
+            bits
+        }
+    };
     let (a, b, c) = (seen(a), seen(b), seen(c));
     let (wa, wb) = (H::wide(a), H::wide(b));
     let spread = x.flags & NAN != 0;
@@ -83,7 +95,11 @@ fn compute<H: Half>(x: &Args, a: u16, b: u16, c: u16) -> u16 {
         8 => H::narrow(approx::power_of_two(wa)),
         _ => H::narrow(approx::hyperbolic_tangent(wa)),
     };
-    let out = if x.flags & FTZ != 0 { H::flush(out) } else { out };
+    let out = if x.flags & FTZ != 0 {
+        H::flush(out)
+    } else {
+        out
+    };
     let value = H::wide(out);
     if x.flags & SATURATE != 0 {
         return H::narrow(super::float::saturate(value.into()) as f32);
@@ -124,7 +140,9 @@ pub fn form(opcode: &mut Opcode, ty: Type) -> Result<Option<Form>, PtxError> {
     if !matches!(ty, Type::F16 | Type::Bf16 | Type::F16x2 | Type::Bf16x2) {
         return Ok(None);
     }
-    let Some(operation) = OPERATIONS.iter().position(|o| *o == opcode.base) else { return Ok(None) };
+    let Some(operation) = OPERATIONS.iter().position(|o| *o == opcode.base) else {
+        return Ok(None);
+    };
     match opcode.rounding() {
         None | Some(Rounding::Nearest) => {}
         Some(_) => return Err(opcode.unknown("its rounding")),

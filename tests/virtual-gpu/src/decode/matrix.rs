@@ -13,11 +13,15 @@ fn registers_of_a(shape: &str, ty: Type) -> Option<usize> {
     let per = elements(ty);
     // Two rows of registers for each 4 * per columns.
     let registers = 2 * k / (4 * per);
-    (k % (4 * per) == 0 && matches!(registers, 2 | 4)).then_some(registers)
+    (k.is_multiple_of(4 * per) && matches!(registers, 2 | 4)).then_some(registers)
 }
 
 impl<'a> Lowering<'a> {
-    pub fn matrix(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    pub fn matrix(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         match opcode.base {
             "ldmatrix" => self.load_matrix(opcode, operands),
             "mma" => self.product(opcode, operands),
@@ -26,7 +30,12 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn slots(&mut self, operand: &Operand<'a>, line: u32, result: bool) -> Result<Vec<Slot>, PtxError> {
+    fn slots(
+        &mut self,
+        operand: &Operand<'a>,
+        line: u32,
+        result: bool,
+    ) -> Result<Vec<Slot>, PtxError> {
         let mut found = Vec::new();
         for element in Self::elements(operand) {
             found.push(if result {
@@ -38,7 +47,11 @@ impl<'a> Lowering<'a> {
         Ok(found)
     }
 
-    fn load_matrix(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    fn load_matrix(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         let sound = opcode.take("sync") && opcode.take("aligned") && opcode.take("m8n8");
         if !sound || opcode.ty()? != Type::B16 {
@@ -55,16 +68,32 @@ impl<'a> Lowering<'a> {
         Self::count(opcode, operands, 2)?;
         let results = self.slots(&operands[0], line, true)?;
         if results.len() != count {
-            return Err(opcode.unknown(&format!("{} registers where {count} are expected", results.len())));
+            return Err(opcode.unknown(&format!(
+                "{} registers where {count} are expected",
+                results.len()
+            )));
         }
         let address = self.address(&operands[1], space, line)?;
-        Ok(Action::LoadMatrix(Box::new(LoadMatrix { results, address, transposed })))
+        Ok(Action::LoadMatrix(Box::new(LoadMatrix {
+            results,
+            address,
+            transposed,
+        })))
     }
 
-    fn product(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    fn product(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
-        let sound = opcode.take("sync") && opcode.take("aligned") && opcode.take("row") && opcode.take("col");
-        let [d_type, a_type, b_type, c_type] = opcode.types[..] else { return Err(opcode.unknown("it needs four types")) };
+        let sound = opcode.take("sync")
+            && opcode.take("aligned")
+            && opcode.take("row")
+            && opcode.take("col");
+        let [d_type, a_type, b_type, c_type] = opcode.types[..] else {
+            return Err(opcode.unknown("it needs four types"));
+        };
         let shape = opcode.pick(|m| registers_of_a(m, a_type));
         let (Some(registers), true) = (shape, sound) else {
             return Err(opcode.unknown("its shape for these types"));
@@ -90,10 +119,22 @@ impl<'a> Lowering<'a> {
         if a.len() != registers || b.len() * 2 != registers || c.len() != sums || d.len() != sums {
             return Err(opcode.unknown("the number of its registers"));
         }
-        Ok(Action::Product(Box::new(Product { a, b, c, d, a_type, b_type, sum: d_type })))
+        Ok(Action::Product(Box::new(Product {
+            a,
+            b,
+            c,
+            d,
+            a_type,
+            b_type,
+            sum: d_type,
+        })))
     }
 
-    fn copy_async(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    fn copy_async(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         if !opcode.take("async") {
             return Err(opcode.unknown("only cp.async is"));
@@ -116,7 +157,13 @@ impl<'a> Lowering<'a> {
         opcode.take("shared");
         opcode.take("shared::cta");
         opcode.take("global");
-        let [to, from, Operand::Literal(Literal::Integer(bytes)), rest @ ..] = operands else {
+        let [
+            to,
+            from,
+            Operand::Literal(Literal::Integer(bytes)),
+            rest @ ..,
+        ] = operands
+        else {
             return Err(opcode.unknown("its operands"));
         };
         // .cg bypasses L1 and takes 16 bytes only.
@@ -127,7 +174,9 @@ impl<'a> Lowering<'a> {
         let (mut source_bytes, mut ignore) = (None, None);
         if let Some(operand) = rest.first() {
             let predicate = match operand {
-                Operand::Name(name) => matches!(self.find(name), Some(super::scope::Name::Predicate(_))),
+                Operand::Name(name) => {
+                    matches!(self.find(name), Some(super::scope::Name::Predicate(_)))
+                }
                 _ => false,
             };
             if predicate {
@@ -138,6 +187,12 @@ impl<'a> Lowering<'a> {
         }
         let to = self.address(to, Some(Space::Shared), line)?;
         let from = self.address(from, Some(Space::Global), line)?;
-        Ok(Action::CopyAsync(Box::new(CopyAsync { to, from, bytes: *bytes, source_bytes, ignore })))
+        Ok(Action::CopyAsync(Box::new(CopyAsync {
+            to,
+            from,
+            bytes: *bytes,
+            source_bytes,
+            ignore,
+        })))
     }
 }

@@ -9,7 +9,10 @@ use crate::ptx::{Operand, PtxError, Space, Type};
 
 /// Hints and memory orders. Memory is in program order here, so any order is kept.
 fn known(modifier: &str) -> bool {
-    let order = ["volatile", "relaxed", "acquire", "release", "acq_rel", "weak", "mmio", "cta", "cluster", "gpu", "sys"];
+    let order = [
+        "volatile", "relaxed", "acquire", "release", "acq_rel", "weak", "mmio", "cta", "cluster",
+        "gpu", "sys",
+    ];
     let hints = ["nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt"];
     order.contains(&modifier)
         || hints.contains(&modifier)
@@ -24,7 +27,11 @@ fn take_hints(opcode: &mut Opcode) {
 }
 
 impl<'a> Lowering<'a> {
-    pub fn memory(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    pub fn memory(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         take_hints(opcode);
         if !matches!(opcode.base, "ld" | "ldu" | "st") {
@@ -44,26 +51,53 @@ impl<'a> Lowering<'a> {
         }
         Self::count(opcode, operands, 2)?;
         let store = opcode.base == "st";
-        let (at, values) = if store { (&operands[0], &operands[1]) } else { (&operands[1], &operands[0]) };
+        let (at, values) = if store {
+            (&operands[0], &operands[1])
+        } else {
+            (&operands[1], &operands[0])
+        };
         let values = Self::elements(values);
         if values.len() != count {
-            return Err(opcode.unknown(&format!("{} registers where {count} are expected", values.len())));
+            return Err(opcode.unknown(&format!(
+                "{} registers where {count} are expected",
+                values.len()
+            )));
         }
         let mut elements = Vec::new();
         for value in values {
-            let (slot, own) = if store { self.loose_source(value, ty, line)? } else { self.result(value, line)? };
+            let (slot, own) = if store {
+                self.loose_source(value, ty, line)?
+            } else {
+                self.result(value, line)?
+            };
             let sink = matches!(value, Operand::Name("_"));
             if own.bytes() < ty.bytes() && !sink {
                 return Err(opcode.unknown(&format!("a register of type {own:?}")));
             }
-            elements.push(Element { slot, wide: own.bytes() == 8 });
+            elements.push(Element {
+                slot,
+                wide: own.bytes() == 8,
+            });
         }
         let address = self.address(at, space, line)?;
-        let transfer = Transfer { address, bytes: ty.bytes() as u64, signed: ty.signed(), elements };
-        Ok(if store { Action::Store(Box::new(transfer)) } else { Action::Load(Box::new(transfer)) })
+        let transfer = Transfer {
+            address,
+            bytes: ty.bytes() as u64,
+            signed: ty.signed(),
+            elements,
+        };
+        Ok(if store {
+            Action::Store(Box::new(transfer))
+        } else {
+            Action::Load(Box::new(transfer))
+        })
     }
 
-    pub fn atomic(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    pub fn atomic(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         take_hints(opcode);
         opcode.take("noftz");
@@ -85,8 +119,14 @@ impl<'a> Lowering<'a> {
         });
         let operation = operation.ok_or_else(|| opcode.unknown("its operation is missing"))?;
         let ty = opcode.ty()?;
-        let arithmetic = matches!(operation, Operation::Min | Operation::Max | Operation::Increment | Operation::Decrement);
-        if ty.bytes() < 2 || ty == Type::B128 || arithmetic && (ty.float() || matches!(ty, Type::F16x2 | Type::Bf16x2)) {
+        let arithmetic = matches!(
+            operation,
+            Operation::Min | Operation::Max | Operation::Increment | Operation::Decrement
+        );
+        if ty.bytes() < 2
+            || ty == Type::B128
+            || arithmetic && (ty.float() || matches!(ty, Type::F16x2 | Type::Bf16x2))
+        {
             return Err(opcode.unknown("no such atomic operation"));
         }
         let (result, rest) = match (opcode.base, operands) {
@@ -96,11 +136,26 @@ impl<'a> Lowering<'a> {
             }
             (_, rest) => (None, rest),
         };
-        let wanted = if operation == Operation::CompareAndSwap { 3 } else { 2 };
+        let wanted = if operation == Operation::CompareAndSwap {
+            3
+        } else {
+            2
+        };
         Self::count(opcode, rest, wanted)?;
         let b = self.source(&rest[1], ty, line)?;
-        let c = if wanted == 3 { self.source(&rest[2], ty, line)? } else { b };
+        let c = if wanted == 3 {
+            self.source(&rest[2], ty, line)?
+        } else {
+            b
+        };
         let address = self.address(&rest[0], space, line)?;
-        Ok(Action::Atomic(Box::new(Atomic { address, operation, ty, b, c, result })))
+        Ok(Action::Atomic(Box::new(Atomic {
+            address,
+            operation,
+            ty,
+            b,
+            c,
+            result,
+        })))
     }
 }

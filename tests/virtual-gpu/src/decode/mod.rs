@@ -1,9 +1,11 @@
 //! From PTX statements to a kernel that can be run. Each opcode is decided here, once.
 
 mod arithmetic;
+mod bits;
 mod compare;
 mod control;
 mod convert;
+mod convert_float;
 mod float;
 mod half;
 mod integer;
@@ -19,7 +21,9 @@ use std::collections::HashMap;
 
 use crate::exec::kernel::{Action, Guard, Instruction, Kernel, Special};
 use crate::exec::registers::Slot;
-use crate::ptx::{self, Function, Module, Operand, PtxError, Space, Statement, Type, Variable, parse_body};
+use crate::ptx::{
+    self, Function, Module, Operand, PtxError, Space, Statement, Type, Variable, parse_body,
+};
 use opcode::Opcode;
 use scope::{Name, Scope, rows};
 
@@ -29,9 +33,14 @@ const CARRY: Slot = 0;
 const DEEPEST_CALL: usize = 16;
 
 /// The function of a module, ready to run. `addresses` says where the module's variables were placed.
-pub fn lower(module: &Module, name: &str, addresses: &HashMap<String, u64>) -> Result<Kernel, PtxError> {
+pub fn lower(
+    module: &Module,
+    name: &str,
+    addresses: &HashMap<String, u64>,
+) -> Result<Kernel, PtxError> {
     let function = module.functions.get(name).filter(|f| f.entry);
-    let function = function.ok_or_else(|| PtxError::new(0, format!("there is no kernel `{name}`")))?;
+    let function =
+        function.ok_or_else(|| PtxError::new(0, format!("there is no kernel `{name}`")))?;
     let lowering = Lowering {
         module,
         addresses,
@@ -77,12 +86,17 @@ pub struct Lowering<'a> {
 
 impl<'a> Lowering<'a> {
     fn entry(mut self, function: &'a Function) -> Result<Kernel, PtxError> {
-        let mut scope = Scope { function: true, ..Scope::default() };
+        let mut scope = Scope {
+            function: true,
+            ..Scope::default()
+        };
         let mut params = Vec::new();
         let mut top = 0usize;
         for param in &function.params {
             top = top.next_multiple_of(param.align);
-            scope.names.insert(param.name.clone(), Name::Param(top as u64));
+            scope
+                .names
+                .insert(param.name.clone(), Name::Param(top as u64));
             params.push((top, param.bytes));
             top += param.bytes;
         }
@@ -113,7 +127,10 @@ impl<'a> Lowering<'a> {
 
     fn body(&mut self, function: &'a Function) -> Result<(), PtxError> {
         let Some(body) = &function.body else {
-            return Err(PtxError::new(0, format!("function `{}` has no body here", function.name)));
+            return Err(PtxError::new(
+                0,
+                format!("function `{}` has no body here", function.name),
+            ));
         };
         for statement in parse_body(&self.module.text, body)? {
             self.statement(statement)?;
@@ -184,7 +201,11 @@ impl<'a> Lowering<'a> {
             match count {
                 Some(count) => scope.range(name, ty, first, count),
                 None => {
-                    let known = if ty == Type::Pred { Name::Predicate(first) } else { Name::Register(first, ty) };
+                    let known = if ty == Type::Pred {
+                        Name::Predicate(first)
+                    } else {
+                        Name::Register(first, ty)
+                    };
                     scope.names.insert(name.to_owned(), known);
                 }
             }
@@ -200,7 +221,13 @@ impl<'a> Lowering<'a> {
                 Name::Local(at as u64)
             }
             Space::Global | Space::Const => {
-                return Err(PtxError::new(0, format!("`{}`: device variables inside a function are not supported", variable.name)));
+                return Err(PtxError::new(
+                    0,
+                    format!(
+                        "`{}`: device variables inside a function are not supported",
+                        variable.name
+                    ),
+                ));
             }
         };
         self.scope().names.insert(variable.name, known);
@@ -214,7 +241,11 @@ impl<'a> Lowering<'a> {
     }
 
     fn emit(&mut self, action: Action, guard: Guard, line: u32) {
-        self.code.push(Instruction { action, guard, line });
+        self.code.push(Instruction {
+            action,
+            guard,
+            line,
+        });
     }
 
     fn instruction(&mut self, instruction: &ptx::Instruction<'a>) -> Result<(), PtxError> {
@@ -223,7 +254,11 @@ impl<'a> Lowering<'a> {
             None => Guard::Always,
             Some((name, negated)) => {
                 let slot = self.predicate(&Operand::Name(name), line)?;
-                if negated { Guard::Unless(slot) } else { Guard::If(slot) }
+                if negated {
+                    Guard::Unless(slot)
+                } else {
+                    Guard::If(slot)
+                }
             }
         };
         self.guard = guard;
@@ -234,11 +269,15 @@ impl<'a> Lowering<'a> {
         }
         let action = match opcode.base {
             "mov" | "cvta" | "selp" | "isspacep" => self.moves(&mut opcode, operands)?,
-            "ld" | "ldu" | "st" | "prefetch" | "prefetchu" | "discard" | "applypriority" => self.memory(&mut opcode, operands)?,
+            "ld" | "ldu" | "st" | "prefetch" | "prefetchu" | "discard" | "applypriority" => {
+                self.memory(&mut opcode, operands)?
+            }
             "atom" | "red" => self.atomic(&mut opcode, operands)?,
             "setp" | "set" => self.compare(&mut opcode, operands)?,
             "cvt" => self.convert(&mut opcode, operands)?,
-            "shfl" | "vote" | "activemask" | "match" | "redux" | "bar" | "barrier" => self.warp(&mut opcode, operands)?,
+            "shfl" | "vote" | "activemask" | "match" | "redux" | "bar" | "barrier" => {
+                self.warp(&mut opcode, operands)?
+            }
             "ldmatrix" | "mma" | "cp" => self.matrix(&mut opcode, operands)?,
             _ => self.arithmetic(&mut opcode, operands)?,
         };

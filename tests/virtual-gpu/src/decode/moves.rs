@@ -24,7 +24,11 @@ pub fn select(wide: bool) -> Alu {
 }
 
 fn copy(wide: bool) -> Alu {
-    if wide { lanes!(u64: |a: u64| a) } else { lanes!(u32: |a: u32| a) }
+    if wide {
+        lanes!(u64: |a: u64| a)
+    } else {
+        lanes!(u32: |a: u32| a)
+    }
 }
 
 /// Two registers side by side: `flags` is how many bits the lower one has.
@@ -51,7 +55,11 @@ impl<'a> Lowering<'a> {
         self.predicates - 1
     }
 
-    pub fn moves(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    pub fn moves(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         if opcode.base == "isspacep" {
             return self.is_in_space(opcode, operands);
@@ -64,14 +72,28 @@ impl<'a> Lowering<'a> {
                 let a = self.source(&operands[1], ty, line)?;
                 let b = self.source(&operands[2], ty, line)?;
                 let d = self.destination(&operands[0], ty, line)?;
-                Ok(Action::Alu(select(wide(ty)), Args { d, a, b, c, flags: negated.into() }))
+                Ok(Action::Alu(
+                    select(wide(ty)),
+                    Args {
+                        d,
+                        a,
+                        b,
+                        c,
+                        flags: negated.into(),
+                    },
+                ))
             }
             "cvta" => self.window(opcode, operands),
             _ => self.mov(opcode, operands, ty),
         }
     }
 
-    fn mov(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>], ty: Type) -> Result<Action, PtxError> {
+    fn mov(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+        ty: Type,
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         Self::count(opcode, operands, 2)?;
         if ty == Type::Pred {
@@ -80,25 +102,46 @@ impl<'a> Lowering<'a> {
         match (&operands[0], &operands[1]) {
             (Operand::Vector(parts), source) => self.unpack(parts, source, ty, line),
             (target, Operand::Vector(parts)) => self.pack(target, parts, ty, line),
-            (target, Operand::Name(clock @ ("%clock" | "%clock64" | "%clock_hi" | "%globaltimer"))) => {
+            (
+                target,
+                Operand::Name(clock @ ("%clock" | "%clock64" | "%clock_hi" | "%globaltimer")),
+            ) => {
                 let _ = clock;
                 Ok(Action::Clock(self.destination(target, ty, line)?, wide(ty)))
             }
             (target, source) => {
                 let a = self.source(source, ty, line)?;
                 let d = self.destination(target, ty, line)?;
-                Ok(Action::Alu(copy(wide(ty)), Args { d, a, ..Args::default() }))
+                Ok(Action::Alu(
+                    copy(wide(ty)),
+                    Args {
+                        d,
+                        a,
+                        ..Args::default()
+                    },
+                ))
             }
         }
     }
 
-    fn pack(&mut self, target: &Operand<'a>, parts: &[Operand<'a>], ty: Type, line: u32) -> Result<Action, PtxError> {
+    fn pack(
+        &mut self,
+        target: &Operand<'a>,
+        parts: &[Operand<'a>],
+        ty: Type,
+        line: u32,
+    ) -> Result<Action, PtxError> {
         let part = ty.bytes() / parts.len();
         let part_type = match part {
             1 => Type::B8,
             2 => Type::B16,
             4 => Type::B32,
-            _ => return Err(PtxError::new(line, format!("{} parts do not make a {ty:?}", parts.len()))),
+            _ => {
+                return Err(PtxError::new(
+                    line,
+                    format!("{} parts do not make a {ty:?}", parts.len()),
+                ));
+            }
         };
         let mut slots = Vec::new();
         for operand in parts {
@@ -111,18 +154,39 @@ impl<'a> Lowering<'a> {
             let mut joined = Vec::new();
             for two in slots.chunks(2) {
                 let d = self.row(1);
-                let args = Args { d, a: two[0], b: two[1], ..Args::default() };
+                let args = Args {
+                    d,
+                    a: two[0],
+                    b: two[1],
+                    ..Args::default()
+                };
                 self.emit(Action::Alu(pack(bytes), args), Guard::Always, line);
                 joined.push(d);
             }
             slots = joined;
             bytes *= 2;
         }
-        let [a, b] = slots[..] else { return Err(PtxError::new(line, "an odd number of parts")) };
-        Ok(Action::Alu(pack(bytes), Args { d, a, b, ..Args::default() }))
+        let [a, b] = slots[..] else {
+            return Err(PtxError::new(line, "an odd number of parts"));
+        };
+        Ok(Action::Alu(
+            pack(bytes),
+            Args {
+                d,
+                a,
+                b,
+                ..Args::default()
+            },
+        ))
     }
 
-    fn unpack(&mut self, parts: &[Operand<'a>], source: &Operand<'a>, ty: Type, line: u32) -> Result<Action, PtxError> {
+    fn unpack(
+        &mut self,
+        parts: &[Operand<'a>],
+        source: &Operand<'a>,
+        ty: Type,
+        line: u32,
+    ) -> Result<Action, PtxError> {
         let bits = 8 * (ty.bytes() / parts.len()) as u32;
         let a = self.source(source, ty, line)?;
         let mut actions = Vec::new();
@@ -132,10 +196,22 @@ impl<'a> Lowering<'a> {
             }
             let (d, own) = self.result(operand, line)?;
             if own.bytes() * 8 != bits as usize && own.bytes() > 4 {
-                return Err(PtxError::new(line, format!("a part of {bits} bits does not fit a {own:?}")));
+                return Err(PtxError::new(
+                    line,
+                    format!("a part of {bits} bits does not fit a {own:?}"),
+                ));
             }
             let b = self.constant(u64::from(u32::MAX >> (32 - bits.min(32))), false);
-            actions.push(Action::Alu(unpack(wide(ty)), Args { d, a, b, c: 0, flags: at as u32 * bits }));
+            actions.push(Action::Alu(
+                unpack(wide(ty)),
+                Args {
+                    d,
+                    a,
+                    b,
+                    c: 0,
+                    flags: at as u32 * bits,
+                },
+            ));
         }
         let last = actions.pop().unwrap_or(Action::Nothing);
         // A result must not overwrite the source before the last part is taken: widths differ, so it cannot.
@@ -146,9 +222,15 @@ impl<'a> Lowering<'a> {
     }
 
     /// `cvta.SPACE` and `cvta.to.SPACE`.
-    fn window(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    fn window(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let to = opcode.take("to");
-        let space = opcode.pick(Space::named).ok_or_else(|| opcode.unknown("its space is missing"))?;
+        let space = opcode
+            .pick(Space::named)
+            .ok_or_else(|| opcode.unknown("its space is missing"))?;
         let place = match space {
             Space::Global | Space::Const => Place::Device,
             Space::Shared => Place::Shared,
@@ -163,11 +245,25 @@ impl<'a> Lowering<'a> {
         let d = self.destination(&operands[0], ty, opcode.line)?;
         let base = window(place);
         let b = self.constant(if to { base.wrapping_neg() } else { base }, true);
-        Ok(Action::Alu(lanes!(u64: |a: u64, b: u64| a.wrapping_add(b)), Args { d, a, b, ..Args::default() }))
+        Ok(Action::Alu(
+            lanes!(u64: |a: u64, b: u64| a.wrapping_add(b)),
+            Args {
+                d,
+                a,
+                b,
+                ..Args::default()
+            },
+        ))
     }
 
-    fn is_in_space(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
-        let space = opcode.pick(Space::named).ok_or_else(|| opcode.unknown("its space is missing"))?;
+    fn is_in_space(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
+        let space = opcode
+            .pick(Space::named)
+            .ok_or_else(|| opcode.unknown("its space is missing"))?;
         let wanted = match space {
             Space::Shared => Place::Shared,
             Space::Local => Place::Local,
@@ -178,15 +274,29 @@ impl<'a> Lowering<'a> {
         let d = self.predicate(&operands[0], opcode.line)?;
         let run = alu!(|r, x, mask| {
             let a = u64::load(r, x.a);
-            let inside = (0..LANES).fold(0, |m, i| m | u32::from(resolve(a[i]).0 as u32 == x.flags) << i);
+            let inside = (0..LANES).fold(0, |m, i| {
+                m | u32::from(resolve(a[i]).0 as u32 == x.flags) << i
+            });
             let target = &mut r.predicates[x.d as usize];
             *target = *target & !mask | inside & mask;
         });
-        Ok(Action::Alu(run, Args { d, a, flags: wanted as u32, ..Args::default() }))
+        Ok(Action::Alu(
+            run,
+            Args {
+                d,
+                a,
+                flags: wanted as u32,
+                ..Args::default()
+            },
+        ))
     }
 
     /// Predicates: `mov`, `and`, `or`, `xor`, `not`.
-    pub fn logic(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    pub fn logic(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         const NOT_A: u32 = 1;
         const NOT_B: u32 = 2;
         let line = opcode.line;
@@ -220,8 +330,19 @@ impl<'a> Lowering<'a> {
     }
 }
 
-fn combine(r: &mut crate::exec::registers::Registers, x: &Args, mask: u32, f: impl Fn(u32, u32) -> u32) {
-    let read = |slot: Slot, not: u32| if x.flags & not != 0 { !r.predicates[slot as usize] } else { r.predicates[slot as usize] };
+fn combine(
+    r: &mut crate::exec::registers::Registers,
+    x: &Args,
+    mask: u32,
+    f: impl Fn(u32, u32) -> u32,
+) {
+    let read = |slot: Slot, not: u32| {
+        if x.flags & not != 0 {
+            !r.predicates[slot as usize]
+        } else {
+            r.predicates[slot as usize]
+        }
+    };
     let value = f(read(x.a, 1), read(x.b, 2));
     let target = &mut r.predicates[x.d as usize];
     *target = *target & !mask | value & mask;

@@ -23,7 +23,13 @@ impl<'a> Opcode<'a> {
                 None => modifiers.push(part),
             }
         }
-        Self { text, base, modifiers, types, line }
+        Self {
+            text,
+            base,
+            modifiers,
+            types,
+            line,
+        }
     }
 
     /// Is this modifier there? It then counts as understood.
@@ -58,11 +64,17 @@ impl<'a> Opcode<'a> {
 
     /// The only or last type.
     pub fn ty(&self) -> Result<Type, PtxError> {
-        self.types.last().copied().ok_or_else(|| self.unknown("its type is missing"))
+        self.types
+            .last()
+            .copied()
+            .ok_or_else(|| self.unknown("its type is missing"))
     }
 
     pub fn unknown(&self, why: &str) -> PtxError {
-        PtxError::new(self.line, format!("`{}` is not known to the virtual GPU: {why}", self.text))
+        PtxError::new(
+            self.line,
+            format!("`{}` is not known to the virtual GPU: {why}", self.text),
+        )
     }
 
     pub fn finish(&self) -> Result<(), PtxError> {

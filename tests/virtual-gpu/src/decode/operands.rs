@@ -78,7 +78,10 @@ impl<'a> Lowering<'a> {
             return Some(Name::Shared(*at));
         }
         let module = self.module;
-        let variable = module.variables.iter().find(|v| v.name == name && v.space == Space::Shared)?;
+        let variable = module
+            .variables
+            .iter()
+            .find(|v| v.name == name && v.space == Space::Shared)?;
         if variable.outside && variable.bytes == 0 {
             self.shared_align = self.shared_align.max(variable.align);
             return Some(Name::DynamicShared);
@@ -126,7 +129,10 @@ impl<'a> Lowering<'a> {
                 self.value(name, 0, ty, line)
             }
             Operand::Offset(name, offset) => self.value(name, *offset, ty, line),
-            other => Err(PtxError::new(line, format!("{other:?} is not a source that this instruction takes"))),
+            other => Err(PtxError::new(
+                line,
+                format!("{other:?} is not a source that this instruction takes"),
+            )),
         }
     }
 
@@ -135,7 +141,10 @@ impl<'a> Lowering<'a> {
         match self.find(name) {
             Some(Name::Register(slot, own)) if offset == 0 => {
                 if (own.bytes() > 4) != wide {
-                    return Err(PtxError::new(line, format!("`{name}` is a {own:?}, a value like {ty:?} is wanted")));
+                    return Err(PtxError::new(
+                        line,
+                        format!("`{name}` is a {own:?}, a value like {ty:?} is wanted"),
+                    ));
                 }
                 Ok(slot)
             }
@@ -143,12 +152,20 @@ impl<'a> Lowering<'a> {
                 Ok(self.constant(at.wrapping_add_signed(offset), wide))
             }
             Some(Name::DynamicShared) => Ok(self.dynamic_shared(offset, wide)),
-            _ => Err(PtxError::new(line, format!("`{name}` is not known as a value"))),
+            _ => Err(PtxError::new(
+                line,
+                format!("`{name}` is not known as a value"),
+            )),
         }
     }
 
     /// A source with the type of its own register, or that asked for where it has none.
-    pub fn loose_source(&mut self, operand: &Operand<'a>, ty: Type, line: u32) -> Result<(Slot, Type), PtxError> {
+    pub fn loose_source(
+        &mut self,
+        operand: &Operand<'a>,
+        ty: Type,
+        line: u32,
+    ) -> Result<(Slot, Type), PtxError> {
         if let Operand::Name(name) = operand
             && let Some(Name::Register(slot, own)) = self.find(name)
         {
@@ -165,16 +182,27 @@ impl<'a> Lowering<'a> {
                 Some(Name::Register(slot, ty)) => Ok((slot, ty)),
                 _ => Err(PtxError::new(line, format!("`{name}` is not a register"))),
             },
-            other => Err(PtxError::new(line, format!("{other:?} cannot take a result"))),
+            other => Err(PtxError::new(
+                line,
+                format!("{other:?} cannot take a result"),
+            )),
         }
     }
 
     /// A result's register, which must be as wide as the type.
-    pub fn destination(&mut self, operand: &Operand<'a>, ty: Type, line: u32) -> Result<Slot, PtxError> {
+    pub fn destination(
+        &mut self,
+        operand: &Operand<'a>,
+        ty: Type,
+        line: u32,
+    ) -> Result<Slot, PtxError> {
         let (slot, own) = self.result(operand, line)?;
         let sink = matches!(operand, Operand::Name("_"));
         if !sink && (own.bytes() > 4) != wide(ty) {
-            return Err(PtxError::new(line, format!("a result of type {ty:?} does not fit a register of type {own:?}")));
+            return Err(PtxError::new(
+                line,
+                format!("a result of type {ty:?} does not fit a register of type {own:?}"),
+            ));
         }
         Ok(slot)
     }
@@ -194,7 +222,11 @@ impl<'a> Lowering<'a> {
     }
 
     /// A predicate that may be negated.
-    pub fn condition(&mut self, operand: &Operand<'a>, line: u32) -> Result<(Slot, bool), PtxError> {
+    pub fn condition(
+        &mut self,
+        operand: &Operand<'a>,
+        line: u32,
+    ) -> Result<(Slot, bool), PtxError> {
         match operand {
             Operand::Not(name) => Ok((self.predicate(&Operand::Name(name), line)?, true)),
             other => Ok((self.predicate(other, line)?, false)),
@@ -202,9 +234,17 @@ impl<'a> Lowering<'a> {
     }
 
     /// Where `[...]` points. A parameter of a function that was called lies in local memory.
-    pub fn address(&mut self, operand: &Operand<'a>, space: Option<Space>, line: u32) -> Result<Address, PtxError> {
+    pub fn address(
+        &mut self,
+        operand: &Operand<'a>,
+        space: Option<Space>,
+        line: u32,
+    ) -> Result<Address, PtxError> {
         let Operand::Address(base, offset) = operand else {
-            return Err(PtxError::new(line, format!("{operand:?} is not an address")));
+            return Err(PtxError::new(
+                line,
+                format!("{operand:?} is not an address"),
+            ));
         };
         let mut place = match space {
             None => Place::Generic,
@@ -214,7 +254,11 @@ impl<'a> Lowering<'a> {
             Some(Space::Param) => Place::Param,
         };
         let Some(name) = base else {
-            return Ok(Address { place, base: None, offset: *offset });
+            return Ok(Address {
+                place,
+                base: None,
+                offset: *offset,
+            });
         };
         let (base, offset) = match self.find(name) {
             Some(Name::Register(slot, ty)) => (Some((slot, wide(ty))), *offset),
@@ -225,10 +269,21 @@ impl<'a> Lowering<'a> {
                 }
                 (None, offset.wrapping_add_unsigned(at))
             }
-            Some(Name::Shared(at) | Name::Param(at) | Name::Device(at)) => (None, offset.wrapping_add_unsigned(at)),
-            _ => return Err(PtxError::new(line, format!("`{name}` is not known as an address"))),
+            Some(Name::Shared(at) | Name::Param(at) | Name::Device(at)) => {
+                (None, offset.wrapping_add_unsigned(at))
+            }
+            _ => {
+                return Err(PtxError::new(
+                    line,
+                    format!("`{name}` is not known as an address"),
+                ));
+            }
         };
-        Ok(Address { place, base, offset })
+        Ok(Address {
+            place,
+            base,
+            offset,
+        })
     }
 
     /// The elements of `{a, b}`, or the operand itself.
@@ -243,6 +298,9 @@ impl<'a> Lowering<'a> {
         if operands.len() == wanted {
             return Ok(());
         }
-        Err(opcode.unknown(&format!("{} operands where {wanted} are expected", operands.len())))
+        Err(opcode.unknown(&format!(
+            "{} operands where {wanted} are expected",
+            operands.len()
+        )))
     }
 }

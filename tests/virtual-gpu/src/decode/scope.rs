@@ -46,8 +46,10 @@ impl<'a> Scope<'a> {
         }
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let number: u32 = name[stem.len()..].parse().ok()?;
-        let (_, ty, first, _) =
-            self.ranges.iter().find(|(prefix, _, _, count)| *prefix == stem && number < *count)?;
+        let (_, ty, first, _) = self
+            .ranges
+            .iter()
+            .find(|(prefix, _, _, count)| *prefix == stem && number < *count)?;
         Some(if *ty == Type::Pred {
             Name::Predicate(first + number)
         } else {

@@ -8,7 +8,11 @@ use crate::exec::kernel::Action;
 use crate::ptx::{Operand, PtxError, Type};
 
 impl<'a> Lowering<'a> {
-    pub fn warp(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    pub fn warp(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         match opcode.base {
             "shfl" => self.shuffle(opcode, operands),
             "match" => self.matching(opcode, operands),
@@ -17,7 +21,13 @@ impl<'a> Lowering<'a> {
             "activemask" => {
                 Self::count(opcode, operands, 1)?;
                 let result = self.destination(&operands[0], Type::B32, opcode.line)?;
-                Ok(Action::Vote(Box::new(Vote { poll: Poll::Active, result, source: 0, negated: false, mask: None })))
+                Ok(Action::Vote(Box::new(Vote {
+                    poll: Poll::Active,
+                    result,
+                    source: 0,
+                    negated: false,
+                    mask: None,
+                })))
             }
             _ => self.barrier(opcode, operands),
         }
@@ -34,7 +44,11 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    fn shuffle(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    fn shuffle(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         if !opcode.take("sync") {
             return Err(opcode.unknown("shuffles without .sync"));
@@ -56,21 +70,47 @@ impl<'a> Lowering<'a> {
             *slot = self.source(operand, Type::B32, line)?;
         }
         let [a, b, c, mask] = source;
-        let form = Exchange { kind: Kind::Shuffle(how), result, predicate, a, b, c, wide: false, mask: Some(mask) };
+        let form = Exchange {
+            kind: Kind::Shuffle(how),
+            result,
+            predicate,
+            a,
+            b,
+            c,
+            wide: false,
+            mask: Some(mask),
+        };
         Ok(Action::Exchange(Box::new(form)))
     }
 
-    fn matching(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    fn matching(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         opcode.take("sync");
-        let kind = if opcode.take("all") { Kind::MatchAll } else { Kind::MatchAny };
+        let kind = if opcode.take("all") {
+            Kind::MatchAll
+        } else {
+            Kind::MatchAny
+        };
         opcode.take("any");
         Self::count(opcode, operands, 3)?;
         let ty = opcode.ty()?;
         let (result, predicate) = self.pair(&operands[0], line)?;
         let a = self.source(&operands[1], ty, line)?;
         let mask = Some(self.source(&operands[2], Type::B32, line)?);
-        Ok(Action::Exchange(Box::new(Exchange { kind, result, predicate, a, b: a, c: a, wide: ty.bytes() == 8, mask })))
+        Ok(Action::Exchange(Box::new(Exchange {
+            kind,
+            result,
+            predicate,
+            a,
+            b: a,
+            c: a,
+            wide: ty.bytes() == 8,
+            mask,
+        })))
     }
 
     fn redux(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
@@ -97,7 +137,16 @@ impl<'a> Lowering<'a> {
         let a = self.source(&operands[1], ty, line)?;
         let mask = Some(self.source(&operands[2], Type::B32, line)?);
         let kind = Kind::Reduce(operation, ty);
-        Ok(Action::Exchange(Box::new(Exchange { kind, result, predicate: None, a, b: a, c: a, wide: false, mask })))
+        Ok(Action::Exchange(Box::new(Exchange {
+            kind,
+            result,
+            predicate: None,
+            a,
+            b: a,
+            c: a,
+            wide: false,
+            mask,
+        })))
     }
 
     fn vote(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
@@ -123,15 +172,29 @@ impl<'a> Lowering<'a> {
         };
         let (source, negated) = self.condition(&operands[1], line)?;
         let mask = Some(self.source(&operands[2], Type::B32, line)?);
-        Ok(Action::Vote(Box::new(Vote { poll, result, source, negated, mask })))
+        Ok(Action::Vote(Box::new(Vote {
+            poll,
+            result,
+            source,
+            negated,
+            mask,
+        })))
     }
 
-    fn barrier(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
+    fn barrier(
+        &mut self,
+        opcode: &mut Opcode,
+        operands: &[Operand<'a>],
+    ) -> Result<Action, PtxError> {
         let line = opcode.line;
         if opcode.take("warp") {
             opcode.take("sync");
             Self::count(opcode, operands, 1)?;
-            return Ok(Action::WarpBarrier(self.source(&operands[0], Type::B32, line)?));
+            return Ok(Action::WarpBarrier(self.source(
+                &operands[0],
+                Type::B32,
+                line,
+            )?));
         }
         if opcode.take("cluster") {
             return Err(opcode.unknown("clusters"));
@@ -143,7 +206,12 @@ impl<'a> Lowering<'a> {
         if !arrive && !reduce && !opcode.take("sync") {
             return Err(opcode.unknown("its action is missing"));
         }
-        let mut form = BarrierForm { id: 0, threads: None, waits: !arrive, reduce: None };
+        let mut form = BarrierForm {
+            id: 0,
+            threads: None,
+            waits: !arrive,
+            reduce: None,
+        };
         let mut rest = operands;
         if reduce {
             let how = opcode.pick(|m| {
@@ -155,7 +223,9 @@ impl<'a> Lowering<'a> {
                 })
             });
             let how = how.ok_or_else(|| opcode.unknown("its operation is missing"))?;
-            let [d, middle @ .., p] = operands else { return Err(opcode.unknown("its operands")) };
+            let [d, middle @ .., p] = operands else {
+                return Err(opcode.unknown("its operands"));
+            };
             let (predicate, negated) = self.condition(p, line)?;
             let result = if how == Reduce::Count {
                 self.destination(d, Type::U32, line)?

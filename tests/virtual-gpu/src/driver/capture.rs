@@ -9,7 +9,10 @@ use super::world::{Capture, Graph, Mode, World};
 
 /// Adds a captured stream's work.
 pub fn add(world: &mut World, capture: u64, stream: u64, work: Work) -> Result<(), i32> {
-    let capture = world.captures.get_mut(&capture).ok_or(codes::ERROR_STREAM_CAPTURE_INVALIDATED)?;
+    let capture = world
+        .captures
+        .get_mut(&capture)
+        .ok_or(codes::ERROR_STREAM_CAPTURE_INVALIDATED)?;
     if capture.invalid {
         return Err(codes::ERROR_STREAM_CAPTURE_INVALIDATED);
     }
@@ -19,7 +22,10 @@ pub fn add(world: &mut World, capture: u64, stream: u64, work: Work) -> Result<(
 }
 
 pub fn begin(world: &mut World, stream: u64, mode: Mode) -> Result<(), i32> {
-    let found = world.streams.get(&stream).ok_or(codes::ERROR_INVALID_HANDLE)?;
+    let found = world
+        .streams
+        .get(&stream)
+        .ok_or(codes::ERROR_INVALID_HANDLE)?;
     // The legacy stream cannot be captured: everything waits for it.
     if stream == world.legacy(found.device) {
         return Err(codes::ERROR_STREAM_CAPTURE_UNSUPPORTED);
@@ -45,37 +51,62 @@ pub fn begin(world: &mut World, stream: u64, mode: Mode) -> Result<(), i32> {
 }
 
 pub fn end(world: &mut World, stream: u64) -> Result<u64, i32> {
-    let found = world.streams.get(&stream).ok_or(codes::ERROR_INVALID_HANDLE)?;
+    let found = world
+        .streams
+        .get(&stream)
+        .ok_or(codes::ERROR_INVALID_HANDLE)?;
     let device = found.device;
     let id = found.capture.ok_or(codes::ERROR_INVALID_VALUE)?;
-    let capture = world.captures.get(&id).ok_or(codes::ERROR_STREAM_CAPTURE_INVALIDATED)?;
+    let capture = world
+        .captures
+        .get(&id)
+        .ok_or(codes::ERROR_STREAM_CAPTURE_INVALIDATED)?;
     if capture.origin != stream {
         return Err(codes::ERROR_STREAM_CAPTURE_UNMATCHED);
     }
     if capture.mode != Mode::Relaxed && capture.thread != std::thread::current().id() {
         return Err(codes::ERROR_STREAM_CAPTURE_WRONG_THREAD);
     }
-    let Some(capture) = world.captures.remove(&id) else { return Err(codes::ERROR_STREAM_CAPTURE_INVALIDATED) };
+    let Some(capture) = world.captures.remove(&id) else {
+        return Err(codes::ERROR_STREAM_CAPTURE_INVALIDATED);
+    };
     for stream in world.streams.values_mut().filter(|s| s.capture == Some(id)) {
         stream.capture = None;
     }
     if capture.invalid {
         return Err(codes::ERROR_STREAM_CAPTURE_INVALIDATED);
     }
-    if capture.forks.iter().any(|(fork, (done, joined))| *fork != stream && joined < done) {
+    if capture
+        .forks
+        .iter()
+        .any(|(fork, (done, joined))| *fork != stream && joined < done)
+    {
         return Err(codes::ERROR_STREAM_CAPTURE_UNJOINED);
     }
     let graph = world.handle();
     let allocations: HashSet<u64> = capture.allocations.into_iter().collect();
-    world.graphs.insert(graph, Graph { works: capture.works, allocations: Arc::new(allocations), device });
+    world.graphs.insert(
+        graph,
+        Graph {
+            works: capture.works,
+            allocations: Arc::new(allocations),
+            device,
+        },
+    );
     Ok(graph)
 }
 
 /// An event is recorded in a capturing stream.
 pub fn record(world: &mut World, capture: u64, stream: u64, event: u64) -> Result<(), i32> {
-    let captured = world.captures.get(&capture).ok_or(codes::ERROR_STREAM_CAPTURE_INVALIDATED)?;
+    let captured = world
+        .captures
+        .get(&capture)
+        .ok_or(codes::ERROR_STREAM_CAPTURE_INVALIDATED)?;
     let so_far = captured.forks.get(&stream).map_or(0, |f| f.0);
-    let event = world.events.get_mut(&event).ok_or(codes::ERROR_INVALID_HANDLE)?;
+    let event = world
+        .events
+        .get_mut(&event)
+        .ok_or(codes::ERROR_INVALID_HANDLE)?;
     event.captured = Some((capture, stream, so_far));
     event.recorded = None;
     Ok(())
@@ -83,8 +114,16 @@ pub fn record(world: &mut World, capture: u64, stream: u64, event: u64) -> Resul
 
 /// A stream waits for an event, one of them captured. `Ok(true)` if nothing else is to be done.
 pub fn wait(world: &mut World, stream: u64, event: u64) -> Result<bool, i32> {
-    let waiting = world.streams.get(&stream).ok_or(codes::ERROR_INVALID_HANDLE)?.capture;
-    let from = world.events.get(&event).ok_or(codes::ERROR_INVALID_HANDLE)?.captured;
+    let waiting = world
+        .streams
+        .get(&stream)
+        .ok_or(codes::ERROR_INVALID_HANDLE)?
+        .capture;
+    let from = world
+        .events
+        .get(&event)
+        .ok_or(codes::ERROR_INVALID_HANDLE)?
+        .captured;
     match (waiting, from) {
         (None, None) => Ok(false),
         // A capture cannot depend on work that is not part of it.
@@ -146,8 +185,13 @@ pub fn refuse_unsafe(world: &mut World) -> Result<(), i32> {
 
 /// A call on the legacy stream, which would wait for a captured one.
 pub fn refuse_implicit(world: &mut World, device: usize) -> Result<(), i32> {
-    let hit = world.streams.values().find(|s| s.device == device && s.blocking && s.capture.is_some());
-    let Some(id) = hit.and_then(|s| s.capture) else { return Ok(()) };
+    let hit = world
+        .streams
+        .values()
+        .find(|s| s.device == device && s.blocking && s.capture.is_some());
+    let Some(id) = hit.and_then(|s| s.capture) else {
+        return Ok(());
+    };
     invalidate(world, id);
     Err(codes::ERROR_STREAM_CAPTURE_IMPLICIT)
 }

@@ -150,8 +150,12 @@ impl Device {
 }
 
 fn variable<T: std::str::FromStr>(name: &str) -> Result<Option<T>, String> {
-    let Ok(text) = std::env::var(name) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| format!("{name}={text}: not a value that this variable takes"))
+    let Ok(text) = std::env::var(name) else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|_| format!("{name}={text}: not a value that this variable takes"))
 }
 
 impl Config {
@@ -159,7 +163,8 @@ impl Config {
         let mut config = match std::env::var("VGPU_CONFIG") {
             Err(_) => Self::default(),
             Ok(path) => {
-                let text = std::fs::read_to_string(&path).map_err(|e| format!("VGPU_CONFIG={path}: {e}"))?;
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|e| format!("VGPU_CONFIG={path}: {e}"))?;
                 toml::from_str(&text).map_err(|e| format!("VGPU_CONFIG={path}: {e}"))?
             }
         };

@@ -34,7 +34,10 @@ impl Driver {
     pub fn enqueue(&self, stream: u64, work: Work) -> Result<(), i32> {
         let mut world = self.world();
         self.enqueue_in(&mut world, stream, work)?;
-        let full = world.streams.get(&stream).is_some_and(|s| s.queue.len() > LONGEST_QUEUE);
+        let full = world
+            .streams
+            .get(&stream)
+            .is_some_and(|s| s.queue.len() > LONGEST_QUEUE);
         if full {
             let until = world.streams[&stream].done + 1;
             return self.drain(world, Until::Stream(stream, until));
@@ -44,7 +47,9 @@ impl Driver {
     }
 
     pub fn enqueue_in(&self, world: &mut World, stream: u64, work: Work) -> Result<(), i32> {
-        let Some(found) = world.streams.get(&stream) else { return Err(codes::ERROR_INVALID_HANDLE) };
+        let Some(found) = world.streams.get(&stream) else {
+            return Err(codes::ERROR_INVALID_HANDLE);
+        };
         let (device, blocking) = (found.device, found.blocking);
         if let Some(error) = world.cards[device].error {
             return Err(error);
@@ -57,7 +62,11 @@ impl Driver {
         let mut waits = Vec::new();
         if stream == legacy {
             for (id, other) in &world.streams {
-                if *id != legacy && other.device == device && other.blocking && other.done < other.enqueued {
+                if *id != legacy
+                    && other.device == device
+                    && other.blocking
+                    && other.done < other.enqueued
+                {
                     waits.push((*id, other.enqueued));
                 }
             }
@@ -76,7 +85,10 @@ impl Driver {
         }
         if let Some(found) = world.streams.get_mut(&stream) {
             for (other, done) in waits {
-                found.queue.push_back(Work::Wait { stream: other, done });
+                found.queue.push_back(Work::Wait {
+                    stream: other,
+                    done,
+                });
                 found.enqueued += 1;
             }
             found.queue.push_back(work);
@@ -102,8 +114,13 @@ impl Driver {
                 return Err(error);
             }
             let reached = match until {
-                Until::Stream(stream, done) => world.streams.get(&stream).is_none_or(|s| s.done >= done),
-                Until::Device(device) => world.streams.values().all(|s| s.device != device || s.done == s.enqueued),
+                Until::Stream(stream, done) => {
+                    world.streams.get(&stream).is_none_or(|s| s.done >= done)
+                }
+                Until::Device(device) => world
+                    .streams
+                    .values()
+                    .all(|s| s.device != device || s.done == s.enqueued),
             };
             if reached {
                 return Ok(());
@@ -119,12 +136,19 @@ impl Driver {
                         idle_since = Instant::now();
                     }
                     if idle_since.elapsed().as_secs() >= self.config.patience {
-                        log(&format!("nothing more can run, and {until:?} is not reached: {}", stuck(&world)));
+                        log(&format!(
+                            "nothing more can run, and {until:?} is not reached: {}",
+                            stuck(&world)
+                        ));
                         world.cards[device].error = Some(codes::ERROR_LAUNCH_TIMEOUT);
                         return Err(codes::ERROR_LAUNCH_TIMEOUT);
                     }
                     let pause = Duration::from_millis(200);
-                    world = self.changed.wait_timeout(world, pause).unwrap_or_else(|e| e.into_inner()).0;
+                    world = self
+                        .changed
+                        .wait_timeout(world, pause)
+                        .unwrap_or_else(|e| e.into_inner())
+                        .0;
                 }
             }
         }
@@ -134,7 +158,11 @@ impl Driver {
     fn pass_trivial(&self, world: &mut World) {
         loop {
             let due = world.streams.iter().find_map(|(id, stream)| {
-                let front = if stream.busy { None } else { stream.queue.front() };
+                let front = if stream.busy {
+                    None
+                } else {
+                    stream.queue.front()
+                };
                 match front? {
                     Work::Record(event) => Some((*id, Some(*event))),
                     Work::Wait { stream, done } => {
@@ -145,7 +173,9 @@ impl Driver {
                 }
             });
             let Some((id, event)) = due else { return };
-            let Some(stream) = world.streams.get_mut(&id) else { return };
+            let Some(stream) = world.streams.get_mut(&id) else {
+                return;
+            };
             stream.queue.pop_front();
             stream.done += 1;
             let now = world.cards[stream.device].nanoseconds;
@@ -160,10 +190,23 @@ impl Driver {
     fn choose(&self, world: &mut World, until: Until) -> Option<Task> {
         let needed = needed(world, until);
         let eager = world.roll(EAGER_ONE_IN) == 0;
-        let mut ready: Vec<u64> = world.streams.keys().copied().filter(|id| runnable(world, *id)).collect();
+        let mut ready: Vec<u64> = world
+            .streams
+            .keys()
+            .copied()
+            .filter(|id| runnable(world, *id))
+            .collect();
         ready.sort_unstable();
-        let wanted: Vec<u64> = ready.iter().copied().filter(|id| needed.contains(id)).collect();
-        let among = if eager || wanted.is_empty() && matches!(until, Until::Device(_)) { ready } else { wanted };
+        let wanted: Vec<u64> = ready
+            .iter()
+            .copied()
+            .filter(|id| needed.contains(id))
+            .collect();
+        let among = if eager || wanted.is_empty() && matches!(until, Until::Device(_)) {
+            ready
+        } else {
+            wanted
+        };
         if among.is_empty() {
             return None;
         }
@@ -179,8 +222,14 @@ impl Driver {
                 Some(Task::Free(id, address))
             }
             Work::Meet(meeting, _) => {
-                let parts: Vec<Part> =
-                    meeting.parts.lock().unwrap_or_else(|e| e.into_inner()).iter().flatten().cloned().collect();
+                let parts: Vec<Part> = meeting
+                    .parts
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .iter()
+                    .flatten()
+                    .cloned()
+                    .collect();
                 for part in &parts {
                     if let Some(stream) = world.streams.get_mut(&part.stream) {
                         stream.busy = true;
@@ -192,7 +241,11 @@ impl Driver {
         }
     }
 
-    fn perform<'w>(&'w self, mut world: MutexGuard<'w, World>, task: Task) -> MutexGuard<'w, World> {
+    fn perform<'w>(
+        &'w self,
+        mut world: MutexGuard<'w, World>,
+        task: Task,
+    ) -> MutexGuard<'w, World> {
         let (streams, outcome) = match task {
             Task::Run(id, job) => {
                 let device = world.streams[&id].device;
@@ -213,13 +266,17 @@ impl Driver {
             }
         };
         for id in streams {
-            let Some(stream) = world.streams.get_mut(&id) else { continue };
+            let Some(stream) = world.streams.get_mut(&id) else {
+                continue;
+            };
             stream.busy = false;
             stream.queue.pop_front();
             stream.done += 1;
             let device = stream.device;
             match &outcome {
-                Ok(nanoseconds) => world.cards[device].nanoseconds += (*nanoseconds).max(LEAST_TIME),
+                Ok(nanoseconds) => {
+                    world.cards[device].nanoseconds += (*nanoseconds).max(LEAST_TIME)
+                }
                 Err(failure) => fail(&mut world, device, failure),
             }
         }
@@ -233,9 +290,16 @@ pub fn fail(world: &mut World, device: usize, failure: &Failure) {
     if world.cards[device].error.is_some() {
         return;
     }
-    log(&format!("device {device}: {} (code {})", failure.message, failure.code));
+    log(&format!(
+        "device {device}: {} (code {})",
+        failure.message, failure.code
+    ));
     world.cards[device].error = Some(failure.code);
-    for stream in world.streams.values_mut().filter(|s| s.device == device && !s.busy) {
+    for stream in world
+        .streams
+        .values_mut()
+        .filter(|s| s.device == device && !s.busy)
+    {
         stream.done = stream.enqueued;
         stream.queue.clear();
     }
@@ -267,10 +331,17 @@ fn needed(world: &World, until: Until) -> HashSet<u64> {
     let mut found = HashSet::new();
     let mut open: Vec<u64> = match until {
         Until::Stream(stream, _) => vec![stream],
-        Until::Device(device) => world.streams.iter().filter(|(_, s)| s.device == device).map(|(id, _)| *id).collect(),
+        Until::Device(device) => world
+            .streams
+            .iter()
+            .filter(|(_, s)| s.device == device)
+            .map(|(id, _)| *id)
+            .collect(),
     };
     while let Some(id) = open.pop() {
-        let Some(stream) = world.streams.get(&id) else { continue };
+        let Some(stream) = world.streams.get(&id) else {
+            continue;
+        };
         if !found.insert(id) {
             continue;
         }
@@ -292,15 +363,23 @@ fn stuck(world: &World) -> String {
     let mut lines = Vec::new();
     for (id, stream) in world.streams.iter().filter(|(_, s)| s.done < s.enqueued) {
         let front = match stream.queue.front() {
-            Some(Work::Wait { stream, done }) => format!("waits until stream {stream:#x} has done {done}"),
+            Some(Work::Wait { stream, done }) => {
+                format!("waits until stream {stream:#x} has done {done}")
+            }
             Some(Work::Meet(meeting, rank)) => {
                 let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
                 let here = parts.iter().flatten().count();
-                format!("rank {rank} is in a collective to which {here} of {} ranks have come", meeting.size)
+                format!(
+                    "rank {rank} is in a collective to which {here} of {} ranks have come",
+                    meeting.size
+                )
             }
             _ => "could run".to_owned(),
         };
-        lines.push(format!("stream {id:#x} of device {} {front}", stream.device));
+        lines.push(format!(
+            "stream {id:#x} of device {} {front}",
+            stream.device
+        ));
     }
     lines.join("; ")
 }

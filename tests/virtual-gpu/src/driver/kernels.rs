@@ -38,7 +38,13 @@ pub struct Function {
 }
 
 /// Takes memory from a card or one of its pools. `None` if there is not enough.
-pub fn allocate(world: &mut World, driver: &Driver, device: usize, bytes: u64, pool: Option<u64>) -> Option<u64> {
+pub fn allocate(
+    world: &mut World,
+    driver: &Driver,
+    device: usize,
+    bytes: u64,
+    pool: Option<u64>,
+) -> Option<u64> {
     world.cards[device].allocated += 1;
     if world.due(driver, device, true) == Some(Trouble::OutOfMemory) {
         return None;
@@ -55,13 +61,22 @@ pub fn allocate(world: &mut World, driver: &Driver, device: usize, bytes: u64, p
     }
     let total = world.space.total(device);
     let address = world.space.allocate(device, bytes, total).ok()?;
-    world.allocations.insert(address, Allocation { bytes, device, pool });
+    world.allocations.insert(
+        address,
+        Allocation {
+            bytes,
+            device,
+            pool,
+        },
+    );
     Some(address)
 }
 
 /// Gives an allocation back at once. False if there is none at this address.
 pub fn release(world: &mut World, address: u64) -> bool {
-    let Some(allocation) = world.allocations.remove(&address) else { return false };
+    let Some(allocation) = world.allocations.remove(&address) else {
+        return false;
+    };
     world.space.free(address);
     match allocation.pool {
         None => world.cards[allocation.device].direct -= pools::rounded(allocation.bytes),
@@ -76,7 +91,9 @@ pub fn release(world: &mut World, address: u64) -> bool {
 
 /// The number in `sm_89`.
 fn architecture(target: &str) -> u32 {
-    let digits = target.trim_start_matches("sm_").trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let digits = target
+        .trim_start_matches("sm_")
+        .trim_end_matches(|c: char| c.is_ascii_alphabetic());
     digits.parse().unwrap_or(0)
 }
 
@@ -88,16 +105,21 @@ pub fn load(driver: &Driver, device: usize, text: &str) -> Result<Arc<Loaded>, i
     let module = Module::parse(text).map_err(|e| refuse(&e))?;
     let compute = driver.config.device[device].compute;
     if architecture(&module.target) > compute {
-        log(&format!("PTX for {} does not run on a device of compute capability {compute}", module.target));
+        log(&format!(
+            "PTX for {} does not run on a device of compute capability {compute}",
+            module.target
+        ));
         return Err(codes::ERROR_NO_BINARY_FOR_GPU);
     }
     let mut addresses = HashMap::new();
     let mut variables = HashMap::new();
     let mut world = driver.world();
-    let placed = |v: &&crate::ptx::Variable| matches!(v.space, Space::Global | Space::Const) && !v.outside;
+    let placed =
+        |v: &&crate::ptx::Variable| matches!(v.space, Space::Global | Space::Const) && !v.outside;
     for variable in module.variables.iter().filter(placed) {
         let bytes = variable.bytes as u64;
-        let address = allocate(&mut world, driver, device, bytes, None).ok_or(codes::ERROR_OUT_OF_MEMORY)?;
+        let address =
+            allocate(&mut world, driver, device, bytes, None).ok_or(codes::ERROR_OUT_OF_MEMORY)?;
         addresses.insert(variable.name.clone(), address);
         variables.insert(variable.name.clone(), (address, bytes));
     }
@@ -113,7 +135,13 @@ pub fn load(driver: &Driver, device: usize, text: &str) -> Result<Arc<Loaded>, i
             return Err(codes::ERROR_UNKNOWN);
         }
     }
-    Ok(Arc::new(Loaded { device, module, addresses, variables, kernels: Mutex::default() }))
+    Ok(Arc::new(Loaded {
+        device,
+        module,
+        addresses,
+        variables,
+        kernels: Mutex::default(),
+    }))
 }
 
 /// The handle of a module's kernel, decoded at its first use.
@@ -129,7 +157,11 @@ pub fn function(driver: &Driver, loaded: &Loaded, name: &str) -> Result<u64, i32
         log(&format!("kernel {name}: {e}"));
         codes::ERROR_INVALID_PTX
     })?;
-    let function = Function { device: loaded.device, kernel, dynamic_limit: AtomicU32::new(0) };
+    let function = Function {
+        device: loaded.device,
+        kernel,
+        dynamic_limit: AtomicU32::new(0),
+    };
     let mut world = driver.world();
     let handle = world.handle();
     world.functions.insert(handle, Arc::new(function));
@@ -139,7 +171,10 @@ pub fn function(driver: &Driver, loaded: &Loaded, name: &str) -> Result<u64, i32
 
 impl Function {
     pub fn max_threads(&self) -> u32 {
-        self.kernel.max_threads.unwrap_or(MAX_THREADS).min(MAX_THREADS)
+        self.kernel
+            .max_threads
+            .unwrap_or(MAX_THREADS)
+            .min(MAX_THREADS)
     }
 
     /// Dynamic shared memory that a launch may ask for.
@@ -151,32 +186,60 @@ impl Function {
 }
 
 /// Refuses a launch that a real card refuses.
-fn check(driver: &Driver, function: &Function, grid: [u32; 3], block: [u32; 3], shared: u32) -> Result<(), i32> {
+fn check(
+    driver: &Driver,
+    function: &Function,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+) -> Result<(), i32> {
     let config = &driver.config.device[function.device];
     let name = &function.kernel.name;
-    let threads = block.iter().try_fold(1u32, |n, d| n.checked_mul(*d)).unwrap_or(u32::MAX);
+    let threads = block
+        .iter()
+        .try_fold(1u32, |n, d| n.checked_mul(*d))
+        .unwrap_or(u32::MAX);
     let refuse = |code, why: String| {
         log(&format!("launch of {name} refused: {why}"));
         Err(code)
     };
     if grid.contains(&0) || block.contains(&0) {
-        return refuse(codes::ERROR_INVALID_VALUE, format!("grid {grid:?}, block {block:?}: a size is zero"));
+        return refuse(
+            codes::ERROR_INVALID_VALUE,
+            format!("grid {grid:?}, block {block:?}: a size is zero"),
+        );
     }
     if grid[0] > MAX_GRID_X || grid[1] > MAX_GRID_YZ || grid[2] > MAX_GRID_YZ {
-        return refuse(codes::ERROR_INVALID_VALUE, format!("a grid of {grid:?}: at most {MAX_GRID_X}, {MAX_GRID_YZ}, {MAX_GRID_YZ}"));
+        return refuse(
+            codes::ERROR_INVALID_VALUE,
+            format!("a grid of {grid:?}: at most {MAX_GRID_X}, {MAX_GRID_YZ}, {MAX_GRID_YZ}"),
+        );
     }
     if threads > MAX_THREADS || block[2] > MAX_Z {
-        return refuse(codes::ERROR_INVALID_VALUE, format!("a block of {block:?}: at most {MAX_THREADS} threads, {MAX_Z} in z"));
+        return refuse(
+            codes::ERROR_INVALID_VALUE,
+            format!("a block of {block:?}: at most {MAX_THREADS} threads, {MAX_Z} in z"),
+        );
     }
     if threads > function.max_threads() {
-        return refuse(codes::ERROR_INVALID_VALUE, format!("{threads} threads: the kernel is compiled for {}", function.max_threads()));
+        return refuse(
+            codes::ERROR_INVALID_VALUE,
+            format!(
+                "{threads} threads: the kernel is compiled for {}",
+                function.max_threads()
+            ),
+        );
     }
     let total = shared + function.kernel.shared_bytes as u32;
     let most = config.shared_kib_per_block << 10;
     if shared > function.dynamic_allowed() || total > most {
         return refuse(
             codes::ERROR_INVALID_VALUE,
-            format!("{shared} bytes of dynamic and {} of static shared memory: {} dynamic are set, {most} exist", function.kernel.shared_bytes, function.dynamic_allowed()),
+            format!(
+                "{shared} bytes of dynamic and {} of static shared memory: {} dynamic are set, {most} exist",
+                function.kernel.shared_bytes,
+                function.dynamic_allowed()
+            ),
         );
     }
     Ok(())
@@ -212,7 +275,14 @@ pub fn launch(
             strict: config.strict,
             traffic: config.traffic,
         };
-        let launch = Launch { grid, block, dynamic_shared: shared, params: &params, seed, limits };
+        let launch = Launch {
+            grid,
+            block,
+            dynamic_shared: shared,
+            params: &params,
+            seed,
+            limits,
+        };
         let view = driver.device_view(device);
         match run(&function.kernel, &launch, &view) {
             Ok(counters) => {

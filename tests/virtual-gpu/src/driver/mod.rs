@@ -63,17 +63,25 @@ pub fn driver() -> &'static Driver {
     static DRIVER: OnceLock<Driver> = OnceLock::new();
     DRIVER.get_or_init(|| {
         if !crate::exec::lanes::machine_is_able() {
-            give_up("this machine's processor lacks AVX2, FMA or F16C, which the interpreter needs");
+            give_up(
+                "this machine's processor lacks AVX2, FMA or F16C, which the interpreter needs",
+            );
         }
         let config = Config::read().unwrap_or_else(|e| give_up(&e));
         crate::exec::approximate::disturb(config.disturb);
         let totals: Vec<u64> = config.device.iter().map(config::Device::memory).collect();
-        let space = Space::new(&totals).unwrap_or_else(|e| give_up(&format!("cannot reserve address space: {e}")));
+        let space = Space::new(&totals)
+            .unwrap_or_else(|e| give_up(&format!("cannot reserve address space: {e}")));
         if config.report.is_some() {
             report::at_exit();
         }
         let world = World::new(space, config.device.len(), config.seed);
-        Driver { config, world: Mutex::new(world), changed: Condvar::new(), counters: Mutex::default() }
+        Driver {
+            config,
+            world: Mutex::new(world),
+            changed: Condvar::new(),
+            counters: Mutex::default(),
+        }
     })
 }
 

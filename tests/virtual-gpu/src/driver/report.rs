@@ -6,7 +6,9 @@ use super::{driver, log};
 
 extern "C" fn write() {
     let driver = driver();
-    let Some(path) = &driver.config.report else { return };
+    let Some(path) = &driver.config.report else {
+        return;
+    };
     let all = driver.counters.lock().unwrap_or_else(|e| e.into_inner());
     let mut text = String::from("{\n  \"kernels\": [");
     for (at, (name, c)) in all.iter().enumerate() {
@@ -17,10 +19,18 @@ extern "C" fn write() {
              \"load_requests\": {}, \"load_bytes\": {}, \"load_sectors\": {}, \
              \"store_requests\": {}, \"store_bytes\": {}, \"store_sectors\": {}, \
              \"shared_requests\": {}, \"bank_conflicts\": {}, \"unwritten_bytes_read\": {}}}",
-            c.launches, c.warp_instructions, c.thread_instructions,
-            c.loads.requests, c.loads.bytes, c.loads.sectors,
-            c.stores.requests, c.stores.bytes, c.stores.sectors,
-            c.shared_requests, c.bank_conflicts, c.unwritten_bytes_read,
+            c.launches,
+            c.warp_instructions,
+            c.thread_instructions,
+            c.loads.requests,
+            c.loads.bytes,
+            c.loads.sectors,
+            c.stores.requests,
+            c.stores.bytes,
+            c.stores.sectors,
+            c.shared_requests,
+            c.bank_conflicts,
+            c.unwritten_bytes_read,
         );
     }
     text.push_str("\n  ]\n}\n");

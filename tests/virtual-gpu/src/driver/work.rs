@@ -13,7 +13,10 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -26,7 +29,10 @@ pub enum Work {
     /// The event has happened when all before it in its stream has.
     Record(u64),
     /// Until another stream has done so many pieces of work.
-    Wait { stream: u64, done: u64 },
+    Wait {
+        stream: u64,
+        done: u64,
+    },
     /// Gives an allocation back, in stream order.
     Free(u64),
     /// One rank's part of a collective: runs when all ranks have come to it.

@@ -122,8 +122,19 @@ impl World {
         };
         for device in 0..devices {
             let pool = world.handle();
-            world.pools.insert(pool, Pool { device, reuse: [1; 3], ..Pool::default() });
-            world.cards.push(Card { pool, default_pool: pool, ..Card::default() });
+            world.pools.insert(
+                pool,
+                Pool {
+                    device,
+                    reuse: [1; 3],
+                    ..Pool::default()
+                },
+            );
+            world.cards.push(Card {
+                pool,
+                default_pool: pool,
+                ..Card::default()
+            });
         }
         world
     }
@@ -166,7 +177,13 @@ impl World {
         let id = match handle {
             0 | LEGACY => LEGACY + device as u64 * HANDLE_STEP,
             PER_THREAD => (1 << 62) + thread * 4096 + device as u64,
-            other => return if self.streams.contains_key(&other) { Ok(other) } else { Err(codes::ERROR_INVALID_HANDLE) },
+            other => {
+                return if self.streams.contains_key(&other) {
+                    Ok(other)
+                } else {
+                    Err(codes::ERROR_INVALID_HANDLE)
+                };
+            }
         };
         if !self.streams.contains_key(&id) {
             self.put_stream(id, device, true, 0);
@@ -181,16 +198,33 @@ impl World {
     /// Memory of the card that nobody holds.
     pub fn free_memory(&self, device: usize, driver: &Driver) -> u64 {
         let config = &driver.config.device[device];
-        let pools: u64 = self.pools.values().filter(|p| p.device == device).map(|p| p.reserved).sum();
-        config.memory().saturating_sub((config.context_mib << 20) + self.cards[device].direct + pools)
+        let pools: u64 = self
+            .pools
+            .values()
+            .filter(|p| p.device == device)
+            .map(|p| p.reserved)
+            .sum();
+        config
+            .memory()
+            .saturating_sub((config.context_mib << 20) + self.cards[device].direct + pools)
     }
 
     /// Is a planned fault due, by the count of launches or allocations?
     pub fn due(&self, driver: &Driver, device: usize, allocation: bool) -> Option<Trouble> {
         let card = &self.cards[device];
-        let now = if allocation { card.allocated } else { card.launches };
-        let planned = driver.config.fault.iter().filter(|f| f.device == device && f.at == now);
-        planned.map(|f| f.kind).find(|kind| (*kind == Trouble::OutOfMemory) == allocation)
+        let now = if allocation {
+            card.allocated
+        } else {
+            card.launches
+        };
+        let planned = driver
+            .config
+            .fault
+            .iter()
+            .filter(|f| f.device == device && f.at == now);
+        planned
+            .map(|f| f.kind)
+            .find(|kind| (*kind == Trouble::OutOfMemory) == allocation)
     }
 
     /// What a synchronisation does to pools.

@@ -30,7 +30,9 @@ pub struct Transfer {
 pub fn addresses(registers: &Registers, address: &Address) -> [u64; LANES] {
     match address.base {
         None => [address.offset as u64; LANES],
-        Some((slot, wide)) => registers.bits(slot, wide).map(|base| base.wrapping_add_signed(address.offset)),
+        Some((slot, wide)) => registers
+            .bits(slot, wide)
+            .map(|base| base.wrapping_add_signed(address.offset)),
     }
 }
 
@@ -64,7 +66,11 @@ pub fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
 fn count(scene: &mut Scene, place: Place, at: &[u64; LANES], mask: u32, bytes: u64, store: bool) {
     match place {
         Place::Device => {
-            let traffic = if store { &mut scene.counters.stores } else { &mut scene.counters.loads };
+            let traffic = if store {
+                &mut scene.counters.stores
+            } else {
+                &mut scene.counters.loads
+            };
             traffic.count(at, mask, bytes);
         }
         Place::Shared => {
@@ -95,33 +101,64 @@ pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Resu
                 Some((place, at)) => (*place, at[lane]),
                 None => resolve(generic[lane]),
             };
-            let value = read(warp, scene, place, lane, at + index as u64 * t.bytes, t.bytes)?;
-            values[lane] = if t.signed { sign_extended(value, t.bytes) } else { value };
+            let value = read(
+                warp,
+                scene,
+                place,
+                lane,
+                at + index as u64 * t.bytes,
+                t.bytes,
+            )?;
+            values[lane] = if t.signed {
+                sign_extended(value, t.bytes)
+            } else {
+                value
+            };
         }
-        warp.registers.set_bits(element.slot, element.wide, &values, mask);
+        warp.registers
+            .set_bits(element.slot, element.wide, &values, mask);
     }
     Ok(())
 }
 
 /// A vector access is aligned to all of it.
 fn aligned(at: &[u64; LANES], mask: u32, bytes: u64) -> Result<(), Broken> {
-    match lanes_of(mask).find(|lane| at[*lane] % bytes != 0) {
+    match lanes_of(mask).find(|lane| !at[*lane].is_multiple_of(bytes)) {
         None => Ok(()),
         Some(lane) => {
-            let message = format!("access of {bytes} bytes at {:#x} is not aligned to its size", at[lane]);
+            let message = format!(
+                "access of {bytes} bytes at {:#x} is not aligned to its size",
+                at[lane]
+            );
             Err(Broken::at(Cause::Misaligned, lane, message))
         }
     }
 }
 
 /// All lanes at consecutive addresses, or all at one: one access for the warp.
-fn row(warp: &mut Warp, scene: &mut Scene, t: &Transfer, at: &[u64; LANES], mask: u32) -> Result<bool, Broken> {
+fn row(
+    warp: &mut Warp,
+    scene: &mut Scene,
+    t: &Transfer,
+    at: &[u64; LANES],
+    mask: u32,
+) -> Result<bool, Broken> {
     let element = t.elements[0];
-    let extend = |value: u64| if t.signed { sign_extended(value, t.bytes) } else { value };
+    let extend = |value: u64| {
+        if t.signed {
+            sign_extended(value, t.bytes)
+        } else {
+            value
+        }
+    };
     let first = mask.trailing_zeros() as usize;
     if lanes_of(mask).all(|lane| at[lane] == at[first]) {
-        let value = scene.view.read(at[first], t.bytes).map_err(|f| Broken::memory(first, &f))?;
-        warp.registers.set_bits(element.slot, element.wide, &[extend(value); LANES], mask);
+        let value = scene
+            .view
+            .read(at[first], t.bytes)
+            .map_err(|f| Broken::memory(first, &f))?;
+        warp.registers
+            .set_bits(element.slot, element.wide, &[extend(value); LANES], mask);
         return Ok(true);
     }
     if mask != ALL || (0..LANES).any(|lane| at[lane] != at[0] + lane as u64 * t.bytes) {
@@ -129,10 +166,15 @@ fn row(warp: &mut Warp, scene: &mut Scene, t: &Transfer, at: &[u64; LANES], mask
     }
     let mut values = [0; LANES];
     // A fault is found again, lane by lane, to name the lane.
-    if !scene.view.read_row(at[0], t.bytes, &mut values).unwrap_or(false) {
+    if !scene
+        .view
+        .read_row(at[0], t.bytes, &mut values)
+        .unwrap_or(false)
+    {
         return Ok(false);
     }
-    warp.registers.set_bits(element.slot, element.wide, &values.map(extend), mask);
+    warp.registers
+        .set_bits(element.slot, element.wide, &values.map(extend), mask);
     Ok(true)
 }
 
@@ -145,10 +187,15 @@ pub fn store(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Res
             count(scene, *place, at, mask, total, true);
         }
         aligned(at, mask, total)?;
-        let consecutive = mask == ALL && (0..LANES).all(|lane| at[lane] == at[0].wrapping_add(lane as u64 * t.bytes));
+        let consecutive = mask == ALL
+            && (0..LANES).all(|lane| at[lane] == at[0].wrapping_add(lane as u64 * t.bytes));
         if *place == Place::Device && t.elements.len() == 1 && consecutive {
             let values = warp.registers.bits(t.elements[0].slot, t.elements[0].wide);
-            if scene.view.write_row(at[0], t.bytes, &values).unwrap_or(false) {
+            if scene
+                .view
+                .write_row(at[0], t.bytes, &values)
+                .unwrap_or(false)
+            {
                 return Ok(());
             }
         }
@@ -160,20 +207,48 @@ pub fn store(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Res
                 Some((place, at)) => (*place, at[lane]),
                 None => resolve(generic[lane]),
             };
-            write(warp, scene, place, lane, at + index as u64 * t.bytes, t.bytes, values[lane])?;
+            write(
+                warp,
+                scene,
+                place,
+                lane,
+                at + index as u64 * t.bytes,
+                t.bytes,
+                values[lane],
+            )?;
         }
     }
     Ok(())
 }
 
-fn refused(refusal: &Refusal, space: &str, lane: usize, at: u64, bytes: u64, size: usize) -> Broken {
-    let cause = if matches!(refusal, Refusal::Misaligned) { Cause::Misaligned } else { Cause::IllegalAddress };
+fn refused(
+    refusal: &Refusal,
+    space: &str,
+    lane: usize,
+    at: u64,
+    bytes: u64,
+    size: usize,
+) -> Broken {
+    let cause = if matches!(refusal, Refusal::Misaligned) {
+        Cause::Misaligned
+    } else {
+        Cause::IllegalAddress
+    };
     Broken::at(cause, lane, refusal.describe(space, at, bytes, size))
 }
 
 /// Notes a use of shared memory where races are looked for.
-pub fn watch(scene: &mut Scene, warp: usize, lane: usize, at: u64, bytes: u64, how: Use) -> Result<(), Broken> {
-    let (Some(races), Some(clocks)) = (&mut scene.shared.races, &scene.clocks) else { return Ok(()) };
+pub fn watch(
+    scene: &mut Scene,
+    warp: usize,
+    lane: usize,
+    at: u64,
+    bytes: u64,
+    how: Use,
+) -> Result<(), Broken> {
+    let (Some(races), Some(clocks)) = (&mut scene.shared.races, &scene.clocks) else {
+        return Ok(());
+    };
     match races.note(clocks, warp, lane, at, bytes, how) {
         None => Ok(()),
         Some((other, wrote)) => {
@@ -187,9 +262,19 @@ pub fn watch(scene: &mut Scene, warp: usize, lane: usize, at: u64, bytes: u64, h
     }
 }
 
-pub fn read(warp: &Warp, scene: &mut Scene, place: Place, lane: usize, at: u64, bytes: u64) -> Result<u64, Broken> {
+pub fn read(
+    warp: &Warp,
+    scene: &mut Scene,
+    place: Place,
+    lane: usize,
+    at: u64,
+    bytes: u64,
+) -> Result<u64, Broken> {
     match place {
-        Place::Device | Place::Generic => scene.view.read(at, bytes).map_err(|f| Broken::memory(lane, &f)),
+        Place::Device | Place::Generic => scene
+            .view
+            .read(at, bytes)
+            .map_err(|f| Broken::memory(lane, &f)),
         Place::Shared => {
             let size = scene.shared.len();
             let refuse = |r: Refusal| refused(&r, "shared", lane, at, bytes, size);
@@ -203,14 +288,22 @@ pub fn read(warp: &Warp, scene: &mut Scene, place: Place, lane: usize, at: u64, 
             watch(scene, warp.id, lane, at, bytes, Use::Read)?;
             Ok(value)
         }
-        Place::Local => {
-            warp.local.read(lane, at, bytes).map_err(|r| refused(&r, "local", lane, at, bytes, warp.local.each()))
-        }
+        Place::Local => warp
+            .local
+            .read(lane, at, bytes)
+            .map_err(|r| refused(&r, "local", lane, at, bytes, warp.local.each())),
         Place::Param => {
             let params = scene.launch.params;
             let end = at as usize + bytes as usize;
             let Some(found) = params.get(at as usize..end) else {
-                return Err(refused(&Refusal::OutOfBounds, "parameter", lane, at, bytes, params.len()));
+                return Err(refused(
+                    &Refusal::OutOfBounds,
+                    "parameter",
+                    lane,
+                    at,
+                    bytes,
+                    params.len(),
+                ));
             };
             let mut all = [0; 8];
             all[..found.len()].copy_from_slice(found);
@@ -229,17 +322,29 @@ pub fn write(
     value: u64,
 ) -> Result<(), Broken> {
     match place {
-        Place::Device | Place::Generic => scene.view.write(at, bytes, value).map_err(|f| Broken::memory(lane, &f)),
+        Place::Device | Place::Generic => scene
+            .view
+            .write(at, bytes, value)
+            .map_err(|f| Broken::memory(lane, &f)),
         Place::Shared => {
             let size = scene.shared.len();
-            scene.shared.write(at, bytes, value).map_err(|r| refused(&r, "shared", lane, at, bytes, size))?;
+            scene
+                .shared
+                .write(at, bytes, value)
+                .map_err(|r| refused(&r, "shared", lane, at, bytes, size))?;
             watch(scene, warp.id, lane, at, bytes, Use::Write)
         }
         Place::Local => {
             let each = warp.local.each();
-            warp.local.write(lane, at, bytes, value).map_err(|r| refused(&r, "local", lane, at, bytes, each))
+            warp.local
+                .write(lane, at, bytes, value)
+                .map_err(|r| refused(&r, "local", lane, at, bytes, each))
         }
-        Place::Param => Err(Broken::at(Cause::IllegalAddress, lane, "a kernel's parameters cannot be written")),
+        Place::Param => Err(Broken::at(
+            Cause::IllegalAddress,
+            lane,
+            "a kernel's parameters cannot be written",
+        )),
     }
 }
 
@@ -248,7 +353,8 @@ pub fn assertion(warp: &Warp, scene: &mut Scene, lane: usize, at: u64) -> String
     const LONGEST: u64 = 500;
     let mut text = |offset: u64| {
         let pointer = warp.local.read(lane, at + offset, 8).unwrap_or(0);
-        let bytes = (0..LONGEST).map_while(|n| scene.view.read(pointer + n, 1).ok().filter(|b| *b != 0));
+        let bytes =
+            (0..LONGEST).map_while(|n| scene.view.read(pointer + n, 1).ok().filter(|b| *b != 0));
         String::from_utf8_lossy(&bytes.map(|b| b as u8).collect::<Vec<_>>()).into_owned()
     };
     let (message, file) = (text(0), text(8));

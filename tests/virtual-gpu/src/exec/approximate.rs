@@ -50,7 +50,11 @@ pub fn power_of_two(a: f32) -> f32 {
 
 pub fn logarithm(a: f32) -> f32 {
     let exact = f64::from(a).log2();
-    if exact == 0.0 || !exact.is_finite() { exact as f32 } else { absolute(exact, LG2 * exact.abs().min(1.0), a) }
+    if exact == 0.0 || !exact.is_finite() {
+        exact as f32
+    } else {
+        absolute(exact, LG2 * exact.abs().min(1.0), a)
+    }
 }
 
 pub fn reciprocal(a: f32) -> f32 {
@@ -67,13 +71,21 @@ pub fn reciprocal_root(a: f32) -> f32 {
 
 pub fn divide(a: f32, b: f32) -> f32 {
     if b.abs() > DIVIDE_LIMIT && b.is_finite() {
-        return if a.is_infinite() { f32::NAN } else { 0f32.copysign(a * b.signum()) };
+        return if a.is_infinite() {
+            f32::NAN
+        } else {
+            0f32.copysign(a * b.signum())
+        };
     }
     relative(f64::from(a) / f64::from(b), DIV, a)
 }
 
 pub fn sine(a: f32) -> f32 {
-    if a == 0.0 { a } else { absolute(f64::from(a).sin(), SINE, a) }
+    if a == 0.0 {
+        a
+    } else {
+        absolute(f64::from(a).sin(), SINE, a)
+    }
 }
 
 pub fn cosine(a: f32) -> f32 {
@@ -90,7 +102,11 @@ pub fn coarse(a: f64) -> f64 {
 }
 
 pub fn flush_f64(a: f64) -> f64 {
-    if a.is_subnormal() { 0f64.copysign(a) } else { a }
+    if a.is_subnormal() {
+        0f64.copysign(a)
+    } else {
+        a
+    }
 }
 
 /// A result below the normal range, for functions that always flush.

@@ -39,13 +39,33 @@ pub fn apply(operation: Operation, ty: Type, old: u64, b: u64, c: u64) -> u64 {
     let half = |bits: u64| (bits as u16, (bits >> 16) as u16);
     match (operation, ty) {
         (Operation::Exchange, _) => b,
-        (Operation::CompareAndSwap, _) => if old == b { c } else { old },
+        (Operation::CompareAndSwap, _) => {
+            if old == b {
+                c
+            } else {
+                old
+            }
+        }
         (Operation::And, _) => old & b,
         (Operation::Or, _) => old | b,
         (Operation::Xor, _) => old ^ b,
-        (Operation::Increment, _) => if old >= b { 0 } else { old + 1 },
-        (Operation::Decrement, _) => if old == 0 || old > b { b } else { old - 1 },
-        (Operation::Add, Type::F32) => (f32::from_bits(old as u32) + f32::from_bits(b as u32)).to_bits().into(),
+        (Operation::Increment, _) => {
+            if old >= b {
+                0
+            } else {
+                old + 1
+            }
+        }
+        (Operation::Decrement, _) => {
+            if old == 0 || old > b {
+                b
+            } else {
+                old - 1
+            }
+        }
+        (Operation::Add, Type::F32) => (f32::from_bits(old as u32) + f32::from_bits(b as u32))
+            .to_bits()
+            .into(),
         (Operation::Add, Type::F64) => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
         (Operation::Add, Type::F16 | Type::Bf16) => small(ty, old as u16, b as u16).into(),
         (Operation::Add, Type::F16x2 | Type::Bf16x2) => {
@@ -63,8 +83,16 @@ pub fn apply(operation: Operation, ty: Type, old: u64, b: u64, c: u64) -> u64 {
 }
 
 fn small(ty: Type, a: u16, b: u16) -> u16 {
-    let format = if matches!(ty, Type::F16 | Type::F16x2) { F16 } else { BF16 };
-    format.encode(add_to_odd(format.decode(a.into()), format.decode(b.into())), Rounding::Nearest, false) as u16
+    let format = if matches!(ty, Type::F16 | Type::F16x2) {
+        F16
+    } else {
+        BF16
+    };
+    format.encode(
+        add_to_odd(format.decode(a.into()), format.decode(b.into())),
+        Rounding::Nearest,
+        false,
+    ) as u16
 }
 
 pub fn run(warp: &mut Warp, scene: &mut Scene, form: &Atomic, mask: u32) -> Result<(), Broken> {
@@ -73,7 +101,13 @@ pub fn run(warp: &mut Warp, scene: &mut Scene, form: &Atomic, mask: u32) -> Resu
     let generic = addresses(&warp.registers, &form.address);
     let b = warp.registers.bits(form.b, wide);
     let c = warp.registers.bits(form.c, wide);
-    let narrow = |value: u64| if bytes == 2 { value & u64::from(u16::MAX) } else { value };
+    let narrow = |value: u64| {
+        if bytes == 2 {
+            value & u64::from(u16::MAX)
+        } else {
+            value
+        }
+    };
     let mut before = [0; LANES];
     if scene.launch.limits.traffic && form.address.place != Place::Shared {
         scene.counters.stores.count(&generic, mask, bytes);
@@ -87,14 +121,25 @@ pub fn run(warp: &mut Warp, scene: &mut Scene, form: &Atomic, mask: u32) -> Resu
         before[lane] = match place {
             Place::Device => {
                 let change = |old| apply(form.operation, form.ty, old, b, c);
-                scene.view.update(at, bytes, change).map_err(|f| Broken::memory(lane, &f))?
+                scene
+                    .view
+                    .update(at, bytes, change)
+                    .map_err(|f| Broken::memory(lane, &f))?
             }
             Place::Shared => {
                 // The race table must not see a plain read and a plain write here.
                 let races = scene.shared.races.take();
                 let old = read(warp, scene, place, lane, at, bytes);
                 let old = old.and_then(|old| {
-                    write(warp, scene, place, lane, at, bytes, apply(form.operation, form.ty, old, b, c))?;
+                    write(
+                        warp,
+                        scene,
+                        place,
+                        lane,
+                        at,
+                        bytes,
+                        apply(form.operation, form.ty, old, b, c),
+                    )?;
                     Ok(old)
                 });
                 scene.shared.races = races;
@@ -102,7 +147,13 @@ pub fn run(warp: &mut Warp, scene: &mut Scene, form: &Atomic, mask: u32) -> Resu
                 watch(scene, warp.id, lane, at, bytes, Use::Atomic)?;
                 old
             }
-            _ => return Err(Broken::at(Cause::IllegalAddress, lane, format!("an atomic operation on {place:?} memory"))),
+            _ => {
+                return Err(Broken::at(
+                    Cause::IllegalAddress,
+                    lane,
+                    format!("an atomic operation on {place:?} memory"),
+                ));
+            }
         };
     }
     if let Some((slot, wide)) = form.result {

@@ -39,20 +39,38 @@ impl BarrierForm {
         let read = |slot: Slot| warp.registers.bit(slot, false, lane) as u32;
         let id = read(self.id) as usize;
         if id >= BARRIERS {
-            return Err(Broken::at(Cause::Misuse, lane, format!("there is no barrier {id}: a block has {BARRIERS}")));
+            return Err(Broken::at(
+                Cause::Misuse,
+                lane,
+                format!("there is no barrier {id}: a block has {BARRIERS}"),
+            ));
         }
         let expected = self.threads.map(read);
         if let Some(count) = expected
             && (count == 0 || count % LANES as u32 != 0)
         {
-            return Err(Broken::at(Cause::Misuse, lane, format!("a barrier for {count} threads: not a number of whole warps")));
+            return Err(Broken::at(
+                Cause::Misuse,
+                lane,
+                format!("a barrier for {count} threads: not a number of whole warps"),
+            ));
         }
         let reduce = self.reduce.map(|(how, predicate, negated, result)| {
             let bits = warp.registers.predicates[predicate as usize];
             (how, if negated { !bits } else { bits } & mask, result)
         });
         // With a count, a warp counts as a whole.
-        let threads = if expected.is_some() { LANES as u32 } else { mask.count_ones() };
-        Ok(Arrival { id, expected, waits: self.waits, threads, reduce })
+        let threads = if expected.is_some() {
+            LANES as u32
+        } else {
+            mask.count_ones()
+        };
+        Ok(Arrival {
+            id,
+            expected,
+            waits: self.waits,
+            threads,
+            reduce,
+        })
     }
 }

@@ -26,7 +26,10 @@ impl Scene<'_> {
     pub fn check_time(&self) -> Result<(), Broken> {
         let limit = self.launch.limits.instructions;
         if self.counters.warp_instructions > limit {
-            return Err(Broken::new(Cause::Timeout, format!("more than {limit} instructions: the kernel does not seem to end")));
+            return Err(Broken::new(
+                Cause::Timeout,
+                format!("more than {limit} instructions: the kernel does not seem to end"),
+            ));
         }
         Ok(())
     }
@@ -95,7 +98,9 @@ impl Template {
             }
             (registers, (threads - warp * LANES as u32).min(LANES as u32))
         });
-        Self { warps: warps.collect() }
+        Self {
+            warps: warps.collect(),
+        }
     }
 
     fn warps(&self, scene: &Scene) -> Vec<Warp> {
@@ -106,7 +111,12 @@ impl Template {
                     u32::store(&mut registers, *slot, [scene.block[*axis]; LANES], ALL);
                 }
             }
-            Warp::new(id, registers, *lanes, Local::new(scene.kernel.local_bytes, LANES))
+            Warp::new(
+                id,
+                registers,
+                *lanes,
+                Local::new(scene.kernel.local_bytes, LANES),
+            )
         };
         self.warps.iter().enumerate().map(make).collect()
     }
@@ -128,20 +138,30 @@ pub fn run(template: &Template, scene: &mut Scene, seed: u64) -> Result<(), Kern
         shuffle(&mut ready, round);
         let mut next = Vec::new();
         if ready.is_empty() {
-            let stuck = barriers.iter().position(|b| !b.waiting.is_empty()).unwrap_or(0);
+            let stuck = barriers
+                .iter()
+                .position(|b| !b.waiting.is_empty())
+                .unwrap_or(0);
             let b = &barriers[stuck];
             let wanted = b.expected.map_or("all".to_owned(), |n| n.to_string());
-            let message = format!("{} threads wait at barrier {stuck} for ever: it wants {wanted} threads", b.arrived);
+            let message = format!(
+                "{} threads wait at barrier {stuck} for ever: it wants {wanted} threads",
+                b.arrived
+            );
             return Err(place(scene, Broken::new(Cause::Misuse, message), 0, 0));
         }
         for id in std::mem::take(&mut ready) {
-            let stop = warps[id].run(scene).map_err(|(broken, line)| place(scene, broken, line, id))?;
+            let stop = warps[id]
+                .run(scene)
+                .map_err(|(broken, line)| place(scene, broken, line, id))?;
             match stop {
                 Stop::Turn => next.push(id),
                 Stop::Ended => alive -= 1,
                 Stop::Barrier(arrival) => {
                     let waits = arrival.waits;
-                    barriers[arrival.id].arrive(id, arrival).map_err(|b| place(scene, b, 0, id))?;
+                    barriers[arrival.id]
+                        .arrive(id, arrival)
+                        .map_err(|b| place(scene, b, 0, id))?;
                     if !waits {
                         next.push(id);
                     }
@@ -156,9 +176,16 @@ pub fn run(template: &Template, scene: &mut Scene, seed: u64) -> Result<(), Kern
 }
 
 /// Opens the barriers that have all they wait for.
-fn open_full(barriers: &mut [Barrier], warps: &mut [Warp], scene: &mut Scene, next: &mut Vec<usize>) {
+fn open_full(
+    barriers: &mut [Barrier],
+    warps: &mut [Warp],
+    scene: &mut Scene,
+    next: &mut Vec<usize>,
+) {
     for barrier in barriers.iter_mut().filter(|b| b.arrived > 0) {
-        let wanted = barrier.expected.unwrap_or_else(|| warps.iter().map(|w| (!w.ended).count_ones()).sum());
+        let wanted = barrier
+            .expected
+            .unwrap_or_else(|| warps.iter().map(|w| (!w.ended).count_ones()).sum());
         if barrier.arrived >= wanted {
             let open = std::mem::take(barrier);
             open.reduce(warps);
@@ -193,7 +220,11 @@ impl Barrier {
 
     /// The results of `bar.red`.
     fn reduce(&self, warps: &mut [Warp]) {
-        let count: u32 = self.reduce.iter().map(|(_, _, bits, _)| bits.count_ones()).sum();
+        let count: u32 = self
+            .reduce
+            .iter()
+            .map(|(_, _, bits, _)| bits.count_ones())
+            .sum();
         for (warp, how, _, result) in &self.reduce {
             let live = !warps[*warp].ended;
             let truth = match how {
@@ -205,13 +236,19 @@ impl Barrier {
                 Reduce::Any => count > 0,
             };
             let predicate = &mut warps[*warp].registers.predicates[*result as usize];
-            *predicate = if truth { *predicate | live } else { *predicate & !live };
+            *predicate = if truth {
+                *predicate | live
+            } else {
+                *predicate & !live
+            };
         }
     }
 }
 
 fn place(scene: &Scene, broken: Broken, line: u32, warp: usize) -> KernelFault {
-    let thread = broken.lane.map(|lane| position((warp * LANES + lane) as u32, scene.launch.block));
+    let thread = broken
+        .lane
+        .map(|lane| position((warp * LANES + lane) as u32, scene.launch.block));
     KernelFault {
         cause: broken.cause,
         message: broken.message,

@@ -44,23 +44,47 @@ impl Copies {
     }
 }
 
-pub fn start(warp: &mut Warp, scene: &mut Scene, form: &CopyAsync, mask: u32) -> Result<(), Broken> {
+pub fn start(
+    warp: &mut Warp,
+    scene: &mut Scene,
+    form: &CopyAsync,
+    mask: u32,
+) -> Result<(), Broken> {
     let to = addresses(&warp.registers, &form.to);
     let from = addresses(&warp.registers, &form.from);
     if scene.launch.limits.traffic {
-        scene.counters.loads.count(&from.map(|a| resolve(a).1), mask, form.bytes);
+        scene
+            .counters
+            .loads
+            .count(&from.map(|a| resolve(a).1), mask, form.bytes);
     }
     for lane in lanes_of(mask) {
-        let mut read = form.source_bytes.map_or(form.bytes, |slot| warp.registers.bit(slot, false, lane).min(form.bytes));
+        let mut read = form.source_bytes.map_or(form.bytes, |slot| {
+            warp.registers.bit(slot, false, lane).min(form.bytes)
+        });
         if let Some(slot) = form.ignore
             && warp.registers.predicates[slot as usize] >> lane & 1 != 0
         {
             read = 0;
         }
-        let target = if form.to.place == Place::Generic { resolve(to[lane]).1 } else { to[lane] };
-        let copy = Pending { lane, to: target, from: from[lane], bytes: form.bytes, read };
-        if copy.to % copy.bytes != 0 || read != 0 && copy.from % copy.bytes != 0 {
-            let message = format!("cp.async of {} bytes from {:#x} to {:#x} is not aligned", copy.bytes, copy.from, copy.to);
+        let target = if form.to.place == Place::Generic {
+            resolve(to[lane]).1
+        } else {
+            to[lane]
+        };
+        let copy = Pending {
+            lane,
+            to: target,
+            from: from[lane],
+            bytes: form.bytes,
+            read,
+        };
+        if !copy.to.is_multiple_of(copy.bytes) || read != 0 && !copy.from.is_multiple_of(copy.bytes)
+        {
+            let message = format!(
+                "cp.async of {} bytes from {:#x} to {:#x} is not aligned",
+                copy.bytes, copy.from, copy.to
+            );
             return Err(Broken::at(super::fault::Cause::Misaligned, lane, message));
         }
         warp.copies.open.push(copy);
@@ -85,18 +109,39 @@ pub fn wait(warp: &mut Warp, scene: &mut Scene, keep: usize, mask: u32) -> Resul
 fn finish(warp: usize, scene: &mut Scene, copy: &Pending) -> Result<(), Broken> {
     for at in (0..copy.bytes).step_by(PIECE as usize) {
         let value = if at < copy.read {
-            let value = scene.view.read(copy.from + at, PIECE).map_err(|f| Broken::memory(copy.lane, &f))?;
+            let value = scene
+                .view
+                .read(copy.from + at, PIECE)
+                .map_err(|f| Broken::memory(copy.lane, &f))?;
             // A size that is no multiple of a piece ends inside one.
             let kept = (copy.read - at).min(PIECE) as u32 * 8;
-            if kept < u32::BITS { value & ((1 << kept) - 1) } else { value }
+            if kept < u32::BITS {
+                value & ((1 << kept) - 1)
+            } else {
+                value
+            }
         } else {
             0
         };
         let size = scene.shared.len();
-        scene.shared.write(copy.to + at, PIECE, value).map_err(|r| {
-            Broken::at(super::fault::Cause::IllegalAddress, copy.lane, r.describe("shared", copy.to + at, PIECE, size))
-        })?;
-        watch(scene, warp, copy.lane % LANES, copy.to + at, PIECE, Use::Write)?;
+        scene
+            .shared
+            .write(copy.to + at, PIECE, value)
+            .map_err(|r| {
+                Broken::at(
+                    super::fault::Cause::IllegalAddress,
+                    copy.lane,
+                    r.describe("shared", copy.to + at, PIECE, size),
+                )
+            })?;
+        watch(
+            scene,
+            warp,
+            copy.lane % LANES,
+            copy.to + at,
+            PIECE,
+            Use::Write,
+        )?;
     }
     Ok(())
 }

@@ -34,7 +34,10 @@ impl Counters {
         self.launches += other.launches;
         self.warp_instructions += other.warp_instructions;
         self.thread_instructions += other.thread_instructions;
-        for (mine, theirs) in [(&mut self.loads, &other.loads), (&mut self.stores, &other.stores)] {
+        for (mine, theirs) in [
+            (&mut self.loads, &other.loads),
+            (&mut self.stores, &other.stores),
+        ] {
             mine.requests += theirs.requests;
             mine.bytes += theirs.bytes;
             mine.sectors += theirs.sectors;
@@ -76,11 +79,11 @@ pub fn bank_conflicts(addresses: &[u64; LANES], mask: u32, bytes: u64) -> u64 {
     let mut extra = 0;
     for first in (0..LANES).step_by(group) {
         let mut words: Vec<u64> = Vec::with_capacity(LANES);
-        for lane in first..first + group {
+        for (lane, address) in addresses.iter().enumerate().skip(first).take(group) {
             if mask >> lane & 1 == 0 {
                 continue;
             }
-            for word in addresses[lane] / BANK_BYTES..(addresses[lane] + bytes).div_ceil(BANK_BYTES) {
+            for word in address / BANK_BYTES..(address + bytes).div_ceil(BANK_BYTES) {
                 if !words.contains(&word) {
                     words.push(word);
                 }

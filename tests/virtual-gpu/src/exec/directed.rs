@@ -49,12 +49,22 @@ directed!(add_f32, f32, "addss {result}, {second}", (second));
 directed!(mul_f32, f32, "mulss {result}, {second}", (second));
 directed!(div_f32, f32, "divss {result}, {second}", (second));
 directed!(sqrt_f32, f32, "sqrtss {result}, {result}", ());
-directed!(fma_f32, f32, "vfmadd213ss {result}, {second}, {third}", (second, third));
+directed!(
+    fma_f32,
+    f32,
+    "vfmadd213ss {result}, {second}, {third}",
+    (second, third)
+);
 directed!(add_f64, f64, "addsd {result}, {second}", (second));
 directed!(mul_f64, f64, "mulsd {result}, {second}", (second));
 directed!(div_f64, f64, "divsd {result}, {second}", (second));
 directed!(sqrt_f64, f64, "sqrtsd {result}, {result}", ());
-directed!(fma_f64, f64, "vfmadd213sd {result}, {second}, {third}", (second, third));
+directed!(
+    fma_f64,
+    f64,
+    "vfmadd213sd {result}, {second}, {third}",
+    (second, third)
+);
 
 /// f64 to f32 under a direction.
 pub fn narrow(value: f64, rounding: Rounding) -> f32 {

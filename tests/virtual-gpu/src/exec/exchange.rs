@@ -43,17 +43,26 @@ pub fn exchange(warp: &mut Warp, form: &Exchange, mask: u32) {
     let mut told = 0u32;
     match form.kind {
         Kind::Shuffle(how) => {
-            let (b, c) = (u32::load(&warp.registers, form.b), u32::load(&warp.registers, form.c));
+            let (b, c) = (
+                u32::load(&warp.registers, form.b),
+                u32::load(&warp.registers, form.c),
+            );
             for lane in lanes_of(mask) {
                 let (from, valid) = source(how, lane as u32, b[lane], c[lane]);
                 told |= u32::from(valid) << lane;
                 let there = mask >> from & 1 != 0;
-                result[lane] = if there { a[from as usize] as u32 } else { NOBODY };
+                result[lane] = if there {
+                    a[from as usize] as u32
+                } else {
+                    NOBODY
+                };
             }
         }
         Kind::MatchAny => {
             for lane in lanes_of(mask) {
-                result[lane] = lanes_of(mask).filter(|other| a[*other] == a[lane]).fold(0, |m, other| m | 1 << other);
+                result[lane] = lanes_of(mask)
+                    .filter(|other| a[*other] == a[lane])
+                    .fold(0, |m, other| m | 1 << other);
             }
         }
         Kind::MatchAll => {
@@ -64,7 +73,10 @@ pub fn exchange(warp: &mut Warp, form: &Exchange, mask: u32) {
         }
         Kind::Reduce(operation, ty) => {
             let combine = |x, y| super::atomic::apply(operation, ty, x, y, 0) & u64::from(u32::MAX);
-            let all = lanes_of(mask).map(|lane| a[lane]).reduce(combine).unwrap_or(0);
+            let all = lanes_of(mask)
+                .map(|lane| a[lane])
+                .reduce(combine)
+                .unwrap_or(0);
             result = [all as u32; LANES];
         }
     }
@@ -111,7 +123,11 @@ pub struct Vote {
 }
 
 pub fn vote(warp: &mut Warp, form: &Vote, mask: u32) {
-    let bits = if form.poll == Poll::Active { 0 } else { warp.registers.predicates[form.source as usize] };
+    let bits = if form.poll == Poll::Active {
+        0
+    } else {
+        warp.registers.predicates[form.source as usize]
+    };
     let yes = if form.negated { !bits } else { bits } & mask;
     let truth = match form.poll {
         Poll::Ballot | Poll::Active => {
@@ -124,5 +140,9 @@ pub fn vote(warp: &mut Warp, form: &Vote, mask: u32) {
         Poll::Uniform => yes == mask || yes == 0,
     };
     let predicate = &mut warp.registers.predicates[form.result as usize];
-    *predicate = if truth { *predicate | mask } else { *predicate & !mask };
+    *predicate = if truth {
+        *predicate | mask
+    } else {
+        *predicate & !mask
+    };
 }

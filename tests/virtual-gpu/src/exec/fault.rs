@@ -29,7 +29,11 @@ pub struct KernelFault {
 impl fmt::Display for KernelFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [x, y, z] = self.block;
-        write!(f, "kernel {}, PTX line {}, block ({x},{y},{z})", self.kernel, self.line)?;
+        write!(
+            f,
+            "kernel {}, PTX line {}, block ({x},{y},{z})",
+            self.kernel, self.line
+        )?;
         if let Some([x, y, z]) = self.thread {
             write!(f, ", thread ({x},{y},{z})")?;
         }
@@ -47,15 +51,27 @@ pub struct Broken {
 
 impl Broken {
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into(), lane: None }
+        Self {
+            cause,
+            message: message.into(),
+            lane: None,
+        }
     }
 
     pub fn at(cause: Cause, lane: usize, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into(), lane: Some(lane) }
+        Self {
+            cause,
+            message: message.into(),
+            lane: Some(lane),
+        }
     }
 
     pub fn memory(lane: usize, fault: &Fault) -> Self {
-        let cause = if fault.kind == FaultKind::Misaligned { Cause::Misaligned } else { Cause::IllegalAddress };
+        let cause = if fault.kind == FaultKind::Misaligned {
+            Cause::Misaligned
+        } else {
+            Cause::IllegalAddress
+        };
         Self::at(cause, lane, fault.to_string())
     }
 }

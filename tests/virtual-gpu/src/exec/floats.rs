@@ -20,12 +20,36 @@ pub struct Format {
     pub infinities: bool,
 }
 
-pub const F16: Format = Format { exponent_bits: 5, mantissa_bits: 10, infinities: true };
-pub const BF16: Format = Format { exponent_bits: 8, mantissa_bits: 7, infinities: true };
-pub const TF32: Format = Format { exponent_bits: 8, mantissa_bits: 10, infinities: true };
-pub const F32: Format = Format { exponent_bits: 8, mantissa_bits: 23, infinities: true };
-pub const E4M3: Format = Format { exponent_bits: 4, mantissa_bits: 3, infinities: false };
-pub const E5M2: Format = Format { exponent_bits: 5, mantissa_bits: 2, infinities: true };
+pub const F16: Format = Format {
+    exponent_bits: 5,
+    mantissa_bits: 10,
+    infinities: true,
+};
+pub const BF16: Format = Format {
+    exponent_bits: 8,
+    mantissa_bits: 7,
+    infinities: true,
+};
+pub const TF32: Format = Format {
+    exponent_bits: 8,
+    mantissa_bits: 10,
+    infinities: true,
+};
+pub const F32: Format = Format {
+    exponent_bits: 8,
+    mantissa_bits: 23,
+    infinities: true,
+};
+pub const E4M3: Format = Format {
+    exponent_bits: 4,
+    mantissa_bits: 3,
+    infinities: false,
+};
+pub const E5M2: Format = Format {
+    exponent_bits: 5,
+    mantissa_bits: 2,
+    infinities: true,
+};
 
 const F64_MANTISSA: u32 = 52;
 const F64_BIAS: i32 = 1023;
@@ -50,7 +74,11 @@ impl Format {
     }
 
     pub fn largest(self) -> u32 {
-        if self.infinities { self.infinity() - 1 } else { self.nan() - 1 }
+        if self.infinities {
+            self.infinity() - 1
+        } else {
+            self.nan() - 1
+        }
     }
 
     /// `value` rounded into this format; beyond the largest: infinity or NaN as the format has it, or
@@ -83,7 +111,11 @@ impl Format {
         let scale = exponent - F64_BIAS + self.bias();
         let below = (1 - scale).max(0) as u32;
         let drop = F64_MANTISSA - self.mantissa_bits + below;
-        let kept = if drop > F64_MANTISSA + 1 { 0 } else { significand >> drop };
+        let kept = if drop > F64_MANTISSA + 1 {
+            0
+        } else {
+            significand >> drop
+        };
         let up = match (rounding, drop) {
             (Rounding::Nearest | Rounding::Away, drop) if drop > F64_MANTISSA + 1 => false,
             (Rounding::Nearest, _) => {
@@ -96,10 +128,16 @@ impl Format {
             _ => significand & ((1 << drop) - 1) != 0 && away(rounding, negative),
         };
         // The leading one of a normal number carries into the exponent field.
-        let base = if below > 0 { 0 } else { (scale as u64 - 1) << self.mantissa_bits };
+        let base = if below > 0 {
+            0
+        } else {
+            (scale as u64 - 1) << self.mantissa_bits
+        };
         let result = base + kept + u64::from(up);
         if result > u64::from(self.largest()) {
-            let toward_zero = !finite && !matches!(rounding, Rounding::Nearest | Rounding::Away) && !away(rounding, negative);
+            let toward_zero = !finite
+                && !matches!(rounding, Rounding::Nearest | Rounding::Away)
+                && !away(rounding, negative);
             return sign | if toward_zero { self.largest() } else { beyond };
         }
         sign | result as u32
@@ -115,7 +153,11 @@ impl Format {
         if !self.infinities && magnitude == self.nan() {
             f64::NAN
         } else if self.infinities && exponent == top {
-            if mantissa == 0.0 { sign * f64::INFINITY } else { f64::NAN }
+            if mantissa == 0.0 {
+                sign * f64::INFINITY
+            } else {
+                f64::NAN
+            }
         } else if exponent == 0 {
             sign * mantissa / unit * 2f64.powi(1 - self.bias())
         } else {
@@ -154,10 +196,15 @@ pub fn f32_to_f16(value: f32) -> u16 {
         0x7c00
     } else if magnitude < NORMAL_FROM {
         // The addition rounds where the subnormal's last bit is.
-        (f32::from_bits(magnitude) + f32::from_bits(MAGIC)).to_bits().wrapping_sub(MAGIC)
+        (f32::from_bits(magnitude) + f32::from_bits(MAGIC))
+            .to_bits()
+            .wrapping_sub(MAGIC)
     } else {
         let odd = magnitude >> 13 & 1;
-        magnitude.wrapping_sub((127 - 15) << 23).wrapping_add(0xfff + odd) >> 13
+        magnitude
+            .wrapping_sub((127 - 15) << 23)
+            .wrapping_add(0xfff + odd)
+            >> 13
     };
     half as u16 | sign
 }
@@ -189,11 +236,19 @@ pub fn add_to_odd(a: f64, b: f64) -> f64 {
     }
     // Even and inexact: the neighbour toward the error is odd.
     let up = (error > 0.0) == (sum >= 0.0);
-    f64::from_bits(if up { sum.to_bits() + 1 } else { sum.to_bits() - 1 })
+    f64::from_bits(if up {
+        sum.to_bits() + 1
+    } else {
+        sum.to_bits() - 1
+    })
 }
 
 /// Subnormals to zero, sign kept.
 #[inline(always)]
 pub fn flush(value: f32) -> f32 {
-    if value.to_bits() & 0x7f80_0000 == 0 { f32::from_bits(value.to_bits() & 0x8000_0000) } else { value }
+    if value.to_bits() & 0x7f80_0000 == 0 {
+        f32::from_bits(value.to_bits() & 0x8000_0000)
+    } else {
+        value
+    }
 }

@@ -46,7 +46,13 @@ pub fn run(kernel: &Kernel, launch: &Launch, view: &View) -> Result<Counters, Ke
     shuffle(&mut order, launch.seed);
     let template = Template::new(kernel, launch);
     let next = AtomicUsize::new(0);
-    let outcome = Mutex::new((Counters { launches: 1, ..Counters::default() }, None));
+    let outcome = Mutex::new((
+        Counters {
+            launches: 1,
+            ..Counters::default()
+        },
+        None,
+    ));
     let work = || {
         let mut scene = scene(kernel, launch, view.clone());
         loop {
@@ -67,7 +73,11 @@ pub fn run(kernel: &Kernel, launch: &Launch, view: &View) -> Result<Counters, Ke
             }
         }
         scene.counters.unwritten_bytes_read = scene.view.unwritten - view.unwritten;
-        outcome.lock().unwrap_or_else(|e| e.into_inner()).0.add(&scene.counters);
+        outcome
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .0
+            .add(&scene.counters);
     };
     let workers = launch.limits.workers.min(blocks as usize);
     if workers > 1 && blocks * threads >= WORTH_SHARING {
@@ -85,12 +95,18 @@ pub fn run(kernel: &Kernel, launch: &Launch, view: &View) -> Result<Counters, Ke
 }
 
 fn shared(kernel: &Kernel, launch: &Launch) -> Shared {
-    Shared::new(kernel.shared_bytes + launch.dynamic_shared as usize, launch.limits.races)
+    Shared::new(
+        kernel.shared_bytes + launch.dynamic_shared as usize,
+        launch.limits.races,
+    )
 }
 
 fn clocks(launch: &Launch) -> Option<Clocks> {
     let threads: u32 = launch.block.iter().product();
-    launch.limits.races.then(|| Clocks::new(threads.div_ceil(LANES as u32) as usize))
+    launch
+        .limits
+        .races
+        .then(|| Clocks::new(threads.div_ceil(LANES as u32) as usize))
 }
 
 fn scene<'a>(kernel: &'a Kernel, launch: &'a Launch, view: View) -> Scene<'a> {

@@ -1,8 +1,8 @@
 //! A kernel as it is run: a flat list of instructions with register slots in place of names.
 
-use super::barrier::BarrierForm;
 use super::access::Transfer;
 use super::atomic::Atomic;
+use super::barrier::BarrierForm;
 use super::copy_async::CopyAsync;
 use super::exchange::{Exchange, Vote};
 use super::lanes::{Alu, Args};
@@ -91,6 +91,8 @@ pub struct Kernel {
 
 impl Kernel {
     pub fn param_bytes(&self) -> usize {
-        self.params.last().map_or(0, |(offset, bytes)| offset + bytes)
+        self.params
+            .last()
+            .map_or(0, |(offset, bytes)| offset + bytes)
     }
 }

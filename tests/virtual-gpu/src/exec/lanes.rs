@@ -35,7 +35,12 @@ pub fn map1<D: Lane, A: Lane>(r: &mut Registers, x: &Args, mask: u32, f: impl Fn
 }
 
 #[inline(always)]
-pub fn map2<D: Lane, A: Lane, B: Lane>(r: &mut Registers, x: &Args, mask: u32, f: impl Fn(A, B) -> D) {
+pub fn map2<D: Lane, A: Lane, B: Lane>(
+    r: &mut Registers,
+    x: &Args,
+    mask: u32,
+    f: impl Fn(A, B) -> D,
+) {
     let a = A::load(r, x.a);
     let b = B::load(r, x.b);
     D::store(r, x.d, std::array::from_fn(|i| f(a[i], b[i])), mask);
@@ -70,7 +75,11 @@ pub fn test2<A: Lane, B: Lane>(r: &Registers, x: &Args, f: impl Fn(A, B) -> bool
 macro_rules! alu {
     (|$r:ident, $x:ident, $mask:ident| $body:expr) => {{
         #[target_feature(enable = "avx2,fma,f16c,popcnt,lzcnt,bmi1,bmi2")]
-        fn run($r: &mut $crate::exec::registers::Registers, $x: &$crate::exec::lanes::Args, $mask: u32) {
+        fn run(
+            $r: &mut $crate::exec::registers::Registers,
+            $x: &$crate::exec::lanes::Args,
+            $mask: u32,
+        ) {
             $body
         }
         run as $crate::exec::lanes::Alu

@@ -24,19 +24,34 @@ pub struct LoadMatrix {
     pub transposed: bool,
 }
 
-pub fn load(warp: &mut Warp, scene: &mut Scene, form: &LoadMatrix, mask: u32) -> Result<(), Broken> {
+pub fn load(
+    warp: &mut Warp,
+    scene: &mut Scene,
+    form: &LoadMatrix,
+    mask: u32,
+) -> Result<(), Broken> {
     let all = addresses(&warp.registers, &form.address);
-    let at = all.map(|a| if form.address.place == Place::Generic { resolve(a).1 } else { a });
+    let at = all.map(|a| {
+        if form.address.place == Place::Generic {
+            resolve(a).1
+        } else {
+            a
+        }
+    });
     for (matrix, slot) in form.results.iter().enumerate() {
         let mut rows = [[0u16; ROWS]; ROWS];
         for (r, row) in rows.iter_mut().enumerate() {
             let lane = matrix * ROWS + r;
             if at[lane] % ROW_BYTES != 0 {
-                let message = format!("ldmatrix row at {:#x} of shared memory is not aligned to {ROW_BYTES} bytes", at[lane]);
+                let message = format!(
+                    "ldmatrix row at {:#x} of shared memory is not aligned to {ROW_BYTES} bytes",
+                    at[lane]
+                );
                 return Err(Broken::at(super::fault::Cause::Misaligned, lane, message));
             }
             for (c, element) in row.iter_mut().enumerate() {
-                *element = read(warp, scene, Place::Shared, lane, at[lane] + 2 * c as u64, 2)? as u16;
+                *element =
+                    read(warp, scene, Place::Shared, lane, at[lane] + 2 * c as u64, 2)? as u16;
             }
         }
         if scene.launch.limits.traffic {
@@ -44,7 +59,8 @@ pub fn load(warp: &mut Warp, scene: &mut Scene, form: &LoadMatrix, mask: u32) ->
             let lanes = 0xff << (matrix * ROWS);
             let mut moved = at;
             moved.rotate_left(matrix * ROWS);
-            scene.counters.bank_conflicts += bank_conflicts(&moved, lanes >> (matrix * ROWS), ROW_BYTES);
+            scene.counters.bank_conflicts +=
+                bank_conflicts(&moved, lanes >> (matrix * ROWS), ROW_BYTES);
         }
         let values = std::array::from_fn(|lane| {
             let (high, low) = (lane / 4, 2 * (lane % 4));
@@ -104,7 +120,8 @@ pub fn product(registers: &mut Registers, form: &Product) {
         let words = u32::load(registers, *slot);
         for (lane, word) in words.into_iter().enumerate() {
             for i in 0..per {
-                a[lane / 4 + ROWS * (j & 1)][per * (lane % 4) + i + (j >> 1) * 4 * per] = element(word, form.a_type, i);
+                a[lane / 4 + ROWS * (j & 1)][per * (lane % 4) + i + (j >> 1) * 4 * per] =
+                    element(word, form.a_type, i);
             }
         }
     }
@@ -118,7 +135,11 @@ pub fn product(registers: &mut Registers, form: &Product) {
     }
     let k = 4 * per * form.a.len() / 2;
     let packed = form.sum == Type::F16;
-    let c: Vec<[u32; LANES]> = form.c.iter().map(|slot| u32::load(registers, *slot)).collect();
+    let c: Vec<[u32; LANES]> = form
+        .c
+        .iter()
+        .map(|slot| u32::load(registers, *slot))
+        .collect();
     let mut d = vec![[0u32; LANES]; form.d.len()];
     for lane in 0..LANES {
         for at in 0..4 {

@@ -14,13 +14,18 @@ impl Clocks {
         for (warp, row) in seen.iter_mut().enumerate() {
             row[warp] = 1;
         }
-        Self { seen, within: vec![0; warps] }
+        Self {
+            seen,
+            within: vec![0; warps],
+        }
     }
 
     /// These warps have met.
     pub fn barrier(&mut self, warps: &[usize]) {
         let count = self.seen.len();
-        let met: Vec<u32> = (0..count).map(|v| warps.iter().map(|w| self.seen[*w][v]).max().unwrap_or(0)).collect();
+        let met: Vec<u32> = (0..count)
+            .map(|v| warps.iter().map(|w| self.seen[*w][v]).max().unwrap_or(0))
+            .collect();
         for w in warps {
             self.seen[*w].copy_from_slice(&met);
             self.seen[*w][*w] += 1;
@@ -33,7 +38,11 @@ impl Clocks {
     }
 
     fn now(&self, warp: usize, lane: usize) -> Stamp {
-        Stamp { thread: (warp * super::registers::LANES + lane) as u32 + 1, epoch: self.seen[warp][warp], within: self.within[warp] }
+        Stamp {
+            thread: (warp * super::registers::LANES + lane) as u32 + 1,
+            epoch: self.seen[warp][warp],
+            within: self.within[warp],
+        }
     }
 
     /// Was that access ordered before this warp's present?
@@ -41,7 +50,8 @@ impl Clocks {
         let thread = earlier.thread - 1;
         let other = thread as usize / super::registers::LANES;
         if other == warp {
-            return thread as usize % super::registers::LANES == lane || earlier.within < self.within[warp];
+            return thread as usize % super::registers::LANES == lane
+                || earlier.within < self.within[warp];
         }
         earlier.epoch <= self.seen[warp][other] && earlier.epoch < self.seen[other][other]
     }
@@ -76,14 +86,25 @@ pub enum Use {
 
 impl Races {
     pub fn new(bytes: usize) -> Self {
-        Self { cells: vec![Cell::default(); bytes] }
+        Self {
+            cells: vec![Cell::default(); bytes],
+        }
     }
 
     /// Notes an access; says which thread it races with, and whether that one wrote.
-    pub fn note(&mut self, clocks: &Clocks, warp: usize, lane: usize, address: u64, bytes: u64, how: Use) -> Option<(u32, bool)> {
+    pub fn note(
+        &mut self,
+        clocks: &Clocks,
+        warp: usize,
+        lane: usize,
+        address: u64,
+        bytes: u64,
+        how: Use,
+    ) -> Option<(u32, bool)> {
         let now = clocks.now(warp, lane);
         for cell in &mut self.cells[address as usize..(address + bytes) as usize] {
-            let against = |earlier: Stamp| earlier.thread != 0 && !clocks.ordered(earlier, warp, lane);
+            let against =
+                |earlier: Stamp| earlier.thread != 0 && !clocks.ordered(earlier, warp, lane);
             let both_atomic = how == Use::Atomic && cell.atomic;
             if !both_atomic && against(cell.write) {
                 return Some((cell.write.thread - 1, true));
@@ -99,7 +120,11 @@ impl Races {
                 let at = usize::from(!same_warp(cell.reads[0]) && cell.reads[0].thread != 0);
                 cell.reads[at] = now;
             } else {
-                *cell = Cell { write: now, reads: [Stamp::default(); 2], atomic: how == Use::Atomic };
+                *cell = Cell {
+                    write: now,
+                    reads: [Stamp::default(); 2],
+                    atomic: how == Use::Atomic,
+                };
             }
         }
         None

@@ -28,7 +28,10 @@ pub trait Lane: Copy {
 
 impl Registers {
     pub fn new(rows: usize, predicates: usize) -> Self {
-        Self { rows: vec![Row([NEVER_WRITTEN; LANES]); rows], predicates: vec![0; predicates] }
+        Self {
+            rows: vec![Row([NEVER_WRITTEN; LANES]); rows],
+            predicates: vec![0; predicates],
+        }
     }
 
     fn words(&self, slot: Slot) -> &[u32; LANES] {
@@ -54,7 +57,11 @@ impl Registers {
 
     /// A register's lanes as bits, whatever its width.
     pub fn bits(&self, slot: Slot, wide: bool) -> [u64; LANES] {
-        if wide { *self.longs(slot) } else { self.words(slot).map(u64::from) }
+        if wide {
+            *self.longs(slot)
+        } else {
+            self.words(slot).map(u64::from)
+        }
     }
 
     pub fn set_bits(&mut self, slot: Slot, wide: bool, values: &[u64; LANES], mask: u32) {
@@ -66,7 +73,11 @@ impl Registers {
     }
 
     pub fn bit(&self, slot: Slot, wide: bool, lane: usize) -> u64 {
-        if wide { self.longs(slot)[lane] } else { self.words(slot)[lane].into() }
+        if wide {
+            self.longs(slot)[lane]
+        } else {
+            self.words(slot)[lane].into()
+        }
     }
 
     pub fn set_bit(&mut self, slot: Slot, wide: bool, lane: usize, value: u64) {
@@ -109,7 +120,8 @@ macro_rules! lane {
 lane!(u8, words, words_mut, u32, |b| b as u8, |v| v as u32);
 lane!(i8, words, words_mut, u32, |b| b as i8, |v| v as u8 as u32);
 lane!(u16, words, words_mut, u32, |b| b as u16, |v| v as u32);
-lane!(i16, words, words_mut, u32, |b| b as i16, |v| v as u16 as u32);
+lane!(i16, words, words_mut, u32, |b| b as i16, |v| v as u16
+    as u32);
 lane!(u32, words, words_mut, u32, |b| b, |v| v);
 lane!(i32, words, words_mut, u32, |b| b as i32, |v| v as u32);
 lane!(f32, words, words_mut, u32, f32::from_bits, f32::to_bits);

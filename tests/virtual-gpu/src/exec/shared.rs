@@ -20,16 +20,26 @@ pub enum Refusal {
 impl Refusal {
     pub fn describe(&self, space: &str, address: u64, bytes: u64, size: usize) -> String {
         match self {
-            Self::OutOfBounds => format!("access of {bytes} bytes at {address:#x} of {space} memory, which has {size} bytes"),
-            Self::Misaligned => format!("access of {bytes} bytes at {address:#x} of {space} memory is not aligned to its size"),
-            Self::NeverWritten => format!("read of {bytes} bytes at {address:#x} of {space} memory, which were never written"),
+            Self::OutOfBounds => format!(
+                "access of {bytes} bytes at {address:#x} of {space} memory, which has {size} bytes"
+            ),
+            Self::Misaligned => format!(
+                "access of {bytes} bytes at {address:#x} of {space} memory is not aligned to its size"
+            ),
+            Self::NeverWritten => format!(
+                "read of {bytes} bytes at {address:#x} of {space} memory, which were never written"
+            ),
         }
     }
 }
 
 impl Shared {
     pub fn new(bytes: usize, races: bool) -> Self {
-        Self { bytes: vec![POISON; bytes], written: vec![false; bytes], races: races.then(|| Races::new(bytes)) }
+        Self {
+            bytes: vec![POISON; bytes],
+            written: vec![false; bytes],
+            races: races.then(|| Races::new(bytes)),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -40,7 +50,7 @@ impl Shared {
         if address.saturating_add(bytes) > self.bytes.len() as u64 {
             return Err(Refusal::OutOfBounds);
         }
-        if address % bytes != 0 {
+        if !address.is_multiple_of(bytes) {
             return Err(Refusal::Misaligned);
         }
         Ok(address as usize)
@@ -82,7 +92,10 @@ pub struct Local {
 
 impl Local {
     pub fn new(each: usize, lanes: usize) -> Self {
-        Self { bytes: vec![POISON; each * lanes], each }
+        Self {
+            bytes: vec![POISON; each * lanes],
+            each,
+        }
     }
 
     pub fn each(&self) -> usize {
@@ -93,7 +106,7 @@ impl Local {
         if address.saturating_add(bytes) > self.each as u64 {
             return Err(Refusal::OutOfBounds);
         }
-        if address % bytes != 0 {
+        if !address.is_multiple_of(bytes) {
             return Err(Refusal::Misaligned);
         }
         Ok(lane * self.each + address as usize)
@@ -104,7 +117,13 @@ impl Local {
         Ok(word(&self.bytes[at..at + bytes as usize]))
     }
 
-    pub fn write(&mut self, lane: usize, address: u64, bytes: u64, value: u64) -> Result<(), Refusal> {
+    pub fn write(
+        &mut self,
+        lane: usize,
+        address: u64,
+        bytes: u64,
+        value: u64,
+    ) -> Result<(), Refusal> {
         let at = self.range(lane, address, bytes)?;
         self.bytes[at..at + bytes as usize].copy_from_slice(&value.to_le_bytes()[..bytes as usize]);
         Ok(())

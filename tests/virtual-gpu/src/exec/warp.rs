@@ -50,14 +50,31 @@ pub enum Stop {
 
 impl Warp {
     pub fn new(id: usize, registers: Registers, lanes: u32, local: Local) -> Self {
-        let mask = if lanes as usize >= LANES { ALL } else { (1 << lanes) - 1 };
-        let start = Path { at: 0, mask, wait: Wait::No };
-        Self { id, registers, local, copies: Copies::default(), ended: !mask, paths: vec![start], rotate: false }
+        let mask = if lanes as usize >= LANES {
+            ALL
+        } else {
+            (1 << lanes) - 1
+        };
+        let start = Path {
+            at: 0,
+            mask,
+            wait: Wait::No,
+        };
+        Self {
+            id,
+            registers,
+            local,
+            copies: Copies::default(),
+            ended: !mask,
+            paths: vec![start],
+            rotate: false,
+        }
     }
 
     /// The first lane's value of a mask operand.
     fn uniform(&self, slot: Slot, mask: u32) -> u32 {
-        self.registers.bit(slot, false, mask.trailing_zeros() as usize) as u32
+        self.registers
+            .bit(slot, false, mask.trailing_zeros() as usize) as u32
     }
 
     fn ready(&self, path: &Path) -> bool {
@@ -76,7 +93,8 @@ impl Warp {
             let mut second = first + 1;
             while second < self.paths.len() {
                 let (a, b) = (self.paths[first], self.paths[second]);
-                let barrier = matches!(a.wait, Wait::Barrier(_)) || matches!(b.wait, Wait::Barrier(_));
+                let barrier =
+                    matches!(a.wait, Wait::Barrier(_)) || matches!(b.wait, Wait::Barrier(_));
                 if a.at == b.at && (!barrier || a.wait == b.wait) {
                     self.paths[first].mask |= b.mask;
                     if !barrier && a.wait != b.wait {
@@ -91,7 +109,11 @@ impl Warp {
         }
         let rotate = std::mem::take(&mut self.rotate);
         let runnable = || self.paths.iter().enumerate().filter(|(_, p)| self.ready(p));
-        let found = if rotate { runnable().max_by_key(|(_, p)| p.at) } else { runnable().min_by_key(|(_, p)| p.at) };
+        let found = if rotate {
+            runnable().max_by_key(|(_, p)| p.at)
+        } else {
+            runnable().min_by_key(|(_, p)| p.at)
+        };
         if let Some((index, _)) = found {
             let mut path = self.paths.swap_remove(index);
             path.wait = Wait::No;
@@ -103,17 +125,35 @@ impl Warp {
         if self.release_barrier() {
             return self.choose();
         }
-        let stuck = self.paths.iter().fold(String::new(), |text, p| format!("{text} lanes {:#010x} {:?};", p.mask, p.wait));
-        Err(Broken::new(Cause::Misuse, format!("lanes of warp {} wait for each other for ever:{stuck}", self.id)))
+        let stuck = self.paths.iter().fold(String::new(), |text, p| {
+            format!("{text} lanes {:#010x} {:?};", p.mask, p.wait)
+        });
+        Err(Broken::new(
+            Cause::Misuse,
+            format!(
+                "lanes of warp {} wait for each other for ever:{stuck}",
+                self.id
+            ),
+        ))
     }
 
     /// Opens a `bar.warp.sync` that all its lanes are in, wherever they are.
     fn release_barrier(&mut self) -> bool {
         for path in &self.paths {
-            let Wait::Barrier(needed) = path.wait else { continue };
-            let inside = self.paths.iter().filter(|p| p.wait == Wait::Barrier(needed)).fold(0, |m, p| m | p.mask);
+            let Wait::Barrier(needed) = path.wait else {
+                continue;
+            };
+            let inside = self
+                .paths
+                .iter()
+                .filter(|p| p.wait == Wait::Barrier(needed))
+                .fold(0, |m, p| m | p.mask);
             if needed & !self.ended & !inside == 0 {
-                for path in self.paths.iter_mut().filter(|p| p.wait == Wait::Barrier(needed)) {
+                for path in self
+                    .paths
+                    .iter_mut()
+                    .filter(|p| p.wait == Wait::Barrier(needed))
+                {
                     path.wait = Wait::No;
                     path.at += 1;
                 }
@@ -127,8 +167,13 @@ impl Warp {
     pub fn run(&mut self, scene: &mut Scene) -> Result<Stop, (Broken, u32)> {
         let mut turns = 0;
         loop {
-            let line = self.paths.first().map_or(0, |p| scene.kernel.code[p.at].line);
-            let Some(mut path) = self.choose().map_err(|b| (b, line))? else { return Ok(Stop::Ended) };
+            let line = self
+                .paths
+                .first()
+                .map_or(0, |p| scene.kernel.code[p.at].line);
+            let Some(mut path) = self.choose().map_err(|b| (b, line))? else {
+                return Ok(Stop::Ended);
+            };
             let mut spins = 0;
             let unfair = self.paths.iter().any(|p| self.ready(p) && p.at < path.at);
             loop {
@@ -156,7 +201,11 @@ impl Warp {
                             path.at += 1;
                             if mask != 0 {
                                 path.mask &= !mask;
-                                self.paths.push(Path { at: *target, mask, wait: Wait::No });
+                                self.paths.push(Path {
+                                    at: *target,
+                                    mask,
+                                    wait: Wait::No,
+                                });
                             }
                         }
                         if *target <= at && mask != 0 {
@@ -183,7 +232,10 @@ impl Warp {
                         }
                     }
                     _ if mask == 0 => path.at += 1,
-                    action => match self.act(scene, action, &mut path, mask).map_err(|b| (b, instruction.line))? {
+                    action => match self
+                        .act(scene, action, &mut path, mask)
+                        .map_err(|b| (b, instruction.line))?
+                    {
                         Next::Go => {}
                         Next::Choose => break,
                         Next::Stop(stop) => return Ok(stop),
@@ -199,14 +251,24 @@ impl Warp {
 
     /// Has this path met another, or passed one that can run?
     fn should_yield(&self, path: &Path, unfair: bool) -> bool {
-        self.paths.iter().any(|p| p.at == path.at || !unfair && p.at < path.at && self.ready(p))
+        self.paths
+            .iter()
+            .any(|p| p.at == path.at || !unfair && p.at < path.at && self.ready(p))
     }
 
     /// Everything but arithmetic and branches, for at least one lane.
-    fn act(&mut self, scene: &mut Scene, action: &Action, path: &mut Path, mask: u32) -> Result<Next, Broken> {
+    fn act(
+        &mut self,
+        scene: &mut Scene,
+        action: &Action,
+        path: &mut Path,
+        mask: u32,
+    ) -> Result<Next, Broken> {
         // What lanes do together waits for all of them.
         let together = match action {
-            Action::Exchange(x) => x.mask.map_or(Some(ALL), |slot| Some(self.uniform(slot, mask))),
+            Action::Exchange(x) => x
+                .mask
+                .map_or(Some(ALL), |slot| Some(self.uniform(slot, mask))),
             Action::Vote(x) => x.mask.map(|slot| self.uniform(slot, mask)),
             Action::WarpBarrier(slot) => Some(self.uniform(*slot, mask)),
             Action::LoadMatrix(_) | Action::Product(_) | Action::Barrier(_) => Some(ALL),
@@ -215,12 +277,18 @@ impl Warp {
         if let Some(needed) = together {
             if mask & !needed != 0 {
                 let lane = (mask & !needed).trailing_zeros() as usize;
-                let message = format!("the lane is not in the mask {needed:#010x} of the instruction it executes");
+                let message = format!(
+                    "the lane is not in the mask {needed:#010x} of the instruction it executes"
+                );
                 return Err(Broken::at(Cause::Misuse, lane, message));
             }
             // Lanes that the guard holds back go on.
             if mask != path.mask {
-                self.paths.push(Path { at: path.at + 1, mask: path.mask & !mask, wait: Wait::No });
+                self.paths.push(Path {
+                    at: path.at + 1,
+                    mask: path.mask & !mask,
+                    wait: Wait::No,
+                });
                 path.mask = mask;
             }
             if let Action::WarpBarrier(_) = action {
@@ -259,11 +327,21 @@ impl Warp {
                 let now = [scene.counters.warp_instructions; LANES];
                 self.registers.set_bits(*slot, *wide, &now, mask);
             }
-            Action::Trap => return Err(Broken::at(Cause::Trap, mask.trailing_zeros() as usize, "trap")),
+            Action::Trap => {
+                return Err(Broken::at(
+                    Cause::Trap,
+                    mask.trailing_zeros() as usize,
+                    "trap",
+                ));
+            }
             Action::Assert(at) => {
                 let lane = mask.trailing_zeros() as usize;
                 let message = access::assertion(self, scene, lane, *at);
-                return Err(Broken::at(Cause::Assert, lane, format!("assertion failed: {message}")));
+                return Err(Broken::at(
+                    Cause::Assert,
+                    lane,
+                    format!("assertion failed: {message}"),
+                ));
             }
             Action::Print | Action::WarpBarrier(_) | Action::Nothing => {}
             Action::Alu(..) | Action::Branch(_) | Action::Exit => {}

@@ -34,7 +34,10 @@ fn handles() -> MutexGuard<'static, HashMap<u64, Handle>> {
 }
 
 fn change(handle: u64, change: impl Fn(&mut Handle)) -> Result<(), i32> {
-    handles().get_mut(&handle).map(change).ok_or(NOT_INITIALIZED)
+    handles()
+        .get_mut(&handle)
+        .map(change)
+        .ok_or(NOT_INITIALIZED)
 }
 
 /// What a compute type cuts its inputs to; `None` for types that are not built.
@@ -54,20 +57,32 @@ pub fn submit(stream: u64, product: Product) -> Result<(), i32> {
     let (_, id) = stream_now(stream).map_err(|_| EXECUTION_FAILED)?;
     let run = move |driver: &Driver, device: usize| {
         let mut view = driver.device_view(device);
-        gemm::run(&mut view, &product)
-            .map_err(|f| Failure::new(codes::ERROR_ILLEGAL_ADDRESS, format!("matrix product {}x{}x{}: {f}", product.m, product.n, product.k)))?;
+        gemm::run(&mut view, &product).map_err(|f| {
+            Failure::new(
+                codes::ERROR_ILLEGAL_ADDRESS,
+                format!(
+                    "matrix product {}x{}x{}: {f}",
+                    product.m, product.n, product.k
+                ),
+            )
+        })?;
         if view.unwritten > 0 {
             crate::driver::log(&format!(
                 "matrix product {}x{}x{} read {} bytes that were never written",
                 product.m, product.n, product.k, view.unwritten
             ));
             if driver.config.strict {
-                return Err(Failure::new(codes::ERROR_ILLEGAL_ADDRESS, "a matrix product read memory that was never written"));
+                return Err(Failure::new(
+                    codes::ERROR_ILLEGAL_ADDRESS,
+                    "a matrix product read memory that was never written",
+                ));
             }
         }
         Ok((2 * product.m * product.n * product.k * product.batch) as u64 / FLOPS)
     };
-    driver().enqueue(id, Work::Run(Arc::new(run))).map_err(|_| EXECUTION_FAILED)
+    driver()
+        .enqueue(id, Work::Run(Arc::new(run)))
+        .map_err(|_| EXECUTION_FAILED)
 }
 
 struct Side {
@@ -112,7 +127,13 @@ fn product(
         if side.leading < inner.max(1) {
             return Err(INVALID_VALUE);
         }
-        Ok(Matrix { at: side.at, data, leading: side.leading as usize, stride: side.stride, transposed })
+        Ok(Matrix {
+            at: side.at,
+            data,
+            leading: side.leading as usize,
+            stride: side.stride,
+            transposed,
+        })
     };
     let transposed = operations.map(|o| o != 0);
     let a = matrix(&sides[0], transposed[0], m, k)?;
@@ -121,7 +142,9 @@ fn product(
     if handle.math & TF32_ALLOWED == TF32_ALLOWED && a.data == Data::F32 && cut == Cut::None {
         cut = Cut::Tf32;
     }
-    if a.data == Data::F64 && (b.data != Data::F64 || c.data != Data::F64) || matches!(a.data, Data::E4m3 | Data::E5m2) {
+    if a.data == Data::F64 && (b.data != Data::F64 || c.data != Data::F64)
+        || matches!(a.data, Data::E4m3 | Data::E5m2)
+    {
         return Err(NOT_SUPPORTED);
     }
     submit(

@@ -17,7 +17,8 @@ const HANDLE_STEP: u64 = 16;
 #[derive(Clone, Default)]
 struct Attributes(HashMap<i32, Vec<u8>>);
 
-static ALL: LazyLock<Mutex<(u64, HashMap<u64, Attributes>)>> = LazyLock::new(|| Mutex::new((HANDLE_BASE, HashMap::new())));
+static ALL: LazyLock<Mutex<(u64, HashMap<u64, Attributes>)>> =
+    LazyLock::new(|| Mutex::new((HANDLE_BASE, HashMap::new())));
 
 fn all() -> MutexGuard<'static, (u64, HashMap<u64, Attributes>)> {
     ALL.lock().unwrap_or_else(|e| e.into_inner())
@@ -45,9 +46,19 @@ fn set(handle: u64, attribute: i32, value: u64, bytes: usize) -> Result<(), i32>
     Ok(())
 }
 
-fn get(handle: u64, attribute: i32, value: u64, room: usize, written: *mut usize) -> Result<(), i32> {
+fn get(
+    handle: u64,
+    attribute: i32,
+    value: u64,
+    room: usize,
+    written: *mut usize,
+) -> Result<(), i32> {
     let all = all();
-    let bytes = all.1.get(&handle).and_then(|a| a.0.get(&attribute)).ok_or(INVALID_VALUE)?;
+    let bytes = all
+        .1
+        .get(&handle)
+        .and_then(|a| a.0.get(&attribute))
+        .ok_or(INVALID_VALUE)?;
     offer(written, bytes.len());
     if room < bytes.len() || value == 0 {
         return Err(INVALID_VALUE);
@@ -59,7 +70,9 @@ fn get(handle: u64, attribute: i32, value: u64, room: usize, written: *mut usize
 impl Attributes {
     /// The value as a number, or what it is if it was never set.
     fn number(&self, attribute: i32, otherwise: u64) -> u64 {
-        let Some(bytes) = self.0.get(&attribute) else { return otherwise };
+        let Some(bytes) = self.0.get(&attribute) else {
+            return otherwise;
+        };
         let mut all = [0; 8];
         all[..bytes.len().min(8)].copy_from_slice(&bytes[..bytes.len().min(8)]);
         u64::from_le_bytes(all)
@@ -116,14 +129,20 @@ fn matrix(at: u64, handle: u64, transposed: bool) -> Result<(Matrix, [u64; 2], u
 }
 
 /// The product that a descriptor and four layouts describe; refuses what real cuBLASLt refuses.
-fn product(descriptor: u64, at: [u64; 4], layouts: [u64; 4], scalars: [f64; 2]) -> Result<Product, i32> {
+fn product(
+    descriptor: u64,
+    at: [u64; 4],
+    layouts: [u64; 4],
+    scalars: [f64; 2],
+) -> Result<Product, i32> {
     const FP8_ALIGNMENT: usize = 16;
     let d = attributes(descriptor)?;
     let compute = d.number(describe::COMPUTE, 68) as i32;
     let cut = cut_of(compute).ok_or(NOT_SUPPORTED)?;
     let ta = d.number(describe::TRANSPOSE_A, 0) != 0;
     let tb = d.number(describe::TRANSPOSE_B, 0) != 0;
-    let unusual = d.number(describe::POINTER_MODE, 0) != 0 || d.number(describe::TRANSPOSE_C, 0) != 0;
+    let unusual =
+        d.number(describe::POINTER_MODE, 0) != 0 || d.number(describe::TRANSPOSE_C, 0) != 0;
     if unusual || describe::MODES.iter().any(|m| d.number(*m, 0) != 0) {
         return Err(NOT_SUPPORTED);
     }
@@ -133,13 +152,25 @@ fn product(descriptor: u64, at: [u64; 4], layouts: [u64; 4], scalars: [f64; 2]) 
     let (out, [m, n], _) = matrix(at[3], layouts[3], false)?;
     let (am, ak) = if ta { (ca, ra) } else { (ra, ca) };
     let (bk, bn) = if tb { (cb, rb) } else { (rb, cb) };
-    if am != m || bn != n || ak != bk || a.leading < ra as usize || b.leading < rb as usize || out.leading < m as usize {
+    if am != m
+        || bn != n
+        || ak != bk
+        || a.leading < ra as usize
+        || b.leading < rb as usize
+        || out.leading < m as usize
+    {
         return Err(INVALID_VALUE);
     }
     let small = |m: &Matrix| matches!(m.data, Data::E4m3 | Data::E5m2);
     if small(&a) || small(&b) {
         // FP8 goes in the TN form only, with dimensions of whole 16 bytes.
-        let sound = ta && !tb && small(&a) && small(&b) && [m as usize, ak as usize].iter().all(|s| s % FP8_ALIGNMENT == 0);
+        let sound = ta
+            && !tb
+            && small(&a)
+            && small(&b)
+            && [m as usize, ak as usize]
+                .iter()
+                .all(|s| s % FP8_ALIGNMENT == 0);
         if !sound || a.data == Data::E5m2 && b.data == Data::E5m2 {
             return Err(NOT_SUPPORTED);
         }
@@ -156,8 +187,14 @@ fn product(descriptor: u64, at: [u64; 4], layouts: [u64; 4], scalars: [f64; 2]) 
         36 => (Activation::Gelu, true),
         _ => return Err(NOT_SUPPORTED),
     };
-    let bias_type = d.0.get(&describe::BIAS_TYPE).map_or(Some(out.data), |_| Data::numbered(d.number(describe::BIAS_TYPE, 0) as i32));
-    let bias = if with_bias { Some((d.number(describe::BIAS, 0), bias_type.ok_or(NOT_SUPPORTED)?)) } else { None };
+    let bias_type = d.0.get(&describe::BIAS_TYPE).map_or(Some(out.data), |_| {
+        Data::numbered(d.number(describe::BIAS_TYPE, 0) as i32)
+    });
+    let bias = if with_bias {
+        Some((d.number(describe::BIAS, 0), bias_type.ok_or(NOT_SUPPORTED)?))
+    } else {
+        None
+    };
     Ok(Product {
         m: m as usize,
         n: n as usize,

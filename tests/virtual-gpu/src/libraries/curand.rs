@@ -42,7 +42,13 @@ fn normal(state: &mut u64) -> f64 {
     (-2.0 * uniform(state).ln()).sqrt() * (std::f64::consts::TAU * uniform(state)).cos()
 }
 
-fn fill(handle: u64, to: u64, count: usize, bytes: usize, draw: impl Fn(&mut u64, &mut [u8]) + Send + Sync + 'static) -> Result<(), i32> {
+fn fill(
+    handle: u64,
+    to: u64,
+    count: usize,
+    bytes: usize,
+    draw: impl Fn(&mut u64, &mut [u8]) + Send + Sync + 'static,
+) -> Result<(), i32> {
     let generator = change(handle, |g| {
         let now = *g;
         next(&mut g.state);
@@ -52,12 +58,18 @@ fn fill(handle: u64, to: u64, count: usize, bytes: usize, draw: impl Fn(&mut u64
     let run = move |driver: &Driver, _: usize| {
         let mut state = generator.state;
         let mut values = vec![0; count * bytes];
-        values.chunks_mut(bytes).for_each(|value| draw(&mut state, value));
+        values
+            .chunks_mut(bytes)
+            .for_each(|value| draw(&mut state, value));
         let written = driver.view().copy_in(to, &values);
-        written.map_err(|f| Failure::new(codes::ERROR_ILLEGAL_ADDRESS, format!("random numbers: {f}")))?;
+        written.map_err(|f| {
+            Failure::new(codes::ERROR_ILLEGAL_ADDRESS, format!("random numbers: {f}"))
+        })?;
         Ok(count as u64)
     };
-    driver().enqueue(id, Work::Run(Arc::new(run))).map_err(|_| LAUNCH_FAILURE)
+    driver()
+        .enqueue(id, Work::Run(Arc::new(run)))
+        .map_err(|_| LAUNCH_FAILURE)
 }
 
 export! {

@@ -1,6 +1,8 @@
 //! Matrix products: column-major, inputs of any type, sums in f32 (f64 for f64).
 
-use crate::exec::floats::{BF16, E4M3, E5M2, F16, Rounding, TF32, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use crate::exec::floats::{
+    BF16, E4M3, E5M2, F16, Rounding, TF32, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16,
+};
 use crate::memory::{Fault, View};
 
 /// Of `cudaDataType`.
@@ -123,18 +125,36 @@ const COLUMNS: usize = 4;
 const WORTH_SHARING: usize = 1 << 18;
 
 /// `rows` x `columns` of a matrix, row by row, each row padded to whole vectors.
-fn packed(view: &mut View, matrix: &Matrix, batch: usize, rows: usize, columns: usize, rows_first: bool, cut: Cut) -> Result<Vec<f32>, Fault> {
+fn packed(
+    view: &mut View,
+    matrix: &Matrix,
+    batch: usize,
+    rows: usize,
+    columns: usize,
+    rows_first: bool,
+    cut: Cut,
+) -> Result<Vec<f32>, Fault> {
     let (leading, size) = (matrix.leading, matrix.data.bytes());
     // Columns lie `leading` apart in memory.
-    let (inner, outer) = if rows_first { (rows, columns) } else { (columns, rows) };
+    let (inner, outer) = if rows_first {
+        (rows, columns)
+    } else {
+        (columns, rows)
+    };
     let mut bytes = vec![0u8; ((outer - 1) * leading + inner) * size];
-    let at = matrix.at.wrapping_add_signed(matrix.stride * (batch * size) as i64);
+    let at = matrix
+        .at
+        .wrapping_add_signed(matrix.stride * (batch * size) as i64);
     view.copy_out(at, &mut bytes)?;
     let width = columns.next_multiple_of(LANES);
     let mut out = vec![0f32; rows * width];
     for r in 0..rows {
         for c in 0..columns {
-            let index = if rows_first { c * leading + r } else { r * leading + c };
+            let index = if rows_first {
+                c * leading + r
+            } else {
+                r * leading + c
+            };
             let from = &bytes[index * size..(index + 1) * size];
             let value = match matrix.data {
                 Data::F32 => f32::from_le_bytes([from[0], from[1], from[2], from[3]]),
@@ -142,7 +162,11 @@ fn packed(view: &mut View, matrix: &Matrix, batch: usize, rows: usize, columns: 
                 Data::F16 => f16_to_f32(u16::from_le_bytes([from[0], from[1]])),
                 other => other.read(from) as f32,
             };
-            out[r * width + c] = if cut == Cut::None { value } else { cut.apply(value) };
+            out[r * width + c] = if cut == Cut::None {
+                value
+            } else {
+                cut.apply(value)
+            };
         }
     }
     Ok(out)
@@ -175,7 +199,8 @@ fn multiply(a: &[f32], b: &[f32], m: usize, n: usize, width: usize, out: &mut [f
             for c in (0..n).step_by(COLUMNS) {
                 let column = |i: usize| &b[(c + i).min(n - 1) * width..][..width];
                 // SAFETY: the machine was found able before the driver began.
-                let sums = unsafe { tile(&rows_of_a, &[column(0), column(1), column(2), column(3)]) };
+                let sums =
+                    unsafe { tile(&rows_of_a, &[column(0), column(1), column(2), column(3)]) };
                 for (i, line) in sums.iter().enumerate().take(rows - r) {
                     for (j, sum) in line.iter().enumerate().take(n - c) {
                         out[(r + i) * n + c + j] = *sum;
@@ -184,7 +209,11 @@ fn multiply(a: &[f32], b: &[f32], m: usize, n: usize, width: usize, out: &mut [f
             }
         }
     };
-    let workers = if m * n * width >= WORTH_SHARING && m > ROWS { crate::driver::driver().config.workers } else { 1 };
+    let workers = if m * n * width >= WORTH_SHARING && m > ROWS {
+        crate::driver::driver().config.workers
+    } else {
+        1
+    };
     let share = m.div_ceil(workers).next_multiple_of(ROWS);
     std::thread::scope(|scope| {
         for (at, part) in out.chunks_mut(share * n).enumerate() {
@@ -199,8 +228,14 @@ fn multiply(a: &[f32], b: &[f32], m: usize, n: usize, width: usize, out: &mut [f
 
 fn exact(view: &mut View, p: &Product, batch: usize) -> Result<Vec<f64>, Fault> {
     let mut element = |matrix: &Matrix, row: usize, column: usize| {
-        let index = if matrix.transposed { row * matrix.leading + column } else { column * matrix.leading + row };
-        let at = matrix.at.wrapping_add_signed((matrix.stride * batch as i64 + index as i64) * matrix.data.bytes() as i64);
+        let index = if matrix.transposed {
+            row * matrix.leading + column
+        } else {
+            column * matrix.leading + row
+        };
+        let at = matrix.at.wrapping_add_signed(
+            (matrix.stride * batch as i64 + index as i64) * matrix.data.bytes() as i64,
+        );
         view.read(at, 8).map(f64::from_bits)
     };
     let mut out = vec![0.0; p.m * p.n];
@@ -215,7 +250,12 @@ fn exact(view: &mut View, p: &Product, batch: usize) -> Result<Vec<f64>, Fault> 
 }
 
 fn scale(view: &mut View, at: u64) -> Result<f64, Fault> {
-    if at == 0 { Ok(1.0) } else { view.read(at, 4).map(|bits| f32::from_bits(bits as u32).into()) }
+    if at == 0 {
+        Ok(1.0)
+    } else {
+        view.read(at, 4)
+            .map(|bits| f32::from_bits(bits as u32).into())
+    }
 }
 
 /// D = activation(alpha * op(A) * op(B) + beta * C + bias)
@@ -242,7 +282,14 @@ pub fn run(view: &mut View, p: &Product) -> Result<(), Fault> {
     Ok(())
 }
 
-fn finish(view: &mut View, p: &Product, batch: usize, alpha: f64, scale_d: f64, sums: &[f64]) -> Result<(), Fault> {
+fn finish(
+    view: &mut View,
+    p: &Product,
+    batch: usize,
+    alpha: f64,
+    scale_d: f64,
+    sums: &[f64],
+) -> Result<(), Fault> {
     let place = |m: &Matrix, column: usize| {
         let index = m.stride * batch as i64 + (column * m.leading) as i64;
         m.at.wrapping_add_signed(index * m.data.bytes() as i64)
@@ -270,10 +317,16 @@ fn finish(view: &mut View, p: &Product, batch: usize, alpha: f64, scale_d: f64, 
                 Activation::None => value,
                 Activation::Relu => value.max(0.0),
                 // The form with tanh, as cuBLAS has it.
-                Activation::Gelu => 0.5 * value * (1.0 + (0.797_884_560_802_865_4 * (value + 0.044_715 * value.powi(3))).tanh()),
+                Activation::Gelu => {
+                    0.5 * value
+                        * (1.0
+                            + (0.797_884_560_802_865_4 * (value + 0.044_715 * value.powi(3)))
+                                .tanh())
+                }
             };
             let size = p.d.data.bytes();
-            p.d.data.write(value * scale_d, &mut after[r * size..(r + 1) * size]);
+            p.d.data
+                .write(value * scale_d, &mut after[r * size..(r + 1) * size]);
         }
         view.copy_in(place(&p.d, c), &after)?;
     }

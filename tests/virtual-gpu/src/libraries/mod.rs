@@ -1,5 +1,6 @@
 //! Stand-ins for the libraries beside the driver: computed on this machine, in stream order.
 
+mod collective;
 mod cublas;
 mod cublas_lt;
 mod curand;
@@ -10,7 +11,9 @@ mod nvrtc;
 
 /// A function that nobody wrote was called.
 fn missing(name: &str) -> ! {
-    crate::driver::give_up(&format!("{name} is not built: it stands here only so that programs start"))
+    crate::driver::give_up(&format!(
+        "{name} is not built: it stands here only so that programs start"
+    ))
 }
 
 mod stubs {

@@ -6,11 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::gemm::Data;
+use super::collective::{AVERAGE, Call, Kind, SUM, bytes_of, perform};
 use crate::calls::{device_now, export, offer, put, stream_now, take};
 use crate::driver::work::{Failure, Meeting, Part, Work};
 use crate::driver::{Driver, codes, driver, log};
-use crate::memory::{Fault, View};
 
 const CUDA_ERROR: i32 = 1;
 const SYSTEM_ERROR: i32 = 2;
@@ -24,24 +23,6 @@ const LINK: u64 = 12;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct UniqueId([u8; ID_BYTES]);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    AllReduce,
-    AllGather,
-    ReduceScatter,
-    Broadcast(usize),
-    Reduce(usize),
-}
-
-/// What all ranks must say alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Call {
-    kind: Kind,
-    ty: i32,
-    operation: i32,
-    count: u64,
-}
 
 struct Group {
     size: usize,
@@ -80,18 +61,38 @@ fn locked(group: &Mutex<Group>) -> MutexGuard<'_, Group> {
 }
 
 fn new_group(size: usize) -> Arc<Mutex<Group>> {
-    Arc::new(Mutex::new(Group { size, joined: 0, open: HashMap::new() }))
+    Arc::new(Mutex::new(Group {
+        size,
+        joined: 0,
+        open: HashMap::new(),
+    }))
 }
 
-fn join(out: *mut u64, ranks: i32, id: u64, rank: i32, device: usize, wait: bool) -> Result<(), i32> {
+fn join(
+    out: *mut u64,
+    ranks: i32,
+    id: u64,
+    rank: i32,
+    device: usize,
+    wait: bool,
+) -> Result<(), i32> {
     if ranks <= 0 || rank < 0 || rank >= ranks {
         return Err(INVALID_ARGUMENT);
     }
     let mut all = registry();
-    let group = all.groups.entry(id).or_insert_with(|| new_group(ranks as usize)).clone();
+    let group = all
+        .groups
+        .entry(id)
+        .or_insert_with(|| new_group(ranks as usize))
+        .clone();
     all.next += 16;
     let handle = 0x9cc1_0000 + all.next;
-    let communicator = Communicator { group: group.clone(), rank: rank as usize, device, calls: 0 };
+    let communicator = Communicator {
+        group: group.clone(),
+        rank: rank as usize,
+        device,
+        calls: 0,
+    };
     all.communicators.insert(handle, communicator);
     if locked(&group).size != ranks as usize {
         return Err(INVALID_ARGUMENT);
@@ -102,11 +103,18 @@ fn join(out: *mut u64, ranks: i32, id: u64, rank: i32, device: usize, wait: bool
     let started = Instant::now();
     while wait && locked(&group).joined < ranks as usize {
         if started.elapsed().as_secs() > driver().config.patience {
-            log(&format!("ncclCommInitRank: {} of {ranks} ranks came", locked(&group).joined));
+            log(&format!(
+                "ncclCommInitRank: {} of {ranks} ranks came",
+                locked(&group).joined
+            ));
             return Err(SYSTEM_ERROR);
         }
         let pause = Duration::from_millis(100);
-        all = REGISTRY.1.wait_timeout(all, pause).unwrap_or_else(|e| e.into_inner()).0;
+        all = REGISTRY
+            .1
+            .wait_timeout(all, pause)
+            .unwrap_or_else(|e| e.into_inner())
+            .0;
     }
     Ok(())
 }
@@ -115,127 +123,15 @@ fn id_of(id: &UniqueId) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|i| id.0[i]))
 }
 
-/// Sizes and meaning of `ncclDataType_t`.
-fn bytes_of(ty: i32) -> Option<usize> {
-    Some(match ty {
-        0 | 1 | 10 | 11 => 1,
-        6 | 9 => 2,
-        2 | 3 | 7 => 4,
-        4 | 5 | 8 => 8,
-        _ => return None,
-    })
-}
-
-fn float_of(ty: i32) -> Option<Data> {
-    Some(match ty {
-        6 => Data::F16,
-        7 => Data::F32,
-        8 => Data::F64,
-        9 => Data::Bf16,
-        10 => Data::E4m3,
-        11 => Data::E5m2,
-        _ => return None,
-    })
-}
-
-const SUM: i32 = 0;
-const PRODUCT: i32 = 1;
-const MAX: i32 = 2;
-const MIN: i32 = 3;
-const AVERAGE: i32 = 4;
-
-fn combine(ty: i32, operation: i32, into: &mut [u8], other: &[u8]) {
-    if let Some(data) = float_of(ty) {
-        let (a, b) = (data.read(into), data.read(other));
-        let value = match operation {
-            PRODUCT => a * b,
-            MAX => a.max(b),
-            MIN => a.min(b),
-            _ => a + b,
-        };
-        return data.write(value, into);
-    }
-    let signed = matches!(ty, 0 | 2 | 4);
-    let read = |bytes: &[u8]| {
-        let mut all = [if signed && bytes[bytes.len() - 1] & 0x80 != 0 { 0xff } else { 0 }; 16];
-        all[..bytes.len()].copy_from_slice(bytes);
-        i128::from_le_bytes(all)
-    };
-    let (a, b) = (read(into), read(other));
-    let value = match operation {
-        PRODUCT => a.wrapping_mul(b),
-        MAX => a.max(b),
-        MIN => a.min(b),
-        _ => a.wrapping_add(b),
-    };
-    let size = into.len();
-    into.copy_from_slice(&value.to_le_bytes()[..size]);
-}
-
-/// All ranks' buffers, combined element by element in rank order.
-fn reduced(call: &Call, size: usize, buffers: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = buffers[0].clone();
-    // Half floats are summed in f32 and rounded once.
-    if let (Some(data @ (Data::F16 | Data::Bf16)), SUM | AVERAGE) = (float_of(call.ty), call.operation) {
-        for (at, value) in out.chunks_mut(size).enumerate() {
-            let sum: f32 = buffers.iter().map(|b| data.read(&b[at * size..]) as f32).sum();
-            let scale = if call.operation == AVERAGE { buffers.len() as f32 } else { 1.0 };
-            data.write((sum / scale).into(), value);
-        }
-        return out;
-    }
-    for other in &buffers[1..] {
-        for (a, b) in out.chunks_mut(size).zip(other.chunks(size)) {
-            combine(call.ty, call.operation, a, b);
-        }
-    }
-    if let (Some(data), AVERAGE) = (float_of(call.ty), call.operation) {
-        for value in out.chunks_mut(size) {
-            data.write(data.read(value) / buffers.len() as f64, value);
-        }
-    }
-    out
-}
-
-fn perform(view: &mut View, call: &Call, parts: &[Part]) -> Result<(), Fault> {
-    let size = bytes_of(call.ty).unwrap_or(1);
-    let count = call.count as usize * size;
-    let ranks = parts.len();
-    let mut read = |part: &Part, bytes: usize| {
-        let mut out = vec![0; bytes];
-        view.copy_out(part.send, &mut out).map(|()| out)
-    };
-    let every = |read: &mut dyn FnMut(&Part, usize) -> Result<Vec<u8>, Fault>, bytes| parts.iter().map(|p| read(p, bytes)).collect::<Result<Vec<_>, _>>();
-    let results: Vec<(usize, Vec<u8>)> = match call.kind {
-        Kind::AllReduce => {
-            let sum = reduced(call, size, &every(&mut read, count)?);
-            (0..ranks).map(|r| (r, sum.clone())).collect()
-        }
-        Kind::Reduce(root) => vec![(root, reduced(call, size, &every(&mut read, count)?))],
-        Kind::AllGather => {
-            let all = every(&mut read, count)?.concat();
-            (0..ranks).map(|r| (r, all.clone())).collect()
-        }
-        Kind::ReduceScatter => {
-            let sum = reduced(call, size, &every(&mut read, count * ranks)?);
-            (0..ranks).map(|r| (r, sum[r * count..(r + 1) * count].to_vec())).collect()
-        }
-        Kind::Broadcast(root) => {
-            let from = read(&parts[root], count)?;
-            (0..ranks).map(|r| (r, from.clone())).collect()
-        }
-    };
-    for (rank, bytes) in results {
-        view.copy_in(parts[rank].receive, &bytes)?;
-    }
-    Ok(())
-}
-
 fn collective(handle: u64, call: Call, send: u64, receive: u64, stream: u64) -> Result<(), i32> {
     let mut all = registry();
     let communicator = all.communicators.get_mut(&handle).ok_or(INVALID_ARGUMENT)?;
     communicator.calls += 1;
-    let (number, rank, group) = (communicator.calls, communicator.rank, communicator.group.clone());
+    let (number, rank, group) = (
+        communicator.calls,
+        communicator.rank,
+        communicator.group.clone(),
+    );
     drop(all);
     if bytes_of(call.ty).is_none() || !(SUM..=AVERAGE).contains(&call.operation) {
         return Err(INVALID_ARGUMENT);
@@ -245,32 +141,56 @@ fn collective(handle: u64, call: Call, send: u64, receive: u64, stream: u64) -> 
     let size = group.size;
     let new = || {
         let run = move |driver: &Driver, parts: &[Part]| {
-            perform(&mut driver.view(), &call, parts)
-                .map_err(|f| Failure::new(codes::ERROR_ILLEGAL_ADDRESS, format!("{:?}: {f}", call.kind)))?;
+            perform(&mut driver.view(), &call, parts).map_err(|f| {
+                Failure::new(
+                    codes::ERROR_ILLEGAL_ADDRESS,
+                    format!("{:?}: {f}", call.kind),
+                )
+            })?;
             Ok(call.count * bytes_of(call.ty).unwrap_or(1) as u64 / LINK)
         };
         let parts = Mutex::new(vec![None; size]);
-        (call, Arc::new(Meeting { size, parts, run: Box::new(run) }))
+        (
+            call,
+            Arc::new(Meeting {
+                size,
+                parts,
+                run: Box::new(run),
+            }),
+        )
     };
     let (known, meeting) = group.open.entry(number).or_insert_with(new).clone();
     if known != call {
-        log(&format!("NCCL call {number}: rank {rank} makes {call:?}, another rank {known:?}"));
+        log(&format!(
+            "NCCL call {number}: rank {rank} makes {call:?}, another rank {known:?}"
+        ));
         return Err(INVALID_USAGE);
     }
     let complete = {
         let mut parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-        parts[rank] = Some(Part { stream: id, send, receive, count: call.count });
+        parts[rank] = Some(Part {
+            stream: id,
+            send,
+            receive,
+            count: call.count,
+        });
         parts.iter().flatten().count() == size
     };
     if complete {
         group.open.remove(&number);
     }
     drop(group);
-    driver().enqueue(id, Work::Meet(meeting, rank)).map_err(|_| CUDA_ERROR)
+    driver()
+        .enqueue(id, Work::Meet(meeting, rank))
+        .map_err(|_| CUDA_ERROR)
 }
 
 fn communicator(handle: u64) -> Result<Communicator, i32> {
-    registry().communicators.get(&handle).cloned().ok_or(INVALID_ARGUMENT)
+    registry()
+        .communicators
+        .get(&handle)
+        .cloned()
+        .ok_or(INVALID_ARGUMENT)
 }
 
 fn here() -> Result<usize, i32> {

@@ -22,7 +22,11 @@ const MEMORY_CLOCK: i32 = 2;
 
 fn device_of(handle: u64) -> Result<usize, i32> {
     let device = handle.checked_sub(BASE).ok_or(INVALID_ARGUMENT)? / STEP;
-    if (device as usize) < driver().config.device.len() { Ok(device as usize) } else { Err(INVALID_ARGUMENT) }
+    if (device as usize) < driver().config.device.len() {
+        Ok(device as usize)
+    } else {
+        Err(INVALID_ARGUMENT)
+    }
 }
 
 fn of(handle: u64) -> Result<(&'static Device, &'static Telemetry), i32> {
@@ -32,7 +36,8 @@ fn of(handle: u64) -> Result<(&'static Device, &'static Telemetry), i32> {
 
 /// The script's next value for this reading of this device. An empty list is a refused reading.
 fn next<T: Copy>(handle: u64, reading: &'static str, script: &[T]) -> Result<T, i32> {
-    static READ: LazyLock<Mutex<HashMap<(u64, &'static str), usize>>> = LazyLock::new(Mutex::default);
+    static READ: LazyLock<Mutex<HashMap<(u64, &'static str), usize>>> =
+        LazyLock::new(Mutex::default);
     if script.is_empty() {
         return Err(NOT_SUPPORTED);
     }
@@ -73,12 +78,26 @@ fn memory(handle: u64) -> Result<Memory, i32> {
     let device = device_of(handle)?;
     let total = driver().config.device[device].memory();
     let free = driver().world().free_memory(device, driver());
-    Ok(Memory { total, free, used: total - free })
+    Ok(Memory {
+        total,
+        free,
+        used: total - free,
+    })
 }
 
 fn uuid(device: usize) -> String {
-    let hex: String = crate::calls::device_uuid(device).iter().map(|b| format!("{b:02x}")).collect();
-    format!("GPU-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let hex: String = crate::calls::device_uuid(device)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    format!(
+        "GPU-{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 export! {

@@ -32,19 +32,32 @@ impl Arena {
         if start == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
-        Ok(Self { start: start.cast(), bytes })
+        Ok(Self {
+            start: start.cast(),
+            bytes,
+        })
     }
 
     pub fn at(&self, offset: usize) -> *mut u8 {
-        assert!(offset <= self.bytes, "offset {offset} is outside an arena of {} bytes", self.bytes);
+        assert!(
+            offset <= self.bytes,
+            "offset {offset} is outside an arena of {} bytes",
+            self.bytes
+        );
         // SAFETY: the offset is within the mapping.
         unsafe { self.start.add(offset) }
     }
 
     /// Makes a range zero again, and gives its pages back where that is worth a system call.
     pub fn clear(&self, offset: usize, bytes: usize) {
-        assert!(offset + bytes <= self.bytes, "a range to clear ends outside its arena");
-        let (first, last) = (offset.next_multiple_of(PAGE), (offset + bytes) / PAGE * PAGE);
+        assert!(
+            offset + bytes <= self.bytes,
+            "a range to clear ends outside its arena"
+        );
+        let (first, last) = (
+            offset.next_multiple_of(PAGE),
+            (offset + bytes) / PAGE * PAGE,
+        );
         if bytes < WORTH_RETURNING || last <= first {
             // SAFETY: the range is within the mapping and nobody uses it: it is not allocated.
             unsafe { self.at(offset).write_bytes(0, bytes) };

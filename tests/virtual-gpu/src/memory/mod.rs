@@ -4,6 +4,9 @@
 mod arena;
 mod regions;
 mod space;
+mod view;
+mod written;
 
-pub use regions::{Fault, FaultKind, Map, Region, View};
+pub use regions::{Fault, FaultKind, Map, Region};
 pub use space::{OutOfMemory, Space, device_of};
+pub use view::View;

@@ -61,7 +61,11 @@ impl Space {
                 total: *total,
             });
         }
-        Ok(Self { cards, map: Arc::new(Map::default()), pinned: BTreeMap::new() })
+        Ok(Self {
+            cards,
+            map: Arc::new(Map::default()),
+            pinned: BTreeMap::new(),
+        })
     }
 
     pub fn map(&self) -> Arc<Map> {
@@ -80,12 +84,19 @@ impl Space {
     pub fn allocate(&mut self, device: usize, bytes: u64, limit: u64) -> Result<u64, OutOfMemory> {
         let card = &mut self.cards[device];
         let counted = bytes.next_multiple_of(GRAIN).max(GRAIN);
-        let refused = OutOfMemory { asked: bytes, free: limit.saturating_sub(card.used) };
+        let refused = OutOfMemory {
+            asked: bytes,
+            free: limit.saturating_sub(card.used),
+        };
         if card.used + counted > limit {
             return Err(refused);
         }
         let whole = counted + GRAIN;
-        let (&offset, &length) = card.free.iter().find(|(_, length)| **length >= whole).ok_or(refused)?;
+        let (&offset, &length) = card
+            .free
+            .iter()
+            .find(|(_, length)| **length >= whole)
+            .ok_or(refused)?;
         card.free.remove(&offset);
         if length > whole {
             card.free.insert(offset + whole, length - whole);
@@ -106,14 +117,19 @@ impl Space {
 
     /// False if nothing was allocated at this address.
     pub fn free(&mut self, address: u64) -> bool {
-        let Some(device) = device_of(address).filter(|d| *d < self.cards.len()) else { return false };
+        let Some(device) = device_of(address).filter(|d| *d < self.cards.len()) else {
+            return false;
+        };
         let offset = (address - FIRST_ADDRESS) % DEVICE_STRIDE;
         let card = &mut self.cards[device];
-        let Some(whole) = card.taken.remove(&offset) else { return false };
+        let Some(whole) = card.taken.remove(&offset) else {
+            return false;
+        };
         Arc::make_mut(&mut self.map).remove(address);
         card.used -= whole - GRAIN;
         card.memory.clear(offset as usize, (whole - GRAIN) as usize);
-        card.written.clear((offset / BITS) as usize, (whole / BITS) as usize);
+        card.written
+            .clear((offset / BITS) as usize, (whole / BITS) as usize);
         let (mut start, mut end) = (offset, offset + whole);
         if let Some((&before, &length)) = card.free.range(..offset).next_back()
             && before + length == start
@@ -134,7 +150,13 @@ impl Space {
         let arena = Arena::reserve(bytes.max(1) as usize)?;
         let host = arena.at(0);
         let start = host as u64;
-        Arc::make_mut(&mut self.map).insert(Region { start, bytes, host, written: null_mut(), device: None });
+        Arc::make_mut(&mut self.map).insert(Region {
+            start,
+            bytes,
+            host,
+            written: null_mut(),
+            device: None,
+        });
         self.pinned.insert(start, arena);
         Ok(start)
     }
@@ -146,7 +168,13 @@ impl Space {
 
     /// Registers memory that the program has.
     pub fn register(&mut self, address: u64, bytes: u64) {
-        let region = Region { start: address, bytes, host: address as *mut u8, written: null_mut(), device: None };
+        let region = Region {
+            start: address,
+            bytes,
+            host: address as *mut u8,
+            written: null_mut(),
+            device: None,
+        };
         Arc::make_mut(&mut self.map).insert(region);
     }
 

@@ -1,7 +1,8 @@
 //! Statements of a function's body.
 
 use super::lexer::{Token, tokens};
-use super::module::{Body, Reader, Variable};
+use super::module::{Body, Variable};
+use super::reader::Reader;
 use super::{PtxError, Type};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +80,10 @@ pub fn parse_body<'a>(text: &'a str, body: &Body) -> Result<Vec<Statement<'a>>, 
     Ok(statements)
 }
 
-fn directive<'a>(reader: &mut Reader<'_, 'a>, word: &'a str) -> Result<Option<Statement<'a>>, PtxError> {
+fn directive<'a>(
+    reader: &mut Reader<'_, 'a>,
+    word: &'a str,
+) -> Result<Option<Statement<'a>>, PtxError> {
     // Inline assembly may glue the type to the directive: `.reg.b32`.
     let (word, glued) = match word.split_at_checked(".reg".len()) {
         Some((".reg", ty)) if !ty.is_empty() => (".reg", Some(ty)),
@@ -89,7 +93,8 @@ fn directive<'a>(reader: &mut Reader<'_, 'a>, word: &'a str) -> Result<Option<St
         ".reg" => {
             let name = glued.map_or_else(|| reader.name(), Ok)?;
             let ty = Type::named(name.trim_start_matches('.'));
-            let ty = ty.ok_or_else(|| reader.error(format!("`{name}` is not a type of registers")))?;
+            let ty =
+                ty.ok_or_else(|| reader.error(format!("`{name}` is not a type of registers")))?;
             let mut names = Vec::new();
             loop {
                 let name = reader.name()?;
@@ -128,7 +133,9 @@ fn directive<'a>(reader: &mut Reader<'_, 'a>, word: &'a str) -> Result<Option<St
             reader.expect(b';')?;
             Ok(Some(Statement::Variables(variables)))
         }
-        _ => Err(reader.error(format!("`{word}` is not a directive that this reader knows"))),
+        _ => Err(reader.error(format!(
+            "`{word}` is not a directive that this reader knows"
+        ))),
     }
 }
 
@@ -150,7 +157,12 @@ fn instruction<'a>(reader: &mut Reader<'_, 'a>) -> Result<Instruction<'a>, PtxEr
             reader.expect(b',')?;
         }
     }
-    Ok(Instruction { line, guard, opcode, operands })
+    Ok(Instruction {
+        line,
+        guard,
+        opcode,
+        operands,
+    })
 }
 
 fn list<'a>(reader: &mut Reader<'_, 'a>, end: u8) -> Result<Vec<Operand<'a>>, PtxError> {
@@ -166,9 +178,8 @@ fn list<'a>(reader: &mut Reader<'_, 'a>, end: u8) -> Result<Vec<Operand<'a>>, Pt
 fn offsets(reader: &mut Reader) -> Result<i64, PtxError> {
     let mut sum = 0i64;
     loop {
-        if reader.take(b'+') {
-            sum = sum.wrapping_add(reader.integer()? as i64);
-        } else if reader.peek() == Some(Token::Mark(b'-')) {
+        // `integer` takes a minus with it.
+        if reader.take(b'+') || reader.peek() == Some(Token::Mark(b'-')) {
             sum = sum.wrapping_add(reader.integer()? as i64);
         } else {
             return Ok(sum);
@@ -189,7 +200,11 @@ fn operand<'a>(reader: &mut Reader<'_, 'a>) -> Result<Operand<'a>, PtxError> {
         Some(Token::Mark(b'[')) => {
             reader.next();
             let base = reader.word();
-            let first = if base.is_none() { reader.integer()? as i64 } else { 0 };
+            let first = if base.is_none() {
+                reader.integer()? as i64
+            } else {
+                0
+            };
             let offset = first.wrapping_add(offsets(reader)?);
             reader.expect(b']')?;
             Ok(Operand::Address(base, offset))
@@ -202,7 +217,9 @@ fn operand<'a>(reader: &mut Reader<'_, 'a>) -> Result<Operand<'a>, PtxError> {
             reader.next();
             match reader.next() {
                 Some(Token::Integer(n)) => Ok(Operand::Literal(Literal::Integer(n.wrapping_neg()))),
-                Some(Token::Double(bits)) => Ok(Operand::Literal(Literal::Double((-f64::from_bits(bits)).to_bits()))),
+                Some(Token::Double(bits)) => Ok(Operand::Literal(Literal::Double(
+                    (-f64::from_bits(bits)).to_bits(),
+                ))),
                 other => Err(reader.error(format!("{other:?} after a minus"))),
             }
         }
@@ -224,7 +241,11 @@ fn operand<'a>(reader: &mut Reader<'_, 'a>) -> Result<Operand<'a>, PtxError> {
                 return Ok(Operand::Pair(name, reader.name()?));
             }
             let offset = offsets(reader)?;
-            Ok(if offset == 0 { Operand::Name(name) } else { Operand::Offset(name, offset) })
+            Ok(if offset == 0 {
+                Operand::Name(name)
+            } else {
+                Operand::Offset(name, offset)
+            })
         }
         other => {
             reader.next();

@@ -69,7 +69,8 @@ pub fn tokens(text: &str, first_line: u32) -> Result<Vec<Lexed<'_>>, PtxError> {
                 at += 1;
             }
             // A decimal real may carry a signed exponent.
-            let exponent = bytes[at - 1].eq_ignore_ascii_case(&b'e') && text[start..at].contains('.');
+            let exponent =
+                bytes[at - 1].eq_ignore_ascii_case(&b'e') && text[start..at].contains('.');
             if exponent && matches!(bytes.get(at), Some(b'+' | b'-')) {
                 at += 1;
                 while bytes.get(at).is_some_and(|b| b.is_ascii_digit()) {
@@ -106,18 +107,24 @@ pub fn tokens(text: &str, first_line: u32) -> Result<Vec<Lexed<'_>>, PtxError> {
 
 fn number(text: &str, line: u32) -> Result<Token<'_>, PtxError> {
     let refuse = || PtxError::new(line, format!("`{text}` is not a number that PTX knows"));
-    let parse = |digits: &str, radix| u64::from_str_radix(digits.trim_end_matches('U'), radix).map_err(|_| refuse());
+    let parse = |digits: &str, radix| {
+        u64::from_str_radix(digits.trim_end_matches('U'), radix).map_err(|_| refuse())
+    };
     let lower = text.get(..2).unwrap_or_default().to_ascii_lowercase();
     match lower.as_str() {
         "0x" => Ok(Token::Integer(parse(&text[2..], HEXADECIMAL)?)),
-        "0f" => u32::from_str_radix(&text[2..], HEXADECIMAL).map(Token::Single).map_err(|_| refuse()),
+        "0f" => u32::from_str_radix(&text[2..], HEXADECIMAL)
+            .map(Token::Single)
+            .map_err(|_| refuse()),
         "0d" => Ok(Token::Double(parse(&text[2..], HEXADECIMAL)?)),
         "0b" => Ok(Token::Integer(parse(&text[2..], 2)?)),
         _ if text.contains('.') => {
             let value: f64 = text.parse().map_err(|_| refuse())?;
             Ok(Token::Double(value.to_bits()))
         }
-        _ if text.len() > 1 && text.starts_with('0') => Ok(Token::Integer(parse(&text[1..], OCTAL)?)),
+        _ if text.len() > 1 && text.starts_with('0') => {
+            Ok(Token::Integer(parse(&text[1..], OCTAL)?))
+        }
         _ => Ok(Token::Integer(parse(text, DECIMAL)?)),
     }
 }

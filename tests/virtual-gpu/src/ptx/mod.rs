@@ -3,6 +3,7 @@
 mod body;
 mod lexer;
 mod module;
+mod reader;
 mod types;
 
 pub use body::{Instruction, Literal, Operand, Statement, parse_body};
@@ -20,7 +21,10 @@ pub struct PtxError {
 
 impl PtxError {
     pub fn new(line: u32, message: impl Into<String>) -> Self {
-        Self { line, message: message.into() }
+        Self {
+            line,
+            message: message.into(),
+        }
     }
 }
 

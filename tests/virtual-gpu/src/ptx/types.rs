@@ -67,7 +67,13 @@ impl Type {
         match self {
             Self::Pred => 0,
             Self::B8 | Self::U8 | Self::S8 | Self::E4m3 | Self::E5m2 => 1,
-            Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::Bf16 | Self::E4m3x2 | Self::E5m2x2 => 2,
+            Self::B16
+            | Self::U16
+            | Self::S16
+            | Self::F16
+            | Self::Bf16
+            | Self::E4m3x2
+            | Self::E5m2x2 => 2,
             Self::B64 | Self::U64 | Self::S64 | Self::F64 => 8,
             Self::B128 => 16,
             _ => 4,

@@ -20,8 +20,19 @@ pub struct Card {
 impl Card {
     pub fn new() -> Self {
         assert!(virtual_gpu::exec::lanes::machine_is_able());
-        let limits = Limits { instructions: 1 << 32, multiprocessors: 128, workers: 2, races: true, strict: true, traffic: true };
-        Self { space: Space::new(&[MEMORY]).unwrap(), limits, seed: 1 }
+        let limits = Limits {
+            instructions: 1 << 32,
+            multiprocessors: 128,
+            workers: 2,
+            races: true,
+            strict: true,
+            traffic: true,
+        };
+        Self {
+            space: Space::new(&[MEMORY]).unwrap(),
+            limits,
+            seed: 1,
+        }
     }
 
     pub fn view(&self) -> View {
@@ -45,12 +56,19 @@ impl Card {
         let mut values = vec![T::default(); count];
         let bytes = std::mem::size_of_val(&values[..]);
         // SAFETY: plain numbers are bytes, and any bytes are such a number.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), bytes) };
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), bytes) };
         self.view().copy_out(at, bytes).unwrap();
         values
     }
 
-    pub fn launch(&self, kernel: &Kernel, grid: u32, block: u32, params: &[u64]) -> Result<Counters, KernelFault> {
+    pub fn launch(
+        &self,
+        kernel: &Kernel,
+        grid: u32,
+        block: u32,
+        params: &[u64],
+    ) -> Result<Counters, KernelFault> {
         let mut bytes = vec![0; kernel.param_bytes()];
         for ((offset, size), value) in kernel.params.iter().zip(params) {
             bytes[*offset..offset + size].copy_from_slice(&value.to_le_bytes()[..*size]);
@@ -71,7 +89,8 @@ impl Card {
 
 pub fn kernel(text: &str, name: &str) -> Kernel {
     let module = Module::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    virtual_gpu::decode::lower(&module, name, &HashMap::new()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    virtual_gpu::decode::lower(&module, name, &HashMap::new())
+        .unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 pub const HEAD: &str = ".version 9.0\n.target sm_90\n.address_size 64\n";
@@ -111,12 +130,21 @@ pub fn evaluate(text: &str, result: &str, sources: &[&str], inputs: &[Vec<u64>])
     let to = card.upload(&vec![0u64; count]);
     let kernel = kernel(&text, "k");
     let threads = 96;
-    card.launch(&kernel, (count as u32).div_ceil(threads), threads, &[from, to, count as u64]).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    card.launch(
+        &kernel,
+        (count as u32).div_ceil(threads),
+        threads,
+        &[from, to, count as u64],
+    )
+    .unwrap_or_else(|e| panic!("{e}\n{text}"));
     card.download(to, count)
 }
 
 fn bytes(ty: &str) -> usize {
-    ty.trim_start_matches(|c: char| c.is_ascii_alphabetic()).parse::<usize>().unwrap() / 8
+    ty.trim_start_matches(|c: char| c.is_ascii_alphabetic())
+        .parse::<usize>()
+        .unwrap()
+        / 8
 }
 
 fn register(ty: &str) -> String {
@@ -129,9 +157,32 @@ fn plain(ty: &str) -> String {
 
 /// Edge values of a width, and some without a pattern.
 pub fn edges(bits: u32) -> Vec<u64> {
-    let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+    let mask = if bits == 64 {
+        u64::MAX
+    } else {
+        (1 << bits) - 1
+    };
     let top = 1u64 << (bits - 1);
-    let mut found = vec![0, 1, 2, 3, 7, mask, mask - 1, top, top - 1, top + 1, 0x55, mask / 3, 31, 32, 33, 63, 64, 65];
+    let mut found = vec![
+        0,
+        1,
+        2,
+        3,
+        7,
+        mask,
+        mask - 1,
+        top,
+        top - 1,
+        top + 1,
+        0x55,
+        mask / 3,
+        31,
+        32,
+        33,
+        63,
+        64,
+        65,
+    ];
     let mut state = 0x1234_5678_9abc_def1u64;
     for _ in 0..8 {
         state ^= state << 13;
@@ -144,8 +195,33 @@ pub fn edges(bits: u32) -> Vec<u64> {
 
 pub fn f32_edges() -> Vec<u64> {
     let mut found: Vec<f32> = vec![
-        0.0, -0.0, 1.0, -1.0, 1.5, -2.5, 0.1, 3.0, 1e-3, 12345.678, -7.25, 1e30, -1e-30, f32::MAX, f32::MIN, f32::MIN_POSITIVE,
-        f32::from_bits(1), f32::from_bits(0x807f_ffff), f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.5, 2.5, 4294967296.0, 255.5, 65520.0, 1e-8,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        1.5,
+        -2.5,
+        0.1,
+        3.0,
+        1e-3,
+        12345.678,
+        -7.25,
+        1e30,
+        -1e-30,
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+        f32::from_bits(1),
+        f32::from_bits(0x807f_ffff),
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        0.5,
+        2.5,
+        4294967296.0,
+        255.5,
+        65520.0,
+        1e-8,
     ];
     found.push(16777217.0);
     found.into_iter().map(|v| v.to_bits().into()).collect()
@@ -153,8 +229,31 @@ pub fn f32_edges() -> Vec<u64> {
 
 pub fn f64_edges() -> Vec<u64> {
     let found: Vec<f64> = vec![
-        0.0, -0.0, 1.0, -1.0, 1.5, -2.5, 0.1, 3.0, 1e-3, 12345.678, 1e300, -1e-300, f64::MAX, f64::MIN_POSITIVE, f64::from_bits(1),
-        f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.5, 2.5, 1e19, -1e19, 3e9, 1e-40, 1.0 + 1e-12,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        1.5,
+        -2.5,
+        0.1,
+        3.0,
+        1e-3,
+        12345.678,
+        1e300,
+        -1e-300,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        f64::from_bits(1),
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+        0.5,
+        2.5,
+        1e19,
+        -1e19,
+        3e9,
+        1e-40,
+        1.0 + 1e-12,
     ];
     found.into_iter().map(f64::to_bits).collect()
 }
@@ -165,14 +264,24 @@ pub fn product(columns: &[Vec<u64>]) -> Vec<Vec<u64>> {
     let mut step = 1;
     let mut out = Vec::new();
     for column in columns {
-        out.push((0..total).map(|row| column[row / step % column.len()]).collect());
+        out.push(
+            (0..total)
+                .map(|row| column[row / step % column.len()])
+                .collect(),
+        );
         step *= column.len();
     }
     out
 }
 
 /// Compares every row; `expect` gets a row's sources and says what the result must be.
-pub fn check(text: &str, result: &str, sources: &[&str], columns: &[Vec<u64>], expect: impl Fn(&[u64]) -> u64) {
+pub fn check(
+    text: &str,
+    result: &str,
+    sources: &[&str],
+    columns: &[Vec<u64>],
+    expect: impl Fn(&[u64]) -> u64,
+) {
     let inputs = product(columns);
     let found = evaluate(text, result, sources, &inputs);
     let float = |bits: u64| match result {
@@ -180,13 +289,22 @@ pub fn check(text: &str, result: &str, sources: &[&str], columns: &[Vec<u64>], e
         "f64" => f64::from_bits(bits),
         _ => 0.0,
     };
-    let mask = if bytes(result) == 8 { u64::MAX } else { (1 << (8 * bytes(result))) - 1 };
+    let mask = if bytes(result) == 8 {
+        u64::MAX
+    } else {
+        (1 << (8 * bytes(result))) - 1
+    };
     for (row, got) in found.iter().enumerate() {
         let values: Vec<u64> = inputs.iter().map(|c| c[row]).collect();
         let want = expect(&values) & mask;
         let got = got & mask;
         let same = got == want || float(got).is_nan() && float(want).is_nan();
-        assert!(same, "{text} of {values:x?}: {got:#x} ({}), not {want:#x} ({})", float(got), float(want));
+        assert!(
+            same,
+            "{text} of {values:x?}: {got:#x} ({}), not {want:#x} ({})",
+            float(got),
+            float(want)
+        );
     }
 }
 
@@ -198,4 +316,11 @@ pub fn f32_of(v: u64) -> f32 {
 }
 pub fn of_f32(v: f32) -> u64 {
     v.to_bits().into()
+}
+
+/// The exact sum as a float and what is left over, which has the sign of the difference.
+pub fn exact_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let part = sum - a;
+    (sum, (a - (sum - part)) + (b - part))
 }

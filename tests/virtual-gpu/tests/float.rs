@@ -287,14 +287,14 @@ fn approximations() {
         "ex2.approx.f32 %d, %a;",
         "f32",
         &["f32"],
-        &[ends.clone()],
+        std::slice::from_ref(&ends),
         |v| of_f32(f32_of(v[0]).exp2()),
     );
     check(
         "rcp.approx.f32 %d, %a;",
         "f32",
         &["f32"],
-        &[ends.clone()],
+        std::slice::from_ref(&ends),
         |v| of_f32(1.0 / f32_of(v[0])),
     );
     check("lg2.approx.f32 %d, %a;", "f32", &["f32"], &[ends], |v| {

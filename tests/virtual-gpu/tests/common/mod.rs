@@ -69,12 +69,22 @@ impl Card {
         block: u32,
         params: &[u64],
     ) -> Result<Counters, KernelFault> {
+        self.launch_grid(kernel, [grid, 1, 1], block, params)
+    }
+
+    pub fn launch_grid(
+        &self,
+        kernel: &Kernel,
+        grid: [u32; 3],
+        block: u32,
+        params: &[u64],
+    ) -> Result<Counters, KernelFault> {
         let mut bytes = vec![0; kernel.param_bytes()];
         for ((offset, size), value) in kernel.params.iter().zip(params) {
             bytes[*offset..offset + size].copy_from_slice(&value.to_le_bytes()[..*size]);
         }
         let launch = Launch {
-            grid: [grid, 1, 1],
+            grid,
             block: [block, 1, 1],
             dynamic_shared: 0,
             params: &bytes,

@@ -121,8 +121,20 @@ pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Resu
     Ok(())
 }
 
+fn consecutive(at: &[u64; LANES], bytes: u64) -> bool {
+    let step = |lane: usize| at[0].wrapping_add(lane as u64 * bytes);
+    (0..LANES).fold(0, |apart, lane| apart | (at[lane] ^ step(lane))) == 0
+}
+
 /// A vector access is aligned to all of it.
 fn aligned(at: &[u64; LANES], mask: u32, bytes: u64) -> Result<(), Broken> {
+    // Sizes are powers of two: the low bits of all addresses together tell.
+    let low = (0..LANES).fold(0, |low, lane| {
+        low | if mask >> lane & 1 != 0 { at[lane] } else { 0 }
+    });
+    if low & (bytes - 1) == 0 {
+        return Ok(());
+    }
     match lanes_of(mask).find(|lane| !at[*lane].is_multiple_of(bytes)) {
         None => Ok(()),
         Some(lane) => {
@@ -152,7 +164,15 @@ fn row(
         }
     };
     let first = mask.trailing_zeros() as usize;
-    if lanes_of(mask).all(|lane| at[lane] == at[first]) {
+    let apart = (0..LANES).fold(0, |apart, lane| {
+        apart
+            | if mask >> lane & 1 != 0 {
+                at[lane] ^ at[first]
+            } else {
+                0
+            }
+    });
+    if apart == 0 {
         let value = scene
             .view
             .read(at[first], t.bytes)
@@ -161,7 +181,7 @@ fn row(
             .set_bits(element.slot, element.wide, &[extend(value); LANES], mask);
         return Ok(true);
     }
-    if mask != ALL || (0..LANES).any(|lane| at[lane] != at[0] + lane as u64 * t.bytes) {
+    if mask != ALL || !consecutive(at, t.bytes) {
         return Ok(false);
     }
     let mut values = [0; LANES];
@@ -187,9 +207,8 @@ pub fn store(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Res
             count(scene, *place, at, mask, total, true);
         }
         aligned(at, mask, total)?;
-        let consecutive = mask == ALL
-            && (0..LANES).all(|lane| at[lane] == at[0].wrapping_add(lane as u64 * t.bytes));
-        if *place == Place::Device && t.elements.len() == 1 && consecutive {
+        let in_a_row = mask == ALL && consecutive(at, t.bytes);
+        if *place == Place::Device && t.elements.len() == 1 && in_a_row {
             let values = warp.registers.bits(t.elements[0].slot, t.elements[0].wide);
             if scene
                 .view

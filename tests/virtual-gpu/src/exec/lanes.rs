@@ -28,10 +28,20 @@ pub fn machine_is_able() -> bool {
         && is_x86_feature_detected!("bmi2")
 }
 
+/// Every lane's result. A plain loop, so that it is compiled for the vectors of whoever it lands in.
+#[inline(always)]
+fn each<D: Lane>(f: impl Fn(usize) -> D) -> [D; LANES] {
+    let mut out = [D::default(); LANES];
+    for (lane, value) in out.iter_mut().enumerate() {
+        *value = f(lane);
+    }
+    out
+}
+
 #[inline(always)]
 pub fn map1<D: Lane, A: Lane>(r: &mut Registers, x: &Args, mask: u32, f: impl Fn(A) -> D) {
     let a = A::load(r, x.a);
-    D::store(r, x.d, std::array::from_fn(|i| f(a[i])), mask);
+    D::store(r, x.d, each(|i| f(a[i])), mask);
 }
 
 #[inline(always)]
@@ -43,7 +53,7 @@ pub fn map2<D: Lane, A: Lane, B: Lane>(
 ) {
     let a = A::load(r, x.a);
     let b = B::load(r, x.b);
-    D::store(r, x.d, std::array::from_fn(|i| f(a[i], b[i])), mask);
+    D::store(r, x.d, each(|i| f(a[i], b[i])), mask);
 }
 
 #[inline(always)]
@@ -56,7 +66,7 @@ pub fn map3<D: Lane, A: Lane, B: Lane, C: Lane>(
     let a = A::load(r, x.a);
     let b = B::load(r, x.b);
     let c = C::load(r, x.c);
-    D::store(r, x.d, std::array::from_fn(|i| f(a[i], b[i], c[i])), mask);
+    D::store(r, x.d, each(|i| f(a[i], b[i], c[i])), mask);
 }
 
 /// One bit a lane.

@@ -21,7 +21,7 @@ pub struct Registers {
 }
 
 /// A type that lanes of a register can be read as.
-pub trait Lane: Copy {
+pub trait Lane: Copy + Default {
     fn load(from: &Registers, slot: Slot) -> [Self; LANES];
     fn store(to: &mut Registers, slot: Slot, values: [Self; LANES], mask: u32);
 }
@@ -34,14 +34,17 @@ impl Registers {
         }
     }
 
+    #[inline(always)]
     fn words(&self, slot: Slot) -> &[u32; LANES] {
         &self.rows[slot as usize].0
     }
 
+    #[inline(always)]
     fn words_mut(&mut self, slot: Slot) -> &mut [u32; LANES] {
         &mut self.rows[slot as usize].0
     }
 
+    #[inline(always)]
     fn longs(&self, slot: Slot) -> &[u64; LANES] {
         let pair = &self.rows[slot as usize..slot as usize + 2];
         // SAFETY: two rows lie side by side (repr C, no padding: their size is their alignment) and are
@@ -49,6 +52,7 @@ impl Registers {
         unsafe { &*pair.as_ptr().cast::<[u64; LANES]>() }
     }
 
+    #[inline(always)]
     fn longs_mut(&mut self, slot: Slot) -> &mut [u64; LANES] {
         let pair = &mut self.rows[slot as usize..slot as usize + 2];
         // SAFETY: as above, and the borrow of both rows is exclusive.
@@ -68,7 +72,7 @@ impl Registers {
         if wide {
             u64::store(self, slot, *values, mask);
         } else {
-            u32::store(self, slot, values.map(|v| v as u32), mask);
+            u32::store(self, slot, convert(values, |v| v as u32), mask);
         }
     }
 
@@ -89,6 +93,17 @@ impl Registers {
     }
 }
 
+// Plain loops: a closure handed to a library's function is not compiled for the machine's vectors.
+#[allow(clippy::needless_range_loop)]
+#[inline(always)]
+fn convert<A: Copy, B: Copy + Default>(values: &[A; LANES], f: impl Fn(A) -> B) -> [B; LANES] {
+    let mut out = [B::default(); LANES];
+    for lane in 0..LANES {
+        out[lane] = f(values[lane]);
+    }
+    out
+}
+
 #[inline(always)]
 fn blend<T: Copy>(to: &mut [T; LANES], values: [T; LANES], mask: u32) {
     if mask == ALL {
@@ -103,28 +118,27 @@ fn blend<T: Copy>(to: &mut [T; LANES], values: [T; LANES], mask: u32) {
 }
 
 macro_rules! lane {
-    ($ty:ty, $rows:ident, $rows_mut:ident, $bits:ty, $from:expr, $to:expr) => {
+    ($ty:ty, $rows:ident, $rows_mut:ident, $from:expr, $to:expr) => {
         impl Lane for $ty {
             #[inline(always)]
             fn load(from: &Registers, slot: Slot) -> [Self; LANES] {
-                from.$rows(slot).map($from)
+                convert(from.$rows(slot), $from)
             }
             #[inline(always)]
             fn store(to: &mut Registers, slot: Slot, values: [Self; LANES], mask: u32) {
-                blend(to.$rows_mut(slot), values.map($to), mask);
+                blend(to.$rows_mut(slot), convert(&values, $to), mask);
             }
         }
     };
 }
 
-lane!(u8, words, words_mut, u32, |b| b as u8, |v| v as u32);
-lane!(i8, words, words_mut, u32, |b| b as i8, |v| v as u8 as u32);
-lane!(u16, words, words_mut, u32, |b| b as u16, |v| v as u32);
-lane!(i16, words, words_mut, u32, |b| b as i16, |v| v as u16
-    as u32);
-lane!(u32, words, words_mut, u32, |b| b, |v| v);
-lane!(i32, words, words_mut, u32, |b| b as i32, |v| v as u32);
-lane!(f32, words, words_mut, u32, f32::from_bits, f32::to_bits);
-lane!(u64, longs, longs_mut, u64, |b| b, |v| v);
-lane!(i64, longs, longs_mut, u64, |b| b as i64, |v| v as u64);
-lane!(f64, longs, longs_mut, u64, f64::from_bits, f64::to_bits);
+lane!(u8, words, words_mut, |b| b as u8, |v| v as u32);
+lane!(i8, words, words_mut, |b| b as i8, |v| v as u8 as u32);
+lane!(u16, words, words_mut, |b| b as u16, |v| v as u32);
+lane!(i16, words, words_mut, |b| b as i16, |v| v as u16 as u32);
+lane!(u32, words, words_mut, |b| b, |v| v);
+lane!(i32, words, words_mut, |b| b as i32, |v| v as u32);
+lane!(f32, words, words_mut, f32::from_bits, f32::to_bits);
+lane!(u64, longs, longs_mut, |b| b, |v| v);
+lane!(i64, longs, longs_mut, |b| b as i64, |v| v as u64);
+lane!(f64, longs, longs_mut, f64::from_bits, f64::to_bits);

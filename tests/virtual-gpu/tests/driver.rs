@@ -178,6 +178,7 @@ fn memory_runs_out() {
     ok(cuMemFreeAsync(a, s));
     ok(cuStreamSynchronize(s));
     assert!(reserved() >= 100 << 20);
+    assert_eq!(get(|p| cuMemAllocAsync(p, 0, s)), 0);
     // What was freed in stream order and not yet run is found when memory is short.
     let a = get(|p| cuMemAllocAsync(p, 40 << 30, s));
     ok(cuMemFreeAsync(a, s));

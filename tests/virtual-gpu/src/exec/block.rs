@@ -103,22 +103,23 @@ impl Template {
         }
     }
 
-    fn warps(&self, scene: &Scene) -> Vec<Warp> {
-        let make = |(id, (registers, lanes)): (usize, &(Registers, u32))| {
-            let mut registers = registers.clone();
-            for (special, slot) in &scene.kernel.specials {
-                if let Special::Block(axis) = special {
-                    u32::store(&mut registers, *slot, [scene.block[*axis]; LANES], ALL);
-                }
-            }
-            Warp::new(
-                id,
-                registers,
-                *lanes,
-                Local::new(scene.kernel.local_bytes, LANES),
-            )
+    /// Room for a block's warps, used for one block after another.
+    pub fn room(&self, kernel: &Kernel) -> Vec<Warp> {
+        let make = |(id, (registers, _)): (usize, &(Registers, u32))| {
+            Warp::new(id, registers.clone(), Local::new(kernel.local_bytes, LANES))
         };
         self.warps.iter().enumerate().map(make).collect()
+    }
+
+    fn start(&self, warps: &mut [Warp], scene: &Scene) {
+        for (warp, (registers, lanes)) in warps.iter_mut().zip(&self.warps) {
+            warp.start(registers, *lanes);
+            for (special, slot) in &scene.kernel.specials {
+                if let Special::Block(axis) = special {
+                    u32::store(&mut warp.registers, *slot, [scene.block[*axis]; LANES], ALL);
+                }
+            }
+        }
     }
 }
 
@@ -126,8 +127,13 @@ pub fn position(thread: u32, [x, y, _]: [u32; 3]) -> [u32; 3] {
     [thread % x, thread / x % y, thread / (x * y)]
 }
 
-pub fn run(template: &Template, scene: &mut Scene, seed: u64) -> Result<(), KernelFault> {
-    let mut warps = template.warps(scene);
+pub fn run(
+    template: &Template,
+    warps: &mut [Warp],
+    scene: &mut Scene,
+    seed: u64,
+) -> Result<(), KernelFault> {
+    template.start(warps, scene);
     let mut barriers = vec![Barrier::default(); BARRIERS];
     // Warps that may run, and how many have not ended.
     let mut ready: Vec<usize> = (0..warps.len()).collect();
@@ -168,7 +174,7 @@ pub fn run(template: &Template, scene: &mut Scene, seed: u64) -> Result<(), Kern
                 }
             }
             scene.check_time().map_err(|b| place(scene, b, 0, id))?;
-            open_full(&mut barriers, &mut warps, scene, &mut next);
+            open_full(&mut barriers, warps, scene, &mut next);
         }
         ready = next;
     }

@@ -55,6 +55,7 @@ pub fn run(kernel: &Kernel, launch: &Launch, view: &View) -> Result<Counters, Ke
     ));
     let work = || {
         let mut scene = scene(kernel, launch, view.clone());
+        let mut warps = template.room(kernel);
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(block) = order.get(at) else { break };
@@ -63,7 +64,12 @@ pub fn run(kernel: &Kernel, launch: &Launch, view: &View) -> Result<Counters, Ke
             scene.clocks = clocks(launch);
             let before = scene.counters.warp_instructions;
             scene.counters.warp_instructions = 0;
-            let result = block::run(&template, &mut scene, launch.seed ^ u64::from(*block));
+            let result = block::run(
+                &template,
+                &mut warps,
+                &mut scene,
+                launch.seed ^ u64::from(*block),
+            );
             scene.counters.warp_instructions += before;
             if let Err(fault) = result {
                 next.store(order.len(), Ordering::Relaxed);

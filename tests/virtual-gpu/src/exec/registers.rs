@@ -34,6 +34,12 @@ impl Registers {
         }
     }
 
+    /// Takes over all of another's values; both have the same size.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.rows.copy_from_slice(&other.rows);
+        self.predicates.copy_from_slice(&other.predicates);
+    }
+
     #[inline(always)]
     fn words(&self, slot: Slot) -> &[u32; LANES] {
         &self.rows[slot as usize].0

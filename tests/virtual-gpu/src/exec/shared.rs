@@ -98,6 +98,10 @@ impl Local {
         }
     }
 
+    pub fn poison(&mut self) {
+        self.bytes.fill(POISON);
+    }
+
     pub fn each(&self) -> usize {
         self.each
     }

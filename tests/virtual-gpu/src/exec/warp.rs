@@ -49,26 +49,36 @@ pub enum Stop {
 }
 
 impl Warp {
-    pub fn new(id: usize, registers: Registers, lanes: u32, local: Local) -> Self {
-        let mask = if lanes as usize >= LANES {
-            ALL
-        } else {
-            (1 << lanes) - 1
-        };
-        let start = Path {
-            at: 0,
-            mask,
-            wait: Wait::No,
-        };
+    pub fn new(id: usize, registers: Registers, local: Local) -> Self {
         Self {
             id,
             registers,
             local,
             copies: Copies::default(),
-            ended: !mask,
-            paths: vec![start],
+            ended: ALL,
+            paths: Vec::new(),
             rotate: false,
         }
+    }
+
+    /// Back to the first instruction, with so many lanes.
+    pub fn start(&mut self, registers: &Registers, lanes: u32) {
+        let mask = if lanes as usize >= LANES {
+            ALL
+        } else {
+            (1 << lanes) - 1
+        };
+        self.registers.copy_from(registers);
+        self.local.poison();
+        self.copies = Copies::default();
+        self.ended = !mask;
+        self.paths.clear();
+        self.paths.push(Path {
+            at: 0,
+            mask,
+            wait: Wait::No,
+        });
+        self.rotate = false;
     }
 
     /// The first lane's value of a mask operand.

@@ -1,0 +1,196 @@
+//! Modules, functions and launches.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{device_now, export, host, put, stream_now, take, text};
+use crate::driver::kernels::{self, Function};
+use crate::driver::work::Work;
+use crate::driver::{codes, driver, log};
+
+/// A kernel may use this many registers; how many it does only ptxas knows.
+const REGISTERS_PRETENDED: i32 = 64;
+const PTX_VERSION: i32 = 90;
+const FATBIN_MAGIC: &[u8] = &[0x50, 0xed, 0x55, 0xba];
+const ELF_MAGIC: &[u8] = b"\x7fELF";
+
+/// Of `CUfunction_attribute`.
+const MAX_THREADS: i32 = 0;
+const SHARED_BYTES: i32 = 1;
+const CONST_BYTES: i32 = 2;
+const LOCAL_BYTES: i32 = 3;
+const REGISTERS: i32 = 4;
+const PTX: i32 = 5;
+const BINARY: i32 = 6;
+const MAX_DYNAMIC_SHARED: i32 = 8;
+const CARVEOUT: i32 = 9;
+
+fn load(module: *mut u64, source: &str) -> Result<(), i32> {
+    let device = device_now()?;
+    let loaded = kernels::load(driver(), device, source)?;
+    let mut world = driver().world();
+    let id = world.handle();
+    world.modules.insert(id, loaded);
+    put(module, id)
+}
+
+fn load_image(module: *mut u64, image: *const i8) -> Result<(), i32> {
+    if image.is_null() {
+        return Err(codes::ERROR_INVALID_VALUE);
+    }
+    let head = host(image as u64, FATBIN_MAGIC.len());
+    if head == FATBIN_MAGIC || head == ELF_MAGIC {
+        log("a module of machine code was given: the virtual GPU runs PTX only");
+        return Err(codes::ERROR_NO_BINARY_FOR_GPU);
+    }
+    load(module, text(image)?)
+}
+
+pub fn function_of(handle: u64) -> Result<Arc<Function>, i32> {
+    driver()
+        .world()
+        .functions
+        .get(&handle)
+        .cloned()
+        .ok_or(codes::ERROR_INVALID_HANDLE)
+}
+
+struct Shape {
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    stream: u64,
+}
+
+fn launch(function: u64, shape: &Shape, params: *const u64, extra: *const u64) -> Result<(), i32> {
+    let (device, stream) = stream_now(shape.stream)?;
+    let function = function_of(function)?;
+    if function.device != device {
+        return Err(codes::ERROR_INVALID_HANDLE);
+    }
+    if !extra.is_null() && take(extra)? != 0 {
+        return Err(codes::ERROR_NOT_SUPPORTED);
+    }
+    let mut bytes = vec![0; function.kernel.param_bytes()];
+    for (at, (offset, size)) in function.kernel.params.iter().enumerate() {
+        let pointer = take(params.wrapping_add(at))?;
+        if pointer == 0 {
+            return Err(codes::ERROR_INVALID_VALUE);
+        }
+        bytes[*offset..offset + size].copy_from_slice(host(pointer, *size));
+    }
+    let job = kernels::launch(
+        driver(),
+        &function,
+        shape.grid,
+        shape.block,
+        shape.shared,
+        bytes,
+    )?;
+    driver().enqueue(stream, Work::Run(job))
+}
+
+/// The head of `CUlaunchConfig`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LaunchConfig {
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    stream: u64,
+    attributes: u64,
+    count: u32,
+}
+
+export! {
+    fn cuModuleLoad(module: *mut u64, path: *const i8) {
+        let source = std::fs::read_to_string(text(path)?).map_err(|_| codes::ERROR_FILE_NOT_FOUND)?;
+        load(module, &source)
+    }
+    fn cuModuleLoadData(module: *mut u64, image: *const i8) {
+        load_image(module, image)
+    }
+    fn cuModuleLoadDataEx(module: *mut u64, image: *const i8, _count: u32, _options: u64, _values: u64) {
+        load_image(module, image)
+    }
+    fn cuModuleUnload(module: u64) {
+        let mut world = driver().world();
+        let loaded = world.modules.remove(&module).ok_or(codes::ERROR_INVALID_HANDLE)?;
+        for (address, _) in loaded.variables.values() {
+            kernels::release(&mut world, *address);
+        }
+        Ok(())
+    }
+    fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const i8) {
+        let loaded = driver().world().modules.get(&module).cloned().ok_or(codes::ERROR_INVALID_HANDLE)?;
+        put(function, kernels::function(driver(), &loaded, text(name)?)?)
+    }
+    fn cuModuleGetGlobal_v2(address: *mut u64, bytes: *mut usize, module: u64, name: *const i8) {
+        let world = driver().world();
+        let loaded = world.modules.get(&module).ok_or(codes::ERROR_INVALID_HANDLE)?;
+        let (at, size) = loaded.variables.get(text(name)?).ok_or(codes::ERROR_NOT_FOUND)?;
+        super::offer(address, *at);
+        super::offer(bytes, *size as usize);
+        Ok(())
+    }
+    fn cuFuncGetAttribute(value: *mut i32, attribute: i32, function: u64) {
+        let f = function_of(function)?;
+        let compute = driver().config.device[f.device].compute as i32;
+        put(value, match attribute {
+            MAX_THREADS => f.max_threads() as i32,
+            SHARED_BYTES => f.kernel.shared_bytes as i32,
+            CONST_BYTES => 0,
+            LOCAL_BYTES => f.kernel.local_bytes as i32,
+            REGISTERS => REGISTERS_PRETENDED,
+            PTX => PTX_VERSION,
+            BINARY => compute,
+            MAX_DYNAMIC_SHARED => f.dynamic_allowed() as i32,
+            _ => 0,
+        })
+    }
+    fn cuFuncSetAttribute(function: u64, attribute: i32, value: i32) {
+        let f = function_of(function)?;
+        let most = driver().config.device[f.device].shared_kib_per_block << 10;
+        match attribute {
+            MAX_DYNAMIC_SHARED => {
+                let value = u32::try_from(value).map_err(|_| codes::ERROR_INVALID_VALUE)?;
+                if value + f.kernel.shared_bytes as u32 > most {
+                    return Err(codes::ERROR_INVALID_VALUE);
+                }
+                f.dynamic_limit.store(value, Ordering::Relaxed);
+                Ok(())
+            }
+            CARVEOUT => Ok(()),
+            _ => Err(codes::ERROR_INVALID_VALUE),
+        }
+    }
+    fn cuFuncSetCacheConfig(function: u64, _config: i32) {
+        function_of(function).map(|_| ())
+    }
+    fn cuLaunchKernel(
+        function: u64, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32,
+        shared: u32, stream: u64, params: *const u64, extra: *const u64,
+    ) {
+        launch(function, &Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared, stream }, params, extra)
+    }
+    /// Blocks of one launch never run at the same time as each other here: a kernel that waits for other
+    /// blocks would not end, so it is refused.
+    fn cuLaunchCooperativeKernel(
+        function: u64, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32,
+        shared: u32, stream: u64, params: *const u64,
+    ) {
+        if gx * gy * gz > 1 {
+            log("cooperative launches of more than one block are not built");
+            return Err(codes::ERROR_NOT_SUPPORTED);
+        }
+        launch(function, &Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared, stream }, params, std::ptr::null())
+    }
+    /// With attributes (clusters, programmatic launches) it is refused.
+    fn cuLaunchKernelEx(config: *const LaunchConfig, function: u64, params: *const u64, extra: *const u64) {
+        let c = take(config)?;
+        if c.count != 0 {
+            return Err(codes::ERROR_NOT_SUPPORTED);
+        }
+        launch(function, &Shape { grid: c.grid, block: c.block, shared: c.shared, stream: c.stream }, params, extra)
+    }
+}

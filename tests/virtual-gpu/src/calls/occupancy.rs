@@ -1,0 +1,61 @@
+//! Occupancy, from threads and shared memory; registers are not known here.
+
+use super::module::function_of;
+use super::{export, put};
+use crate::driver::driver;
+
+const THREADS_PER_MULTIPROCESSOR: u32 = 1536;
+const BLOCKS_PER_MULTIPROCESSOR: u32 = 24;
+const SYSTEM_SHARED: u32 = 1 << 10;
+const WARP: u32 = 32;
+
+fn blocks(function: u64, threads: i32, dynamic: usize) -> Result<i32, i32> {
+    let f = function_of(function)?;
+    let device = &driver().config.device[f.device];
+    let threads = (threads.max(1) as u32).next_multiple_of(WARP);
+    let shared = dynamic as u32 + f.kernel.shared_bytes as u32 + SYSTEM_SHARED;
+    let by_shared = (device.shared_kib_per_multiprocessor << 10) / shared;
+    Ok((THREADS_PER_MULTIPROCESSOR / threads)
+        .min(by_shared)
+        .min(BLOCKS_PER_MULTIPROCESSOR) as i32)
+}
+
+fn best(
+    function: u64,
+    grid: *mut i32,
+    block: *mut i32,
+    limit: i32,
+    dynamic: usize,
+) -> Result<(), i32> {
+    let f = function_of(function)?;
+    let most = f.max_threads() as i32;
+    let threads = if limit > 0 { limit.min(most) } else { most };
+    put(block, threads)?;
+    put(
+        grid,
+        blocks(function, threads, dynamic)?
+            * driver().config.device[f.device].multiprocessors as i32,
+    )
+}
+
+export! {
+    fn cuOccupancyMaxActiveBlocksPerMultiprocessor(count: *mut i32, function: u64, threads: i32, dynamic: usize) {
+        put(count, blocks(function, threads, dynamic)?)
+    }
+    fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(count: *mut i32, function: u64, threads: i32, dynamic: usize, _flags: u32) {
+        put(count, blocks(function, threads, dynamic)?)
+    }
+    fn cuOccupancyMaxPotentialBlockSize(grid: *mut i32, block: *mut i32, function: u64, _sizes: u64, dynamic: usize, limit: i32) {
+        best(function, grid, block, limit, dynamic)
+    }
+    fn cuOccupancyMaxPotentialBlockSizeWithFlags(grid: *mut i32, block: *mut i32, function: u64, _sizes: u64, dynamic: usize, limit: i32, _flags: u32) {
+        best(function, grid, block, limit, dynamic)
+    }
+    fn cuOccupancyAvailableDynamicSMemPerBlock(bytes: *mut usize, function: u64, blocks: i32, _threads: i32) {
+        let f = function_of(function)?;
+        let device = &driver().config.device[f.device];
+        let each = (device.shared_kib_per_multiprocessor << 10) / blocks.max(1) as u32;
+        let left = each.saturating_sub(SYSTEM_SHARED + f.kernel.shared_bytes as u32);
+        put(bytes, left.min(device.shared_kib_per_block << 10) as usize)
+    }
+}

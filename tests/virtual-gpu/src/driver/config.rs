@@ -1,0 +1,187 @@
+//! What machine to be: from the file named by VGPU_CONFIG and a few variables of the environment.
+
+use serde::Deserialize;
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Order of streams, blocks and warps.
+    pub seed: u64,
+    /// A read of memory that was never written is a fault, not poison.
+    pub strict: bool,
+    /// Look for races in shared memory.
+    pub races: bool,
+    /// Count sectors and bank conflicts.
+    pub traffic: bool,
+    /// Move `.approx` results within their error bounds, by this seed; 0 leaves them.
+    pub disturb: u32,
+    /// Threads for blocks.
+    pub workers: usize,
+    /// Instructions of warps after which a block counts as endless.
+    pub instructions: u64,
+    /// Seconds that a synchronisation may wait for something that nobody will do.
+    pub patience: u64,
+    /// Where to write what each kernel did, as JSON, at the end.
+    pub report: Option<String>,
+    /// Kernels of one device may use another's memory.
+    pub peer_access: bool,
+    pub device: Vec<Device>,
+    pub fault: Vec<Planned>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Device {
+    pub name: String,
+    pub memory_gib: f64,
+    /// What a context takes from it.
+    pub context_mib: u64,
+    /// Major and minor compute capability, as 89.
+    pub compute: u32,
+    pub multiprocessors: u32,
+    pub shared_kib_per_block: u32,
+    pub shared_kib_per_multiprocessor: u32,
+    pub l2_mib: u32,
+    pub clock_mhz: u32,
+    pub memory_clock_mhz: u32,
+    pub bus_bits: u32,
+    pub telemetry: Telemetry,
+}
+
+/// What NVML tells: each list is gone through, one value a reading, over and over.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    pub power_watts: Vec<f64>,
+    pub power_limit_watts: f64,
+    pub celsius: Vec<u32>,
+    pub clock_mhz: Vec<u32>,
+    pub memory_clock_mhz: Vec<u32>,
+    pub utilisation: Vec<u32>,
+    /// Bits of nvmlClocksEventReasons.
+    pub throttle: Vec<u64>,
+    pub fan: Vec<u32>,
+    /// Without it the total-energy counter is refused.
+    pub energy_counter: bool,
+    pub driver: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trouble {
+    LaunchFailure,
+    EccError,
+    OutOfMemory,
+    IllegalAddress,
+}
+
+/// A fault on demand: at the n-th launch (or allocation, for out-of-memory) of a device, from 1.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    pub kind: Trouble,
+    #[serde(default)]
+    pub device: usize,
+    pub at: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            strict: false,
+            races: false,
+            traffic: false,
+            disturb: 0,
+            workers: 2,
+            instructions: 1 << 33,
+            patience: 60,
+            report: None,
+            peer_access: false,
+            device: vec![Device::default()],
+            fault: Vec::new(),
+        }
+    }
+}
+
+impl Default for Device {
+    /// A 4090 with twice the usual memory.
+    fn default() -> Self {
+        Self {
+            name: "NVIDIA GeForce RTX 4090".to_owned(),
+            memory_gib: 47.37,
+            context_mib: 400,
+            compute: 89,
+            multiprocessors: 128,
+            shared_kib_per_block: 99,
+            shared_kib_per_multiprocessor: 100,
+            l2_mib: 72,
+            clock_mhz: 2520,
+            memory_clock_mhz: 10501,
+            bus_bits: 384,
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            power_watts: vec![250.0],
+            power_limit_watts: 450.0,
+            celsius: vec![55],
+            clock_mhz: vec![2520],
+            memory_clock_mhz: vec![10501],
+            utilisation: vec![90],
+            throttle: vec![0],
+            fan: vec![40],
+            energy_counter: true,
+            driver: "580.82.07".to_owned(),
+        }
+    }
+}
+
+impl Device {
+    pub fn memory(&self) -> u64 {
+        (self.memory_gib * GIB) as u64
+    }
+}
+
+fn variable<T: std::str::FromStr>(name: &str) -> Result<Option<T>, String> {
+    let Ok(text) = std::env::var(name) else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|_| format!("{name}={text}: not a value that this variable takes"))
+}
+
+impl Config {
+    pub fn read() -> Result<Self, String> {
+        let mut config = match std::env::var("VGPU_CONFIG") {
+            Err(_) => Self::default(),
+            Ok(path) => {
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|e| format!("VGPU_CONFIG={path}: {e}"))?;
+                toml::from_str(&text).map_err(|e| format!("VGPU_CONFIG={path}: {e}"))?
+            }
+        };
+        if config.device.is_empty() {
+            config.device.push(Device::default());
+        }
+        if let Some(count) = variable::<usize>("VGPU_DEVICES")? {
+            let last = config.device[config.device.len() - 1].clone();
+            config.device.resize(count, last);
+        }
+        config.seed = variable("VGPU_SEED")?.unwrap_or(config.seed);
+        config.workers = variable("VGPU_WORKERS")?.unwrap_or(config.workers).max(1);
+        config.disturb = variable("VGPU_DISTURB")?.unwrap_or(config.disturb);
+        config.strict |= variable::<u8>("VGPU_STRICT")?.is_some_and(|v| v != 0);
+        config.races |= variable::<u8>("VGPU_RACES")?.is_some_and(|v| v != 0);
+        config.report = variable("VGPU_REPORT")?.or(config.report);
+        config.traffic |= config.report.is_some();
+        Ok(config)
+    }
+}

@@ -1,0 +1,385 @@
+//! Streams run late: work waits until a synchronisation needs it, and among what may run then a seeded
+//! choice is made. What a program forgot to wait for is therefore often not done.
+
+use std::collections::HashSet;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::work::{Failure, Job, Meeting, Part, Work};
+use super::world::World;
+use super::{Driver, codes, log};
+
+/// Work that a stream holds before the front is run to make room.
+const LONGEST_QUEUE: usize = 4096;
+/// What an operation of no size takes, in pretended nanoseconds.
+pub const LEAST_TIME: u64 = 1000;
+/// One time in so many, a synchronisation runs work that it does not need.
+const EAGER_ONE_IN: usize = 4;
+
+/// What must be done before a synchronisation returns.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    Stream(u64, u64),
+    Device(usize),
+}
+
+enum Task {
+    Run(u64, Job),
+    Free(u64, u64),
+    Meet(Arc<Meeting>, Vec<Part>),
+}
+
+impl Driver {
+    /// Puts work into a stream, or into the capture that the stream is part of.
+    pub fn enqueue(&self, stream: u64, work: Work) -> Result<(), i32> {
+        let mut world = self.world();
+        self.enqueue_in(&mut world, stream, work)?;
+        let full = world
+            .streams
+            .get(&stream)
+            .is_some_and(|s| s.queue.len() > LONGEST_QUEUE);
+        if full {
+            let until = world.streams[&stream].done + 1;
+            return self.drain(world, Until::Stream(stream, until));
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    pub fn enqueue_in(&self, world: &mut World, stream: u64, work: Work) -> Result<(), i32> {
+        let Some(found) = world.streams.get(&stream) else {
+            return Err(codes::ERROR_INVALID_HANDLE);
+        };
+        let (device, blocking) = (found.device, found.blocking);
+        if let Some(error) = world.cards[device].error {
+            return Err(error);
+        }
+        if let Some(capture) = found.capture {
+            return super::capture::add(world, capture, stream, work);
+        }
+        // The legacy stream waits for all that block, and they for it.
+        let legacy = world.legacy(device);
+        let mut waits = Vec::new();
+        if stream == legacy {
+            for (id, other) in &world.streams {
+                if *id != legacy
+                    && other.device == device
+                    && other.blocking
+                    && other.done < other.enqueued
+                {
+                    waits.push((*id, other.enqueued));
+                }
+            }
+            waits.sort_unstable();
+        } else if blocking
+            && let Some(other) = world.streams.get(&legacy)
+            && other.done < other.enqueued
+        {
+            waits.push((legacy, other.enqueued));
+        }
+        if let Work::Meet(meeting, rank) = &work {
+            let mut parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
+            if let Some(part) = &mut parts[*rank] {
+                part.stream = stream;
+            }
+        }
+        if let Some(found) = world.streams.get_mut(&stream) {
+            for (other, done) in waits {
+                found.queue.push_back(Work::Wait {
+                    stream: other,
+                    done,
+                });
+                found.enqueued += 1;
+            }
+            found.queue.push_back(work);
+            found.enqueued += 1;
+        }
+        Ok(())
+    }
+
+    /// Runs work until that is done. Takes the lock's guard, for what the caller looked up must still hold.
+    pub fn drain<'w>(&'w self, mut world: MutexGuard<'w, World>, until: Until) -> Result<(), i32> {
+        let mut idle_since = Instant::now();
+        loop {
+            self.pass_trivial(&mut world);
+            let device = match until {
+                Until::Stream(stream, _) => match world.streams.get(&stream) {
+                    None => return Ok(()),
+                    Some(s) => s.device,
+                },
+                Until::Device(device) => device,
+            };
+            // A failed device has nothing left to do, but the caller must hear of it.
+            if let Some(error) = world.cards[device].error {
+                return Err(error);
+            }
+            let reached = match until {
+                Until::Stream(stream, done) => {
+                    world.streams.get(&stream).is_none_or(|s| s.done >= done)
+                }
+                Until::Device(device) => world
+                    .streams
+                    .values()
+                    .all(|s| s.device != device || s.done == s.enqueued),
+            };
+            if reached {
+                return Ok(());
+            }
+            match self.choose(&mut world, until) {
+                Some(task) => {
+                    world = self.perform(world, task);
+                    idle_since = Instant::now();
+                }
+                None => {
+                    let busy = world.streams.values().any(|s| s.busy);
+                    if busy {
+                        idle_since = Instant::now();
+                    }
+                    if idle_since.elapsed().as_secs() >= self.config.patience {
+                        log(&format!(
+                            "nothing more can run, and {until:?} is not reached: {}",
+                            stuck(&world)
+                        ));
+                        world.cards[device].error = Some(codes::ERROR_LAUNCH_TIMEOUT);
+                        return Err(codes::ERROR_LAUNCH_TIMEOUT);
+                    }
+                    let pause = Duration::from_millis(200);
+                    world = self
+                        .changed
+                        .wait_timeout(world, pause)
+                        .unwrap_or_else(|e| e.into_inner())
+                        .0;
+                }
+            }
+        }
+    }
+
+    /// Events and waits that are due cost nothing and are passed at once.
+    fn pass_trivial(&self, world: &mut World) {
+        loop {
+            let due = world.streams.iter().find_map(|(id, stream)| {
+                let front = if stream.busy {
+                    None
+                } else {
+                    stream.queue.front()
+                };
+                match front? {
+                    Work::Record(event) => Some((*id, Some(*event))),
+                    Work::Wait { stream, done } => {
+                        let met = world.streams.get(stream).is_none_or(|s| s.done >= *done);
+                        met.then_some((*id, None))
+                    }
+                    _ => None,
+                }
+            });
+            let Some((id, event)) = due else { return };
+            let Some(stream) = world.streams.get_mut(&id) else {
+                return;
+            };
+            stream.queue.pop_front();
+            stream.done += 1;
+            let now = world.cards[stream.device].nanoseconds;
+            if let Some(event) = event.and_then(|e| world.events.get_mut(&e)) {
+                event.at = now;
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// A piece of work that may run now, taken from its stream.
+    fn choose(&self, world: &mut World, until: Until) -> Option<Task> {
+        let needed = needed(world, until);
+        let eager = world.roll(EAGER_ONE_IN) == 0;
+        let mut ready: Vec<u64> = world
+            .streams
+            .keys()
+            .copied()
+            .filter(|id| runnable(world, *id))
+            .collect();
+        ready.sort_unstable();
+        let wanted: Vec<u64> = ready
+            .iter()
+            .copied()
+            .filter(|id| needed.contains(id))
+            .collect();
+        let among = if eager || wanted.is_empty() && matches!(until, Until::Device(_)) {
+            ready
+        } else {
+            wanted
+        };
+        if among.is_empty() {
+            return None;
+        }
+        let id = among[world.roll(among.len())];
+        let stream = world.streams.get_mut(&id)?;
+        match stream.queue.front()?.clone() {
+            Work::Run(job) => {
+                stream.busy = true;
+                Some(Task::Run(id, job))
+            }
+            Work::Free(address) => {
+                stream.busy = true;
+                Some(Task::Free(id, address))
+            }
+            Work::Meet(meeting, _) => {
+                let parts: Vec<Part> = meeting
+                    .parts
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .iter()
+                    .flatten()
+                    .cloned()
+                    .collect();
+                for part in &parts {
+                    if let Some(stream) = world.streams.get_mut(&part.stream) {
+                        stream.busy = true;
+                    }
+                }
+                Some(Task::Meet(meeting, parts))
+            }
+            Work::Record(_) | Work::Wait { .. } => None,
+        }
+    }
+
+    fn perform<'w>(
+        &'w self,
+        mut world: MutexGuard<'w, World>,
+        task: Task,
+    ) -> MutexGuard<'w, World> {
+        let (streams, outcome) = match task {
+            Task::Run(id, job) => {
+                let device = world.streams[&id].device;
+                drop(world);
+                let outcome = job(self, device);
+                world = self.world();
+                (vec![id], outcome)
+            }
+            Task::Free(id, address) => {
+                super::kernels::release(&mut world, address);
+                (vec![id], Ok(0))
+            }
+            Task::Meet(meeting, parts) => {
+                drop(world);
+                let outcome = (meeting.run)(self, &parts);
+                world = self.world();
+                (parts.iter().map(|p| p.stream).collect(), outcome)
+            }
+        };
+        for id in streams {
+            let Some(stream) = world.streams.get_mut(&id) else {
+                continue;
+            };
+            stream.busy = false;
+            stream.queue.pop_front();
+            stream.done += 1;
+            let device = stream.device;
+            match &outcome {
+                Ok(nanoseconds) => {
+                    world.cards[device].nanoseconds += (*nanoseconds).max(LEAST_TIME)
+                }
+                Err(failure) => fail(&mut world, device, failure),
+            }
+        }
+        self.changed.notify_all();
+        world
+    }
+}
+
+/// The device answers with this from now on; what waits in its streams is dropped.
+pub fn fail(world: &mut World, device: usize, failure: &Failure) {
+    if world.cards[device].error.is_some() {
+        return;
+    }
+    log(&format!(
+        "device {device}: {} (code {})",
+        failure.message, failure.code
+    ));
+    world.cards[device].error = Some(failure.code);
+    for stream in world
+        .streams
+        .values_mut()
+        .filter(|s| s.device == device && !s.busy)
+    {
+        stream.done = stream.enqueued;
+        stream.queue.clear();
+    }
+}
+
+fn runnable(world: &World, id: u64) -> bool {
+    let stream = &world.streams[&id];
+    if stream.busy {
+        return false;
+    }
+    match stream.queue.front() {
+        Some(Work::Run(_) | Work::Free(_)) => true,
+        Some(Work::Meet(meeting, _)) => {
+            let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
+            parts.iter().flatten().count() == meeting.size
+                && parts.iter().flatten().all(|part| {
+                    let at_front = |s: &super::world::Stream| {
+                        !s.busy && matches!(s.queue.front(), Some(Work::Meet(other, _)) if Arc::ptr_eq(other, meeting))
+                    };
+                    world.streams.get(&part.stream).is_some_and(at_front)
+                })
+        }
+        _ => false,
+    }
+}
+
+/// Streams whose work the goal waits for.
+fn needed(world: &World, until: Until) -> HashSet<u64> {
+    let mut found = HashSet::new();
+    let mut open: Vec<u64> = match until {
+        Until::Stream(stream, _) => vec![stream],
+        Until::Device(device) => world
+            .streams
+            .iter()
+            .filter(|(_, s)| s.device == device)
+            .map(|(id, _)| *id)
+            .collect(),
+    };
+    while let Some(id) = open.pop() {
+        let Some(stream) = world.streams.get(&id) else {
+            continue;
+        };
+        if !found.insert(id) {
+            continue;
+        }
+        for work in &stream.queue {
+            match work {
+                Work::Wait { stream, .. } => open.push(*stream),
+                Work::Meet(meeting, _) => {
+                    let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
+                    open.extend(parts.iter().flatten().map(|p| p.stream));
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+fn stuck(world: &World) -> String {
+    let mut lines = Vec::new();
+    for (id, stream) in world.streams.iter().filter(|(_, s)| s.done < s.enqueued) {
+        let front = match stream.queue.front() {
+            Some(Work::Wait { stream, done }) => {
+                format!("waits until stream {stream:#x} has done {done}")
+            }
+            Some(Work::Meet(meeting, rank)) => {
+                let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
+                let here = parts.iter().flatten().count();
+                format!(
+                    "rank {rank} is in a collective to which {here} of {} ranks have come",
+                    meeting.size
+                )
+            }
+            _ => "could run".to_owned(),
+        };
+        lines.push(format!(
+            "stream {id:#x} of device {} {front}",
+            stream.device
+        ));
+    }
+    lines.join("; ")
+}

@@ -1,0 +1,110 @@
+//! The driver: devices, streams that run late and in any order the rules allow, memory, graphs.
+
+pub mod capture;
+pub mod codes;
+pub mod config;
+pub mod engine;
+pub mod kernels;
+pub mod pools;
+mod report;
+pub mod work;
+pub mod world;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
+
+use crate::exec::counters::Counters;
+use crate::memory::{Space, View};
+use config::Config;
+use world::World;
+
+pub struct Driver {
+    pub config: Config,
+    world: Mutex<World>,
+    changed: Condvar,
+    pub counters: Mutex<BTreeMap<String, Counters>>,
+}
+
+thread_local! {
+    /// The device whose context is current.
+    static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
+    static THREAD: u64 = {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+pub fn current() -> Option<usize> {
+    CURRENT.get()
+}
+
+pub fn set_current(device: Option<usize>) {
+    CURRENT.set(device);
+}
+
+pub fn thread() -> u64 {
+    THREAD.with(|t| *t)
+}
+
+/// A line for whoever looks why something failed.
+pub fn log(message: &str) {
+    eprintln!("virtual GPU: {message}");
+}
+
+/// Stops the program: nothing sensible can follow.
+pub fn give_up(message: &str) -> ! {
+    log(message);
+    std::process::abort()
+}
+
+pub fn driver() -> &'static Driver {
+    static DRIVER: OnceLock<Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| {
+        if !crate::exec::lanes::machine_is_able() {
+            give_up(
+                "this machine's processor lacks AVX2, FMA or F16C, which the interpreter needs",
+            );
+        }
+        let config = Config::read().unwrap_or_else(|e| give_up(&e));
+        crate::exec::approximate::disturb(config.disturb);
+        let totals: Vec<u64> = config.device.iter().map(config::Device::memory).collect();
+        let space = Space::new(&totals)
+            .unwrap_or_else(|e| give_up(&format!("cannot reserve address space: {e}")));
+        if config.report.is_some() {
+            report::at_exit();
+        }
+        let world = World::new(space, config.device.len(), config.seed);
+        Driver {
+            config,
+            world: Mutex::new(world),
+            changed: Condvar::new(),
+            counters: Mutex::default(),
+        }
+    })
+}
+
+impl Driver {
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A sight of all memory, for copies and libraries.
+    pub fn view(&self) -> View {
+        View::new(self.world().space.map())
+    }
+
+    /// A sight of memory as a device's kernels have it.
+    pub fn device_view(&self, device: usize) -> View {
+        let mut view = self.view();
+        view.only = (!self.config.peer_access).then_some(device);
+        view.strict = self.config.strict;
+        view
+    }
+
+    pub fn count(&self, name: &str, counters: &Counters) {
+        let mut all = self.counters.lock().unwrap_or_else(|e| e.into_inner());
+        all.entry(name.to_owned()).or_default().add(counters);
+    }
+}

@@ -1,0 +1,57 @@
+//! What waits in a stream.
+
+use std::sync::{Arc, Mutex};
+
+use super::Driver;
+
+/// Why work failed: the driver's code, and words for whoever reads the log.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub code: i32,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(code: i32, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// Does the work on a device; tells how long it pretends to have taken, in nanoseconds.
+pub type Job = Arc<dyn Fn(&Driver, usize) -> Result<u64, Failure> + Send + Sync>;
+
+#[derive(Clone)]
+pub enum Work {
+    Run(Job),
+    /// The event has happened when all before it in its stream has.
+    Record(u64),
+    /// Until another stream has done so many pieces of work.
+    Wait {
+        stream: u64,
+        done: u64,
+    },
+    /// Gives an allocation back, in stream order.
+    Free(u64),
+    /// One rank's part of a collective: runs when all ranks have come to it.
+    Meet(Arc<Meeting>, usize),
+}
+
+/// All ranks' parts of one collective.
+pub struct Meeting {
+    pub size: usize,
+    pub parts: Mutex<Vec<Option<Part>>>,
+    /// Does the collective, with all parts at hand.
+    #[allow(clippy::type_complexity)]
+    pub run: Box<dyn Fn(&Driver, &[Part]) -> Result<u64, Failure> + Send + Sync>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub stream: u64,
+    pub send: u64,
+    pub receive: u64,
+    pub count: u64,
+}

@@ -1,0 +1,382 @@
+//! Loads and stores of a warp.
+
+use super::block::Scene;
+use super::counters::bank_conflicts;
+use super::fault::{Broken, Cause};
+use super::races::Use;
+use super::registers::{ALL, LANES, Registers, Slot};
+use super::shared::Refusal;
+use super::warp::Warp;
+pub use super::windows::Address;
+use super::windows::{Place, resolve};
+
+/// One element of a vector access.
+#[derive(Clone, Copy, Debug)]
+pub struct Element {
+    pub slot: Slot,
+    /// Does its register take two rows?
+    pub wide: bool,
+}
+
+pub struct Transfer {
+    pub address: Address,
+    /// Size of one element in memory.
+    pub bytes: u64,
+    /// Loads widen with the sign.
+    pub signed: bool,
+    pub elements: Vec<Element>,
+}
+
+pub fn addresses(registers: &Registers, address: &Address) -> [u64; LANES] {
+    match address.base {
+        None => [address.offset as u64; LANES],
+        Some((slot, wide)) => registers
+            .bits(slot, wide)
+            .map(|base| base.wrapping_add_signed(address.offset)),
+    }
+}
+
+/// The space that a warp's addresses are in, and the addresses there. Lanes of a generic access may differ.
+fn places(address: &Address, generic: &[u64; LANES], mask: u32) -> Option<(Place, [u64; LANES])> {
+    if address.place != Place::Generic {
+        return Some((address.place, *generic));
+    }
+    let (first, _) = resolve(generic[mask.trailing_zeros() as usize]);
+    let mut out = [0; LANES];
+    for lane in 0..LANES {
+        let (place, at) = resolve(generic[lane]);
+        if place != first && mask >> lane & 1 != 0 {
+            return None;
+        }
+        out[lane] = at;
+    }
+    Some((first, out))
+}
+
+fn sign_extended(value: u64, bytes: u64) -> u64 {
+    let unused = u64::BITS - 8 * bytes as u32;
+    ((value << unused) as i64 >> unused) as u64
+}
+
+/// Lanes in a mask, upwards.
+pub fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
+    (0..LANES).filter(move |lane| mask >> lane & 1 != 0)
+}
+
+fn count(scene: &mut Scene, place: Place, at: &[u64; LANES], mask: u32, bytes: u64, store: bool) {
+    match place {
+        Place::Device => {
+            let traffic = if store {
+                &mut scene.counters.stores
+            } else {
+                &mut scene.counters.loads
+            };
+            traffic.count(at, mask, bytes);
+        }
+        Place::Shared => {
+            scene.counters.shared_requests += 1;
+            scene.counters.bank_conflicts += bank_conflicts(at, mask, bytes);
+        }
+        _ => {}
+    }
+}
+
+pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Result<(), Broken> {
+    let generic = addresses(&warp.registers, &t.address);
+    let total = t.bytes * t.elements.len() as u64;
+    let same = places(&t.address, &generic, mask);
+    if let Some((place, at)) = &same {
+        if scene.launch.limits.traffic {
+            count(scene, *place, at, mask, total, false);
+        }
+        aligned(at, mask, total)?;
+        if *place == Place::Device && t.elements.len() == 1 && row(warp, scene, t, at, mask)? {
+            return Ok(());
+        }
+    }
+    for (index, element) in t.elements.iter().enumerate() {
+        let mut values = [0; LANES];
+        for lane in lanes_of(mask) {
+            let (place, at) = match &same {
+                Some((place, at)) => (*place, at[lane]),
+                None => resolve(generic[lane]),
+            };
+            let value = read(
+                warp,
+                scene,
+                place,
+                lane,
+                at + index as u64 * t.bytes,
+                t.bytes,
+            )?;
+            values[lane] = if t.signed {
+                sign_extended(value, t.bytes)
+            } else {
+                value
+            };
+        }
+        warp.registers
+            .set_bits(element.slot, element.wide, &values, mask);
+    }
+    Ok(())
+}
+
+fn consecutive(at: &[u64; LANES], bytes: u64) -> bool {
+    let step = |lane: usize| at[0].wrapping_add(lane as u64 * bytes);
+    (0..LANES).fold(0, |apart, lane| apart | (at[lane] ^ step(lane))) == 0
+}
+
+/// A vector access is aligned to all of it.
+fn aligned(at: &[u64; LANES], mask: u32, bytes: u64) -> Result<(), Broken> {
+    // Sizes are powers of two: the low bits of all addresses together tell.
+    let low = (0..LANES).fold(0, |low, lane| {
+        low | if mask >> lane & 1 != 0 { at[lane] } else { 0 }
+    });
+    if low & (bytes - 1) == 0 {
+        return Ok(());
+    }
+    match lanes_of(mask).find(|lane| !at[*lane].is_multiple_of(bytes)) {
+        None => Ok(()),
+        Some(lane) => {
+            let message = format!(
+                "access of {bytes} bytes at {:#x} is not aligned to its size",
+                at[lane]
+            );
+            Err(Broken::at(Cause::Misaligned, lane, message))
+        }
+    }
+}
+
+/// All lanes at consecutive addresses, or all at one: one access for the warp.
+fn row(
+    warp: &mut Warp,
+    scene: &mut Scene,
+    t: &Transfer,
+    at: &[u64; LANES],
+    mask: u32,
+) -> Result<bool, Broken> {
+    let element = t.elements[0];
+    let extend = |value: u64| {
+        if t.signed {
+            sign_extended(value, t.bytes)
+        } else {
+            value
+        }
+    };
+    let first = mask.trailing_zeros() as usize;
+    let apart = (0..LANES).fold(0, |apart, lane| {
+        apart
+            | if mask >> lane & 1 != 0 {
+                at[lane] ^ at[first]
+            } else {
+                0
+            }
+    });
+    if apart == 0 {
+        let value = scene
+            .view
+            .read(at[first], t.bytes)
+            .map_err(|f| Broken::memory(first, &f))?;
+        warp.registers
+            .set_bits(element.slot, element.wide, &[extend(value); LANES], mask);
+        return Ok(true);
+    }
+    if mask != ALL || !consecutive(at, t.bytes) {
+        return Ok(false);
+    }
+    let mut values = [0; LANES];
+    // A fault is found again, lane by lane, to name the lane.
+    if !scene
+        .view
+        .read_row(at[0], t.bytes, &mut values)
+        .unwrap_or(false)
+    {
+        return Ok(false);
+    }
+    warp.registers
+        .set_bits(element.slot, element.wide, &values.map(extend), mask);
+    Ok(true)
+}
+
+pub fn store(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Result<(), Broken> {
+    let generic = addresses(&warp.registers, &t.address);
+    let total = t.bytes * t.elements.len() as u64;
+    let same = places(&t.address, &generic, mask);
+    if let Some((place, at)) = &same {
+        if scene.launch.limits.traffic {
+            count(scene, *place, at, mask, total, true);
+        }
+        aligned(at, mask, total)?;
+        let in_a_row = mask == ALL && consecutive(at, t.bytes);
+        if *place == Place::Device && t.elements.len() == 1 && in_a_row {
+            let values = warp.registers.bits(t.elements[0].slot, t.elements[0].wide);
+            if scene
+                .view
+                .write_row(at[0], t.bytes, &values)
+                .unwrap_or(false)
+            {
+                return Ok(());
+            }
+        }
+    }
+    for (index, element) in t.elements.iter().enumerate() {
+        let values = warp.registers.bits(element.slot, element.wide);
+        for lane in lanes_of(mask) {
+            let (place, at) = match &same {
+                Some((place, at)) => (*place, at[lane]),
+                None => resolve(generic[lane]),
+            };
+            write(
+                warp,
+                scene,
+                place,
+                lane,
+                at + index as u64 * t.bytes,
+                t.bytes,
+                values[lane],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(
+    refusal: &Refusal,
+    space: &str,
+    lane: usize,
+    at: u64,
+    bytes: u64,
+    size: usize,
+) -> Broken {
+    let cause = if matches!(refusal, Refusal::Misaligned) {
+        Cause::Misaligned
+    } else {
+        Cause::IllegalAddress
+    };
+    Broken::at(cause, lane, refusal.describe(space, at, bytes, size))
+}
+
+/// Notes a use of shared memory where races are looked for.
+pub fn watch(
+    scene: &mut Scene,
+    warp: usize,
+    lane: usize,
+    at: u64,
+    bytes: u64,
+    how: Use,
+) -> Result<(), Broken> {
+    let (Some(races), Some(clocks)) = (&mut scene.shared.races, &scene.clocks) else {
+        return Ok(());
+    };
+    match races.note(clocks, warp, lane, at, bytes, how) {
+        None => Ok(()),
+        Some((other, wrote)) => {
+            let [x, y, z] = super::block::position(other, scene.launch.block);
+            let did = if wrote { "wrote" } else { "read" };
+            let message = format!(
+                "race in shared memory: {how:?} of {bytes} bytes at {at:#x}, which thread ({x},{y},{z}) {did} with no barrier between"
+            );
+            Err(Broken::at(Cause::Misuse, lane, message))
+        }
+    }
+}
+
+pub fn read(
+    warp: &Warp,
+    scene: &mut Scene,
+    place: Place,
+    lane: usize,
+    at: u64,
+    bytes: u64,
+) -> Result<u64, Broken> {
+    match place {
+        Place::Device | Place::Generic => scene
+            .view
+            .read(at, bytes)
+            .map_err(|f| Broken::memory(lane, &f)),
+        Place::Shared => {
+            let size = scene.shared.len();
+            let refuse = |r: Refusal| refused(&r, "shared", lane, at, bytes, size);
+            let (value, written) = scene.shared.read(at, bytes).map_err(refuse)?;
+            if !written {
+                scene.view.unwritten += bytes;
+                if scene.launch.limits.strict {
+                    return Err(refuse(Refusal::NeverWritten));
+                }
+            }
+            watch(scene, warp.id, lane, at, bytes, Use::Read)?;
+            Ok(value)
+        }
+        Place::Local => warp
+            .local
+            .read(lane, at, bytes)
+            .map_err(|r| refused(&r, "local", lane, at, bytes, warp.local.each())),
+        Place::Param => {
+            let params = scene.launch.params;
+            let end = at as usize + bytes as usize;
+            let Some(found) = params.get(at as usize..end) else {
+                return Err(refused(
+                    &Refusal::OutOfBounds,
+                    "parameter",
+                    lane,
+                    at,
+                    bytes,
+                    params.len(),
+                ));
+            };
+            let mut all = [0; 8];
+            all[..found.len()].copy_from_slice(found);
+            Ok(u64::from_le_bytes(all))
+        }
+    }
+}
+
+pub fn write(
+    warp: &mut Warp,
+    scene: &mut Scene,
+    place: Place,
+    lane: usize,
+    at: u64,
+    bytes: u64,
+    value: u64,
+) -> Result<(), Broken> {
+    match place {
+        Place::Device | Place::Generic => scene
+            .view
+            .write(at, bytes, value)
+            .map_err(|f| Broken::memory(lane, &f)),
+        Place::Shared => {
+            let size = scene.shared.len();
+            scene
+                .shared
+                .write(at, bytes, value)
+                .map_err(|r| refused(&r, "shared", lane, at, bytes, size))?;
+            watch(scene, warp.id, lane, at, bytes, Use::Write)
+        }
+        Place::Local => {
+            let each = warp.local.each();
+            warp.local
+                .write(lane, at, bytes, value)
+                .map_err(|r| refused(&r, "local", lane, at, bytes, each))
+        }
+        Place::Param => Err(Broken::at(
+            Cause::IllegalAddress,
+            lane,
+            "a kernel's parameters cannot be written",
+        )),
+    }
+}
+
+/// The message of a device-side assertion, from the pointers among its parameters.
+pub fn assertion(warp: &Warp, scene: &mut Scene, lane: usize, at: u64) -> String {
+    const LONGEST: u64 = 500;
+    let mut text = |offset: u64| {
+        let pointer = warp.local.read(lane, at + offset, 8).unwrap_or(0);
+        let bytes =
+            (0..LONGEST).map_while(|n| scene.view.read(pointer + n, 1).ok().filter(|b| *b != 0));
+        String::from_utf8_lossy(&bytes.map(|b| b as u8).collect::<Vec<_>>()).into_owned()
+    };
+    let (message, file) = (text(0), text(8));
+    let line = warp.local.read(lane, at + 16, 4).unwrap_or(0);
+    format!("{message} ({file}:{line})")
+}

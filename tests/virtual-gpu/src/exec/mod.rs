@@ -1,0 +1,25 @@
+//! Runs kernels: warps in lockstep, blocks in shuffled order on all cores.
+
+pub mod access;
+pub mod approximate;
+pub mod atomic;
+pub mod barrier;
+mod block;
+pub mod copy_async;
+pub mod counters;
+pub mod directed;
+pub mod exchange;
+mod fault;
+pub mod floats;
+mod grid;
+pub mod kernel;
+pub mod lanes;
+pub mod matrix;
+mod races;
+pub mod registers;
+mod shared;
+mod warp;
+pub mod windows;
+
+pub use fault::{Cause, KernelFault};
+pub use grid::{Launch, Limits, run};

@@ -1,0 +1,12 @@
+//! Memory of all virtual devices: one address space, reserved and touched only where used, with gaps
+//! between allocations and a record of what was never written.
+
+mod arena;
+mod regions;
+mod space;
+mod view;
+mod written;
+
+pub use regions::{Fault, FaultKind, Map, Region};
+pub use space::{OutOfMemory, Space, device_of};
+pub use view::View;

@@ -1,0 +1,368 @@
+//! Checked access to allocated ranges. Nothing else reads or writes device memory.
+
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use super::regions::{Fault, FaultKind, Map, Region};
+use super::written::{BITS, all_written, mark, set, written};
+
+/// What unwritten bytes read as.
+pub const POISON: u8 = 0xff;
+
+/// One user's sight of a map, with the region it used last.
+#[derive(Clone)]
+pub struct View {
+    map: Arc<Map>,
+    last: Region,
+    /// The device that looks, where other devices' memory is out of reach.
+    pub only: Option<usize>,
+    /// Is a read of unwritten bytes a fault, or poison?
+    pub strict: bool,
+    /// Unwritten bytes read so far.
+    pub unwritten: u64,
+}
+
+impl View {
+    pub fn new(map: Arc<Map>) -> Self {
+        let none = Region {
+            start: 0,
+            bytes: 0,
+            host: null_mut(),
+            written: null_mut(),
+            device: None,
+        };
+        Self {
+            map,
+            last: none,
+            only: None,
+            strict: false,
+            unwritten: 0,
+        }
+    }
+
+    /// The region that holds all of `address..address + bytes`.
+    #[inline(always)]
+    fn locate(&mut self, address: u64, bytes: u64) -> Result<Region, Fault> {
+        let offset = address.wrapping_sub(self.last.start);
+        if offset < self.last.bytes && bytes <= self.last.bytes - offset {
+            return Ok(self.last);
+        }
+        self.search(address, bytes)
+    }
+
+    #[cold]
+    fn search(&mut self, address: u64, bytes: u64) -> Result<Region, Fault> {
+        let fault = |kind, near| Fault {
+            kind,
+            address,
+            bytes,
+            near,
+        };
+        let Some(at) = self.map.before(address) else {
+            return Err(fault(FaultKind::OutOfBounds, String::new()));
+        };
+        let region = self.map.regions[at];
+        if address + bytes > region.end() {
+            let near = format!(
+                ": it begins {} bytes into an allocation of {} bytes at {:#x}",
+                address - region.start,
+                region.bytes,
+                region.start
+            );
+            return Err(fault(FaultKind::OutOfBounds, near));
+        }
+        if self.only.is_some() && region.device.is_some() && region.device != self.only {
+            return Err(fault(FaultKind::OtherDevice, String::new()));
+        }
+        self.last = region;
+        Ok(region)
+    }
+
+    /// One value of 1, 2, 4 or 8 bytes.
+    #[inline(always)]
+    pub fn read(&mut self, address: u64, bytes: u64) -> Result<u64, Fault> {
+        let region = self.locate(address, bytes)?;
+        if !address.is_multiple_of(bytes) {
+            return Err(Fault {
+                kind: FaultKind::Misaligned,
+                address,
+                bytes,
+                near: String::new(),
+            });
+        }
+        let offset = address - region.start;
+        // SAFETY: `locate` found the range inside a region; it is aligned, as regions are to more than 8.
+        let value = unsafe {
+            let at = region.host.add(offset as usize);
+            match bytes {
+                1 => (*at.cast::<AtomicU8>()).load(Ordering::Relaxed).into(),
+                2 => (*at.cast::<AtomicU16>()).load(Ordering::Relaxed).into(),
+                4 => (*at.cast::<AtomicU32>()).load(Ordering::Relaxed).into(),
+                _ => (*at.cast::<AtomicU64>()).load(Ordering::Relaxed),
+            }
+        };
+        if region.written.is_null() {
+            return Ok(value);
+        }
+        // SAFETY: the bitmap has a bit for each byte of the region; the value's bits lie in one byte of it.
+        let map = unsafe {
+            (*region
+                .written
+                .add((offset / BITS) as usize)
+                .cast::<AtomicU8>())
+            .load(Ordering::Relaxed)
+        };
+        let wanted = ((1u16 << bytes) - 1) as u8;
+        let have = map >> (offset % BITS) & wanted;
+        if have == wanted {
+            Ok(value)
+        } else {
+            self.poisoned(value, have, address, bytes)
+        }
+    }
+
+    #[cold]
+    fn poisoned(&mut self, value: u64, have: u8, address: u64, bytes: u64) -> Result<u64, Fault> {
+        self.unwritten += bytes - u64::from(have.count_ones());
+        if self.strict {
+            return Err(Fault {
+                kind: FaultKind::NeverWritten,
+                address,
+                bytes,
+                near: String::new(),
+            });
+        }
+        let mut out = value.to_le_bytes();
+        for (at, byte) in out.iter_mut().enumerate().take(bytes as usize) {
+            if have >> at & 1 == 0 {
+                *byte = POISON;
+            }
+        }
+        Ok(u64::from_le_bytes(out))
+    }
+
+    #[inline(always)]
+    pub fn write(&mut self, address: u64, bytes: u64, value: u64) -> Result<(), Fault> {
+        let region = self.locate(address, bytes)?;
+        if !address.is_multiple_of(bytes) {
+            return Err(Fault {
+                kind: FaultKind::Misaligned,
+                address,
+                bytes,
+                near: String::new(),
+            });
+        }
+        let offset = address - region.start;
+        // SAFETY: as in `read`.
+        unsafe {
+            let at = region.host.add(offset as usize);
+            match bytes {
+                1 => (*at.cast::<AtomicU8>()).store(value as u8, Ordering::Relaxed),
+                2 => (*at.cast::<AtomicU16>()).store(value as u16, Ordering::Relaxed),
+                4 => (*at.cast::<AtomicU32>()).store(value as u32, Ordering::Relaxed),
+                _ => (*at.cast::<AtomicU64>()).store(value, Ordering::Relaxed),
+            }
+        }
+        mark(&region, offset, bytes);
+        Ok(())
+    }
+
+    /// Replaces a value of 2, 4 or 8 bytes by `change` of it, as one step. Returns the value before.
+    pub fn update(
+        &mut self,
+        address: u64,
+        bytes: u64,
+        change: impl Fn(u64) -> u64,
+    ) -> Result<u64, Fault> {
+        self.read(address, bytes)?; // bounds, alignment, poison
+        let region = self.locate(address, bytes)?;
+        let offset = address - region.start;
+        macro_rules! swap {
+            ($atomic:ty, $t:ty, $at:expr) => {{
+                let cell = &*$at.cast::<$atomic>();
+                let mut before = cell.load(Ordering::SeqCst);
+                loop {
+                    let after = change(before.into()) as $t;
+                    match cell.compare_exchange_weak(
+                        before,
+                        after,
+                        Ordering::SeqCst,
+                        Ordering::SeqCst,
+                    ) {
+                        Ok(_) => break before.into(),
+                        Err(now) => before = now,
+                    }
+                }
+            }};
+        }
+        // SAFETY: as in `read`.
+        let before = unsafe {
+            let at = region.host.add(offset as usize);
+            match bytes {
+                2 => swap!(AtomicU16, u16, at),
+                4 => swap!(AtomicU32, u32, at),
+                _ => swap!(AtomicU64, u64, at),
+            }
+        };
+        mark(&region, offset, bytes);
+        Ok(before)
+    }
+
+    /// Consecutive values of one size for a whole warp; `None` where one by one is needed.
+    #[inline(always)]
+    pub fn read_row(&mut self, address: u64, bytes: u64, out: &mut [u64]) -> Result<bool, Fault> {
+        let total = bytes * out.len() as u64;
+        let region = self.locate(address, total)?;
+        let offset = address - region.start;
+        if !address.is_multiple_of(bytes)
+            || !region.written.is_null() && !all_written(&region, offset, total)
+        {
+            return Ok(false);
+        }
+        // SAFETY: the whole row lies in the region and is aligned.
+        unsafe {
+            let at = region.host.add(offset as usize);
+            match bytes {
+                1 => out.iter_mut().enumerate().for_each(|(i, v)| {
+                    *v = (*at.add(i).cast::<AtomicU8>())
+                        .load(Ordering::Relaxed)
+                        .into()
+                }),
+                2 => out.iter_mut().enumerate().for_each(|(i, v)| {
+                    *v = (*at.cast::<AtomicU16>().add(i))
+                        .load(Ordering::Relaxed)
+                        .into()
+                }),
+                4 => out.iter_mut().enumerate().for_each(|(i, v)| {
+                    *v = (*at.cast::<AtomicU32>().add(i))
+                        .load(Ordering::Relaxed)
+                        .into()
+                }),
+                _ => out.iter_mut().enumerate().for_each(|(i, v)| {
+                    *v = (*at.cast::<AtomicU64>().add(i)).load(Ordering::Relaxed)
+                }),
+            }
+        }
+        Ok(true)
+    }
+
+    pub fn write_row(&mut self, address: u64, bytes: u64, values: &[u64]) -> Result<bool, Fault> {
+        let total = bytes * values.len() as u64;
+        let region = self.locate(address, total)?;
+        let offset = address - region.start;
+        if !address.is_multiple_of(bytes) {
+            return Ok(false);
+        }
+        // SAFETY: as in `read_row`.
+        unsafe {
+            let at = region.host.add(offset as usize);
+            match bytes {
+                1 => values.iter().enumerate().for_each(|(i, v)| {
+                    (*at.add(i).cast::<AtomicU8>()).store(*v as u8, Ordering::Relaxed)
+                }),
+                2 => values.iter().enumerate().for_each(|(i, v)| {
+                    (*at.cast::<AtomicU16>().add(i)).store(*v as u16, Ordering::Relaxed)
+                }),
+                4 => values.iter().enumerate().for_each(|(i, v)| {
+                    (*at.cast::<AtomicU32>().add(i)).store(*v as u32, Ordering::Relaxed)
+                }),
+                _ => values.iter().enumerate().for_each(|(i, v)| {
+                    (*at.cast::<AtomicU64>().add(i)).store(*v, Ordering::Relaxed)
+                }),
+            }
+        }
+        mark(&region, offset, total);
+        Ok(true)
+    }
+
+    /// A range's bytes for the host or a library; unwritten ones are poison.
+    pub fn copy_out(&mut self, address: u64, out: &mut [u8]) -> Result<(), Fault> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let region = self.locate(address, out.len() as u64)?;
+        let offset = address - region.start;
+        // SAFETY: the range lies in the region; `out` is the caller's own memory.
+        unsafe {
+            region
+                .host
+                .add(offset as usize)
+                .copy_to_nonoverlapping(out.as_mut_ptr(), out.len())
+        };
+        if !region.written.is_null() && !all_written(&region, offset, out.len() as u64) {
+            for (at, byte) in out.iter_mut().enumerate() {
+                if !written(&region, offset + at as u64) {
+                    self.unwritten += 1;
+                    *byte = POISON;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn copy_in(&mut self, address: u64, from: &[u8]) -> Result<(), Fault> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let region = self.locate(address, from.len() as u64)?;
+        let offset = address - region.start;
+        // SAFETY: as in `copy_out`.
+        unsafe {
+            region
+                .host
+                .add(offset as usize)
+                .copy_from_nonoverlapping(from.as_ptr(), from.len())
+        };
+        mark(&region, offset, from.len() as u64);
+        Ok(())
+    }
+
+    /// A copy within device memory, which carries along what was never written.
+    pub fn copy(&mut self, to: u64, from: u64, bytes: u64) -> Result<(), Fault> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let source = self.locate(from, bytes)?;
+        let target = self.locate(to, bytes)?;
+        let (source_at, target_at) = (from - source.start, to - target.start);
+        // SAFETY: both ranges lie in their regions; they may overlap.
+        unsafe {
+            source
+                .host
+                .add(source_at as usize)
+                .copy_to(target.host.add(target_at as usize), bytes as usize);
+        }
+        if source.written.is_null() || all_written(&source, source_at, bytes) {
+            mark(&target, target_at, bytes);
+        } else {
+            for at in 0..bytes {
+                set(&target, target_at + at, written(&source, source_at + at));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn fill(&mut self, to: u64, value: &[u8], count: u64) -> Result<(), Fault> {
+        let bytes = value.len() as u64 * count;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let region = self.locate(to, bytes)?;
+        let offset = to - region.start;
+        // SAFETY: the range lies in the region.
+        unsafe {
+            let at = region.host.add(offset as usize);
+            if let [byte] = value {
+                at.write_bytes(*byte, bytes as usize);
+            } else {
+                for n in 0..count as usize {
+                    at.add(n * value.len())
+                        .copy_from_nonoverlapping(value.as_ptr(), value.len());
+                }
+            }
+        }
+        mark(&region, offset, bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,484 @@
+//! The driver's rules: streams, events, capture, pools, limits, libraries. Each test is a process of its own
+//! (the driver is one a process, configured by the environment), so this binary calls itself.
+
+mod api;
+
+use std::ffi::CString;
+use std::process::Command;
+
+use api::*;
+
+fn waits() {
+    begin(0);
+    let f = function(ADD, "add");
+    let at = upload(&[1u32]);
+    let (a, b) = (stream(), stream());
+    let done = event();
+    // b works on what a left, by an event.
+    ok(add(f, at, 10, a));
+    ok(cuEventRecord(done, a));
+    assert_eq!(cuEventQuery(done), 600);
+    ok(cuStreamWaitEvent(b, done, 0));
+    ok(cuMemsetD32Async(at, 5, 1, b));
+    ok(add(f, at, 2, b));
+    ok(cuStreamSynchronize(b));
+    assert_eq!(download::<u32>(at, 1), [7]);
+    ok(cuEventQuery(done));
+    // Without a wait, a pinned buffer is read while it still holds the old bytes.
+    let host = get(|p| cuMemHostAlloc(p, 4, 0));
+    let host_word = |v: Option<u32>| unsafe {
+        let p = host as *mut u32;
+        if let Some(v) = v {
+            p.write(v)
+        }
+        p.read()
+    };
+    host_word(Some(77));
+    ok(cuMemcpyHtoDAsync_v2(at, host, 4, a));
+    host_word(Some(78)); // too early: the copy has not run
+    ok(cuStreamSynchronize(a));
+    assert_eq!(download::<u32>(at, 1), [78]);
+    ok(cuMemcpyDtoHAsync_v2(host, at, 4, a));
+    ok(cuMemsetD32Async(at, 9, 1, a));
+    host_word(Some(0));
+    ok(cuStreamSynchronize(a));
+    assert_eq!(host_word(None), 78);
+    // The legacy stream waits for streams that block.
+    let blocking = get(|s| cuStreamCreate(s, LEGACY_WAIT));
+    ok(add(f, at, 1, blocking));
+    assert_eq!(download::<u32>(at, 1), [10]);
+    let (start, end) = (event(), event());
+    ok(cuEventRecord(start, a));
+    ok(add(f, at, 1, a));
+    ok(cuEventRecord(end, a));
+    ok(cuEventSynchronize(end));
+    assert!(get(|ms| cuEventElapsedTime_v2(ms, start, end)) > 0f32);
+    while cuStreamQuery(blocking) != 0 {}
+}
+
+/// The same without the wait: whoever forgets it must meet an order that shows it.
+fn forgotten_wait() {
+    begin(0);
+    let f = function(ADD, "add");
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let at = upload(&[1u32]);
+        let (a, b) = (stream(), stream());
+        ok(add(f, at, 10, a));
+        ok(cuMemsetD32Async(at, 5, 1, b));
+        ok(cuStreamSynchronize(b));
+        ok(cuStreamSynchronize(a));
+        seen.extend(download::<u32>(at, 1));
+    }
+    assert_eq!(Vec::from_iter(seen), [5, 15]);
+}
+
+fn graphs() {
+    begin(0);
+    let f = function(ADD, "add");
+    let at = upload(&[0u32]);
+    let (a, b) = (stream(), stream());
+    ok(cuStreamBeginCapture_v2(a, 0));
+    ok(add(f, at, 1, a));
+    let (fork, join) = (event(), event());
+    ok(cuEventRecord(fork, a));
+    ok(cuStreamWaitEvent(b, fork, 0));
+    ok(add(f, at, 10, b));
+    assert_eq!(get(|s| cuStreamIsCapturing(b, s)), 1);
+    ok(cuEventRecord(join, b));
+    ok(cuStreamWaitEvent(a, join, 0));
+    let graph = get(|g| cuStreamEndCapture(a, g));
+    assert_eq!(
+        download::<u32>(at, 1),
+        [0],
+        "a captured launch does not run"
+    );
+    let executable = get(|e| cuGraphInstantiateWithFlags(e, graph, 0));
+    for _ in 0..3 {
+        ok(cuGraphLaunch(executable, a));
+    }
+    ok(cuStreamSynchronize(a));
+    assert_eq!(download::<u32>(at, 1), [33]);
+    ok(cuGraphDestroy(graph));
+    ok(cuGraphExecDestroy(executable));
+    // What a real driver refuses.
+    let fails = |what: &str, expect: i32, end: i32, call: &dyn Fn() -> i32| {
+        let s = stream();
+        ok(cuStreamBeginCapture_v2(s, 0));
+        ok(add(f, at, 1, s));
+        let code = if what == "synchronise" {
+            cuStreamSynchronize(s)
+        } else {
+            call()
+        };
+        assert_eq!(code, expect, "{what}");
+        let mut graph = 0;
+        assert_eq!(cuStreamEndCapture(s, &mut graph), end, "{what}");
+    };
+    fails("synchronise", 900, 901, &|| 0);
+    fails("allocate at once", 900, 901, &|| {
+        let mut p = 0;
+        cuMemAlloc_v2(&mut p, 64)
+    });
+    fails("synchronise the context", 900, 901, &|| cuCtxSynchronize());
+    // A wait for work outside the capture.
+    let outside = event();
+    ok(cuEventRecord(outside, b));
+    let s = stream();
+    ok(cuStreamBeginCapture_v2(s, 2));
+    assert_eq!(cuStreamWaitEvent(s, outside, 0), 905);
+    assert_eq!(cuStreamEndCapture(s, &mut 0), 901);
+    // A fork that never comes back.
+    let s = stream();
+    ok(cuStreamBeginCapture_v2(s, 2));
+    ok(cuEventRecord(fork, s));
+    let t = stream();
+    ok(cuStreamWaitEvent(t, fork, 0));
+    ok(add(f, at, 1, t));
+    assert_eq!(cuStreamEndCapture(s, &mut 0), 904);
+    assert_eq!(cuStreamBeginCapture_v2(0, 0), 900, "the legacy stream");
+    // Memory of a graph.
+    let s = stream();
+    ok(cuStreamBeginCapture_v2(s, 1));
+    let inner = get(|p| cuMemAllocAsync(p, 256, s));
+    ok(cuMemsetD32Async(inner, 3, 1, s));
+    ok(add(f, inner, 4, s));
+    ok(cuMemFreeAsync(inner, s));
+    let graph = get(|g| cuStreamEndCapture(s, g));
+    let executable = get(|e| cuGraphInstantiateWithFlags(e, graph, 0));
+    ok(cuGraphLaunch(executable, s));
+    ok(cuStreamSynchronize(s));
+    assert_eq!(download::<u32>(inner, 1), [7]);
+}
+
+fn memory_runs_out() {
+    begin(0);
+    let (mut free, mut total) = (0, 0);
+    ok(cuMemGetInfo_v2(&mut free, &mut total));
+    assert_eq!(total, (47.37 * (1u64 << 30) as f64) as usize);
+    assert!(free < total && total - free < 1 << 30);
+    // 40 GiB are promised and not touched.
+    let big = get(|p| cuMemAlloc_v2(p, 40 << 30));
+    assert_eq!(cuMemAlloc_v2(&mut 0, 8 << 30), 2);
+    ok(cuMemFree_v2(big));
+    let mut again = 0;
+    ok(cuMemAlloc_v2(&mut again, 44 << 30));
+    ok(cuMemFree_v2(again));
+    // A pool keeps up to its threshold at a synchronisation.
+    let pool = get(|p| cuDeviceGetDefaultMemPool(p, 0));
+    let reserved = || get(|v| cuMemPoolGetAttribute(pool, 5, v));
+    let s = stream();
+    let a = get(|p| cuMemAllocAsync(p, 100 << 20, s));
+    assert!(reserved() >= 100 << 20);
+    ok(cuMemFreeAsync(a, s));
+    ok(cuStreamSynchronize(s));
+    assert_eq!(reserved(), 0);
+    ok(cuMemPoolSetAttribute(pool, 4, &u64::MAX));
+    let a = get(|p| cuMemAllocAsync(p, 100 << 20, s));
+    ok(cuMemFreeAsync(a, s));
+    ok(cuStreamSynchronize(s));
+    assert!(reserved() >= 100 << 20);
+    assert_eq!(get(|p| cuMemAllocAsync(p, 0, s)), 0);
+    // What was freed in stream order and not yet run is found when memory is short.
+    let a = get(|p| cuMemAllocAsync(p, 40 << 30, s));
+    ok(cuMemFreeAsync(a, s));
+    let b = get(|p| cuMemAllocAsync(p, 40 << 30, s));
+    assert_ne!(b, 0);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let kib: u64 = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:"))
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    assert!(kib < 200 << 10, "{kib} KiB of host memory");
+}
+
+fn limits() {
+    begin(0);
+    let f = function(ADD, "add");
+    let launch = |block: u32, shared: u32, gy: u32| {
+        cuLaunchKernel(
+            f,
+            1,
+            gy,
+            1,
+            block,
+            1,
+            1,
+            shared,
+            0,
+            [0u64; 2].as_ptr(),
+            std::ptr::null(),
+        )
+    };
+    let at = upload(&[0u32]);
+    let params = [&raw const at as u64, &raw const at as u64];
+    let with = |block: u32, shared: u32, gy: u32| {
+        cuLaunchKernel(
+            f,
+            1,
+            gy,
+            1,
+            block,
+            1,
+            1,
+            shared,
+            0,
+            params.as_ptr(),
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(launch(32, 0, 1), 1, "no parameters");
+    assert_eq!(with(1025, 0, 1), 1);
+    assert_eq!(with(0, 0, 1), 1);
+    assert_eq!(with(32, 0, 70000), 1);
+    assert_eq!(
+        with(32, 60 << 10, 1),
+        1,
+        "more than 48 KiB was not asked for"
+    );
+    ok(cuFuncSetAttribute(f, 8, 64 << 10));
+    ok(with(32, 60 << 10, 1));
+    assert_eq!(cuFuncSetAttribute(f, 8, 101 << 10), 1);
+    let newer = CString::new(ADD.replace(
+        ".visible",
+        ".version 9.0\n.target sm_90\n.address_size 64\n.visible",
+    ))
+    .unwrap();
+    assert_eq!(
+        cuModuleLoadData(&mut 0, newer.as_ptr()),
+        209,
+        "for a newer card"
+    );
+}
+
+fn failures_stay() {
+    begin(0);
+    let f = function(ADD, "add");
+    let s = stream();
+    ok(add(f, 64, 1, s)); // no such memory
+    assert_eq!(cuStreamSynchronize(s), 700);
+    assert_eq!(cuCtxSynchronize(), 700);
+    assert_eq!(cuMemAlloc_v2(&mut 0, 64), 700);
+}
+
+fn planned_fault() {
+    begin(0);
+    let f = function(ADD, "add");
+    let at = upload(&[0u32]);
+    ok(add(f, at, 1, 0));
+    assert_eq!(download::<u32>(at, 1), [1]);
+    ok(add(f, at, 1, 0));
+    assert_eq!(
+        cuCtxSynchronize(),
+        214,
+        "the second launch meets an ECC error"
+    );
+    begin(1);
+    assert_eq!(
+        cuMemAlloc_v2(&mut 0, 64),
+        2,
+        "the first allocation of the second card"
+    );
+    ok(cuMemAlloc_v2(&mut 0, 64));
+}
+
+fn collectives() {
+    let id = {
+        begin(0);
+        let mut id = Id([0; 128]);
+        ok(ncclGetUniqueId(&mut id));
+        id
+    };
+    std::thread::scope(|scope| {
+        for rank in 0..4 {
+            scope.spawn(move || {
+                begin(rank);
+                let f = function(ADD, "add");
+                let comm = get(|c| ncclCommInitRank(c, 4, id, rank));
+                let s = stream();
+                let at = upload(&[rank as f32, 1.5]);
+                let all = upload(&[0f32; 8]);
+                for _ in 0..3 {
+                    ok(ncclAllReduce(at, at, 2, 7, 0, comm, s));
+                    ok(ncclAllGather(at, all, 2, 7, comm, s));
+                }
+                ok(cuStreamSynchronize(s));
+                assert_eq!(download::<f32>(at, 2), [96.0, 96.0]);
+                assert_eq!(download::<f32>(all, 8), [96.0; 8]);
+                // Captured with the rest.
+                ok(cuStreamBeginCapture_v2(s, 1));
+                ok(ncclAllReduce(at, at, 2, 7, 0, comm, s));
+                let graph = get(|g| cuStreamEndCapture(s, g));
+                let executable = get(|e| cuGraphInstantiateWithFlags(e, graph, 0));
+                ok(cuGraphLaunch(executable, s));
+                ok(cuGraphLaunch(executable, s));
+                ok(cuStreamSynchronize(s));
+                assert_eq!(download::<f32>(at, 2), [96.0 * 16.0; 2]);
+                // Another card's memory is out of reach of kernels.
+                let half = upload(&[0x3f80u16, 0x4000]);
+                ok(ncclAllReduce(half, half, 2, 9, 0, comm, s));
+                ok(cuStreamSynchronize(s));
+                assert_eq!(download::<u16>(half, 2), [0x4080, 0x4100]);
+                let _ = f;
+            });
+        }
+    });
+}
+
+fn products() {
+    begin(0);
+    // Row-major y = x w^T with x 3x16 and w 5x16, as column-major: D (5x3) = W^T (5x16) X (16x3).
+    let x: Vec<f32> = (0..48).map(|i| i as f32 / 7.0 - 3.0).collect();
+    let w: Vec<f32> = (0..80).map(|i| (i * 31 % 17) as f32 / 5.0 - 1.0).collect();
+    let bias: Vec<f32> = (0..5).map(|i| i as f32).collect();
+    let (dx, dw, db, dy) = (
+        upload(&x),
+        upload(&w),
+        upload(&bias),
+        get(|p| cuMemAlloc_v2(p, 60)),
+    );
+    let d = get(|d| cublasLtMatmulDescCreate(d, 68, 0));
+    let set = |attribute: i32, value: u64, bytes: usize| {
+        ok(cublasLtMatmulDescSetAttribute(
+            d,
+            attribute,
+            &raw const value as u64,
+            bytes,
+        ))
+    };
+    set(3, 1, 4);
+    set(7, 4, 4);
+    set(8, db, 8);
+    let layout =
+        |rows, columns| get(|l| cublasLtMatrixLayoutCreate(l, 0, rows, columns, rows as i64));
+    let (lw, lx, ly) = (layout(16, 5), layout(16, 3), layout(5, 3));
+    ok(cublasLtMatmul(
+        0, d, &2.0, dw, lw, dx, lx, &0.0, dy, ly, dy, ly, 0, 0, 0, 0,
+    ));
+    let got = download::<f32>(dy, 15);
+    for row in 0..3 {
+        for column in 0..5 {
+            let sum: f32 = (0..16).map(|i| x[row * 16 + i] * w[column * 16 + i]).sum();
+            assert!((got[row * 5 + column] - (2.0 * sum + bias[column])).abs() < 1e-4);
+        }
+    }
+    assert_eq!(
+        cublasLtMatmul(0, d, &2.0, dw, lx, dx, lx, &0.0, dy, ly, dy, ly, 0, 0, 0, 0),
+        7,
+        "sizes that do not match"
+    );
+}
+
+fn telemetry() {
+    ok(nvmlInit_v2());
+    let handle = get(|h| nvmlDeviceGetHandleByIndex_v2(0, h));
+    let read = || get(|mw| nvmlDeviceGetPowerUsage(handle, mw));
+    assert_eq!([read(), read(), read()], [100_000, 200_000, 100_000]);
+    assert_eq!(nvmlDeviceGetTotalEnergyConsumption(handle, &mut 0), 3);
+    begin(0);
+    let before = get(|m| nvmlDeviceGetMemoryInfo(handle, m));
+    get(|p| cuMemAlloc_v2(p, 1 << 30));
+    let after = get(|m| nvmlDeviceGetMemoryInfo(handle, m));
+    assert_eq!(after[2] - before[2], 1 << 30);
+}
+
+/// One case in a process of its own, under some seeds.
+fn apart(name: &str, variables: &[(&str, &str)], seeds: u64) {
+    if let Ok(wanted) = std::env::var("VGPU_TEST_CASE") {
+        if wanted == name {
+            CASES.iter().find(|(known, _)| *known == name).unwrap().1();
+        }
+        return;
+    }
+    for seed in 0..seeds {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("VGPU_TEST_CASE", name)
+            .env("VGPU_SEED", seed.to_string())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}, seed {seed}: {text}");
+    }
+}
+
+const CASES: [(&str, fn()); 10] = [
+    ("a_forgotten_wait_shows", forgotten_wait),
+    ("streams_wait_for_what_they_must", waits),
+    ("captured_graphs", graphs),
+    ("a_card_runs_out", memory_runs_out),
+    ("launch_limits", limits),
+    ("a_failure_stays", failures_stay),
+    ("faults_on_demand", planned_fault),
+    ("ranks_meet", collectives),
+    ("lt_products", products),
+    ("scripted_telemetry", telemetry),
+];
+
+fn configuration(text: &str) -> (tempfile::TempPath, String) {
+    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    std::fs::write(&path, text).unwrap();
+    let name = path.to_str().unwrap().to_owned();
+    (path, name)
+}
+
+#[test]
+fn streams_wait_for_what_they_must() {
+    apart("streams_wait_for_what_they_must", &[], 6);
+}
+
+#[test]
+fn a_forgotten_wait_shows() {
+    apart("a_forgotten_wait_shows", &[], 3);
+}
+
+#[test]
+fn captured_graphs() {
+    apart("captured_graphs", &[], 3);
+}
+
+#[test]
+fn a_card_runs_out() {
+    apart("a_card_runs_out", &[("VGPU_DEVICES", "8")], 1);
+}
+
+#[test]
+fn launch_limits() {
+    apart("launch_limits", &[], 1);
+}
+
+#[test]
+fn a_failure_stays() {
+    apart("a_failure_stays", &[], 1);
+}
+
+#[test]
+fn faults_on_demand() {
+    let (_kept, path) = configuration(
+        "[[fault]]\nkind = 'ecc-error'\nat = 2\n[[fault]]\nkind = 'out-of-memory'\ndevice = 1\nat = 1\n[[device]]\n[[device]]\nname = 'other'\n",
+    );
+    apart("faults_on_demand", &[("VGPU_CONFIG", &path)], 1);
+}
+
+#[test]
+fn ranks_meet() {
+    apart("ranks_meet", &[("VGPU_DEVICES", "4")], 4);
+}
+
+#[test]
+fn lt_products() {
+    apart("lt_products", &[], 1);
+}
+
+#[test]
+fn scripted_telemetry() {
+    let (_kept, path) = configuration(
+        "[[device]]\n[device.telemetry]\npower_watts = [100.0, 200.0]\nenergy_counter = false\n",
+    );
+    apart("scripted_telemetry", &[("VGPU_CONFIG", &path)], 1);
+}

@@ -3,7 +3,9 @@
 //! Without a fused multiply-add in the compiled target a step is `a * b + c`, rounded twice: these
 //! kernels then agree with the fused ones to f32 rounding, not bit for bit.
 
-use super::attention::kernel::{AttentionKernel, Scores, Softmax, TILE_POSITIONS, higher, shift};
+use super::attention::kernel::{
+    AttentionKernel, CHAIN, Scores, Softmax, TILE_POSITIONS, higher, shift,
+};
 use super::panel::{PANEL, PanelElement, slot};
 use super::tile::{MicroKernel, Sums, Tile};
 
@@ -118,13 +120,19 @@ impl AttentionKernel for Portable {
     fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]) {
         let (k, _) = k.as_chunks::<TILE_POSITIONS>();
         for (q, scores) in q.chunks_exact(head_dim).zip(scores) {
-            let mut sums = [0.0; TILE_POSITIONS];
-            for (&q, k) in q.iter().zip(k) {
-                for j in 0..TILE_POSITIONS {
-                    sums[j] = multiply_add::<FUSED>(q, k[j], sums[j]);
+            let scores = &mut scores[first..first + TILE_POSITIONS];
+            scores.fill(0.0);
+            for (q, k) in q.chunks(CHAIN).zip(k.chunks(CHAIN)) {
+                let mut sums = [0.0; TILE_POSITIONS];
+                for (&q, k) in q.iter().zip(k) {
+                    for j in 0..TILE_POSITIONS {
+                        sums[j] = multiply_add::<FUSED>(q, k[j], sums[j]);
+                    }
+                }
+                for (score, sum) in scores.iter_mut().zip(sums) {
+                    *score += sum;
                 }
             }
-            scores[first..first + TILE_POSITIONS].copy_from_slice(&sums);
         }
     }
 

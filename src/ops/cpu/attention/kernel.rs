@@ -6,6 +6,9 @@ use super::super::panel::PanelElement;
 pub const TILE_POSITIONS: usize = 16;
 /// Positions between two updates of the running maximum.
 pub const SPAN: usize = 4 * TILE_POSITIONS;
+/// Elements of a dot product that are summed in one chain; longer ones are sums of such sums, which keeps
+/// their rounding small.
+pub const CHAIN: usize = 64;
 /// Lanes of a vector of f32.
 pub const LANES: usize = 8;
 
@@ -70,7 +73,7 @@ pub trait AttentionKernel: Copy + Send + Sync {
         tile: &mut [f32],
     );
 
-    /// `scores[r][first + j] = q[r] · k[j]`, in order of the elements; `q` is `[scores.len(), head_dim]`,
+    /// `scores[r][first + j] = q[r] · k[j]`, in order of the elements, chain after chain; `q` is `[scores.len(), head_dim]`,
     /// `k` turned, `[head_dim, 16]`.
     fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]);
 

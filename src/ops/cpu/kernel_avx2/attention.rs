@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::super::attention::kernel::{
-    AttentionKernel, LANES, SPAN, Scores, Softmax, TILE_POSITIONS,
+    AttentionKernel, CHAIN, LANES, SPAN, Scores, Softmax, TILE_POSITIONS,
 };
 use super::super::kernel_portable::softmax;
 use super::super::panel::PanelElement;
@@ -226,21 +226,27 @@ unsafe fn dots<const R: usize>(
 ) {
     // SAFETY: elements end at `head_dim`, positions at 16, within the caller's extents.
     unsafe {
-        let mut sums = [[_mm256_setzero_ps(); 2]; R];
-        for i in 0..head_dim {
-            let keys = k.as_ptr().add(i * TILE_POSITIONS);
-            let keys = [_mm256_loadu_ps(keys), _mm256_loadu_ps(keys.add(LANES))];
-            for r in 0..R {
-                let q = _mm256_broadcast_ss(&*q.as_ptr().add(r * head_dim + i));
-                for half in 0..2 {
-                    sums[r][half] = _mm256_fmadd_ps(q, keys[half], sums[r][half]);
+        for start in (0..head_dim).step_by(CHAIN) {
+            let mut sums = [[_mm256_setzero_ps(); 2]; R];
+            for i in start..head_dim.min(start + CHAIN) {
+                let keys = k.as_ptr().add(i * TILE_POSITIONS);
+                let keys = [_mm256_loadu_ps(keys), _mm256_loadu_ps(keys.add(LANES))];
+                for r in 0..R {
+                    let q = _mm256_broadcast_ss(&*q.as_ptr().add(r * head_dim + i));
+                    for half in 0..2 {
+                        sums[r][half] = _mm256_fmadd_ps(q, keys[half], sums[r][half]);
+                    }
                 }
             }
-        }
-        for r in 0..R {
-            for half in 0..2 {
-                let at = scores[r].as_mut_ptr().add(column + half * LANES);
-                _mm256_storeu_ps(at, sums[r][half]);
+            for r in 0..R {
+                for half in 0..2 {
+                    let at = scores[r].as_mut_ptr().add(column + half * LANES);
+                    let before = match start {
+                        0 => _mm256_setzero_ps(),
+                        _ => _mm256_loadu_ps(at),
+                    };
+                    _mm256_storeu_ps(at, _mm256_add_ps(before, sums[r][half]));
+                }
             }
         }
     }

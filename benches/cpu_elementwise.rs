@@ -32,7 +32,8 @@ const ROW_STRIDE: usize = 37;
 fn main() {
     roofs::beside(|beside| {
         for (model, spec) in cards::models() {
-            let table = LazyCell::new(|| cards::weights(spec.vocab_size, spec.hidden_size));
+            let table =
+                LazyCell::new(|| cards::weights(spec.vocab_size, spec.hidden_size, DType::BF16));
             for (rows, place) in SIZES {
                 let mut size = Size {
                     beside,

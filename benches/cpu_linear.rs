@@ -6,14 +6,21 @@ mod roofs;
 
 use std::cell::{LazyCell, RefCell};
 
+use candle_core::DType;
 use candlepower::ground::recorder::Cost;
 use candlepower::ops::cpu::Cpu;
 use candlepower::ops::cpu::panel::packed_len;
 use candlepower::ops::{Kernels, Linear};
-use half::bf16;
 use roofs::{Beside, Case, Place, Traffic};
 
 const ROWS: [usize; 7] = [1, 2, 4, 8, 32, 100, 512];
+/// Of Qwen3-235B-A22B's attention, and one of its experts.
+const LARGE: [(&str, usize, usize); 4] = [
+    ("large qkv", 9216, 4096),
+    ("large o", 4096, 8192),
+    ("large gate_up", 3072, 4096),
+    ("large down", 4096, 1536),
+];
 /// Only rows that need logits meet the head: a batch, never a prompt.
 const MAX_HEAD_ROWS: usize = 32;
 
@@ -21,17 +28,29 @@ fn main() {
     roofs::beside(|beside| {
         for (model, spec) in cards::models() {
             for (layer, n, k) in cards::linears(&spec) {
-                measure(beside, model, layer, n, k);
+                measure(beside, model, layer, (n, k), DType::BF16);
+            }
+        }
+        // As the report's largest models have them, in both types.
+        for (layer, n, k) in LARGE {
+            for (model, dtype) in [("FP8", DType::F8E4M3), ("bf16", DType::BF16)] {
+                measure(beside, model, layer, (n, k), dtype);
             }
         }
     });
 }
 
-fn measure(beside: &mut Beside, model: &str, layer: &'static str, n: usize, k: usize) {
+fn measure(
+    beside: &mut Beside,
+    model: &str,
+    layer: &'static str,
+    (n, k): (usize, usize),
+    dtype: DType,
+) {
     let weights = LazyCell::new(|| {
-        let sets = case(model, layer, n, k, 1).sets();
+        let sets = case(model, layer, (n, k), dtype, 1).sets();
         (0..sets)
-            .map(|_| cards::weights(n, k))
+            .map(|_| cards::weights(n, k, dtype))
             .collect::<Vec<Linear>>()
     });
     let is_head = layer == "head";
@@ -39,7 +58,7 @@ fn measure(beside: &mut Beside, model: &str, layer: &'static str, n: usize, k: u
         if is_head && rows > MAX_HEAD_ROWS {
             continue;
         }
-        let case = case(model, layer, n, k, rows);
+        let case = case(model, layer, (n, k), dtype, rows);
         beside.kernel(
             &case,
             || {
@@ -79,9 +98,15 @@ fn measure(beside: &mut Beside, model: &str, layer: &'static str, n: usize, k: u
     }
 }
 
-fn case(model: &str, layer: &'static str, n: usize, k: usize, rows: usize) -> Case {
-    // As `ops::cost`: weights once, activations once each way.
-    let bytes = packed_len(n, k) * size_of::<bf16>() + rows * (n + k) * size_of::<f32>();
+fn case(
+    model: &str,
+    layer: &'static str,
+    (n, k): (usize, usize),
+    dtype: DType,
+    rows: usize,
+) -> Case {
+    // As `ops::cost`: weights once, activations once each way; scales are a thousandth of it.
+    let bytes = packed_len(n, k) * dtype.size_in_bytes() + rows * (n + k) * size_of::<f32>();
     Case {
         kernel: layer,
         name: format!("{model} {n} x {k}, {rows} rows"),

@@ -7,72 +7,19 @@
 mod cards;
 mod roofs;
 
-use std::ops::Range;
-
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::DType;
 use candlepower::ground::recorder::Cost;
 use candlepower::ops::cpu::Cpu;
-use candlepower::ops::{
-    Expert, ExpertSpace, Experts, Kernels, Linear, PartScales, Routes, WeightRows, cost, storage,
-};
-use float8::F8E4M3;
-use half::bf16;
+use candlepower::ops::{Expert, ExpertSpace, Experts, Kernels, Routes, cost, storage};
 use roofs::{Beside, Case, Place, Traffic};
 
 const HIDDEN: usize = 4096;
 const WIDTH: usize = 1536;
 const EXPERTS: usize = 128;
 const TOP_K: usize = 8;
-const BLOCK: usize = 128;
 const ROWS: [usize; 4] = [1, 8, 32, 128];
 /// Sets of choices that calls take in turn.
 const STEPS: usize = 16;
-const SCALE: f32 = 1e-4;
-const WEIGHT: f32 = 0.01;
-
-struct Flat {
-    shape: (usize, usize),
-    dtype: DType,
-}
-
-impl WeightRows for Flat {
-    fn shape(&self) -> (usize, usize) {
-        self.shape
-    }
-
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    fn read(&self, rows: Range<usize>) -> Result<Tensor> {
-        let shape = (rows.len(), self.shape.1);
-        match self.dtype {
-            DType::F8E4M3 => Tensor::full(F8E4M3::ONE, shape, &Device::Cpu),
-            _ => Tensor::full(bf16::from_f32(WEIGHT), shape, &Device::Cpu),
-        }
-    }
-
-    fn scales(&self) -> Result<Option<PartScales>> {
-        let (n, k) = self.shape;
-        let grid = (n.div_ceil(BLOCK), k.div_ceil(BLOCK));
-        let scales = || -> Result<PartScales> {
-            Ok(PartScales {
-                values: Tensor::full(SCALE, grid, &Device::Cpu)?,
-                block: [BLOCK; 2],
-                offset: [0; 2],
-            })
-        };
-        (self.dtype == DType::F8E4M3).then(scales).transpose()
-    }
-}
-
-fn weight(n: usize, k: usize, dtype: DType) -> Linear {
-    let flat = Flat {
-        shape: (n, k),
-        dtype,
-    };
-    Cpu.pack(&[&flat], None).expect("weights are packed")
-}
 
 fn main() {
     roofs::beside(|beside| {
@@ -84,8 +31,8 @@ fn main() {
 
 fn measure(beside: &mut Beside, name: &'static str, dtype: DType) {
     let expert = || Expert {
-        gate_up: weight(2 * WIDTH, HIDDEN, dtype),
-        down: weight(HIDDEN, WIDTH, dtype),
+        gate_up: cards::weights(2 * WIDTH, HIDDEN, dtype),
+        down: cards::weights(HIDDEN, WIDTH, dtype),
     };
     let experts = Experts {
         first: 0,

@@ -4,6 +4,7 @@ use candlepower::ops::cpu::attention::{Attend, attend, attend_with, kernel::Atte
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::PanelElement;
 use candlepower::ops::cpu::workers::Workers;
+use float8::F8E4M3;
 use half::{bf16, f16};
 
 /// splitmix64, from a seed.
@@ -311,6 +312,11 @@ fn both_kernels_agree_with_f64_on_bf16() {
 #[test]
 fn both_kernels_agree_with_f64_on_f16() {
     random_shapes(2, f16::from_f32);
+}
+
+#[test]
+fn both_kernels_agree_with_f64_on_e4m3() {
+    random_shapes(5, F8E4M3::from_f32);
 }
 
 #[test]

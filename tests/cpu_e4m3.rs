@@ -170,9 +170,9 @@ impl Case {
             for column in 0..self.n {
                 let bias = self.bias.as_ref().map_or(0.0, |b| f64::from(b[column]));
                 let (mut want, mut size) = (bias, bias.abs());
-                for i in 0..self.k {
-                    let weight = self.plain[column * self.k + i].to_f64();
-                    let term = f64::from(x[i]) * weight * self.scale(column, i);
+                let weights = &self.plain[column * self.k..][..self.k];
+                for (i, (x, weight)) in x.iter().zip(weights).enumerate() {
+                    let term = f64::from(*x) * weight.to_f64() * self.scale(column, i);
                     want += term;
                     size += term.abs();
                 }

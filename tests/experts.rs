@@ -4,6 +4,8 @@
 mod cli_support;
 mod common;
 
+#[path = "experts/activations.rs"]
+mod activations;
 #[path = "experts/cache.rs"]
 mod cache;
 #[path = "experts/checkpoint.rs"]

@@ -9,9 +9,10 @@ use candlepower::hub::cards;
 use candlepower::model::ModelSpec;
 use candlepower::ops::cpu::Cpu;
 use candlepower::ops::{
-    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, WeightRows,
-    storage,
+    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, PartScales, Rope, Rows,
+    WeightRows, storage,
 };
+use float8::F8E4M3;
 use half::bf16;
 
 const NAMES: [&str; 3] = [
@@ -22,6 +23,7 @@ const NAMES: [&str; 3] = [
 const BLOCK_SIZE: usize = 16;
 /// Makes block tables that jump about: odd, so that it visits every block of a power of two.
 const BLOCK_STRIDE: usize = 101;
+const SCALE_BLOCK: usize = 128;
 /// No kernel looks at values but the sampler; these stay finite through all of them.
 const ACTIVATION: f32 = 0.5;
 const WEIGHT: f32 = 0.01;
@@ -56,26 +58,50 @@ pub fn linears(spec: &ModelSpec) -> [(&'static str, usize, usize); 5] {
     ]
 }
 
-/// `[n, k]` in bf16, every element the same.
-struct Flat(usize, usize);
+/// `[n, k]`, every element the same; of e4m3, with scales of the published checkpoints' blocks.
+struct Flat {
+    shape: (usize, usize),
+    dtype: DType,
+}
 
 impl WeightRows for Flat {
     fn shape(&self) -> (usize, usize) {
-        (self.0, self.1)
+        self.shape
     }
 
     fn dtype(&self) -> DType {
-        DType::BF16
+        self.dtype
     }
 
     fn read(&self, rows: Range<usize>) -> Result<Tensor> {
-        let shape = (rows.len(), self.1);
-        Tensor::full(bf16::from_f32(WEIGHT), shape, &Device::Cpu)
+        let shape = (rows.len(), self.shape.1);
+        match self.dtype {
+            DType::F8E4M3 => Tensor::full(F8E4M3::ONE, shape, &Device::Cpu),
+            _ => Tensor::full(bf16::from_f32(WEIGHT), shape, &Device::Cpu),
+        }
+    }
+
+    fn scales(&self) -> Result<Option<PartScales>> {
+        if self.dtype != DType::F8E4M3 {
+            return Ok(None);
+        }
+        let (n, k) = self.shape;
+        let grid = (n.div_ceil(SCALE_BLOCK), k.div_ceil(SCALE_BLOCK));
+        Ok(Some(PartScales {
+            values: Tensor::full(WEIGHT, grid, &Device::Cpu)?,
+            block: [SCALE_BLOCK; 2],
+            offset: [0; 2],
+        }))
     }
 }
 
-pub fn weights(n: usize, k: usize) -> Linear {
-    Cpu.pack(&[&Flat(n, k)], None).expect("weights are packed")
+/// Packed, in bf16 or e4m3.
+pub fn weights(n: usize, k: usize, dtype: DType) -> Linear {
+    let flat = Flat {
+        shape: (n, k),
+        dtype,
+    };
+    Cpu.pack(&[&flat], None).expect("weights are packed")
 }
 
 pub fn norm(width: usize, spec: &ModelSpec) -> Norm {

@@ -4,9 +4,9 @@
 //! It reads `config.json` itself and shares nothing with the crate. Rope formulas are typed from their papers:
 //! RoFormer (2104.09864), position interpolation (2306.15595), YaRN (2309.00071, equations 21 to 23).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::f64::consts::TAU;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use serde_json::Value;
@@ -14,6 +14,10 @@ use serde_json::Value;
 pub struct F64Model {
     config: Value,
     weights: HashMap<String, Vec<f64>>,
+    /// Whether inputs of weights in FP8 are rounded to e4m3 too.
+    pub quantize_activations: bool,
+    /// Weights in FP8.
+    quantised: HashSet<String>,
 }
 
 /// Row-major rows of one width.
@@ -22,8 +26,17 @@ type Rows = Vec<Vec<f64>>;
 impl F64Model {
     pub fn open(dir: &Path) -> Self {
         let config = std::fs::read(dir.join("config.json")).unwrap();
-        let file = dir.join("model.safetensors");
-        let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        // One file, or shards.
+        let files = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let is_weights = |file: &PathBuf| {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            name.starts_with("model") && name.ends_with(".safetensors")
+        };
+        let loaded = files.filter(is_weights);
+        let loaded = loaded.map(|file| candle_core::safetensors::load(file, &Device::Cpu).unwrap());
+        let tensors: HashMap<String, candle_core::Tensor> = loaded.flatten().collect();
         let wide = |tensor: candle_core::Tensor| {
             let flat = tensor.flatten_all().unwrap();
             if flat.dtype() == DType::F8E4M3 {
@@ -40,6 +53,8 @@ impl F64Model {
         let mut model = Self {
             config: serde_json::from_slice(&config).unwrap(),
             weights: tensors.into_iter().map(|(n, t)| (n, wide(t))).collect(),
+            quantize_activations: false,
+            quantised: HashSet::new(),
         };
         model.scale_blocks(&widths);
         model
@@ -85,6 +100,7 @@ impl F64Model {
             let block = &self.config["quantization_config"]["weight_block_size"];
             let [rows, columns] = [0, 1].map(|axis| block[axis].as_u64().unwrap() as usize);
             let scales = self.weights.remove(&name).unwrap();
+            self.quantised.insert(weight.to_owned());
             let (width, grid) = (widths[weight], widths[&name]);
             let values = self.weights.get_mut(weight).unwrap();
             for (i, value) in values.iter_mut().enumerate() {
@@ -252,7 +268,16 @@ impl F64Model {
 
     /// `x Wᵀ + b`, with the bias where the checkpoint has one.
     fn project(&self, x: &Rows, name: &str) -> Rows {
-        let weight = &self.weights[&format!("{name}.weight")];
+        let name_of_weight = format!("{name}.weight");
+        let weight = &self.weights[&name_of_weight];
+        let rounded: Rows;
+        let x = match self.quantize_activations && self.quantised.contains(&name_of_weight) {
+            false => x,
+            true => {
+                rounded = x.iter().map(|row| self.rounded(row)).collect();
+                &rounded
+            }
+        };
         let bias = self.weights.get(&format!("{name}.bias"));
         let one = |row: &Vec<f64>| {
             let columns = weight.chunks_exact(row.len()).enumerate();
@@ -261,6 +286,19 @@ impl F64Model {
                 .collect()
         };
         x.iter().map(one).collect()
+    }
+
+    /// To e4m3, each block of columns by a scale of its own: its largest value becomes 448 (2412.19437, 3.3).
+    fn rounded(&self, row: &[f64]) -> Vec<f64> {
+        let block = &self.config["quantization_config"]["weight_block_size"][1];
+        let blocks = row.chunks(block.as_u64().unwrap() as usize);
+        let one = |block: &[f64]| {
+            let largest = block.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+            let scale = if largest == 0.0 { 1.0 } else { largest / 448.0 };
+            let values = block.iter().map(|v| nearest_e4m3(v / scale) * scale);
+            values.collect::<Vec<_>>()
+        };
+        blocks.flat_map(one).collect()
     }
 
     fn norm(&self, x: &Rows, name: &str) -> Rows {
@@ -292,6 +330,13 @@ fn e4m3(code: u8) -> f64 {
         _ => (8.0 + mantissa) * 2f64.powi(exponent - 10),
     };
     if code >> 7 == 1 { -size } else { size }
+}
+
+/// Four bits from the highest that is set, fewer below 2^-6; ties to even.
+fn nearest_e4m3(value: f64) -> f64 {
+    let exponent = value.abs().log2().floor().max(-6.0);
+    let step = (exponent - 3.0).exp2();
+    (value / step).round_ties_even() * step
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -6,11 +6,15 @@ use crate::common::golden::{Golden, largest_of_all};
 use crate::common::probe::Probe;
 use crate::common::{Backend, FIXTURES, Model, fixture};
 
-/// e4m3 keeps 4 bits of each cached number: it is off by up to 2^-4 of itself, 32 times as much as in bf16.
-const TOLERANCE: f32 = 4.0;
+/// e4m3 keeps 4 bits of each cached number: it is off by up to 2^-4 of itself, 16 times as much as in bf16. Measured:
+/// 1.3 to 3.3 of dense models (bf16: 0.09 to 0.18), root mean square 0.23 to 0.41.
+const TOLERANCE: f32 = 5.0;
+const RMS_TOLERANCE: f32 = 0.6;
+/// A score that moves may choose another expert, and then logits are others. Measured: 0.63 and 1.27.
+const EXPERTS_RMS_TOLERANCE: f32 = 2.0;
 /// A cache that secretly stayed wider would be nearer than this.
-const NEAREST: f32 = 0.02;
-/// Both kernels round the same way, but for numbers that f32 noise moves over a rounding boundary.
+const NEAREST: f32 = 0.5;
+/// Both kernels round the same way, but for numbers that f32 noise moves over a rounding boundary. Measured: 0.09.
 const AGREEMENT: f32 = 0.5;
 
 #[test]
@@ -27,12 +31,21 @@ fn logits_with_an_e4m3_cache_stay_near() {
             let worst = largest_of_all(&cpu, &expected);
             let half = largest_of_all(&logits(Backend::Cpu, DType::BF16, chunk), &expected);
             let apart = largest_of_all(&cpu, &reference);
+            let off = rms(&cpu, &expected);
             println!(
-                "{name} chunk {chunk}: {worst:.2e} (bf16 {half:.2e}), root mean square {:.2e}, backends {apart:.2e} apart",
-                rms(&cpu, &expected)
+                "{name} chunk {chunk}: {worst:.2e} (bf16 {half:.2e}), root mean square {off:.2e}, backends {apart:.2e} apart"
             );
-            assert!(worst < TOLERANCE && worst > NEAREST, "{name}: {worst}");
-            assert!(worst > half, "{name}: {worst}, bf16 {half}");
+            match name.contains("moe") {
+                true => assert!(off < EXPERTS_RMS_TOLERANCE, "{name}: {off}"),
+                false => assert!(
+                    worst < TOLERANCE && off < RMS_TOLERANCE,
+                    "{name}: {worst}, {off}"
+                ),
+            }
+            assert!(
+                worst > NEAREST && worst > half,
+                "{name}: {worst}, bf16 {half}"
+            );
             assert!(apart < AGREEMENT, "{name}: {apart}");
         }
     }

@@ -64,7 +64,7 @@ impl<W: PanelElement> Gemm<'_, W> {
         Self {
             w: &self.w[first * self.k..],
             n: width,
-            scales: self.scales.map(|scales| scales.from_row(first)),
+            scales: self.scales.map(|scales| scales.starting_at(first)),
             bias: self.bias.map(|bias| &bias[first..]),
             ldo: width,
             ..*self

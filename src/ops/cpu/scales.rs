@@ -36,7 +36,7 @@ impl Scales<'_> {
     }
 
     /// Those of the rows from `row` on.
-    pub(super) fn from_row(self, row: usize) -> Self {
+    pub(super) fn starting_at(self, row: usize) -> Self {
         let first_row = self.first_row + row;
         Self { first_row, ..self }
     }

@@ -65,13 +65,14 @@ fn add_up(
             storage::write(out, |out: &mut [f32]| {
                 for_rows(&mut out[..rows * hidden], hidden, |row, out| {
                     out.fill(0.0);
-                    for choice in row * top_k..(row + 1) * top_k {
+                    let choices = row * top_k..(row + 1) * top_k;
+                    for (&weight, choice) in weights[choices.clone()].iter().zip(choices) {
                         let Some(place) = plan.place(choice) else {
                             continue;
                         };
                         let result = &results[place * hidden..][..hidden];
                         for (out, result) in out.iter_mut().zip(result) {
-                            *out += weights[choice] * result;
+                            *out += weight * result;
                         }
                     }
                 });

@@ -95,7 +95,7 @@ pub fn measure(
 }
 
 /// The higher of each roof.
-fn better(before: Option<Roofs>, after: Option<Roofs>) -> Option<Roofs> {
+pub fn better(before: Option<Roofs>, after: Option<Roofs>) -> Option<Roofs> {
     match (before, after) {
         (Some(before), Some(after)) => Some(Roofs {
             read_bytes_per_s: before.read_bytes_per_s.max(after.read_bytes_per_s),

@@ -35,7 +35,8 @@ pub struct Profile {
     pub context: usize,
     /// Tokens that the step computes.
     pub rows: usize,
-    /// Of all ranks together, measured right behind the steps; null where they cannot be.
+    /// Of all ranks together, the best seen before and behind the steps of all loads of the run; null where
+    /// they cannot be measured.
     pub roofs: Option<RoofRates>,
     /// Steps that ran.
     pub steps: usize,

@@ -58,8 +58,8 @@ impl Rank {
 
     /// Fills the cache with a number: the pages that it had are the system's one page of zeros.
     pub fn touch_kv(&mut self) -> Result<(), ExecError> {
-        let buffers = self.kv.iter().flat_map(|layer| [&layer.k, &layer.v]);
-        let filled: candle_core::Result<()> = buffers.map(|buffer| buffer.one_set()).collect();
+        let mut buffers = self.kv.iter().flat_map(|layer| [&layer.k, &layer.v]);
+        let filled = buffers.try_for_each(|buffer| buffer.one_set());
         filled.map_err(|source| ExecError::Device {
             what: "the KV cache could not be filled",
             source,

@@ -11,6 +11,7 @@ use super::workers;
 
 /// How far ahead of its use a lone tile's weights are asked for.
 const PREFETCH_STEPS: usize = 32;
+const PREFETCH_BYTES: usize = 1 << 10;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs of one).
 const MIN_PARALLEL: usize = 1 << 18;
 /// Runs of panels a thread: where another program takes a core for a while, the other one goes on.
@@ -94,6 +95,7 @@ pub(super) unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
 ) {
     let tiles = rows.len().div_ceil(M::ROWS);
     let most = tallest_panels::<M>(rows.len());
+    let prefetched = (PREFETCH_STEPS * PANEL).max(PREFETCH_BYTES / size_of::<W>());
     let mut column_scales = COLUMN_SCALES.take();
     let mut k_start = 0;
     loop {
@@ -114,7 +116,7 @@ pub(super) unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
                 let range = tile_rows(rows.len(), tiles, tile);
                 // A lone tile asks for its own weights; others fetch the next panels' between them.
                 let (ahead, ahead_step) = match tiles {
-                    1 => (PREFETCH_STEPS * PANEL, PANEL),
+                    1 => (prefetched, PANEL),
                     _ => (
                         group * PANEL * job.k + tile * k.len() * PANEL / tiles,
                         PANEL.div_ceil(tiles),

@@ -63,23 +63,26 @@ impl Scales<'_> {
             false => block(k.start)..block(k.end - 1) + 1,
         };
         let width = columns.len();
-        out.clear();
         out.resize(blocks.len() * width, 0.0);
         for panel in (0..width).step_by(PANEL) {
-            let rows = std::array::from_fn::<_, PANEL, _>(|i| {
-                let column = (columns.start + panel + i).min(n.saturating_sub(1));
+            let row = |i: usize| {
+                let column = (columns.start + panel + i).min(n - 1);
                 self.row(column) * self.grid_columns
-            });
-            let same = rows[0] == rows[PANEL - 1];
-            for (out, block) in out.chunks_exact_mut(width).zip(blocks.clone()) {
-                let out = &mut out[panel..panel + PANEL];
-                match same {
-                    true => out.fill(self.values[rows[0] + block] * factor),
-                    false => {
-                        for (out, row) in out.iter_mut().zip(rows) {
-                            *out = self.values[row + block] * factor;
-                        }
-                    }
+            };
+            // Runs ascend: where the ends agree, all do.
+            let (first, last) = (row(0), row(PANEL - 1));
+            let outs = out.chunks_exact_mut(width);
+            let outs = outs
+                .map(|out| &mut out[panel..panel + PANEL])
+                .zip(blocks.clone());
+            if first == last {
+                outs.for_each(|(out, block)| out.fill(self.values[first + block] * factor));
+                continue;
+            }
+            let rows = std::array::from_fn::<_, PANEL, _>(row);
+            for (out, block) in outs {
+                for (out, row) in out.iter_mut().zip(rows) {
+                    *out = self.values[row + block] * factor;
                 }
             }
         }

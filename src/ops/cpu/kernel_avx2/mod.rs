@@ -267,29 +267,61 @@ impl<W: PanelElement> Cursor<W> {
         let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
         let near = self.ahead_step == PANEL;
         let (mut x, mut w, mut ahead) = (self.x, self.w, self.ahead);
+        // Of e4m3 a line of several steps a turn, where a turn of one is too short to hide what it waits for.
+        let turn = match matches!(W::ELEMENT, Element::E4m3) && R > 2 {
+            true => line_steps,
+            false => 1,
+        };
+        let mut step = 0;
         // SAFETY: steps and rows by the caller; a prefetch may name any address.
         unsafe {
-            for step in 0..depth {
-                for p in 0..P {
-                    let panel = w.add(p * self.panel_stride);
-                    if step % line_steps == 0 {
-                        prefetch(panel.wrapping_add(ahead), near);
-                    }
-                    let weights = panel_step(panel);
-                    for r in 0..R {
-                        let x = _mm256_broadcast_ss(&*x.add(r));
-                        for half in 0..2 {
-                            local[r][p][half] =
-                                _mm256_fmadd_ps(x, weights[half], local[r][p][half]);
-                        }
+            while step < depth {
+                if step % line_steps == 0 {
+                    for p in 0..P {
+                        prefetch(w.wrapping_add(p * self.panel_stride + ahead), near);
                     }
                 }
-                x = x.add(R);
-                w = w.add(PANEL);
-                ahead = ahead.wrapping_add(self.ahead_step).wrapping_sub(PANEL);
+                if turn > 1 && step + turn <= depth {
+                    for i in 0..turn {
+                        let w = w.add(i * PANEL);
+                        take_step::<W, R, P>(x.add(i * R), w, self.panel_stride, &mut local);
+                    }
+                    (step, x, w) = (step + turn, x.add(turn * R), w.add(turn * PANEL));
+                    ahead = ahead
+                        .wrapping_add(turn * self.ahead_step)
+                        .wrapping_sub(turn * PANEL);
+                } else {
+                    take_step::<W, R, P>(x, w, self.panel_stride, &mut local);
+                    (step, x, w) = (step + 1, x.add(R), w.add(PANEL));
+                    ahead = ahead.wrapping_add(self.ahead_step).wrapping_sub(PANEL);
+                }
             }
         }
         (self.x, self.w, self.ahead) = (x, w, ahead);
         local
+    }
+}
+
+/// # Safety
+/// `R` activations lie at `x`, and at `w` a step of each of `P` panels.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn take_step<W: PanelElement, const R: usize, const P: usize>(
+    x: *const f32,
+    w: *const W,
+    panel_stride: usize,
+    local: &mut Local<R, P>,
+) {
+    // SAFETY: by the caller.
+    unsafe {
+        for p in 0..P {
+            let weights = panel_step(w.add(p * panel_stride));
+            for r in 0..R {
+                let x = _mm256_broadcast_ss(&*x.add(r));
+                for half in 0..2 {
+                    local[r][p][half] = _mm256_fmadd_ps(x, weights[half], local[r][p][half]);
+                }
+            }
+        }
     }
 }

@@ -69,21 +69,30 @@ pub(super) fn title(results: &Results) -> String {
         WeightSource::Dummy => "dummy weights",
         WeightSource::Checkpoint => "checkpoint",
     };
+    let format = match (&model.quantization, engine.activation_scheme.as_deref()) {
+        (None, _) => model.dtype.clone(),
+        (Some(method), Some("dynamic")) => {
+            format!("{method} (activations too) and {}", model.dtype)
+        }
+        (Some(method), _) => format!("{method} and {}", model.dtype),
+    };
+    let split = match engine.expert_parallel {
+        true => format!("{} with whole experts", engine.tp),
+        false => engine.tp.to_string(),
+    };
     let cut_short = if results.partial { ", cut short" } else { "" };
     format!(
-        "{} ({}, {weights} in {}) on {}: {}\n\
-         {} scheduler, {} seqs, {} batched tokens, tp {}, seed {}\n\
+        "{} ({}, {weights} in {format}) on {}: {}\n\
+         {} scheduler, {} seqs, {} batched tokens, tp {split}, seed {}\n\
          KV {} blocks of {} tokens in {}, prefix cache {}\n\
          {}{cut_short}, candlepower {}, {}\n",
         model.name,
         layers,
-        model.dtype,
         hardware.device,
         hardware.name,
         engine.scheduler,
         engine.max_num_seqs,
         engine.max_num_batched_tokens,
-        engine.tp,
         engine.seed,
         engine.num_kv_blocks,
         engine.block_size,

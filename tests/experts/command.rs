@@ -92,3 +92,30 @@ fn settings_name_what_was_asked_for() {
     };
     assert_eq!(blocks("fp8"), 2 * blocks("bf16"));
 }
+
+#[test]
+fn the_table_says_what_ran() {
+    let model = fixture("qwen3-moe-fp8-tiny");
+    let args = ["bench", "--model", &model, "--quiet", "--requests", "1"];
+    let load = ["--concurrency", "1", "--output-len", "2", "--tp", "2"];
+    let table = |more: &[&str]| run(&[&args[..], &load, more].concat()).succeeded().stdout;
+    let plain = table(&[]);
+    assert!(
+        plain.contains("checkpoint in fp8 and bf16)") && plain.contains("tp 2, seed"),
+        "{plain}"
+    );
+    let more = table(&[
+        "--expert-parallel",
+        "--activation-scheme",
+        "dynamic",
+        "--kv-cache-dtype",
+        "fp8",
+    ]);
+    for words in [
+        "fp8 (activations too) and bf16",
+        "tp 2 with whole experts",
+        "tokens in fp8",
+    ] {
+        assert!(more.contains(words), "{more}");
+    }
+}

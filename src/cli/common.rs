@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 
 use super::values;
+use crate::fit::KvType;
+use crate::model::WeightType;
 use crate::scheduler::Policy;
 
 pub const DEFAULT_MODEL: &str = "Qwen2.5-0.5B";
@@ -102,6 +104,18 @@ pub enum DtypeFlag {
     F32,
 }
 
+impl DtypeFlag {
+    /// `None`: whatever the model says.
+    pub fn weight_type(self) -> Option<WeightType> {
+        match self {
+            Self::Auto => None,
+            Self::Bf16 => Some(WeightType::Bf16),
+            Self::F16 => Some(WeightType::F16),
+            Self::F32 => Some(WeightType::F32),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ActivationScheme {
     /// Activations keep their type
@@ -126,4 +140,16 @@ pub enum KvDtypeFlag {
     F16,
     F32,
     Fp8,
+}
+
+impl KvDtypeFlag {
+    /// As `fit` and the simulated device count it.
+    pub fn kv_type(self) -> KvType {
+        match self {
+            Self::Auto => KvType::Auto,
+            Self::Bf16 | Self::F16 => KvType::Half,
+            Self::F32 => KvType::F32,
+            Self::Fp8 => KvType::Fp8,
+        }
+    }
 }

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 
-use super::common::{DtypeFlag, KvDtypeFlag};
 use super::failure::Failure;
 use super::fit_args::{EngineFlag, FitArgs};
 use super::{fit_text, model_files, output};
-use crate::fit::{self, Answer, Ask, Card, Engine, KvType, Limits, Load, Release, StoredBytes};
+use crate::fit::{self, Answer, Ask, Card, Engine, Limits, Load, Release, StoredBytes};
 use crate::hardware::{self, Capability};
 use crate::hub::{self, DummyReason, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards};
-use crate::model::spec::WeightType;
 use crate::model::tensors::expected;
 use crate::model::{Checkpoint, ModelSpec};
 use crate::parallel::Split;
@@ -78,18 +76,8 @@ fn asks(args: &FitArgs) -> Result<Vec<Ask>, Failure> {
                 max_num_batched_tokens: args.max_num_batched_tokens,
             },
             block_size: args.block_size,
-            dtype: match args.dtype {
-                DtypeFlag::Auto => None,
-                DtypeFlag::Bf16 => Some(WeightType::Bf16),
-                DtypeFlag::F16 => Some(WeightType::F16),
-                DtypeFlag::F32 => Some(WeightType::F32),
-            },
-            kv_type: match args.kv_cache_dtype {
-                KvDtypeFlag::Auto => KvType::Auto,
-                KvDtypeFlag::Bf16 | KvDtypeFlag::F16 => KvType::Half,
-                KvDtypeFlag::F32 => KvType::F32,
-                KvDtypeFlag::Fp8 => KvType::Fp8,
-            },
+            dtype: args.dtype.weight_type(),
+            kv_type: args.kv_cache_dtype.kv_type(),
             eager: args.enforce_eager,
             load: load(args),
         })

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 
-use super::common::{CommonArgs, KvDtypeFlag};
+use super::common::CommonArgs;
 use super::device::Device;
 use super::failure::Failure;
 use super::job::Job;
 use super::model_files::ModelFiles;
 use super::profile_args::ProfileArgs;
-use super::session::Session;
+use super::session::{self, Session};
 use super::simulated::{self, Host};
 use super::written::Written;
 use super::{output, progress};
-use crate::model::WeightType;
+use crate::ground::results::Roofs;
+use crate::model::{WeightType, dummy};
 use crate::profile::{
     self, About, Counters, Load, Measured, Profile, Progress, StepCount, Trace, TraceStep,
 };
@@ -54,15 +55,16 @@ pub fn run(args: &ProfileArgs, job: Option<&Job>) -> Result<(), Failure> {
     check_kv(&session, &loads).map_err(Failure::Usage)?;
     let executor = session.engine.executor_mut();
     executor.touch_kv().map_err(Failure::run)?;
+    let roofs = executor.measure_roofs();
     let mut seen = Vec::new();
     for load in loads {
         let measured = measure(args, &files, &mut session, load, counters.as_mut())?;
         seen.push((load, measured));
     }
-    // The device is the same for all loads, and no neighbour took part of it all the time.
-    let roofs = seen
-        .iter()
-        .fold(None, |best, (_, m)| profile::better(best, m.roofs));
+    // The device is the same for all loads: a roof that was seen while others used the machine would make
+    // operations look better than they are.
+    let after = seen.iter().filter_map(|(_, measured)| measured.roofs);
+    let roofs = roofs.into_iter().chain(after).reduce(Roofs::higher);
     let mut profiles = Vec::new();
     let mut trace = Trace::default();
     for (load, mut measured) in seen {
@@ -150,11 +152,8 @@ fn session(
 
 /// The flags, with a KV cache of what the largest load needs where the user named none.
 fn with_kv(common: &CommonArgs, files: &ModelFiles, loads: &[Load]) -> CommonArgs {
-    let element_bytes = match common.kv_cache_dtype {
-        KvDtypeFlag::F32 => size_of::<f32>(),
-        KvDtypeFlag::Auto if files.spec.weight_type == Some(WeightType::F32) => size_of::<f32>(),
-        _ => size_of::<u16>(),
-    };
+    let weights = dummy::dtype(files.spec.weight_type.unwrap_or(WeightType::Bf16));
+    let element_bytes = session::kv_dtype(common.kv_cache_dtype, weights).size_in_bytes();
     let elements = files.plan.tp() * files.plan.kv_elements_per_token();
     let tokens = most_blocks(loads, common.block_size) * common.block_size;
     let needed = (tokens * elements * element_bytes) as u64;

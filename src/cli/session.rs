@@ -140,7 +140,8 @@ fn loaded(settings: &results::Engine, time: Duration) -> String {
     )
 }
 
-fn kv_dtype(flag: KvDtypeFlag, weights: DType) -> DType {
+/// What the cache holds, where the weights are of type `weights`.
+pub fn kv_dtype(flag: KvDtypeFlag, weights: DType) -> DType {
     match flag {
         KvDtypeFlag::Auto if weights == DType::F32 => DType::F32,
         KvDtypeFlag::Auto | KvDtypeFlag::Bf16 => DType::BF16,

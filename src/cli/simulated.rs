@@ -1,12 +1,11 @@
 //! `--device sim:<gpu>`: a session in virtual time.
 
-use super::common::{CommonArgs, DtypeFlag, KvDtypeFlag};
+use super::common::CommonArgs;
 use super::failure::Failure;
 use super::model_files::ModelFiles;
 use super::session::{self, Session};
 use crate::bench::{Simulation, Started};
 use crate::exec::Server;
-use crate::fit::KvType;
 use crate::ground::results::{self, Kind};
 use crate::hardware::Gpu;
 use crate::model::{ModelSpec, WeightType, dummy};
@@ -39,18 +38,8 @@ pub fn simulation(
         },
         server: host.server,
         graphs: host.graphs,
-        dtype: match common.dtype {
-            DtypeFlag::Auto => None,
-            DtypeFlag::Bf16 => Some(WeightType::Bf16),
-            DtypeFlag::F16 => Some(WeightType::F16),
-            DtypeFlag::F32 => Some(WeightType::F32),
-        },
-        kv_type: match common.kv_cache_dtype {
-            KvDtypeFlag::Auto => KvType::Auto,
-            KvDtypeFlag::Bf16 | KvDtypeFlag::F16 => KvType::Half,
-            KvDtypeFlag::F32 => KvType::F32,
-            KvDtypeFlag::Fp8 => KvType::Fp8,
-        },
+        dtype: common.dtype.weight_type(),
+        kv_type: common.kv_cache_dtype.kv_type(),
         kv_bytes: common.kv_cache_memory,
         utilization: common.gpu_memory_utilization,
         scheduler: SchedulerConfig {

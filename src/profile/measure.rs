@@ -49,9 +49,7 @@ pub struct Measured {
 }
 
 /// Runs `plan` on the executor: once to warm up, once to see how long it takes, then `count` times
-/// in earnest, between two looks at the device's roofs, of which the better counts: a roof that was
-/// measured while others used the machine would make operations look better than they are.
-/// `progress` is told the number of steps, then of each.
+/// in earnest; the device's roofs last. `progress` is told the number of steps, then of each.
 ///
 /// # Errors
 /// A step fails, or operations cannot be timed on this device.
@@ -70,7 +68,6 @@ pub fn measure(
         executor.wait(ticket, &mut output)?;
         Ok((start, clock.now()))
     };
-    let before = executor.measure_roofs();
     step(executor)?;
     let (start, end) = step(executor)?;
     let count = count.of(end - start);
@@ -85,24 +82,12 @@ pub fn measure(
         progress(Progress::Step);
     }
     let counts = counters.map_or(Counts::default(), Counters::stop);
-    let timelines = executor.take_timelines()?;
     Ok(Measured {
         steps,
-        timelines,
-        roofs: better(before, executor.measure_roofs()),
+        timelines: executor.take_timelines()?,
+        roofs: executor.measure_roofs(),
         counts,
     })
-}
-
-/// The higher of each roof.
-pub fn better(before: Option<Roofs>, after: Option<Roofs>) -> Option<Roofs> {
-    match (before, after) {
-        (Some(before), Some(after)) => Some(Roofs {
-            read_bytes_per_s: before.read_bytes_per_s.max(after.read_bytes_per_s),
-            flop_per_s: before.flop_per_s.max(after.flop_per_s),
-        }),
-        (before, after) => before.or(after),
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

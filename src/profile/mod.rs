@@ -16,7 +16,7 @@ mod whole;
 
 pub use counters::{Counters, Counts};
 pub use load::{Load, Phase};
-pub use measure::{Measured, Progress, StepCount, better, measure};
+pub use measure::{Measured, Progress, StepCount, measure};
 pub use result::{Bound, OpRow, Profile, RankRow, RoofRates, SCHEMA, Totals, Whole, WholeOp};
 pub use table::{About, profile};
 pub use trace::{Trace, TraceStep};

@@ -1,6 +1,7 @@
 //! What `profile` gives: data, as its JSON holds it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,7 +36,7 @@ pub struct Profile {
     pub context: usize,
     /// Tokens that the step computes.
     pub rows: usize,
-    /// Of all ranks together, the best seen before and behind the steps of all loads of the run; null where
+    /// Of all ranks together, the best seen before and behind the steps of each load of the run; null where
     /// they cannot be measured.
     pub roofs: Option<RoofRates>,
     /// Steps that ran.
@@ -112,6 +113,16 @@ pub enum Bound {
     Compute,
     /// Reading and computing one after the other would take less than half of its time.
     Latency,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Compute => "compute",
+            Self::Latency => "latency",
+        })
+    }
 }
 
 /// Of all operations of a step.

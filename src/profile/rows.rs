@@ -1,10 +1,11 @@
 //! One row an operation: its calls in the steps that count, added up.
 
 use super::result::{Bound, OpRow};
-use super::steps::{Step, is_exchange, median};
+use super::steps::{Step, is_exchange};
 use super::{GIGA, MICRO};
 use crate::ground::recorder::{Cost, OpRecord};
 use crate::ground::results::Roofs;
+use crate::metrics::quantile::Sample;
 
 /// What one rank can do at best.
 #[derive(Debug, Clone, Copy)]
@@ -104,33 +105,31 @@ pub fn rows(steps: &[Step], step_us: f64, rate: Option<Rate>) -> Vec<OpRow> {
         None => Vec::new(),
     };
     let own = all.drain(..).next().unwrap_or_default();
-    let rows = own
-        .0
-        .into_iter()
-        .zip(ranges)
-        .map(|((name, mut sum), range)| {
-            let us = sum.us() * each;
-            let (bytes, flops) = (sum.cost.bytes / count, sum.cost.flops / count);
-            let giga_per_s = |amount: u64| amount as f64 / us * MICRO / GIGA;
-            let floor_us = rate.map(|_| sum.floor_us * each);
-            OpRow {
-                name: name.to_owned(),
-                calls: sum.calls_us.len() as u64 / count,
-                us,
-                call_us: median(&mut sum.calls_us),
-                share: us / step_us,
-                bytes,
-                flops,
-                gb_s: giga_per_s(bytes),
-                gflop_s: giga_per_s(flops),
-                roof_fraction: floor_us.map(|floor| floor / us),
-                bound: rate.map(|_| Bound::of(us, sum.memory_us * each, sum.compute_us * each)),
-                floor_us,
-                gap_us: floor_us.map(|floor| us - floor),
-                ranks_us: (ranks > 1).then_some(range),
-                wait_us: is_exchange(name).then_some(sum.wait_us * each),
-            }
-        });
+    let rows = own.0.into_iter().zip(ranges).map(|((name, sum), range)| {
+        let us = sum.us() * each;
+        let (bytes, flops) = (sum.cost.bytes / count, sum.cost.flops / count);
+        let giga_per_s = |amount: u64| amount as f64 / us * MICRO / GIGA;
+        let floor_us = rate.map(|_| sum.floor_us * each);
+        let calls = sum.calls_us.len() as u64 / count;
+        let call_us = Sample::new(sum.calls_us).map_or(f64::NAN, |calls| calls.percentile(50));
+        OpRow {
+            name: name.to_owned(),
+            calls,
+            us,
+            call_us,
+            share: us / step_us,
+            bytes,
+            flops,
+            gb_s: giga_per_s(bytes),
+            gflop_s: giga_per_s(flops),
+            roof_fraction: floor_us.map(|floor| floor / us),
+            bound: rate.map(|_| Bound::of(us, sum.memory_us * each, sum.compute_us * each)),
+            floor_us,
+            gap_us: floor_us.map(|floor| us - floor),
+            ranks_us: (ranks > 1).then_some(range),
+            wait_us: is_exchange(name).then_some(sum.wait_us * each),
+        }
+    });
     let mut rows: Vec<OpRow> = rows.collect();
     rows.sort_by(|a, b| b.us.total_cmp(&a.us));
     rows

@@ -92,17 +92,6 @@ pub fn mean_us<'a>(steps: &[Step<'a>], time: impl Fn(&Step<'a>) -> Duration) -> 
     times.sum::<f64>() / steps.len() as f64
 }
 
-/// Sorts the values; the mean of the middle two of an even number.
-pub fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = |from_end: usize| values.get(from_end).copied().unwrap_or(f64::NAN);
-    let half = values.len() / 2;
-    match values.len() % 2 {
-        0 => (middle(half.saturating_sub(1)) + middle(half)) / 2.0,
-        _ => middle(half),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

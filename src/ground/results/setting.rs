@@ -61,6 +61,16 @@ pub struct Roofs {
     pub flop_per_s: f64,
 }
 
+impl Roofs {
+    /// The higher of each.
+    pub fn higher(self, other: Self) -> Self {
+        Self {
+            read_bytes_per_s: self.read_bytes_per_s.max(other.read_bytes_per_s),
+            flop_per_s: self.flop_per_s.max(other.flop_per_s),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Model {
     /// Hub id, name of the card, or name of the directory.

@@ -1,6 +1,6 @@
 //! One line an operation of every load, then the host's gap and the step.
 
-use crate::profile::{Bound, OpRow, Profile};
+use crate::profile::{OpRow, Profile};
 use crate::report::csv::quoted;
 
 const LOAD: [&str; 7] = [
@@ -63,7 +63,7 @@ fn operation(op: &OpRow) -> Line {
         op.gb_s.to_string(),
         op.gflop_s.to_string(),
         value(op.roof_fraction),
-        op.bound.map_or("", bound).to_owned(),
+        op.bound.map_or(String::new(), |bound| bound.to_string()),
         value(op.floor_us),
         value(op.gap_us),
         value(fastest),
@@ -101,14 +101,6 @@ fn named(name: &str, number: impl Fn(&str) -> Option<f64>) -> Line {
         "name" => name.to_owned(),
         column => value(number(column)),
     })
-}
-
-pub fn bound(bound: Bound) -> &'static str {
-    match bound {
-        Bound::Memory => "memory",
-        Bound::Compute => "compute",
-        Bound::Latency => "latency",
-    }
 }
 
 fn value(value: Option<f64>) -> String {

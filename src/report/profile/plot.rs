@@ -76,18 +76,13 @@ fn place(op: &OpRow) -> Option<(f64, f64)> {
     computes.then(|| (op.flops as f64 / op.bytes as f64, op.gflop_s))
 }
 
-/// Of rank 0: the highest that any load's roofs were.
+/// Of rank 0; all loads of a run have the same.
 fn roofs(profiles: &[Profile]) -> Option<RoofRates> {
-    let each = profiles.iter().filter_map(|profile| {
-        let (roofs, ranks) = (profile.roofs?, profile.tp as f64);
-        Some(RoofRates {
-            read_gb_s: roofs.read_gb_s / ranks,
-            gflop_s: roofs.gflop_s / ranks,
-        })
-    });
-    each.reduce(|a, b| RoofRates {
-        read_gb_s: a.read_gb_s.max(b.read_gb_s),
-        gflop_s: a.gflop_s.max(b.gflop_s),
+    let profile = profiles.first()?;
+    let (roofs, ranks) = (profile.roofs?, profile.tp as f64);
+    Some(RoofRates {
+        read_gb_s: roofs.read_gb_s / ranks,
+        gflop_s: roofs.gflop_s / ranks,
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::csv::bound;
 use crate::ground::results::Kind;
 use crate::profile::{OpRow, Profile};
 use crate::report::number::number;
@@ -137,7 +136,8 @@ fn operation(op: &OpRow) -> [String; COLUMNS] {
         fixed(op.gb_s, 1),
         fixed(op.gflop_s, 1),
         optional(op.roof_fraction, percent),
-        op.bound.map_or(NOT_OBSERVED, bound).to_owned(),
+        op.bound
+            .map_or(NOT_OBSERVED.to_owned(), |bound| bound.to_string()),
         optional(op.gap_us, |us| fixed(us / MILLI, 3)),
     ]
 }
@@ -197,9 +197,7 @@ fn ranks(out: &mut String, profile: &Profile) {
 /// What the numbers point at.
 fn remarks(profile: &Profile) -> Vec<String> {
     let mut remarks = Vec::new();
-    let gaps = profile.ops.iter().filter_map(|op| Some((op, op.gap_us?)));
-    let widest = gaps.max_by(|(_, a), (_, b)| a.total_cmp(b));
-    if let (Some((op, gap)), Some(floor)) = (widest, profile.totals.floor_us) {
+    if let (Some((op, gap)), Some(floor)) = (widest_gap(profile), profile.totals.floor_us) {
         remarks.push(format!(
             "floor of the step: {} ms; widest gap: {}, {} ms ({} of the step)",
             number(floor / MILLI),
@@ -237,6 +235,12 @@ fn remarks(profile: &Profile) -> Vec<String> {
     remarks
 }
 
+/// The operation that is furthest above its floor, and how far, in microseconds; `None` without roofs.
+fn widest_gap(profile: &Profile) -> Option<(&OpRow, f64)> {
+    let gaps = profile.ops.iter().filter_map(|op| Some((op, op.gap_us?)));
+    gaps.max_by(|(_, a), (_, b)| a.total_cmp(b))
+}
+
 fn sweep(out: &mut String, profiles: &[Profile]) {
     let heads = [
         "phase",
@@ -251,9 +255,6 @@ fn sweep(out: &mut String, profiles: &[Profile]) {
     ];
     let mut lines = vec![heads.map(str::to_owned)];
     for profile in profiles {
-        let gap = |op: &OpRow| op.gap_us.unwrap_or(0.0);
-        let ops = profile.ops.iter();
-        let widest = ops.max_by(|a, b| gap(a).total_cmp(&gap(b)));
         let cells: [String; SWEEP_COLUMNS] = [
             profile.phase.to_string(),
             profile.batch.to_string(),
@@ -263,7 +264,7 @@ fn sweep(out: &mut String, profiles: &[Profile]) {
             fixed(profile.totals.gb_s, 1),
             fixed(profile.totals.gflop_s, 1),
             optional(profile.totals.roof_fraction, percent),
-            widest.map_or(String::new(), |op| op.name.clone()),
+            widest_gap(profile).map_or(String::new(), |(op, _)| op.name.clone()),
         ];
         lines.push(cells);
     }

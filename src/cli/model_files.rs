@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::output;
 use crate::ground::results;
 use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles};
-use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, WeightType, dummy};
+use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, dummy};
 use crate::parallel::{ShardPlan, Split};
 use crate::text::{TokenPool, Tokenizer};
 
@@ -133,7 +133,7 @@ impl ModelFiles {
             let dtype = checkpoint.weight_dtype();
             return Ok((Arc::new(checkpoint), dtype));
         }
-        let weight_type = self.spec.weight_type.unwrap_or(WeightType::Bf16);
+        let weight_type = self.spec.weight_type_or_usual();
         let source = DummyWeights {
             seed: args.seed,
             weight_type,

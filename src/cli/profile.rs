@@ -16,7 +16,7 @@ use super::simulated::{self, Host};
 use super::written::Written;
 use super::{output, progress};
 use crate::ground::results::Roofs;
-use crate::model::{WeightType, dummy};
+use crate::model::dummy;
 use crate::profile::{
     self, About, Counters, Load, Measured, Profile, Progress, StepCount, Trace, TraceStep,
 };
@@ -152,7 +152,7 @@ fn session(
 
 /// The flags, with a KV cache of what the largest load needs where the user named none.
 fn with_kv(common: &CommonArgs, files: &ModelFiles, loads: &[Load]) -> CommonArgs {
-    let weights = dummy::dtype(files.spec.weight_type.unwrap_or(WeightType::Bf16));
+    let weights = dummy::dtype(files.spec.weight_type_or_usual());
     let element_bytes = session::kv_dtype(common.kv_cache_dtype, weights).size_in_bytes();
     let elements = files.plan.tp() * files.plan.kv_elements_per_token();
     let tokens = most_blocks(loads, common.block_size) * common.block_size;

@@ -8,7 +8,7 @@ use crate::bench::{Simulation, Started};
 use crate::exec::Server;
 use crate::ground::results::{self, Kind};
 use crate::hardware::Gpu;
-use crate::model::{ModelSpec, WeightType, dummy};
+use crate::model::{ModelSpec, dummy};
 use crate::parallel::Split;
 use crate::scheduler::SchedulerConfig;
 
@@ -65,7 +65,7 @@ pub fn start(
     let model = (files.source.name.as_str(), &files.spec);
     let simulation = simulation(common, host, gpu, model, max_model_len);
     let started = simulation.start().map_err(Failure::usage)?;
-    let weights = files.spec.weight_type.unwrap_or(WeightType::Bf16);
+    let weights = files.spec.weight_type_or_usual();
     Ok(Session {
         kind: Kind::Predicted,
         model: session::describe_model(files, dummy::dtype(weights)),

@@ -156,8 +156,7 @@ impl Ask {
             // vLLM converts all weights to the activations' type.
             (Format::Plain, Engine::Vllm(_)) => self.dtype().bytes(),
             (Format::Plain, Engine::Candlepower) => {
-                let written = self.spec.weight_type.unwrap_or(WeightType::Bf16);
-                stored().unwrap_or(written.bytes())
+                stored().unwrap_or(self.spec.weight_type_or_usual().bytes())
             }
         }
     }

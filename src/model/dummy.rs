@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use super::spec::WeightType;
 use super::tensors::{Format, Role, TensorSpec};
 use super::weights::WeightSource;
-use crate::ops::cpu::workers;
+use crate::ops::cpu::{e4m3, workers};
 
 /// Half the width of the uniform distribution: a standard deviation of about 0.02, as
 /// `initializer_range` of the supported families.
@@ -19,7 +19,6 @@ const HALF_WIDTH: f32 = 0.035;
 const LCG_MULTIPLIER: u64 = 0xd134_2543_de82_ef95;
 /// Different weights of one 8-bit block.
 const LEVELS: usize = 256;
-const LARGEST_E4M3: f32 = 448.0;
 
 #[derive(Debug, Clone, Copy)]
 pub struct DummyWeights {
@@ -106,13 +105,13 @@ fn level(unit: f32) -> usize {
 fn codes() -> [F8E4M3; LEVELS] {
     std::array::from_fn(|level| {
         let unit = (2 * level + 1) as f32 / LEVELS as f32 - 1.0;
-        F8E4M3::from_f32(unit * LARGEST_E4M3)
+        F8E4M3::from_f32(unit * e4m3::MAX)
     })
 }
 
 /// Weights of a block have about the width of all others; blocks differ, so that a wrong one is seen.
 fn scale(unit: f32) -> f32 {
-    HALF_WIDTH / LARGEST_E4M3 * (1.0 + unit / 2.0)
+    HALF_WIDTH / e4m3::MAX * (1.0 + unit / 2.0)
 }
 
 /// `(a, b)` so that `a * state + b` is the row generator `steps` steps on (Brown 1994).

@@ -189,6 +189,11 @@ impl ModelSpec {
         self.layer_windows.get(layer).copied().flatten()
     }
 
+    /// Of the weights; bf16 where the config names none.
+    pub fn weight_type_or_usual(&self) -> WeightType {
+        self.weight_type.unwrap_or(WeightType::Bf16)
+    }
+
     /// Rows of the q projection.
     pub fn q_size(&self) -> usize {
         self.num_attention_heads * self.head_dim

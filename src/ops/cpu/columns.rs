@@ -11,9 +11,10 @@ use super::workers;
 
 /// How far ahead of its use a lone tile's weights are asked for.
 const PREFETCH_STEPS: usize = 32;
+/// At least so many bytes: 32 steps of e4m3 are too few.
 const PREFETCH_BYTES: usize = 1 << 10;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs of one).
-const MIN_PARALLEL: usize = 1 << 18;
+pub(super) const MIN_PARALLEL: usize = 1 << 18;
 /// Runs of panels a thread: where another program takes a core for a while, the other one goes on.
 const PARTS_PER_THREAD: usize = 4;
 

@@ -17,9 +17,9 @@ use super::tile::MicroKernel;
 use super::workers;
 
 /// Rows of a block: 120 rows of 512 steps are 240 KiB, half of a common L2.
-const ROW_BLOCK: usize = 120;
+pub(super) const ROW_BLOCK: usize = 120;
 /// Activations below which they are packed on the calling thread.
-const MIN_PARALLEL_PACK: usize = 1 << 16;
+pub(super) const MIN_PARALLEL_PACK: usize = 1 << 16;
 
 /// One linear layer over some rows.
 #[derive(Debug, Clone, Copy)]

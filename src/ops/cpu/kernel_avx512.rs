@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
+use super::cursor::Cursor;
 use super::panel::{Element, PANEL, PanelElement};
 use super::tile::{MicroKernel, Sums, Tile};
 
@@ -124,19 +125,13 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
     sums: Sums<'_>,
 ) {
     let zeros = [[_mm512_setzero_ps(); P]; R];
-    let mut cursor = Cursor {
-        x: tile.x.as_ptr(),
-        w: tile.w.as_ptr(),
-        panel_stride: tile.panel_stride,
-        ahead: tile.ahead,
-        ahead_step: tile.ahead_step,
-    };
+    let mut cursor = Cursor::of(&tile);
     // SAFETY: `sums` is `R` rows of `P` panels; steps and rows stay within what `check` held.
     unsafe {
         if matches!(W::ELEMENT, Element::E4m3) {
             let mut fresh = sums.is_fresh();
             for (depth, scales) in tile.blocks() {
-                let local = cursor.steps::<R, P>(depth, zeros);
+                let local = steps::<W, R, P>(&mut cursor, depth, zeros);
                 for p in 0..P {
                     let scale = _mm512_loadu_ps(&raw const scales[p * PANEL]);
                     for r in 0..R {
@@ -160,7 +155,7 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
                 }
             }
         }
-        let local = cursor.steps::<R, P>(tile.depth, local);
+        let local = steps::<W, R, P>(&mut cursor, tile.depth, local);
         for r in 0..R {
             for p in 0..P {
                 _mm512_storeu_ps(sums.at(r, p * PANEL), local[r][p]);
@@ -169,53 +164,41 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
     }
 }
 
-/// Where a tile's next step lies.
-struct Cursor<W> {
-    x: *const f32,
-    w: *const W,
-    panel_stride: usize,
-    /// What to ask memory for, relative to `w`, which moves a panel's width a step.
-    ahead: usize,
-    ahead_step: usize,
-}
-
-impl<W: PanelElement> Cursor<W> {
-    /// Takes `depth` steps into `local`.
-    ///
-    /// # Safety
-    /// That many steps are left, of `R` rows by `P` panels.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    #[inline]
-    unsafe fn steps<const R: usize, const P: usize>(
-        &mut self,
-        depth: usize,
-        mut local: Local<R, P>,
-    ) -> Local<R, P> {
-        let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
-        let (mut x, mut w, mut ahead) = (self.x, self.w, self.ahead);
-        // SAFETY: steps and rows by the caller; a prefetch may name any address.
-        unsafe {
-            let spread = _mm512_loadu_si512(SPREAD.as_ptr().cast());
-            for step in 0..depth {
-                let weights: [__m512; P] = from_fn(|p| {
-                    let panel = w.add(p * self.panel_stride);
-                    if step % line_steps == 0 {
-                        _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(ahead).cast());
-                    }
-                    panel_step(panel, spread)
-                });
-                for r in 0..R {
-                    let x = _mm512_set1_ps(*x.add(r));
-                    for p in 0..P {
-                        local[r][p] = _mm512_fmadd_ps(x, weights[p], local[r][p]);
-                    }
+/// Takes `depth` steps into `local`.
+///
+/// # Safety
+/// That many steps are left, of `R` rows by `P` panels.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
+    cursor: &mut Cursor<W>,
+    depth: usize,
+    mut local: Local<R, P>,
+) -> Local<R, P> {
+    let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
+    let (mut x, mut w, mut ahead) = (cursor.x, cursor.w, cursor.ahead);
+    // SAFETY: steps and rows by the caller; a prefetch may name any address.
+    unsafe {
+        let spread = _mm512_loadu_si512(SPREAD.as_ptr().cast());
+        for step in 0..depth {
+            let weights: [__m512; P] = from_fn(|p| {
+                let panel = w.add(p * cursor.panel_stride);
+                if step % line_steps == 0 {
+                    _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(ahead).cast());
                 }
-                x = x.add(R);
-                w = w.add(PANEL);
-                ahead = ahead.wrapping_add(self.ahead_step).wrapping_sub(PANEL);
+                panel_step(panel, spread)
+            });
+            for r in 0..R {
+                let x = _mm512_set1_ps(*x.add(r));
+                for p in 0..P {
+                    local[r][p] = _mm512_fmadd_ps(x, weights[p], local[r][p]);
+                }
             }
+            x = x.add(R);
+            w = w.add(PANEL);
+            ahead = ahead.wrapping_add(cursor.ahead_step).wrapping_sub(PANEL);
         }
-        (self.x, self.w, self.ahead) = (x, w, ahead);
-        local
     }
+    (cursor.x, cursor.w, cursor.ahead) = (x, w, ahead);
+    local
 }

@@ -6,6 +6,8 @@ mod activation;
 pub mod attention;
 mod best;
 mod columns;
+#[cfg(target_arch = "x86_64")]
+mod cursor;
 pub mod e4m3;
 mod elementwise;
 mod experts;

@@ -7,8 +7,8 @@ use candle_core::Result;
 
 use super::each;
 use super::plan::{Chunk, Item, Plan};
-use crate::ops::cpu::columns::{panel_range, tallest_panels};
-use crate::ops::cpu::gemm::{Gemm, pack_tile, tile_rows};
+use crate::ops::cpu::columns::{MIN_PARALLEL, panel_range, tallest_panels};
+use crate::ops::cpu::gemm::{Gemm, MIN_PARALLEL_PACK, pack_tile, tile_rows};
 use crate::ops::cpu::linear::{rounding, with_bias, with_scales};
 use crate::ops::cpu::panel::{PANEL, PanelElement};
 use crate::ops::cpu::shared::SharedOut;
@@ -17,10 +17,6 @@ use crate::ops::cpu::{activation, e4m3, workers};
 use crate::ops::storage::{self, Element};
 use crate::ops::{BlockScales, Buffer, Expert, ExpertSpace, Experts, Linear};
 
-/// Multiply-adds below which waking other threads costs more than it saves.
-const MIN_PARALLEL: usize = 1 << 18;
-/// Activations below which they are taken in on the calling thread.
-const MIN_PARALLEL_PACK: usize = 1 << 16;
 /// Sums of gate, and as many of up, that wait for their activation: they stay near.
 const WAITING_SUMS: usize = 1 << 13;
 

@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use crate::ops::Experts;
+use crate::ops::cpu::gemm::ROW_BLOCK;
 
-/// Rows that an expert takes at a time: as many as keep their activations in L2.
-const ROW_BLOCK: usize = 120;
 /// Items that a thread is left, so that uneven ones even out.
 const ITEMS_PER_THREAD: usize = 16;
 /// Rows below which an expert's time is that of reading its weights.

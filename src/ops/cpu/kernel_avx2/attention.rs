@@ -22,16 +22,30 @@ fn even_rows(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(QUERY_ROWS).max(1)).max(1)
 }
 
-/// Calls `$function::<rows, $wide>` with `$wide` for a count of rows: 8 to 12 sums.
+/// Vectors of columns at once for a count of rows: 8 to 12 sums.
+const fn vectors(rows: usize) -> usize {
+    match rows {
+        1 => 8,
+        2 | 3 => 4,
+        _ => 2,
+    }
+}
+
+/// Calls `$call` with the constant `$count` for a count of rows.
 macro_rules! by_rows {
-    ($function:ident, $rows:expr, [$w1:tt $w2:tt $w3:tt $more:tt], $arguments:tt) => {
+    ($rows:expr, $count:ident => $call:expr) => {
+        by_rows!($rows, $count => $call, [1 2 3 4 5] 6)
+    };
+    ($rows:expr, $count:ident => $call:expr, [$($some:tt)*] $most:tt) => {
         match $rows {
-            1 => $function::<1, $w1> $arguments,
-            2 => $function::<2, $w2> $arguments,
-            3 => $function::<3, $w3> $arguments,
-            4 => $function::<4, $more> $arguments,
-            5 => $function::<5, $more> $arguments,
-            _ => $function::<6, $more> $arguments,
+            $($some => {
+                const $count: usize = $some;
+                $call
+            })*
+            _ => {
+                const $count: usize = $most;
+                $call
+            }
         }
     };
 }
@@ -69,16 +83,7 @@ impl AttentionKernel for Avx2 {
         let rows = even_rows(scores.len());
         for (scores, q) in scores.chunks_mut(rows).zip(q.chunks(rows * head_dim)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.
-            unsafe {
-                match scores.len() {
-                    1 => dots::<1>(q, k, head_dim, first, scores),
-                    2 => dots::<2>(q, k, head_dim, first, scores),
-                    3 => dots::<3>(q, k, head_dim, first, scores),
-                    4 => dots::<4>(q, k, head_dim, first, scores),
-                    5 => dots::<5>(q, k, head_dim, first, scores),
-                    _ => dots::<6>(q, k, head_dim, first, scores),
-                }
-            }
+            unsafe { by_rows!(scores.len(), R => dots::<R>(q, k, head_dim, first, scores)) }
         }
     }
 
@@ -104,7 +109,9 @@ impl AttentionKernel for Avx2 {
         for ((weights, states), sums) in groups.zip(sums.chunks_mut(rows * head_dim)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.
             unsafe {
-                by_rows!(add_values, weights.len(), [8 4 4 2], (weights, first, states, v, head_dim, sums))
+                by_rows!(weights.len(), R => {
+                    add_values::<R, { vectors(R) }>(weights, first, states, v, head_dim, sums)
+                })
             }
         }
     }

@@ -8,6 +8,7 @@ mod attention;
 use std::arch::x86_64::*;
 
 use super::attention::kernel::LANES;
+use super::cursor::Cursor;
 use super::panel::{Element, PANEL, PanelElement};
 use super::tile::{MicroKernel, Sums, Tile};
 
@@ -191,7 +192,7 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
         if matches!(W::ELEMENT, Element::E4m3) {
             let mut fresh = sums.is_fresh();
             for (depth, scales) in tile.blocks() {
-                let local = cursor.steps::<R, P>(depth, zeros);
+                let local = steps::<W, R, P>(&mut cursor, depth, zeros);
                 for p in 0..P {
                     for half in 0..2 {
                         let scale = _mm256_loadu_ps(&raw const scales[p * PANEL + half * LANES]);
@@ -219,7 +220,7 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
                 }
             }
         }
-        let local = cursor.steps::<R, P>(tile.depth, local);
+        let local = steps::<W, R, P>(&mut cursor, tile.depth, local);
         for r in 0..R {
             for p in 0..P {
                 for half in 0..2 {
@@ -230,76 +231,52 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
     }
 }
 
-/// Where a tile's next step lies.
-struct Cursor<W> {
-    x: *const f32,
-    w: *const W,
-    panel_stride: usize,
-    /// What to ask memory for, relative to `w`, which moves a panel's width a step.
-    ahead: usize,
-    ahead_step: usize,
-}
-
-impl<W: PanelElement> Cursor<W> {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    fn of(tile: &Tile<'_, W>) -> Self {
-        Self {
-            x: tile.x.as_ptr(),
-            w: tile.w.as_ptr(),
-            panel_stride: tile.panel_stride,
-            ahead: tile.ahead,
-            ahead_step: tile.ahead_step,
-        }
-    }
-
-    /// Takes `depth` steps into `local`.
-    ///
-    /// # Safety
-    /// That many steps are left, of `R` rows by `P` panels.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn steps<const R: usize, const P: usize>(
-        &mut self,
-        depth: usize,
-        mut local: Local<R, P>,
-    ) -> Local<R, P> {
-        let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
-        let near = self.ahead_step == PANEL;
-        let (mut x, mut w, mut ahead) = (self.x, self.w, self.ahead);
-        // Of e4m3 a line of several steps a turn, where a turn of one is too short to hide what it waits for.
-        let turn = match matches!(W::ELEMENT, Element::E4m3) && R > 2 {
-            true => line_steps,
-            false => 1,
-        };
-        let mut step = 0;
-        // SAFETY: steps and rows by the caller; a prefetch may name any address.
-        unsafe {
-            while step < depth {
-                if step % line_steps == 0 {
-                    for p in 0..P {
-                        prefetch(w.wrapping_add(p * self.panel_stride + ahead), near);
-                    }
-                }
-                if turn > 1 && step + turn <= depth {
-                    for i in 0..turn {
-                        let w = w.add(i * PANEL);
-                        take_step::<W, R, P>(x.add(i * R), w, self.panel_stride, &mut local);
-                    }
-                    (step, x, w) = (step + turn, x.add(turn * R), w.add(turn * PANEL));
-                    ahead = ahead
-                        .wrapping_add(turn * self.ahead_step)
-                        .wrapping_sub(turn * PANEL);
-                } else {
-                    take_step::<W, R, P>(x, w, self.panel_stride, &mut local);
-                    (step, x, w) = (step + 1, x.add(R), w.add(PANEL));
-                    ahead = ahead.wrapping_add(self.ahead_step).wrapping_sub(PANEL);
+/// Takes `depth` steps into `local`.
+///
+/// # Safety
+/// That many steps are left, of `R` rows by `P` panels.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
+    cursor: &mut Cursor<W>,
+    depth: usize,
+    mut local: Local<R, P>,
+) -> Local<R, P> {
+    let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
+    let near = cursor.ahead_step == PANEL;
+    let (mut x, mut w, mut ahead) = (cursor.x, cursor.w, cursor.ahead);
+    // Of e4m3 a line of several steps a turn, where a turn of one is too short to hide what it waits for.
+    let turn = match matches!(W::ELEMENT, Element::E4m3) && R > 2 {
+        true => line_steps,
+        false => 1,
+    };
+    let mut step = 0;
+    // SAFETY: steps and rows by the caller; a prefetch may name any address.
+    unsafe {
+        while step < depth {
+            if step % line_steps == 0 {
+                for p in 0..P {
+                    prefetch(w.wrapping_add(p * cursor.panel_stride + ahead), near);
                 }
             }
+            if turn > 1 && step + turn <= depth {
+                for i in 0..turn {
+                    let w = w.add(i * PANEL);
+                    take_step::<W, R, P>(x.add(i * R), w, cursor.panel_stride, &mut local);
+                }
+                (step, x, w) = (step + turn, x.add(turn * R), w.add(turn * PANEL));
+                ahead = ahead
+                    .wrapping_add(turn * cursor.ahead_step)
+                    .wrapping_sub(turn * PANEL);
+            } else {
+                take_step::<W, R, P>(x, w, cursor.panel_stride, &mut local);
+                (step, x, w) = (step + 1, x.add(R), w.add(PANEL));
+                ahead = ahead.wrapping_add(cursor.ahead_step).wrapping_sub(PANEL);
+            }
         }
-        (self.x, self.w, self.ahead) = (x, w, ahead);
-        local
     }
+    (cursor.x, cursor.w, cursor.ahead) = (x, w, ahead);
+    local
 }
 
 /// # Safety

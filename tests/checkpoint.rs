@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor, safetensors};
 use candlepower::hub::weights_in;
 use candlepower::model::tensors::{TensorSpec, expected};
 use candlepower::model::{Checkpoint, ModelSpec, WeightSource};
-use cli_support::{Copy, run};
+use cli_support::{Copy, generate_exactly, run};
 use serde_json::Value;
 
 const SHARDED: [&str; 3] = ["llama-tiny", "qwen2-tiny", "qwen3-tiny"];
@@ -59,35 +59,15 @@ fn open(copy: &Copy) -> (ModelSpec, Checkpoint) {
     (spec, checkpoint)
 }
 
-/// A prompt of the fixture and its greedy continuation.
 fn golden(name: &str) -> (String, Value) {
-    let path = cli_support::fixture(name) + "/golden.json";
-    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let ids = golden["prompts"][1].as_array().unwrap().iter();
-    let prompt: Vec<String> = ids.map(Value::to_string).collect();
-    (prompt.join(","), golden["greedy"][1].clone())
+    cli_support::golden(name, 1)
 }
 
 /// What `model` makes of the prompt of the fixture `name`.
 fn greedy(model: &Copy, name: &str, more: &[&str]) -> Value {
-    let prompt = golden(name).0;
-    let args = [
-        "generate",
-        "--model",
-        model.path(),
-        "--prompt-ids",
-        &prompt,
-        "--json",
-    ];
-    let exact = [
-        "--max-tokens",
-        "32",
-        "--ignore-eos",
-        "--kv-cache-dtype",
-        "f32",
-    ];
-    let args: Vec<&str> = args.iter().chain(&exact).chain(more).copied().collect();
-    run(&args).succeeded().json()["token_ids"].clone()
+    let (prompt, _) = golden(name);
+    let outcome = generate_exactly(model.path(), &prompt, more);
+    outcome.json()["token_ids"].clone()
 }
 
 #[test]

@@ -1,37 +1,15 @@
 //! The CPU's paged attention: right against f64, and the same bits however a token came in.
 
+#[path = "common/random.rs"]
+mod random;
+
 use candlepower::ops::cpu::attention::{Attend, attend, attend_with, kernel::AttentionKernel};
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::PanelElement;
 use candlepower::ops::cpu::workers::Workers;
 use float8::F8E4M3;
 use half::{bf16, f16};
-
-/// splitmix64, from a seed.
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.bits() % end as u64) as usize
-    }
-
-    /// Uniform in -1..1.
-    fn unit(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-}
+use random::Random;
 
 #[derive(Debug, Clone, Copy)]
 struct Shape {
@@ -177,7 +155,7 @@ impl<KV: PanelElement> Batch<KV> {
         };
         for sequence in sequences {
             let table: Vec<usize> = (0..blocks(sequence))
-                .map(|_| free.swap_remove(random.below(free.len())))
+                .map(|_| free.swap_remove(random.within(0..free.len())))
                 .collect();
             for position in 0..sequence.context {
                 let slot = table[position / block_size] * block_size + position % block_size;
@@ -275,7 +253,7 @@ fn check(shape: &Shape, sequences: &[Sequence], out: &[Vec<f32>], what: &str) {
 }
 
 fn random_shape(random: &mut Random) -> Shape {
-    let kv_heads = 1 + random.below(4);
+    let kv_heads = 1 + random.within(0..4);
     Shape {
         heads: kv_heads * random.pick(&[1, 2, 3, 4, 5, 6, 7, 8]),
         kv_heads,
@@ -289,9 +267,9 @@ fn random_shapes<KV: PanelElement + Into<f32>>(seed: u64, of: fn(f32) -> KV) {
     for _ in 0..40 {
         let shape = random_shape(&mut random);
         let sharpness = random.pick(&[0.1, 2.0, 30.0]);
-        let sequences: Vec<_> = (0..1 + random.below(4))
+        let sequences: Vec<_> = (0..1 + random.within(0..4))
             .map(|_| {
-                let context = 1 + random.below(300);
+                let context = 1 + random.within(0..300);
                 let rows = random.pick(&[1, 1, context, 1 + context / 2, context.min(70)]);
                 Sequence::new(&mut random, &shape, (rows, context), sharpness, of)
             })

@@ -1,5 +1,11 @@
 //! Linear layers of e4m3 weights with block scales: right against f64, and the same bits in every batch.
 
+#[macro_use]
+#[path = "common/kernels.rs"]
+mod kernels;
+#[path = "common/random.rs"]
+mod random;
+
 use candlepower::ops::cpu::gemm::{Gemm, linear_with};
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::{PanelElement, Source, pack, packed_len};
@@ -7,34 +13,14 @@ use candlepower::ops::cpu::scales::Scales;
 use candlepower::ops::cpu::tile::MicroKernel;
 use candlepower::ops::cpu::workers::Workers;
 use float8::F8E4M3;
+use random::Random;
 
 /// Calls `$body` with `$kernel` bound to each kernel that this host has.
 macro_rules! each_kernel {
     ($kernel:ident => $body:expr) => {{
         let $kernel = Portable;
         $body;
-        each_fused_kernel!($kernel => $body);
-    }};
-}
-
-/// Those among them whose steps are rounded once.
-macro_rules! each_fused_kernel {
-    ($kernel:ident => $body:expr) => {{
-        #[cfg(target_arch = "x86_64")]
-        {
-            use candlepower::ops::cpu::{kernel_avx2::Avx2, kernel_avx512::Avx512};
-            if let Some($kernel) = Avx2::detect() {
-                $body;
-            }
-            if let Some($kernel) = Avx512::detect() {
-                $body;
-            }
-        }
-        #[cfg(target_arch = "aarch64")]
-        {
-            let $kernel = candlepower::ops::cpu::kernel_neon::Neon;
-            $body;
-        }
+        each_fused_kernel!($kernel, _name => $body);
     }};
 }
 
@@ -44,36 +30,10 @@ const NAN: u8 = 0x7f;
 const X_PAD: usize = 3;
 const OUT_PAD: usize = 5;
 
-/// From a seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        self.next() as usize % end
-    }
-
-    /// Uniform in -1..1.
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    fn units(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| self.unit()).collect()
-    }
-
-    /// Any number: subnormal ones and the largest too.
-    fn e4m3(&mut self) -> F8E4M3 {
-        let bits = self.next() as u8;
-        F8E4M3::from_bits(if bits & NAN == NAN { bits - 1 } else { bits })
-    }
+/// Any number: subnormal ones and the largest too.
+fn e4m3(random: &mut Random) -> F8E4M3 {
+    let bits = random.bits() as u8;
+    F8E4M3::from_bits(if bits & NAN == NAN { bits - 1 } else { bits })
 }
 
 /// One layer: parts stacked along n, each with blocks of its own along n.
@@ -94,7 +54,7 @@ struct Case {
 
 impl Case {
     fn new(random: &mut Random, rows: usize, n: usize, k: usize, block: [usize; 2]) -> Self {
-        let plain: Vec<F8E4M3> = (0..n * k).map(|_| random.e4m3()).collect();
+        let plain: Vec<F8E4M3> = (0..n * k).map(|_| e4m3(random)).collect();
         let mut packed = vec![<F8E4M3 as PanelElement>::ZERO; packed_len(n, k)];
         let source = Source {
             values: &plain,
@@ -103,19 +63,19 @@ impl Case {
             k,
         };
         pack(source, 0, &mut packed);
-        let column_offset = random.below(block[1]);
+        let column_offset = random.within(0..block[1]);
         let grid_columns = (column_offset + k).div_ceil(block[1]);
         let (mut runs, mut first) = (Vec::new(), 0);
         while first < n {
             runs.push((first, runs.len()));
             // A part ends where it likes; the next one begins anywhere in a block.
-            first += match random.below(3) {
-                0 => 1 + random.below(block[0]),
+            first += match random.within(0..3) {
+                0 => 1 + random.within(0..block[0]),
                 _ => block[0],
             };
         }
         let values = random.units(runs.len() * grid_columns);
-        let bias = (random.below(2) == 0).then(|| random.units(n));
+        let bias = (random.within(0..2) == 0).then(|| random.units(n));
         Self {
             rows,
             n,
@@ -196,12 +156,12 @@ impl Case {
 fn random_cases(mut check: impl FnMut(&mut Random, &Case)) {
     let mut random = Random(5);
     for _ in 0..CASES {
-        let block = match random.below(4) {
+        let block = match random.within(0..4) {
             0 => [128, 128],
-            _ => [1 + random.below(40), 1 + random.below(70)],
+            _ => [1 + random.within(0..40), 1 + random.within(0..70)],
         };
-        let rows = 1 + random.below(20);
-        let (n, k) = (1 + random.below(100), 1 + random.below(400));
+        let rows = 1 + random.within(0..20);
+        let (n, k) = (1 + random.within(0..100), 1 + random.within(0..400));
         let case = Case::new(&mut random, rows, n, k, block);
         check(&mut random, &case);
     }
@@ -284,7 +244,7 @@ fn a_row_is_the_same_bits_in_every_batch_and_kernel() {
         let case = Case::new(&mut random, 31, 131, 1100, block);
         same_bits(Portable, &case);
         let mut all = Vec::new();
-        each_fused_kernel!(kernel => all.push(same_bits(kernel, &case)));
+        each_fused_kernel!(kernel, _name => all.push(same_bits(kernel, &case)));
         for other in &all {
             let bits = |out: &[f32]| out.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(other), bits(&all[0]));

@@ -1,5 +1,11 @@
 //! The CPU's linear layer: right against f64, and the same bits in every batch.
 
+#[macro_use]
+#[path = "common/kernels.rs"]
+mod kernels;
+#[path = "common/random.rs"]
+mod random;
+
 use candlepower::ops::cpu::gemm::{Gemm, linear, linear_with};
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::{PanelElement, Source, pack, packed_len, unpack_row};
@@ -7,48 +13,7 @@ use candlepower::ops::cpu::tile::MicroKernel;
 use candlepower::ops::cpu::workers::Workers;
 use candlepower::ops::row;
 use half::{bf16, f16};
-
-/// Calls `$body` with `$kernel` bound to each fused kernel that this host has, and its `$name`.
-macro_rules! each_fused_kernel {
-    ($kernel:ident, $name:ident => $body:expr) => {{
-        #[cfg(target_arch = "x86_64")]
-        {
-            use candlepower::ops::cpu::{kernel_avx2::Avx2, kernel_avx512::Avx512};
-            let $name = "AVX2, FMA and F16C";
-            match Avx2::detect() {
-                Some($kernel) => $body,
-                None => eprintln!("skipped: this host has no {}", $name),
-            }
-            let $name = "AVX-512 F and BW";
-            match Avx512::detect() {
-                Some($kernel) => $body,
-                None => eprintln!("skipped: this host has no {}", $name),
-            }
-        }
-        #[cfg(target_arch = "aarch64")]
-        {
-            let ($kernel, $name) = (candlepower::ops::cpu::kernel_neon::Neon, "NEON");
-            $body
-        }
-    }};
-}
-
-/// Uniform in -1..1, from a seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    fn vec<T>(&mut self, len: usize, of: impl Fn(f32) -> T) -> Vec<T> {
-        (0..len).map(|_| of(self.next())).collect()
-    }
-}
+use random::Random;
 
 /// One linear layer, its weight in both layouts.
 struct Case<W> {
@@ -80,7 +45,7 @@ impl<W: PanelElement> Case<W> {
             &mut packed,
         );
         let x = random.vec(rows * (k + X_PAD), |x| x);
-        let bias = (random.next() > 0.0).then(|| random.vec(n, |x| x));
+        let bias = (random.unit() > 0.0).then(|| random.vec(n, |x| x));
         Self {
             n,
             k,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use common::f64_model::F64Model;
 use common::probe::Probe;
 use common::random::Random;
-use common::{Backend, Model, largest_difference, random_model};
+use common::{Backend, Model, random_model, relative_difference};
 
 const BACKENDS: [Backend; 2] = [Backend::Cpu, Backend::Reference];
 
@@ -135,12 +135,6 @@ impl Theirs {
     }
 }
 
-/// The largest difference, relative to the largest logit.
-fn relative(found: &[f32], expected: &[f32]) -> f32 {
-    let size = expected.iter().fold(1.0f32, |size, v| size.max(v.abs()));
-    largest_difference(found, expected) / size
-}
-
 #[test]
 fn agrees_with_candle_transformers() {
     let mut worst = 0.0f32;
@@ -173,7 +167,7 @@ fn agrees_with_candle_transformers() {
             let steps = |step| if step == 0 { prompt } else { 1 };
             let found = probe.logits(std::slice::from_ref(&tokens), steps);
             let found = &found[0][(prompt - 1) * vocab..];
-            let off = relative(found, &expected);
+            let off = relative_difference(found, &expected);
             println!("seed {seed} {family:?} {backend:?} {dtype:?}: {off:.2e}");
             assert!(
                 off < TOLERANCE,
@@ -204,7 +198,7 @@ fn check_f64(what: &str, change: impl Fn(&mut Random) -> (Family, Value)) {
                 let mut probe = Probe::new(&model, backend, DType::F32, random.pick(&[1, 5, 16]));
                 let found = probe.logits(&prompts, |_| chunk);
                 for (found, expected) in found.iter().zip(&expected) {
-                    let off = relative(found, expected);
+                    let off = relative_difference(found, expected);
                     println!("{what} seed {seed} {family:?} {backend:?} chunk {chunk}: {off:.2e}");
                     assert!(
                         off < TOLERANCE,
@@ -314,7 +308,7 @@ fn every_switch_moves_the_oracle() {
         merge(&mut changed, switch.clone());
         std::fs::write(dir.path().join("config.json"), changed.to_string()).unwrap();
         let after = F64Model::open(dir.path()).logits(&tokens);
-        let moved = relative(&after, &before);
+        let moved = relative_difference(&after, &before);
         println!("{switch}: {moved:.2e}");
         assert!(moved > 1000.0 * TOLERANCE, "{switch}: {moved}");
     }

@@ -11,12 +11,13 @@ use candlepower::exec::{ExecError, Executor, KvLayout, Rank, Ranks, StepOutput, 
 use candlepower::ground::recorder::Traffic;
 use candlepower::ground::{EventKind, Request, Sampling, StopRule, TokenLogprobs};
 use candlepower::hub::cards;
-use candlepower::model::{Decoder, DummyWeights, ModelSpec, Share, StepLimits, WeightType};
+use candlepower::model::{Decoder, ModelSpec, Share};
 use candlepower::ops::{Buffer, Pick, cpu::Cpu};
 use candlepower::parallel::{Collective, ShardPlan};
-use common::golden::{Golden, largest_of_all};
+use common::golden::{Golden, greedy_is_golden, largest_of_all};
 use common::probe::{Chunk, Probe, rows};
 use common::random::Random;
+use common::slice::{self, LIMITS};
 use common::{Backend, DENSE, Model, Session, Setup, fixture, largest_difference, random_model};
 use serde_json::json;
 
@@ -57,25 +58,8 @@ fn every_split_of_the_fixtures_is_tried() {
 #[test]
 fn greedy_tokens_are_golden_on_every_split() {
     for (name, model, tp) in splits(&DENSE) {
-        let golden = Golden::read(name);
-        for (backend, threads, budget) in [
-            (Backend::Cpu, 1, 2048),
-            (Backend::Cpu, 11, 16),
-            (Backend::Reference, 2, 64),
-        ] {
-            let mut setup = Setup {
-                backend,
-                tp,
-                threads,
-                ..Setup::default()
-            };
-            setup.scheduler.max_num_batched_tokens = budget;
-            let mut session = Session::start(&model, &setup);
-            let alone = session.alone(&golden.prompts, golden.max_tokens());
-            assert_eq!(alone, golden.greedy, "{name}, alone, {setup:?}");
-            let together = session.together(&golden.prompts, golden.max_tokens());
-            assert_eq!(together, golden.greedy, "{name}, together, {setup:?}");
-        }
+        let alone = [Backend::Cpu, Backend::Reference];
+        greedy_is_golden(name, &model, tp.into(), &alone);
     }
 }
 
@@ -245,38 +229,6 @@ fn sampled(name: &str, tp: usize, rules: &[Sampling]) -> Vec<(Vec<u32>, Vec<Toke
     found
 }
 
-const LIMITS: StepLimits = StepLimits {
-    rows: 16,
-    logit_rows: 4,
-};
-
-/// Dummy weights over `tp` ranks of two threads in all, with a cache of 63 blocks.
-fn dummy(spec: &ModelSpec, tp: usize) -> (Ranks, Arc<ShardPlan>) {
-    let plan = Arc::new(ShardPlan::new(spec, tp).unwrap());
-    let weights = DummyWeights {
-        seed: 5,
-        weight_type: WeightType::Bf16,
-    };
-    let shared = plan.clone();
-    let build = move |collective: Box<dyn Collective>| {
-        let share = Share {
-            plan: &shared,
-            rank: collective.rank(),
-        };
-        let decoder = Decoder::load(share, &weights, &Cpu, LIMITS, &mut |_| {})?;
-        Ok(Rank::new(Box::new(Cpu), collective, decoder))
-    };
-    let elements = plan.kv_elements_per_token();
-    let mut ranks = Ranks::load(tp, 2, u64::MAX, elements, Arc::new(build)).unwrap();
-    let layout = KvLayout {
-        num_blocks: 64,
-        block_size: 16,
-        dtype: DType::BF16,
-    };
-    ranks.allocate_kv(&layout).unwrap();
-    (ranks, plan)
-}
-
 /// Tokens of a slice whose layers are what matters.
 const SHORT_VOCABULARY: usize = 8192;
 
@@ -295,46 +247,10 @@ fn layers_of_the_reports_models_at_eight_ranks() {
         if !whole {
             spec.vocab_size = SHORT_VOCABULARY;
         }
-        let table: Vec<u32> = (1..2).collect();
-        let chunk = Chunk {
-            start: 0,
-            end: 9,
-            table: &table,
-        };
-        let plan = Arc::new(StepPlan {
-            tokens: (0..9).map(|i| i * 601 + 7).collect(),
-            rows: rows(&[chunk], 16),
-            logit_rows: vec![0, 4, 8],
-            picks: Vec::new(),
-        });
-        let logits = |tp| {
-            let (mut ranks, shards) = dummy(&spec, tp);
-            for memory in ranks.memory().unwrap() {
-                let rank = memory.rank;
-                let bytes = shards.weight_bytes(rank, |tensor| tensor.element_bytes(2));
-                assert_eq!(memory.weights_bytes, bytes, "{name}, rank {rank} of {tp}");
-                let elements = shards.kv_elements_per_token() * 64 * 16;
-                assert_eq!(memory.kv_bytes, 2 * elements as u64);
-            }
-            let step = plan.clone();
-            let parts = ranks.on_all(move |rank| rank.logits(&step)).unwrap();
-            let parts = parts
-                .into_iter()
-                .map(|part| part.unwrap().to_vec2::<f32>().unwrap());
-            let mut found = vec![Vec::new(); 3];
-            for part in parts {
-                found
-                    .iter_mut()
-                    .zip(part)
-                    .for_each(|(row, part)| row.extend(part));
-            }
-            found
-        };
+        let step = slice::step(601);
+        let logits = |tp: usize| slice::logits(&mut slice::dummy(&spec, tp.into()), &step);
         let (one, eight) = (logits(1), logits(8));
-        let size = one
-            .iter()
-            .flatten()
-            .fold(0.0_f32, |size, v| size.max(v.abs()));
+        let size = slice::size(&one);
         let worst = largest_of_all(&eight, &one);
         println!("{name}: {worst:.2e} of {size:.2}");
         assert!(one[0].len() == spec.vocab_size && size > 0.1);

@@ -54,6 +54,23 @@ pub fn run(args: &[&str]) -> Outcome {
     Outcome::of(command(args).output().unwrap())
 }
 
+/// `generate` of 32 tokens, exactly, in numbers that do not round the cache.
+pub fn generate_exactly(model: &str, prompt_ids: &str, more: &[&str]) -> Outcome {
+    let args = ["generate", "--model", model, "--prompt-ids", prompt_ids];
+    let exact = "--json --max-tokens 32 --ignore-eos --kv-cache-dtype f32";
+    let exact: Vec<&str> = exact.split(' ').collect();
+    run(&[&args[..], &exact, more].concat()).succeeded()
+}
+
+/// Prompt `index` of the fixture `name`, as `--prompt-ids` takes it, and its greedy continuation.
+pub fn golden(name: &str, index: usize) -> (String, Value) {
+    let text = fs::read_to_string(fixture(name) + "/golden.json").unwrap();
+    let golden: Value = serde_json::from_str(&text).unwrap();
+    let ids = golden["prompts"][index].as_array().unwrap().iter();
+    let prompt: Vec<String> = ids.map(Value::to_string).collect();
+    (prompt.join(","), golden["greedy"][index].clone())
+}
+
 pub fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     path.join(name).to_str().unwrap().to_owned()

@@ -1,9 +1,10 @@
 //! What Hugging Face transformers computed for the fixtures.
 
 use candle_core::Device;
+use candlepower::parallel::Split;
 use serde::Deserialize;
 
-use super::{fixture, largest_difference};
+use super::{Backend, Model, Session, Setup, fixture, largest_difference};
 
 /// Logits are of size 1 to 10; summing in another order moves them by up to 5e-5 (measured).
 pub const F32_TOLERANCE: f32 = 1e-3;
@@ -38,6 +39,32 @@ impl Golden {
             .map(|i| tensors[&format!("logits.{i}")].flatten_all().unwrap())
             .map(|logits| logits.to_vec1().unwrap())
             .collect()
+    }
+}
+
+/// All prompts together, and by `alone` each by itself too, with threads and budgets of several sizes.
+pub fn greedy_is_golden(name: &str, model: &Model, split: Split, alone: &[Backend]) {
+    let golden = Golden::read(name);
+    for (backend, threads, budget) in [
+        (Backend::Cpu, 1, 2048),
+        (Backend::Cpu, 11, 16),
+        (Backend::Reference, 2, 64),
+    ] {
+        let mut setup = Setup {
+            backend,
+            tp: split.tp,
+            expert_parallel: split.expert_parallel,
+            threads,
+            ..Setup::default()
+        };
+        setup.scheduler.max_num_batched_tokens = budget;
+        let mut session = Session::start(model, &setup);
+        if alone.contains(&backend) {
+            let found = session.alone(&golden.prompts, golden.max_tokens());
+            assert_eq!(found, golden.greedy, "{name}, alone, {setup:?}");
+        }
+        let together = session.together(&golden.prompts, golden.max_tokens());
+        assert_eq!(together, golden.greedy, "{name}, together, {setup:?}");
     }
 }
 

@@ -6,6 +6,7 @@ pub mod golden;
 pub mod probe;
 pub mod random;
 pub mod random_model;
+pub mod slice;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -254,6 +255,12 @@ fn greedy(id: RequestId, arrival: &Arrival) -> Request {
         sampling: Sampling::GREEDY,
         arrival: Duration::ZERO,
     }
+}
+
+/// The largest difference, relative to the largest of `expected`, or to 1 where that is smaller.
+pub fn relative_difference(found: &[f32], expected: &[f32]) -> f32 {
+    let size = expected.iter().fold(1.0f32, |size, v| size.max(v.abs()));
+    largest_difference(found, expected) / size
 }
 
 /// The largest difference; panics on a number that is not finite.

@@ -1,4 +1,5 @@
 //! Seeded numbers, the same on every machine.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 /// SplitMix64 (Steele et al. 2014).
 pub struct Random(pub u64);
@@ -30,8 +31,13 @@ impl Random {
         (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
+    /// So many of [`Self::unit`], each as `of` makes it.
+    pub fn vec<T>(&mut self, count: usize, of: impl Fn(f32) -> T) -> Vec<T> {
+        (0..count).map(|_| of(self.unit())).collect()
+    }
+
     pub fn units(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.unit()).collect()
+        self.vec(count, |unit| unit)
     }
 
     pub fn tokens(&mut self, count: usize, vocab: usize) -> Vec<u32> {

@@ -6,7 +6,7 @@ use candle_core::safetensors::{load, save};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
-use crate::cli_support::{self, Copy, refused, refused_with, run};
+use crate::cli_support::{Copy, generate_exactly, golden, refused, refused_with, run};
 
 const SHARDS: [&str; 2] = [
     "model-00001-of-00002.safetensors",
@@ -70,31 +70,10 @@ fn stack(tensors: &mut HashMap<String, Tensor>) {
 }
 
 fn greedy(model: &str, name: &str, more: &[&str]) -> (Value, Value) {
-    let text = std::fs::read_to_string(cli_support::fixture(name) + "/golden.json").unwrap();
-    let golden: Value = serde_json::from_str(&text).unwrap();
-    let ids = golden["prompts"][2].as_array().unwrap().iter();
-    let prompt = ids.map(Value::to_string).collect::<Vec<_>>().join(",");
-    let args = [
-        "generate",
-        "--model",
-        model,
-        "--prompt-ids",
-        &prompt,
-        "--json",
-    ];
-    let exact = [
-        "--max-tokens",
-        "32",
-        "--ignore-eos",
-        "--kv-cache-dtype",
-        "f32",
-    ];
-    let outcome = run(&[&args[..], &exact, more].concat()).succeeded();
+    let (prompt, expected) = golden(name, 2);
+    let outcome = generate_exactly(model, &prompt, more);
     assert_eq!(outcome.stderr, "", "{name}");
-    (
-        outcome.json()["token_ids"].clone(),
-        golden["greedy"][2].clone(),
-    )
+    (outcome.json()["token_ids"].clone(), expected)
 }
 
 #[test]

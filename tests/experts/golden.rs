@@ -4,9 +4,9 @@ use candle_core::DType;
 use candlepower::parallel::{ShardPlan, Split};
 
 use super::{by_columns, whole};
-use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all};
+use crate::common::golden::{F32_TOLERANCE, Golden, greedy_is_golden, largest_of_all};
 use crate::common::probe::Probe;
-use crate::common::{Backend, EXPERTS_AND_FP8, Model, Session, Setup, fixture};
+use crate::common::{Backend, EXPERTS_AND_FP8, Model, fixture};
 
 /// Every split of a fixture that its shapes allow.
 fn splits() -> Vec<(&'static str, Split)> {
@@ -39,29 +39,8 @@ fn every_split_of_the_fixtures_is_tried() {
 #[test]
 fn greedy_tokens_are_golden_on_every_split() {
     for (name, split) in splits() {
-        let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
-        for (backend, threads, budget) in [
-            (Backend::Cpu, 1, 2048),
-            (Backend::Cpu, 11, 16),
-            (Backend::Reference, 2, 64),
-        ] {
-            let mut setup = Setup {
-                backend,
-                tp: split.tp,
-                expert_parallel: split.expert_parallel,
-                threads,
-                ..Setup::default()
-            };
-            setup.scheduler.max_num_batched_tokens = budget;
-            let mut session = Session::start(&model, &setup);
-            // The reference takes its time.
-            if backend == Backend::Cpu {
-                let alone = session.alone(&golden.prompts, golden.max_tokens());
-                assert_eq!(alone, golden.greedy, "{name}, alone, {setup:?}");
-            }
-            let together = session.together(&golden.prompts, golden.max_tokens());
-            assert_eq!(together, golden.greedy, "{name}, together, {setup:?}");
-        }
+        // The reference takes its time.
+        greedy_is_golden(name, &Model::open(&fixture(name)), split, &[Backend::Cpu]);
     }
 }
 

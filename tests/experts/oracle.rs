@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::common::f64_model::F64Model;
 use crate::common::probe::Probe;
 use crate::common::random::Random;
-use crate::common::{Backend, Model, largest_difference, random_model};
+use crate::common::{Backend, Model, random_model, relative_difference};
 
 const BACKENDS: [Backend; 2] = [Backend::Cpu, Backend::Reference];
 /// Of the largest logit of the case (at least of 1), as in `oracle.rs`.
@@ -50,12 +50,6 @@ fn config(random: &mut Random) -> Value {
     })
 }
 
-/// The largest difference, relative to the largest logit.
-fn relative(found: &[f32], expected: &[f32]) -> f32 {
-    let size = expected.iter().fold(1.0f32, |size, v| size.max(v.abs()));
-    largest_difference(found, expected) / size
-}
-
 #[test]
 fn agrees_with_candle_transformers() {
     let mut worst = 0.0f32;
@@ -88,7 +82,7 @@ fn agrees_with_candle_transformers() {
             let mut probe = Probe::new(&model, backend, DType::F32, block_size);
             let steps = |step| if step == 0 { prompt } else { 1 };
             let found = probe.logits(std::slice::from_ref(&tokens), steps);
-            let off = relative(&found[0][(prompt - 1) * vocab..], &expected);
+            let off = relative_difference(&found[0][(prompt - 1) * vocab..], &expected);
             println!("seed {seed} {backend:?} {dtype:?}: {off:.2e}");
             assert!(off < TOLERANCE, "seed {seed}, {backend:?}: {off}\n{config}");
             worst = worst.max(off);
@@ -120,7 +114,7 @@ fn check_f64(what: &str, seed: u64, config: &Value, random: &mut Random) {
             let mut probe = Probe::split(&model, backend, DType::F32, block_size, split);
             let found = probe.logits(&prompts, |_| chunk);
             for (found, expected) in found.iter().zip(&expected) {
-                let off = relative(found, expected);
+                let off = relative_difference(found, expected);
                 println!("{what} seed {seed} {backend:?} {split:?} chunk {chunk}: {off:.2e}");
                 assert!(
                     off < TOLERANCE,

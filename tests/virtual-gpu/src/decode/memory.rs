@@ -102,21 +102,7 @@ impl<'a> Lowering<'a> {
         take_hints(opcode);
         opcode.take("noftz");
         let space = opcode.pick(Space::named);
-        let operation = opcode.pick(|m| {
-            Some(match m {
-                "add" => Operation::Add,
-                "min" => Operation::Min,
-                "max" => Operation::Max,
-                "and" => Operation::And,
-                "or" => Operation::Or,
-                "xor" => Operation::Xor,
-                "exch" => Operation::Exchange,
-                "cas" => Operation::CompareAndSwap,
-                "inc" => Operation::Increment,
-                "dec" => Operation::Decrement,
-                _ => return None,
-            })
-        });
+        let operation = opcode.pick(Operation::named);
         let operation = operation.ok_or_else(|| opcode.unknown("its operation is missing"))?;
         let ty = opcode.ty()?;
         let arithmetic = matches!(

@@ -116,17 +116,7 @@ impl<'a> Lowering<'a> {
     fn redux(&mut self, opcode: &mut Opcode, operands: &[Operand<'a>]) -> Result<Action, PtxError> {
         let line = opcode.line;
         opcode.take("sync");
-        let operation = opcode.pick(|m| {
-            Some(match m {
-                "add" => Operation::Add,
-                "min" => Operation::Min,
-                "max" => Operation::Max,
-                "and" => Operation::And,
-                "or" => Operation::Or,
-                "xor" => Operation::Xor,
-                _ => return None,
-            })
-        });
+        let operation = opcode.pick(Operation::reduction);
         let operation = operation.ok_or_else(|| opcode.unknown("its operation is missing"))?;
         let ty = opcode.ty()?;
         if ty.bytes() != 4 || ty.float() {

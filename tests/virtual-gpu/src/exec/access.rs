@@ -81,18 +81,41 @@ fn count(scene: &mut Scene, place: Place, at: &[u64; LANES], mask: u32, bytes: u
     }
 }
 
-pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Result<(), Broken> {
+/// Where a transfer's lanes go.
+struct Reached {
+    generic: [u64; LANES],
+    /// Their place and addresses in it, where all go to the same one.
+    same: Option<(Place, [u64; LANES])>,
+}
+
+/// Counts the traffic, and holds the alignment.
+#[inline(always)]
+fn reach(
+    warp: &Warp,
+    scene: &mut Scene,
+    t: &Transfer,
+    mask: u32,
+    store: bool,
+) -> Result<Reached, Broken> {
     let generic = addresses(&warp.registers, &t.address);
     let total = t.bytes * t.elements.len() as u64;
     let same = places(&t.address, &generic, mask);
     if let Some((place, at)) = &same {
         if scene.launch.limits.traffic {
-            count(scene, *place, at, mask, total, false);
+            count(scene, *place, at, mask, total, store);
         }
         aligned(at, mask, total)?;
-        if *place == Place::Device && t.elements.len() == 1 && row(warp, scene, t, at, mask)? {
-            return Ok(());
-        }
+    }
+    Ok(Reached { generic, same })
+}
+
+pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Result<(), Broken> {
+    let Reached { generic, same } = reach(warp, scene, t, mask, false)?;
+    if let Some((Place::Device, at)) = &same
+        && t.elements.len() == 1
+        && row(warp, scene, t, at, mask)?
+    {
+        return Ok(());
     }
     for (index, element) in t.elements.iter().enumerate() {
         let mut values = [0; LANES];
@@ -199,24 +222,15 @@ fn row(
 }
 
 pub fn store(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Result<(), Broken> {
-    let generic = addresses(&warp.registers, &t.address);
-    let total = t.bytes * t.elements.len() as u64;
-    let same = places(&t.address, &generic, mask);
-    if let Some((place, at)) = &same {
-        if scene.launch.limits.traffic {
-            count(scene, *place, at, mask, total, true);
-        }
-        aligned(at, mask, total)?;
-        let in_a_row = mask == ALL && consecutive(at, t.bytes);
-        if *place == Place::Device && t.elements.len() == 1 && in_a_row {
-            let values = warp.registers.bits(t.elements[0].slot, t.elements[0].wide);
-            if scene
-                .view
-                .write_row(at[0], t.bytes, &values)
-                .unwrap_or(false)
-            {
-                return Ok(());
-            }
+    let Reached { generic, same } = reach(warp, scene, t, mask, true)?;
+    if let (Some((Place::Device, at)), [element]) = (&same, &t.elements[..])
+        && mask == ALL
+        && consecutive(at, t.bytes)
+    {
+        let values = warp.registers.bits(element.slot, element.wide);
+        let row = scene.view.write_row(at[0], t.bytes, &values);
+        if row.unwrap_or(false) {
+            return Ok(());
         }
     }
     for (index, element) in t.elements.iter().enumerate() {

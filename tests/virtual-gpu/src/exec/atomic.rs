@@ -24,6 +24,31 @@ pub enum Operation {
     Decrement,
 }
 
+impl Operation {
+    pub fn named(modifier: &str) -> Option<Self> {
+        Self::reduction(modifier).or(match modifier {
+            "exch" => Some(Self::Exchange),
+            "cas" => Some(Self::CompareAndSwap),
+            "inc" => Some(Self::Increment),
+            "dec" => Some(Self::Decrement),
+            _ => None,
+        })
+    }
+
+    /// One that also joins the lanes of a warp.
+    pub fn reduction(modifier: &str) -> Option<Self> {
+        Some(match modifier {
+            "add" => Self::Add,
+            "min" => Self::Min,
+            "max" => Self::Max,
+            "and" => Self::And,
+            "or" => Self::Or,
+            "xor" => Self::Xor,
+            _ => return None,
+        })
+    }
+}
+
 pub struct Atomic {
     pub address: Address,
     pub operation: Operation,

@@ -1,4 +1,7 @@
-//! Records the git revision, so that a result can name the code it came from.
+//! Records the git revision, and compiles the CUDA kernels where the feature `cuda` asks for them.
+
+#[path = "kernels/build.rs"]
+mod kernels;
 
 use std::process::Command;
 
@@ -14,6 +17,12 @@ fn main() {
     };
     let revision = revision.map(|r| r + mark).unwrap_or_default();
     println!("cargo:rustc-env=CANDLEPOWER_GIT={revision}");
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_some()
+        && let Err(message) = kernels::compile()
+    {
+        eprintln!("error: {message}");
+        std::process::exit(1);
+    }
 }
 
 fn git(arguments: &[&str]) -> Option<String> {

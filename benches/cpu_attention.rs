@@ -31,7 +31,7 @@ fn main() {
                 let case = Case {
                     kernel: "attend",
                     name: format!("{model} {sequences} x {rows} rows, context {context}"),
-                    cost: cost::attend(&shape, &step, DType::BF16),
+                    cost: cost::Activations::F32.attend(&shape, &step, DType::BF16),
                     traffic: Traffic::Read,
                     place: Place::Memory,
                 };

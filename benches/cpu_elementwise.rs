@@ -84,7 +84,10 @@ fn norms(size: &mut Size, spec: &ModelSpec) {
     let (rows, width) = (size.rows, spec.hidden_size);
     let norm = cards::norm(width, spec);
     let buffer = || cards::buffer(rows, width);
-    let (two, four) = (cost::norm(rows, width, 2), cost::norm(rows, width, 4));
+    let (two, four) = (
+        cost::Activations::F32.norm(rows, width, 2),
+        cost::Activations::F32.norm(rows, width, 4),
+    );
     let plain = ("norm", width, Traffic::Copy);
     size.run(
         plain,
@@ -105,10 +108,16 @@ fn cache_rows(size: &mut Size, spec: &ModelSpec) {
     let step = cards::rows(1, rows, rows);
     let rotation = || cards::buffer(rows, width);
     let table = ("rope", width, Traffic::Copy);
-    size.run(table, cost::copy(rows, width), rotation, |out| {
-        Cpu.rope(&rope, &step.positions, out)
-    });
-    let (width, cost) = (shape.qkv_width(), cost::write_kv(&shape, rows, DType::BF16));
+    size.run(
+        table,
+        cost::Activations::F32.copy(rows, width),
+        rotation,
+        |out| Cpu.rope(&rope, &step.positions, out),
+    );
+    let (width, cost) = (
+        shape.qkv_width(),
+        cost::Activations::F32.write_kv(&shape, rows, DType::BF16),
+    );
     let operands = || {
         (
             cards::buffer(rows, width),
@@ -126,7 +135,7 @@ fn activation(size: &mut Size, spec: &ModelSpec) {
     let (rows, width) = (size.rows, spec.intermediate_size);
     let (gated, cost) = (
         ("silu_mul", width, Traffic::Copy),
-        cost::silu_mul(rows, width),
+        cost::Activations::F32.silu_mul(rows, width),
     );
     let operands = || (cards::buffer(rows, 2 * width), cards::buffer(rows, width));
     size.run(gated, cost, operands, |(x, out)| Cpu.silu_mul(x, rows, out));
@@ -158,7 +167,10 @@ fn gather(size: &mut Size, spec: &ModelSpec) {
     let indices: Vec<u32> = (0..rows).map(row).collect();
     let operands = || (cards::buffer(GATHERED, width), cards::buffer(rows, width));
     let gather = ("gather", width, Traffic::Copy);
-    size.run(gather, cost::copy(rows, width), operands, |(x, out)| {
-        Cpu.gather(x, &indices, out)
-    });
+    size.run(
+        gather,
+        cost::Activations::F32.copy(rows, width),
+        operands,
+        |(x, out)| Cpu.gather(x, &indices, out),
+    );
 }

@@ -71,6 +71,7 @@ fn measure(
             |(x, out, weights), turn| Cpu.linear(x, &weights[turn % weights.len()], rows, out),
         );
         if is_head {
+            let space = cards::buffer(1, 1);
             let greedy = Case {
                 kernel: "greedy head",
                 ..case
@@ -90,6 +91,7 @@ fn measure(
                         &weights[turn % weights.len()],
                         &(0..n),
                         rows,
+                        &space,
                         &mut out.borrow_mut(),
                     )
                 },

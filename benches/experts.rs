@@ -42,7 +42,9 @@ fn measure(beside: &mut Beside, name: &'static str, dtype: DType) {
         let routes: Vec<Routes> = (0..STEPS).map(|step| choices(rows, step)).collect();
         let mut total = Cost::default();
         for routes in &routes {
-            total += cost::experts(&experts, routes, rows).expect("routes are read");
+            total += cost::Activations::F32
+                .experts(&experts, routes, rows)
+                .expect("routes are read");
         }
         let case = Case {
             kernel: "experts",

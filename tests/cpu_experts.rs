@@ -361,7 +361,7 @@ proptest! {
         let weights: u64 = touched.map(|e| experts.held[e].bytes()).sum();
         let choices = chosen.iter().filter(|&&e| case.held.contains(&(e as usize))).count();
         let activations = choices * (2 * case.hidden + (2 + 3 + 1) * case.width) * size_of::<f32>();
-        let cost = cost::experts(&experts, &routes, rows)?;
+        let cost = cost::Activations::F32.experts(&experts, &routes, rows)?;
         prop_assert_eq!(cost.bytes, weights + activations as u64);
     }
 

@@ -226,7 +226,7 @@ proptest! {
         let tokens = random.within(0..n + 1);
         let vocab = 7000..7000 + tokens;
         let (mut found, mut expected) = (Vec::new(), Vec::new());
-        Cpu.greedy(&x, &head, &vocab, count, &mut found).unwrap();
+        Cpu.greedy(&x, &head, &vocab, count, &logits, &mut found).unwrap();
         // Not merely close: the same kernels see the same numbers in the same order.
         for (row, &(token, logit)) in logits.to_vec2::<f32>().unwrap().iter().zip(&found) {
             let highest = row[..tokens].iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -235,7 +235,9 @@ proptest! {
             prop_assert_eq!(token as usize, 7000 + place.unwrap_or(0));
         }
         let head = Reference.pack(&[&weight], bias.clone()).unwrap();
-        Reference.greedy(&x, &head, &vocab, count, &mut expected).unwrap();
+        Reference
+            .greedy(&x, &head, &vocab, count, &logits, &mut expected)
+            .unwrap();
         for (found, expected) in found.iter().zip(&expected) {
             let near = (found.1 - expected.1).abs() <= F32_TOLERANCE * (1.0 + expected.1.abs());
             prop_assert!(near || found.1 == expected.1, "{} {}", found.1, expected.1);
@@ -385,18 +387,18 @@ fn greedy_takes_the_first_of_equals_and_reports_what_is_not_a_number() {
         Cpu.pack(&[&Stored(weight)], None).unwrap()
     };
     let x = Tensor::ones((2, K), DType::F32, &Device::Cpu).unwrap();
-    let mut found = Vec::new();
+    let (mut found, space) = (Vec::new(), copied(&untouched(1, 1)));
     let mut values = vec![0.5; N * K];
     // Columns 130 and 390 are equal and highest: of different panels, and groups of panels.
     for column in [130, 390] {
         values[column * K] = 3.0;
     }
-    Cpu.greedy(&x, &head(values.clone()), &(0..N), 2, &mut found)
+    Cpu.greedy(&x, &head(values.clone()), &(0..N), 2, &space, &mut found)
         .unwrap();
     assert_eq!(found, [(130, 4.0), (130, 4.0)]);
     for bad in [f32::NAN, f32::INFINITY] {
         values[200 * K + 1] = bad;
-        Cpu.greedy(&x, &head(values.clone()), &(0..N), 2, &mut found)
+        Cpu.greedy(&x, &head(values.clone()), &(0..N), 2, &space, &mut found)
             .unwrap();
         assert!(
             found.iter().all(|(_, logit)| !logit.is_finite()),

@@ -8,7 +8,7 @@ use crate::ground::ExpertLoad;
 use crate::ground::recorder::Recorder;
 use crate::ground::results::RankMemory;
 use crate::model::{Context, Decoder};
-use crate::ops::{Buffer, Kernels, KvLayer, Pick, Sampled, cost};
+use crate::ops::{Buffer, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost};
 use crate::parallel::Collective;
 
 pub struct Rank {
@@ -38,6 +38,10 @@ impl Rank {
 
     pub fn number(&self) -> usize {
         self.collective.rank()
+    }
+
+    pub fn measure_roofs(&self) -> Option<DeviceRoofs> {
+        self.kernels.measure_roofs()
     }
 
     pub fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {

@@ -12,8 +12,8 @@ use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, 
 use crate::ground::recorder::{Cost, OpRecord};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ground::{Clock, ExpertLoad};
+use crate::ops::DeviceRoofs;
 use crate::ops::cpu::rendezvous::Rendezvous;
-use crate::ops::cpu::roof;
 use crate::ops::cpu::workers::Workers;
 use crate::parallel::{self, Collective};
 
@@ -226,11 +226,11 @@ impl Executor for Ranks {
     }
 
     fn measure_roofs(&mut self) -> Option<Roofs> {
-        let roofs = self.on_all(|_| (roof::read_bandwidth(), roof::multiply_add_peak()));
-        let roofs = roofs.ok()?;
+        let roofs = self.on_all(|rank| rank.measure_roofs()).ok()?;
+        let roofs: Vec<DeviceRoofs> = roofs.into_iter().collect::<Option<_>>()?;
         Some(Roofs {
-            read_bytes_per_s: roofs.iter().map(|(read, _)| read).sum(),
-            flop_per_s: roofs.iter().map(|(_, flop)| flop).sum(),
+            read_bytes_per_s: roofs.iter().map(|r| r.read_bytes_per_s).sum(),
+            flop_per_s: roofs.iter().map(|r| r.flop_per_s).sum(),
         })
     }
 

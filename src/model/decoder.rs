@@ -11,9 +11,8 @@ use super::weights::WeightSource;
 use super::workspace::{StepLimits, Workspace, workspace_bytes};
 use crate::ground::ExpertLoad;
 use crate::ground::recorder::Recorder;
-use crate::ops::{
-    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows, cost,
-};
+use crate::ops::cost::Activations;
+use crate::ops::{AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows};
 use crate::parallel::Collective;
 
 pub(super) struct Layer {
@@ -35,6 +34,11 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// What operations cost with these kernels' activations.
+    pub(super) fn cost(&self) -> Activations {
+        Activations::of(self.kernels.activations())
+    }
+
     pub(super) fn linear(
         &self,
         name: &'static str,
@@ -44,9 +48,9 @@ impl Context<'_> {
         rows: usize,
         out: &Buffer,
     ) -> Result<()> {
-        self.recorder.run(name, layer, cost::linear(w, rows), || {
-            self.kernels.linear(x, w, rows, out)
-        })
+        let cost = self.cost().linear(w, rows);
+        self.recorder
+            .run(name, layer, cost, || self.kernels.linear(x, w, rows, out))
     }
 }
 
@@ -96,7 +100,7 @@ impl Decoder {
             vocab: share.shape().vocab,
             vocab_size: spec.vocab_size,
             workspace: Workspace::new(share, kernels, limits)?,
-            workspace_bytes: workspace_bytes(share, limits, size_of::<f32>()),
+            workspace_bytes: workspace_bytes(share, limits, kernels.activations().size_in_bytes()),
         })
     }
 
@@ -169,7 +173,8 @@ impl Decoder {
             collective,
             recorder,
         } = context;
-        let ws = &self.workspace;
+        kernels.begin_step(tokens, rows, logit_rows)?;
+        let (ws, cost) = (&self.workspace, context.cost());
         let (mut x, mut attention, mut count) = (&ws.x, &ws.attention, rows.len());
         let hidden = self.embedding.k;
         let reduce = |at, x: &Buffer, count| match collective.size() {
@@ -177,22 +182,22 @@ impl Decoder {
             ranks => recorder.run(
                 "all_reduce",
                 at,
-                cost::all_reduce(count, hidden, ranks),
+                cost.all_reduce(count, hidden, ranks),
                 || collective.all_reduce(x, count),
             ),
         };
         let first = self.vocab.start as u32;
-        recorder.run("embed", None, cost::embed(&self.embedding, count), || {
+        recorder.run("embed", None, cost.embed(&self.embedding, count), || {
             kernels.embed(&self.embedding, first, tokens, x)
         })?;
         reduce(None, x, count)?;
         let head_dim = 2 * self.rope.inverse_frequencies.len();
-        recorder.run("rope", None, cost::copy(count, head_dim), || {
+        recorder.run("rope", None, Activations::F32.copy(count, head_dim), || {
             kernels.rope(&self.rope, &rows.positions, &ws.rotation)
         })?;
         let norm = |at, x: &Buffer, delta: Option<&Buffer>, norm: &Norm, count| {
             let streams = if delta.is_some() { 4 } else { 2 };
-            recorder.run("norm", at, cost::norm(count, hidden, streams), || {
+            recorder.run("norm", at, cost.norm(count, hidden, streams), || {
                 kernels.add_norm(x, delta, norm, count, &ws.normed)
             })
         };
@@ -202,7 +207,7 @@ impl Decoder {
             let (shape, kv_type) = (&layer.shape, kv.k.dtype());
             norm(at, x, pending, &layer.input_norm, count)?;
             context.linear("qkv", at, &ws.normed, &layer.qkv, count, &ws.qkv)?;
-            let write_cost = cost::write_kv(shape, count, kv_type);
+            let write_cost = cost.write_kv(shape, count, kv_type);
             recorder.run("write_kv", at, write_cost, || {
                 let norms = layer.head_norms.as_ref();
                 kernels.write_kv(&ws.qkv, shape, norms, &ws.rotation, rows, kv)
@@ -212,12 +217,12 @@ impl Decoder {
             if is_last && logit_rows.is_empty() {
                 return Ok(&ws.normed);
             }
-            recorder.run("attend", at, cost::attend(shape, rows, kv_type), || {
+            recorder.run("attend", at, cost.attend(shape, rows, kv_type), || {
                 kernels.attend(&ws.qkv, shape, rows, kv, &ws.attention)
             })?;
             if is_last && !logit_rows.iter().copied().eq(0..count as u32) {
                 count = logit_rows.len();
-                let copied = cost::copy(count, hidden + shape.q_width());
+                let copied = cost.copy(count, hidden + shape.q_width());
                 recorder.run("gather", at, copied, || {
                     kernels.gather(x, logit_rows, &ws.last_x)?;
                     kernels.gather(attention, logit_rows, &ws.last_attention)
@@ -239,7 +244,7 @@ impl Decoder {
     /// which the first `vocab().len()` columns are tokens.
     pub fn logits(&self, hidden: &Buffer, count: usize, context: &Context) -> Result<&Buffer> {
         let (head, logits) = (self.head(), &self.workspace.logits);
-        let cost = cost::linear(head, count);
+        let cost = context.cost().head(head, count);
         context.recorder.run("head", None, cost, || {
             context.kernels.linear(hidden, head, count, logits)
         })?;
@@ -254,10 +259,11 @@ impl Decoder {
         context: &Context,
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()> {
-        let cost = cost::greedy(self.head(), count);
+        let cost = context.cost().greedy(self.head(), count);
         context.recorder.run("head", None, cost, || {
-            let (head, kernels) = (self.head(), context.kernels);
-            kernels.greedy(hidden, head, &self.vocab, count, out)
+            let (head, logits) = (self.head(), &self.workspace.logits);
+            let kernels = context.kernels;
+            kernels.greedy(hidden, head, &self.vocab, count, logits, out)
         })
     }
 

@@ -134,7 +134,7 @@ impl<'a> Loader<'a> {
             bail!("the model has no norm {name}");
         };
         Ok(Norm {
-            weight,
+            weight: self.kernels.vector(weight)?,
             eps: self.share.spec().rms_norm_eps as f32,
         })
     }

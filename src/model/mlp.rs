@@ -47,7 +47,7 @@ impl Mlp {
             (Self::Dense { gate_up, down }, Some(space), _) => {
                 let (at, kernels) = (Some(at), context.kernels);
                 context.linear("gate_up", at, &ws.normed, gate_up, count, &space.gate_up)?;
-                let cost = cost::silu_mul(count, down.k);
+                let cost = context.cost().silu_mul(count, down.k);
                 context.recorder.run("silu_mul", at, cost, || {
                     kernels.silu_mul(&space.gate_up, count, &space.activated)
                 })?;
@@ -80,7 +80,10 @@ impl Sparse {
             kernels.route(&ws.scores, routing, count, &ws.routes, &self.load)
         })?;
         // Only now is it known which experts are read.
-        let cost = cost::experts(&self.experts, &ws.routes, count)?;
+        let cost = match ws.routes.experts.device().is_cpu() {
+            true => context.cost().experts(&self.experts, &ws.routes, count)?,
+            false => context.cost().even_experts(&self.experts, routing, count),
+        };
         recorder.run("experts", at, cost, || {
             kernels.experts(x, &self.experts, &ws.routes, count, &ws.space, out)
         })

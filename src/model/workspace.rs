@@ -108,6 +108,7 @@ pub fn workspace_bytes(share: Share, limits: StepLimits, element_bytes: usize) -
 impl Workspace {
     pub fn new(share: Share, kernels: &dyn Kernels, limits: StepLimits) -> Result<Self> {
         let buffer = |(rows, width): Shape| kernels.buffer(rows, width);
+        let wide = |(rows, width): Shape| kernels.wide_buffer(rows, width);
         let [
             x,
             delta,
@@ -118,20 +119,20 @@ impl Workspace {
             last_x,
             last_attention,
             logits,
-        ] = shapes(share, limits).map(buffer);
+        ] = shapes(share, limits);
         let dense = dense_shapes(share, limits).map(|shapes| DenseWorkspace::new(kernels, shapes));
         let experts =
             expert_shapes(share, limits).map(|shapes| ExpertWorkspace::new(kernels, shapes));
         Ok(Self {
-            x: x?,
-            delta: delta?,
-            normed: normed?,
-            rotation: rotation?,
-            qkv: qkv?,
-            attention: attention?,
-            last_x: last_x?,
-            last_attention: last_attention?,
-            logits: logits?,
+            x: buffer(x)?,
+            delta: buffer(delta)?,
+            normed: buffer(normed)?,
+            rotation: wide(rotation)?,
+            qkv: buffer(qkv)?,
+            attention: buffer(attention)?,
+            last_x: buffer(last_x)?,
+            last_attention: buffer(last_attention)?,
+            logits: wide(logits)?,
             dense: dense.transpose()?,
             experts: experts.transpose()?,
         })
@@ -151,11 +152,12 @@ impl ExpertWorkspace {
     fn new(kernels: &dyn Kernels, shapes: [Shape; 6]) -> Result<Self> {
         let [scores, experts, weights, gate_up, activated, out] = shapes;
         let buffer = |(rows, width): Shape| kernels.buffer(rows, width);
+        let wide = |(rows, width): Shape| kernels.wide_buffer(rows, width);
         Ok(Self {
-            scores: buffer(scores)?,
+            scores: wide(scores)?,
             routes: Routes {
                 experts: kernels.index_buffer(experts.0, experts.1)?,
-                weights: buffer(weights)?,
+                weights: wide(weights)?,
             },
             space: ExpertSpace {
                 gate_up: buffer(gate_up)?,

@@ -6,6 +6,8 @@
 mod buffer;
 pub mod cost;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod experts;
 pub mod mapped;
 pub mod reference;
@@ -93,14 +95,47 @@ pub struct KvLayer {
     pub v: Buffer,
 }
 
-/// Device operations of the decoder. Tensors are f32 `[at least rows, width]` unless said.
+/// Rates that a device reaches at best.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DeviceRoofs {
+    pub read_bytes_per_s: f64,
+    pub flop_per_s: f64,
+}
+
+/// Device operations of the decoder. Tensors are `[at least rows, width]`, of the type of `activations` unless said.
 ///
 /// Shapes were fixed at load; an error here is a broken invariant or a device failure.
 pub trait Kernels: Send + Sync {
     fn name(&self) -> &'static str;
 
+    /// What activations are stored as.
+    fn activations(&self) -> DType {
+        DType::F32
+    }
+
+    /// What the device can do at best, measured; `None` where it cannot be.
+    fn measure_roofs(&self) -> Option<DeviceRoofs> {
+        None
+    }
+
+    /// Tells of a step's rows before its first operation: a device with memory of its own copies them there,
+    /// and its operations read the copy in place of the slices they are given.
+    fn begin_step(&self, _tokens: &[u32], _rows: &Rows, _logit_rows: &[u32]) -> Result<()> {
+        Ok(())
+    }
+
     /// A zeroed activation buffer.
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer>;
+
+    /// A zeroed f32 buffer, whatever activations are: rotations, scores, logits.
+    fn wide_buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        self.buffer(rows, width)
+    }
+
+    /// A small f32 tensor of the CPU where the kernels read it.
+    fn vector(&self, values: Tensor) -> Result<Tensor> {
+        Ok(values)
+    }
 
     /// A zeroed buffer of u32: chosen experts, and how often each was chosen.
     fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer>;
@@ -212,7 +247,8 @@ pub trait Kernels: Send + Sync {
     ) -> Result<(u32, f32)>;
 
     /// The token of the highest logit for each of the first `rows` rows of `x`, and that logit: as from
-    /// `linear`, over the head's first rows, which are the tokens `vocab`. The logits are kept nowhere.
+    /// `linear`, over the head's first rows, which are the tokens `vocab`. `logits` is room for a device that must
+    /// keep them meanwhile.
     /// A row with a NaN gives a NaN, and a head without tokens the lowest number there is.
     fn greedy(
         &self,
@@ -220,6 +256,7 @@ pub trait Kernels: Send + Sync {
         head: &Linear,
         vocab: &Range<usize>,
         rows: usize,
+        logits: &Buffer,
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()>;
 }

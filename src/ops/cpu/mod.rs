@@ -44,8 +44,8 @@ use self::panel::unpack_row;
 use super::sampling::summary;
 use super::storage;
 use super::{
-    Ask, AttentionShape, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer, Linear, Norm,
-    Rope, Routes, Routing, Rows, Summary, WeightRows,
+    Ask, AttentionShape, Buffer, DeviceRoofs, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer,
+    Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows,
 };
 
 /// Picks the instruction set of the host at each call; holds no state of its own.
@@ -55,6 +55,13 @@ pub struct Cpu;
 impl Kernels for Cpu {
     fn name(&self) -> &'static str {
         "cpu"
+    }
+
+    fn measure_roofs(&self) -> Option<DeviceRoofs> {
+        Some(DeviceRoofs {
+            read_bytes_per_s: roof::read_bandwidth(),
+            flop_per_s: roof::multiply_add_peak(),
+        })
     }
 
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
@@ -260,6 +267,7 @@ impl Kernels for Cpu {
         head: &Linear,
         vocab: &Range<usize>,
         rows: usize,
+        _logits: &Buffer,
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()> {
         out.resize(rows, (0, 0.0));

@@ -241,6 +241,7 @@ impl Kernels for Reference {
         head: &Linear,
         vocab: &Range<usize>,
         rows: usize,
+        _logits: &Buffer,
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()> {
         let logits = self.buffer(rows, head.n)?;

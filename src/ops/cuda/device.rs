@@ -1,0 +1,109 @@
+//! One GPU as one rank sees it: its context, its one stream, its memory.
+
+use std::sync::Arc;
+
+use candle_core::cuda::WrapErr;
+use candle_core::cuda::cudarc::driver::{CudaStream, result, sys};
+use candle_core::{CudaDevice, Device, Result};
+
+/// A GPU that was opened for one rank. The rank stays on one thread, and all its work on one stream.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    pub(super) device: CudaDevice,
+    pub(super) stream: Arc<CudaStream>,
+    /// Major * 10 + minor.
+    pub capability: u32,
+    pub multiprocessors: u32,
+    /// Bytes of shared memory that one block may have where it asks.
+    pub shared_memory: u32,
+}
+
+/// Bytes of a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuMemory {
+    pub free: u64,
+    pub total: u64,
+}
+
+impl Gpu {
+    /// Opens GPU `ordinal` and makes its pool keep what it once had.
+    ///
+    /// # Errors
+    /// There is no such GPU, or the driver refuses it.
+    pub fn open(ordinal: usize) -> Result<Self> {
+        let device = CudaDevice::new_with_stream(ordinal)?;
+        // SAFETY: everything this rank allocates is used on its one stream, in order.
+        unsafe { device.disable_event_tracking() };
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        let attribute = |which| context.attribute(which).w();
+        use sys::CUdevice_attribute as A;
+        let (major, minor) = context.compute_capability().w()?;
+        let gpu = Self {
+            capability: (major * 10 + minor) as u32,
+            multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
+            shared_memory: attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?
+                as u32,
+            device,
+            stream,
+        };
+        gpu.keep_pool()?;
+        Ok(gpu)
+    }
+
+    /// How many GPUs the driver shows.
+    ///
+    /// # Errors
+    /// There is no driver, or it does not start.
+    pub fn count() -> Result<usize> {
+        result::init().w()?;
+        Ok(result::device::get_count().w()? as usize)
+    }
+
+    pub fn name(&self) -> Result<String> {
+        self.stream.context().name().w()
+    }
+
+    pub fn memory(&self) -> Result<GpuMemory> {
+        let (free, total) = self.stream.context().mem_get_info().w()?;
+        Ok(GpuMemory {
+            free: free as u64,
+            total: total as u64,
+        })
+    }
+
+    pub fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().w()
+    }
+
+    pub fn candle(&self) -> Device {
+        Device::Cuda(self.device.clone())
+    }
+
+    pub fn stream(&self) -> Arc<CudaStream> {
+        self.stream.clone()
+    }
+
+    /// By default the pool gives all that is free back at each synchronisation, and asks again.
+    fn keep_pool(&self) -> Result<()> {
+        let context = self.stream.context();
+        if !context.has_async_alloc() {
+            return Ok(());
+        }
+        let mut pool = std::ptr::null_mut();
+        let mut threshold = u64::MAX;
+        // SAFETY: both are out-parameters or inputs of the documented type, and live through the calls.
+        unsafe {
+            sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
+                .result()
+                .w()?;
+            sys::cuMemPoolSetAttribute(
+                pool,
+                sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+                (&raw mut threshold).cast(),
+            )
+            .result()
+            .w()
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The kernels of `kernels/*.cu` behind `Kernels`, for one rank on one GPU.
+//!
+//! Activations and weights have one type, f32, f16 or bf16; sums, norms, rotations, scores and logits are f32.
+//! A step's rows are uploaded once, by `begin_step`: methods that take them again read the GPU's copy.
+
+mod attention;
+mod device;
+mod elementwise;
+mod experts;
+mod fp8;
+mod kv;
+mod linear;
+mod modules;
+mod pack;
+mod roof;
+mod sampling;
+mod step;
+mod tensor;
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Result, Tensor, bail};
+
+pub use device::{Gpu, GpuMemory};
+pub use step::Sections;
+
+use super::{
+    Ask, AttentionShape, Buffer, DeviceRoofs, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer,
+    Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows,
+};
+use modules::{Arg, Grid, Modules};
+use step::Step;
+
+pub struct Cuda {
+    gpu: Gpu,
+    /// Of activations and weights.
+    dtype: DType,
+    modules: Modules,
+    step: Mutex<Step>,
+    blas: linear::Blas,
+    sampling: Mutex<sampling::Space>,
+    attention: Mutex<attention::Space>,
+    experts: Mutex<experts::Space>,
+    rope: Mutex<elementwise::Frequencies>,
+}
+
+impl Cuda {
+    /// # Errors
+    /// `dtype` is none that kernels compute in, or cuBLASLt does not start.
+    pub fn new(gpu: Gpu, dtype: DType) -> Result<Self> {
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+            bail!("CUDA kernels compute in f32, f16 or bf16, not in {dtype:?}");
+        }
+        Ok(Self {
+            blas: linear::Blas::new(&gpu)?,
+            gpu,
+            dtype,
+            modules: Modules::default(),
+            step: Mutex::default(),
+            sampling: Mutex::default(),
+            attention: Mutex::default(),
+            experts: Mutex::default(),
+            rope: Mutex::default(),
+        })
+    }
+
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Room for steps of such counts, so that their addresses hold from the first on.
+    pub fn reserve(&self, largest: Sections) -> Result<()> {
+        self.step().reserve(&self.gpu, largest)
+    }
+
+    fn step(&self) -> MutexGuard<'_, Step> {
+        lock(&self.step)
+    }
+
+    fn launch(&self, file: &str, function: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        self.modules
+            .launch(&self.gpu, file, function, grid, arguments)
+    }
+
+    fn zeros(&self, dims: &[usize], dtype: DType) -> Result<Buffer> {
+        Buffer::new(Tensor::zeros(dims, dtype, &self.gpu.candle())?)
+    }
+}
+
+/// A rank has one thread: nobody else holds the lock, and nothing is half written after a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How kernels name an element type.
+fn suffix(dtype: DType) -> Result<&'static str> {
+    match dtype {
+        DType::F32 => Ok("f32"),
+        DType::F16 => Ok("f16"),
+        DType::BF16 => Ok("bf16"),
+        DType::F8E4M3 => Ok("e4m3"),
+        other => bail!("no CUDA kernel takes {other:?}"),
+    }
+}
+
+impl Kernels for Cuda {
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn activations(&self) -> DType {
+        self.dtype
+    }
+
+    fn measure_roofs(&self) -> Option<DeviceRoofs> {
+        roof::measure(self).ok()
+    }
+
+    fn begin_step(&self, tokens: &[u32], rows: &Rows, logit_rows: &[u32]) -> Result<()> {
+        self.step().upload(&self.gpu, tokens, rows, logit_rows)
+    }
+
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        self.zeros(&[rows, width], self.dtype)
+    }
+
+    fn wide_buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        self.zeros(&[rows, width], DType::F32)
+    }
+
+    fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        self.zeros(&[rows, width], DType::U32)
+    }
+
+    fn vector(&self, values: Tensor) -> Result<Tensor> {
+        tensor::moved(&self.gpu, &values)
+    }
+
+    fn kv_layer(
+        &self,
+        num_blocks: usize,
+        block_size: usize,
+        shape: &AttentionShape,
+        dtype: DType,
+    ) -> Result<KvLayer> {
+        let dims = [num_blocks, block_size, shape.num_kv_heads, shape.head_dim];
+        Ok(KvLayer {
+            k: self.zeros(&dims, dtype)?,
+            v: self.zeros(&dims, dtype)?,
+        })
+    }
+
+    fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
+        pack::pack(self, parts, bias)
+    }
+
+    fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
+        elementwise::embed(self, table, first, tokens.len(), out)
+    }
+
+    fn rope(&self, rope: &Rope, positions: &[u32], out: &Buffer) -> Result<()> {
+        elementwise::rope(self, rope, positions.len(), out)
+    }
+
+    fn add_norm(
+        &self,
+        x: &Buffer,
+        delta: Option<&Buffer>,
+        norm: &Norm,
+        rows: usize,
+        out: &Buffer,
+    ) -> Result<()> {
+        elementwise::add_norm(self, x, delta, norm, rows, out)
+    }
+
+    fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+        match &w.scales {
+            None => linear::linear(self, x, w, rows, out),
+            Some(scales) => fp8::linear(self, x, w, scales, rows, out),
+        }
+    }
+
+    fn write_kv(
+        &self,
+        qkv: &Buffer,
+        shape: &AttentionShape,
+        norms: Option<&HeadNorms>,
+        rotation: &Tensor,
+        rows: &Rows,
+        kv: &KvLayer,
+    ) -> Result<()> {
+        kv::write(self, qkv, shape, norms, rotation, rows.len(), kv)
+    }
+
+    fn attend(
+        &self,
+        qkv: &Tensor,
+        shape: &AttentionShape,
+        _rows: &Rows,
+        kv: &KvLayer,
+        out: &Buffer,
+    ) -> Result<()> {
+        attention::attend(self, qkv, shape, kv, out)
+    }
+
+    fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Buffer) -> Result<()> {
+        elementwise::silu_mul(self, gate_up, rows, out)
+    }
+
+    fn route(
+        &self,
+        scores: &Buffer,
+        routing: &Routing,
+        rows: usize,
+        routes: &Routes,
+        load: &Buffer,
+    ) -> Result<()> {
+        experts::route(self, scores, routing, rows, routes, load)
+    }
+
+    fn experts(
+        &self,
+        x: &Buffer,
+        experts: &Experts,
+        routes: &Routes,
+        rows: usize,
+        space: &ExpertSpace,
+        out: &Buffer,
+    ) -> Result<()> {
+        experts::experts(self, x, experts, routes, rows, space, out)
+    }
+
+    fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {
+        elementwise::gather(self, x, indices.len(), out)
+    }
+
+    fn summarize(
+        &self,
+        logits: &Tensor,
+        vocab: &Range<usize>,
+        asks: &[Ask],
+        out: &mut Vec<Summary>,
+    ) -> Result<()> {
+        sampling::summarize(self, logits, vocab, asks, out)
+    }
+
+    fn locate(
+        &self,
+        logits: &Tensor,
+        vocab: &Range<usize>,
+        row: usize,
+        temperature: f32,
+        mass: f64,
+    ) -> Result<(u32, f32)> {
+        sampling::locate(self, logits, vocab, row, temperature, mass)
+    }
+
+    fn greedy(
+        &self,
+        x: &Tensor,
+        head: &Linear,
+        vocab: &Range<usize>,
+        rows: usize,
+        logits: &Buffer,
+        out: &mut Vec<(u32, f32)>,
+    ) -> Result<()> {
+        self.linear(x, head, rows, logits)?;
+        sampling::greedy(self, logits, vocab, rows, out)
+    }
+}

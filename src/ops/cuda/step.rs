@@ -1,0 +1,175 @@
+//! What a step's kernels must know of its rows, in one buffer that goes to the GPU in one copy.
+
+use candle_core::cuda::WrapErr;
+use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, PinnedHostSlice, result};
+use candle_core::{Result, bail};
+
+use super::device::Gpu;
+use super::modules::Arg;
+use crate::ops::Rows;
+
+/// Sections start at multiples of 16 bytes.
+const ALIGN: usize = 4;
+
+/// Where the sections of a step lie, in words from the start: a function of the counts alone, so that a captured
+/// graph finds the next step's where it found its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sections {
+    pub rows: usize,
+    pub sequences: usize,
+    pub logit_rows: usize,
+    /// Row stride of the block tables.
+    pub max_blocks: usize,
+}
+
+impl Sections {
+    /// Starts of tokens, positions, slots, query offsets, context lengths, logit rows, block tables; and the end.
+    fn starts(&self) -> [usize; 8] {
+        let Self {
+            rows,
+            sequences,
+            logit_rows,
+            max_blocks,
+        } = *self;
+        let lengths = [
+            rows,
+            rows,
+            rows,
+            sequences + 1,
+            sequences,
+            logit_rows,
+            sequences * max_blocks,
+        ];
+        let mut starts = [0; 8];
+        for (i, length) in lengths.into_iter().enumerate() {
+            starts[i + 1] = starts[i] + length.next_multiple_of(ALIGN);
+        }
+        starts
+    }
+}
+
+/// The step on the GPU. Addresses hold until a larger step comes.
+#[derive(Debug, Default)]
+pub struct Step {
+    words: Option<(PinnedHostSlice<u32>, CudaSlice<u32>)>,
+    start: u64,
+    sections: Sections,
+    /// Largest counts of the step: what grids are made from.
+    pub longest_query: usize,
+    pub longest_context: usize,
+    /// Sequences with one row.
+    pub decoding: usize,
+}
+
+impl Step {
+    /// Room for steps of such counts from the start, so that addresses hold.
+    pub fn reserve(&mut self, gpu: &Gpu, largest: Sections) -> Result<()> {
+        let words = largest.starts()[7].max(1);
+        if self
+            .words
+            .as_ref()
+            .is_some_and(|(host, _)| host.len() >= words)
+        {
+            return Ok(());
+        }
+        gpu.synchronize()?;
+        // SAFETY: any bits are a u32, and each step writes its words before they are copied.
+        let host = unsafe { gpu.stream.context().alloc_pinned::<u32>(words) }.w()?;
+        let device = gpu.stream.alloc_zeros::<u32>(words).w()?;
+        self.start = device.device_ptr(&gpu.stream).0;
+        self.words = Some((host, device));
+        Ok(())
+    }
+
+    /// Copies one step to the GPU. The one before must be done: its results were waited for.
+    ///
+    /// # Errors
+    /// Counts that do not belong together, or a copy that the driver refuses.
+    pub fn upload(
+        &mut self,
+        gpu: &Gpu,
+        tokens: &[u32],
+        rows: &Rows,
+        logit_rows: &[u32],
+    ) -> Result<()> {
+        let sections = Sections {
+            rows: rows.len(),
+            sequences: rows.sequences(),
+            logit_rows: logit_rows.len(),
+            max_blocks: rows.max_blocks,
+        };
+        if tokens.len() != sections.rows {
+            bail!("{} tokens for {} rows", tokens.len(), sections.rows);
+        }
+        self.reserve(gpu, sections)?;
+        let Some((host, _)) = &mut self.words else {
+            bail!("a step has no room");
+        };
+        let starts = sections.starts();
+        let words = host.as_mut_slice().w()?;
+        let lists: [&[u32]; 7] = [
+            tokens,
+            &rows.positions,
+            &rows.slots,
+            &rows.query_offsets,
+            &rows.context_lens,
+            logit_rows,
+            &rows.block_tables,
+        ];
+        for ((list, start), end) in lists.iter().zip(starts).zip(&starts[1..]) {
+            let (section, rest) = words[start..*end].split_at_mut(list.len());
+            section.copy_from_slice(list);
+            rest.fill(0);
+        }
+        // SAFETY: the pinned words live as long as the step, and are written again only after this copy: whoever
+        // uploads a step has waited for the one before.
+        unsafe {
+            result::memcpy_htod_async(self.start, &words[..starts[7]], gpu.stream.cu_stream())
+        }
+        .w()?;
+        self.sections = sections;
+        let queries = (0..sections.sequences).map(|s| rows.query(s).len());
+        self.longest_query = queries.clone().max().unwrap_or(0);
+        self.decoding = queries.filter(|&length| length == 1).count();
+        self.longest_context = rows.context_lens.iter().max().map_or(0, |&c| c as usize);
+        Ok(())
+    }
+
+    pub fn sections(&self) -> Sections {
+        self.sections
+    }
+
+    pub fn tokens(&self) -> Arg {
+        self.section(0)
+    }
+
+    pub fn positions(&self) -> Arg {
+        self.section(1)
+    }
+
+    pub fn slots(&self) -> Arg {
+        self.section(2)
+    }
+
+    /// `[sequences + 1]`.
+    pub fn query_offsets(&self) -> Arg {
+        self.section(3)
+    }
+
+    pub fn context_lens(&self) -> Arg {
+        self.section(4)
+    }
+
+    pub fn logit_rows(&self) -> Arg {
+        self.section(5)
+    }
+
+    /// `[sequences, max_blocks]`.
+    pub fn block_tables(&self) -> Arg {
+        self.section(6)
+    }
+
+    fn section(&self, index: usize) -> Arg {
+        Arg::At(self.start + (self.sections.starts()[index] * size_of::<u32>()) as u64)
+    }
+}

@@ -1,0 +1,97 @@
+//! Where tensors lie on the GPU, and bytes on their way to and from it.
+
+use candle_core::cuda::cudarc::driver::{CudaStream, DevicePtr, result};
+use candle_core::cuda::{CudaStorageSlice, WrapErr};
+use candle_core::{CpuStorage, DType, Result, Storage, Tensor, bail};
+use float8::F8E4M3;
+use half::{bf16, f16};
+
+use super::device::Gpu;
+use super::modules::Arg;
+
+/// Where the first element of a contiguous CUDA tensor lies, as a kernel's argument.
+///
+/// The tensor must outlive the work that is queued with it, or be freed on the same stream.
+///
+/// # Errors
+/// The tensor is on another device, or not contiguous.
+pub fn at(tensor: &Tensor) -> Result<Arg> {
+    address(tensor).map(Arg::At)
+}
+
+/// [`at`], or the null address.
+pub fn at_or_null(tensor: Option<&Tensor>) -> Result<Arg> {
+    tensor.map_or(Ok(Arg::At(0)), at)
+}
+
+pub fn address(tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cuda(storage) = &*storage else {
+        bail!("a CUDA kernel was given a tensor on another device");
+    };
+    if !layout.is_contiguous() {
+        bail!("a CUDA kernel was given a tensor that is not contiguous");
+    }
+    let stream = storage.device.cuda_stream();
+    let start = match &storage.slice {
+        CudaStorageSlice::U8(slice) => start(slice, &stream),
+        CudaStorageSlice::U32(slice) => start(slice, &stream),
+        CudaStorageSlice::BF16(slice) => start(slice, &stream),
+        CudaStorageSlice::F16(slice) => start(slice, &stream),
+        CudaStorageSlice::F32(slice) => start(slice, &stream),
+        CudaStorageSlice::F8E4M3(slice) => start(slice, &stream),
+        _ => bail!("no CUDA kernel takes {:?}", tensor.dtype()),
+    };
+    Ok(start + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
+}
+
+fn start<T>(slice: &impl DevicePtr<T>, stream: &CudaStream) -> u64 {
+    slice.device_ptr(stream).0
+}
+
+/// Elements of type `dtype` that are written before they are read.
+pub fn uninitialized(gpu: &Gpu, dims: &[usize], dtype: DType) -> Result<Tensor> {
+    // SAFETY: the callers fill the whole of it.
+    unsafe { Tensor::empty(dims, dtype, &gpu.candle()) }
+}
+
+/// Copies the elements of a contiguous CPU tensor to the address `to`, and waits for it.
+///
+/// # Errors
+/// `from` is on another device, or the driver refuses the copy.
+pub fn upload(gpu: &Gpu, from: &Tensor, to: u64) -> Result<()> {
+    let (storage, layout) = from.storage_and_layout();
+    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+    else {
+        bail!("only contiguous CPU tensors are copied to a GPU");
+    };
+    match storage {
+        CpuStorage::F32(v) => copy::<f32>(gpu, &v[start..end], to),
+        CpuStorage::BF16(v) => copy::<bf16>(gpu, &v[start..end], to),
+        CpuStorage::F16(v) => copy::<f16>(gpu, &v[start..end], to),
+        CpuStorage::F8E4M3(v) => copy::<F8E4M3>(gpu, &v[start..end], to),
+        CpuStorage::U32(v) => copy::<u32>(gpu, &v[start..end], to),
+        _ => bail!("{:?} is not copied to a GPU", from.dtype()),
+    }
+}
+
+fn copy<T>(gpu: &Gpu, from: &[T], to: u64) -> Result<()> {
+    // SAFETY: `from` lives until the copy is done; `to` is the start of as many bytes, which the caller allocated.
+    unsafe { result::memcpy_htod_async(to, from, gpu.stream.cu_stream()) }.w()?;
+    gpu.synchronize()
+}
+
+/// Waits for the stream and copies `to.len()` elements from the address `from`.
+///
+/// # Errors
+/// Work before it failed, or the driver refuses the copy.
+pub fn download<T>(gpu: &Gpu, from: u64, to: &mut [T]) -> Result<()> {
+    // SAFETY: `to` lives until the copy is done; the callers allocated as many bytes at `from`, and T is a number.
+    unsafe { result::memcpy_dtoh_async(to, from, gpu.stream.cu_stream()) }.w()?;
+    gpu.synchronize()
+}
+
+/// A copy of a small tensor on the GPU.
+pub fn moved(gpu: &Gpu, tensor: &Tensor) -> Result<Tensor> {
+    tensor.contiguous()?.to_device(&gpu.candle())
+}

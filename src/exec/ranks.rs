@@ -141,6 +141,23 @@ impl Ranks {
         Ok(results)
     }
 
+    /// [`Self::on_all`] for what ranks do together: when one fails, the others stop waiting for it.
+    ///
+    /// # Errors
+    /// That of the first rank that failed.
+    pub fn together<R: Send + 'static>(
+        &mut self,
+        f: impl Fn(&mut Rank) -> Result<R, ExecError> + Clone + Send + 'static,
+    ) -> Result<Vec<R>, ExecError> {
+        let rendezvous = self.rendezvous.clone();
+        let outcomes = self.on_all(move |rank| guarded(rank.number(), &rendezvous, || f(rank)))?;
+        let outcome = outcomes.into_iter().collect();
+        match (outcome, self.rendezvous.stopped()) {
+            (Err(_), Some(stopped)) if !self.others.is_empty() => Err(stopped.into()),
+            (outcome, _) => outcome,
+        }
+    }
+
     /// Runs the plan on every rank.
     fn step(&mut self, plan: Arc<StepPlan>, output: &mut StepOutput) -> Result<(), ExecError> {
         for other in &self.others {

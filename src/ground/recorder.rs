@@ -88,6 +88,11 @@ impl Recorder {
         timeline.map_or(Vec::new(), |timeline| timeline.records)
     }
 
+    /// Whether operations are timed one by one.
+    pub fn is_timing(&self) -> bool {
+        self.timeline.borrow().is_some()
+    }
+
     /// The cost of all operations since the last call.
     pub fn take_total(&self) -> Cost {
         self.total.take()

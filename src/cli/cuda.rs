@@ -130,7 +130,12 @@ pub fn start(
     }
     let total = headroom.iter().flatten().map(|h| h.memory.total).max();
     let name = Gpu::name_of(0).map_err(Failure::run)?;
+    let kind = match Gpu::is_virtual(0).map_err(Failure::run)? {
+        true => results::Kind::Virtual,
+        false => results::Kind::Measured,
+    };
     let started = Started {
+        kind,
         executor: Box::new(ranks),
         threads: tp,
         layout,

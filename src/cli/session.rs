@@ -40,6 +40,7 @@ pub struct Session {
 
 /// Ranks that are loaded, with a cache.
 pub struct Started {
+    pub kind: results::Kind,
     pub executor: Box<dyn Executor>,
     /// CPU threads of all ranks.
     pub threads: usize,
@@ -108,6 +109,7 @@ impl Session {
             roofs: None,
         };
         let started = Started {
+            kind: results::Kind::Measured,
             executor,
             threads,
             layout,
@@ -127,6 +129,7 @@ impl Session {
         started: Started,
     ) -> Result<Self, Failure> {
         let Started {
+            kind,
             mut executor,
             threads,
             layout,
@@ -170,7 +173,7 @@ impl Session {
         }
         let engine = Engine::new(config, executor, clock).map_err(Failure::usage)?;
         Ok(Self {
-            kind: results::Kind::Measured,
+            kind,
             engine,
             model: describe_model(files, weight_dtype),
             hardware,

@@ -1,14 +1,16 @@
 //! One rank: its kernels, its share of the model, its part of the KV cache.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor};
 
 use super::graphs::{Graph, GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
 use super::warm_up::{self, Headroom, WarmUp};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
-use crate::ground::ExpertLoad;
-use crate::ground::recorder::Recorder;
+use crate::ground::recorder::{OpRecord, Recorder};
 use crate::ground::results::RankMemory;
+use crate::ground::{Clock, ExpertLoad};
 use crate::model::{Context, Decoder};
 use crate::ops::nothing::Nothing;
 use crate::ops::{Buffer, DeviceMemory, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost};
@@ -172,9 +174,17 @@ impl Rank {
         Ok(())
     }
 
-    /// For timing single operations.
-    pub fn recorder(&self) -> &Recorder {
-        &self.recorder
+    /// From now on operations are timed one by one, on `clock`.
+    pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
+        self.recorder.start_timeline(clock, self.kernels.timer());
+    }
+
+    /// The operations since then.
+    pub fn take_timeline(&self) -> Result<Vec<OpRecord>, ExecError> {
+        self.recorder
+            .take_timeline()
+            .map_err(candle_core::Error::msg)
+            .map_err(device_error("operations could not be timed"))
     }
 
     /// This rank's logits of the plan's `logit_rows`, `[logit_rows, tokens of this rank]`: for tests and

@@ -276,12 +276,14 @@ impl Executor for Ranks {
 
     fn start_timelines(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
         let clock = clock.clone();
-        self.on_all(move |rank| rank.recorder().start_timeline(clock.clone()))?;
+        self.on_all(move |rank| rank.start_timeline(clock.clone()))?;
         Ok(())
     }
 
     fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
-        self.on_all(|rank| rank.recorder().take_timeline())
+        self.on_all(|rank| rank.take_timeline())?
+            .into_iter()
+            .collect()
     }
 
     fn touch_kv(&mut self) -> Result<(), ExecError> {

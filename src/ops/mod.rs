@@ -22,6 +22,8 @@ use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use crate::ground::recorder::Timer;
+
 pub use buffer::Buffer;
 pub use experts::{Expert, ExpertSpace, Experts, Routes, Routing};
 pub use rows::Rows;
@@ -137,6 +139,11 @@ pub trait Kernels: Send + Sync {
     /// long as the replays, and a step like that of the capture must have run before.
     fn capture(&self, _work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Replay>>> {
         Ok(None)
+    }
+
+    /// Times what is queued on the device; `None` where operations are done when they return.
+    fn timer(&self) -> Option<Box<dyn Timer>> {
+        None
     }
 
     /// What activations are stored as.

@@ -8,6 +8,9 @@ use candle_core::{CudaDevice, Device, Result};
 
 use crate::ops::DeviceMemory;
 
+/// How the UUIDs of the virtual GPU of `tests/virtual-gpu` begin.
+const VIRTUAL_UUID: &[u8] = b"virtual-gpu-";
+
 /// A GPU that was opened for one rank. The rank stays on one thread, and all its work on one stream.
 #[derive(Debug, Clone)]
 pub struct Gpu {
@@ -64,6 +67,16 @@ impl Gpu {
         result::init().w()?;
         let device = result::device::get(ordinal as i32).w()?;
         result::device::get_name(device).w()
+    }
+
+    /// Whether GPU `ordinal` is this project's stand-in, whose UUID says so: it computes what a GPU would, and its
+    /// times mean nothing.
+    pub fn is_virtual(ordinal: usize) -> Result<bool> {
+        result::init().w()?;
+        let device = result::device::get(ordinal as i32).w()?;
+        let uuid = result::device::get_uuid(device).w()?;
+        let bytes = uuid.bytes.map(|byte| byte as u8);
+        Ok(bytes.starts_with(VIRTUAL_UUID))
     }
 
     pub fn memory(&self) -> Result<DeviceMemory> {

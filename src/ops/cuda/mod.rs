@@ -17,6 +17,7 @@ mod roof;
 mod sampling;
 mod step;
 mod tensor;
+mod timer;
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ use super::{
     Ask, AttentionShape, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts, HeadNorms,
     Kernels, KvLayer, Linear, Norm, Replay, Rope, Routes, Routing, Rows, Summary, WeightRows,
 };
+use crate::ground::recorder::Timer;
 use modules::{Arg, Grid, Modules};
 use step::Step;
 
@@ -122,6 +124,10 @@ impl Kernels for Cuda {
 
     fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Replay>>> {
         graph::capture(&self.gpu, work).map(Some)
+    }
+
+    fn timer(&self) -> Option<Box<dyn Timer>> {
+        Some(Box::new(timer::Events::new(&self.gpu)))
     }
 
     fn activations(&self) -> DType {

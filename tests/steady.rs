@@ -80,6 +80,7 @@ fn steady(name: &str, tp: usize, kv: DType, temperatures: &[f32]) {
             num_blocks: 257,
             prefix_cache: false,
         },
+        graphs: None,
     };
     let mut engine = common::Session::start(&model, &setup).engine;
     let mut events = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::graphs::{Graph, GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
@@ -187,7 +187,7 @@ impl Rank {
             .map_err(device_error("operations could not be timed"))
     }
 
-    /// This rank's logits of the plan's `logit_rows`, `[logit_rows, tokens of this rank]`: for tests and
+    /// This rank's logits of the plan's `logit_rows`, `[logit_rows, tokens of this rank]`, on the CPU: for tests and
     /// comparisons.
     pub fn logits(&mut self, plan: &StepPlan) -> Result<Tensor, ExecError> {
         let context = self.context();
@@ -196,7 +196,8 @@ impl Rank {
             .and_then(|hidden| self.decoder.logits(hidden, count, &context))
             .and_then(|logits| {
                 let tokens = self.decoder.vocab().len();
-                logits.narrow(0, 0, count)?.narrow(1, 0, tokens)?.copy()
+                let own = logits.narrow(0, 0, count)?.narrow(1, 0, tokens)?;
+                own.copy()?.to_device(&Device::Cpu)
             })
             .map_err(device_error("a step failed"))
     }

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::DType;
+use candle_core::{DType, Result};
 use candlepower::engine::Engine;
+use candlepower::exec::graphs::GraphLimits;
 use candlepower::exec::{Executor, KvLayout, Rank, Ranks};
 use candlepower::ground::{EventKind, Request, RequestId, Sampling, StopRule, WallClock};
 use candlepower::hub::weights_in;
@@ -69,6 +70,9 @@ impl Backend {
     }
 }
 
+/// What a rank works with.
+pub type Connected = (Box<dyn Kernels>, Box<dyn Collective>);
+
 /// A checkpoint directory, opened.
 pub struct Model {
     pub spec: ModelSpec,
@@ -96,12 +100,24 @@ impl Model {
         threads: usize,
         limits: StepLimits,
     ) -> Ranks {
+        let connect = move |collective| Ok((backend.kernels(), collective));
+        self.load_on(connect, split, threads, limits)
+    }
+
+    /// On whatever kernels and collective `connect` makes of a rank's view of the threads around it.
+    pub fn load_on(
+        &self,
+        connect: impl Fn(Box<dyn Collective>) -> Result<Connected> + Send + Sync + 'static,
+        split: impl Into<Split>,
+        threads: usize,
+        limits: StepLimits,
+    ) -> Ranks {
         let split = split.into();
         let plan = Arc::new(ShardPlan::split(&self.spec, split).unwrap());
         let elements = plan.kv_elements_per_token();
         let source = self.source.clone();
         let build = move |collective: Box<dyn Collective>| {
-            let kernels = backend.kernels();
+            let (kernels, collective) = connect(collective)?;
             let share = Share {
                 plan: &plan,
                 rank: collective.rank(),
@@ -128,6 +144,8 @@ pub struct Setup {
     pub expert_parallel: bool,
     pub threads: usize,
     pub scheduler: SchedulerConfig,
+    /// Decode steps that a device keeps as graphs.
+    pub graphs: Option<GraphLimits>,
 }
 
 impl Default for Setup {
@@ -148,6 +166,24 @@ impl Default for Setup {
                 num_blocks: 129,
                 prefix_cache: false,
             },
+            graphs: None,
+        }
+    }
+}
+
+impl Setup {
+    pub fn limits(&self) -> StepLimits {
+        let config = &self.scheduler;
+        StepLimits {
+            rows: config.max_num_batched_tokens,
+            logit_rows: config.max_num_seqs.min(config.max_num_batched_tokens),
+        }
+    }
+
+    pub fn split(&self) -> Split {
+        Split {
+            tp: self.tp,
+            expert_parallel: self.expert_parallel,
         }
     }
 }
@@ -168,22 +204,22 @@ pub struct Session {
 
 impl Session {
     pub fn start(model: &Model, setup: &Setup) -> Self {
+        let executor = model.load(setup.backend, setup.split(), setup.threads, setup.limits());
+        Self::around(executor, setup)
+    }
+
+    pub fn around(mut executor: Ranks, setup: &Setup) -> Self {
         let config = setup.scheduler.clone();
-        let limits = StepLimits {
-            rows: config.max_num_batched_tokens,
-            logit_rows: config.max_num_seqs.min(config.max_num_batched_tokens),
-        };
-        let split = Split {
-            tp: setup.tp,
-            expert_parallel: setup.expert_parallel,
-        };
-        let mut executor = model.load(setup.backend, split, setup.threads, limits);
         let layout = KvLayout {
             num_blocks: config.num_blocks,
             block_size: config.block_size,
             dtype: setup.kv,
         };
         executor.allocate_kv(&layout).unwrap();
+        if let Some(limits) = setup.graphs {
+            let capture = move |rank: &mut Rank| rank.capture(&limits, usize::MAX);
+            executor.together(capture).unwrap();
+        }
         let clock = Arc::new(WallClock::start());
         Self {
             engine: Engine::new(config, Box::new(executor), clock).unwrap(),

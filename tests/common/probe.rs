@@ -65,11 +65,15 @@ impl Probe {
         block_size: usize,
         split: impl Into<Split>,
     ) -> Self {
-        let limits = StepLimits {
-            rows: ROOM,
-            logit_rows: ROOM,
-        };
-        let mut ranks = model.load(backend, split, 2, limits);
+        Self::around(model.load(backend, split, 2, Self::LIMITS), kv, block_size)
+    }
+
+    pub const LIMITS: StepLimits = StepLimits {
+        rows: ROOM,
+        logit_rows: ROOM,
+    };
+
+    pub fn around(mut ranks: Ranks, kv: DType, block_size: usize) -> Self {
         // Every sequence may leave most of its last block empty.
         let num_blocks = 2 * ROOM.div_ceil(block_size) + 1;
         let layout = KvLayout {

@@ -5,4 +5,5 @@
 mod common;
 mod elementwise;
 mod linear;
+mod model;
 mod support;

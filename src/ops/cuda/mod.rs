@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Result, Tensor, bail};
 
-pub use device::{Gpu, GpuMemory};
+pub use device::{Gpu, GpuMemory, is_out_of_memory};
 pub use step::Sections;
 
 use super::{

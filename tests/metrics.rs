@@ -6,6 +6,8 @@ mod checks;
 mod extended;
 #[path = "metrics/fixture.rs"]
 mod fixture;
+#[path = "metrics/gpus.rs"]
+mod gpus;
 #[path = "metrics/nulls.rs"]
 mod nulls;
 #[path = "metrics/reference.rs"]

@@ -19,7 +19,7 @@ use crate::ground::results::{Environment, Kind, Results, Run, SCHEMA, Scenario};
 use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::reference;
 use crate::report::{self, RawRun};
-use crate::telemetry::{self, Sampler};
+use crate::telemetry::{self, Recorded, Sampler};
 
 /// Columns of a table that is not on a terminal.
 const PIPE_WIDTH: usize = 100;
@@ -97,7 +97,7 @@ fn play(
     let sampler = sampler(session)?;
     let (engine, script) = (&mut session.engine, &run.script);
     let recording = bench::play_traced(engine, script, stop, tracer, &mut || bar.inc(1));
-    let samples = sampler.map_or(Vec::new(), Sampler::stop);
+    let seen = sampler.map_or_else(Recorded::default, Sampler::stop);
     bar.finish_and_clear();
     let Recording {
         requests,
@@ -113,12 +113,12 @@ fn play(
     let raw = RawRun {
         requests,
         steps,
-        telemetry: telemetry::sampler::since(samples, origin),
+        telemetry: telemetry::sampler::since(seen.samples, origin),
         experts,
     };
     let devices: Vec<usize> = match session.kind {
         Kind::Predicted => (0..session.hardware.count).collect(),
-        _ => Vec::new(),
+        _ => seen.gpus.iter().map(|watched| watched.gpu.index).collect(),
     };
     let mut measured = metrics::measure(&MeasureInput {
         requests: &raw.requests,
@@ -131,6 +131,7 @@ fn play(
         timestamp: &timestamp,
         capacity: run.capacity(&session.settings),
         gpus: &devices,
+        watched: &seen.gpus,
         roofs: session.hardware.roofs,
     });
     if session.kind == Kind::Predicted {
@@ -189,7 +190,7 @@ fn sampler(session: &Session) -> Result<Option<Sampler>, Failure> {
         return Ok(None);
     }
     let clock = session.engine.clock().clone();
-    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL)
+    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL, None)
         .map_err(|e| Failure::Run(anyhow!("the telemetry thread could not be started: {e}")))?;
     Ok(Some(sampler))
 }

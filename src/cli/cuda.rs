@@ -129,7 +129,7 @@ pub fn start(
             .map_err(Failure::load)?;
     }
     let total = headroom.iter().flatten().map(|h| h.memory.total).max();
-    let name = Gpu::name_of(0).map_err(Failure::run)?;
+    let name = Gpu::identify(0).map_err(Failure::run)?.name;
     let kind = match Gpu::is_virtual(0).map_err(Failure::run)? {
         true => results::Kind::Virtual,
         false => results::Kind::Measured,

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod gpu;
 pub mod recorder;
 pub mod records;
 pub mod request;
@@ -10,5 +11,6 @@ pub mod results;
 
 pub use clock::{Clock, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};
+pub use gpu::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
 pub use records::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};

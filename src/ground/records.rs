@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::event::FinishReason;
+use super::gpu::GpuSample;
 use super::request::RequestId;
 
 /// One line of `requests.jsonl`: everything that was observed of one request.
@@ -78,4 +79,7 @@ pub struct TelemetrySample {
     pub ram_percent: f64,
     /// Resident memory of this process.
     pub rss_bytes: u64,
+    /// The GPUs that are watched, in the order of ranks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuSample>,
 }

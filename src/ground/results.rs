@@ -1,6 +1,7 @@
 //! `results.json`: what was run, on what, and what came out. One type for what was measured here,
 //! predicted by the simulated device, or taken from someone else.
 
+pub mod gpu;
 pub mod metric_set;
 pub mod reference;
 pub mod setting;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use gpu::GpuMetrics;
 pub use metric_set::{Extended, Metrics, SampleCounts};
 pub use reference::{ClientMode, ReferenceHardware, ReferenceRun, ThroughputDefinition};
 pub use setting::{Engine, Environment, GpuInfo, Hardware, Model, RankMemory, Roofs, WeightSource};
@@ -66,6 +68,9 @@ pub struct Run {
     pub scenario: Scenario,
     pub metrics: Metrics,
     pub extended: Extended,
+    /// One entry for each GPU that was watched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuMetrics>,
     /// For every null of `metrics` and `extended`, by its name: why it was not observed.
     pub not_observed: BTreeMap<String, String>,
     /// Requests that did not complete.

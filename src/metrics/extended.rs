@@ -333,9 +333,6 @@ fn engine(extended: &mut Extended, input: &MeasureInput, nulls: &mut NotObserved
         of_roof(flops, |roofs| roofs.flop_per_s),
         no_roof,
     );
-    for name in ["energy_j", "energy_per_output_token_j"] {
-        nulls.note::<f64>(name, None, reason::NO_ENERGY);
-    }
 }
 
 fn harness(extended: &mut Extended, input: &MeasureInput, nulls: &mut NotObserved) {

@@ -4,6 +4,7 @@ pub mod checks;
 mod experts;
 pub mod extended;
 pub mod goodput;
+mod gpus;
 pub mod predicted;
 pub mod quantile;
 pub mod records;
@@ -15,7 +16,7 @@ pub mod timing;
 use std::collections::BTreeMap;
 
 use crate::ground::results::{Failure, Roofs, Run, Scenario};
-use crate::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
+use crate::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample, WatchedGpu};
 
 pub use predicted::mark_predicted;
 pub use records::Book;
@@ -43,6 +44,8 @@ pub struct MeasureInput<'a> {
     pub capacity: usize,
     /// Indices of the GPUs that took part; empty on a CPU.
     pub gpus: &'a [usize],
+    /// The GPUs that `telemetry` has samples of, in their order; empty where none was watched.
+    pub watched: &'a [WatchedGpu],
     /// Of all devices together, measured in the same process.
     pub roofs: Option<Roofs>,
 }
@@ -63,12 +66,16 @@ impl MeasureInput<'_> {
 /// The whole metric set of one run, each null with its reason.
 pub fn measure(input: &MeasureInput) -> Run {
     let mut nulls = NotObserved::default();
-    let metrics = source::metrics(input, &mut nulls);
-    let extended = extended::extended(input, &mut nulls);
+    let gpus = gpus::each(input);
+    let mut metrics = source::metrics(input, &mut nulls);
+    gpus::means(&mut metrics, input, &gpus, &mut nulls);
+    let mut extended = extended::extended(input, &mut nulls);
+    gpus::energy(&mut extended, &gpus, &mut nulls);
     Run {
         scenario: input.scenario.clone(),
         metrics,
         extended,
+        gpus,
         not_observed: nulls.0,
         failures: failures(input.requests),
         checks: checks::checks(input),
@@ -127,6 +134,8 @@ pub(crate) mod reason {
     pub const NOT_COUNTED: &str = "the device did not count the work of its steps";
     pub const NO_ROOF: &str = "the machine's roof was not measured in this run";
     pub const NO_ENERGY: &str = "no energy counter was read in this run";
+    pub const NO_ENERGY_RISE: &str =
+        "the energy counter was read less than twice between first arrival and last token";
     pub const NOT_SUBMITTED: &str = "no request was handed to the engine";
 
     /// Why an amount over the window has no rate.

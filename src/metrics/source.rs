@@ -35,7 +35,6 @@ pub(crate) fn metrics(input: &MeasureInput, nulls: &mut NotObserved) -> Metrics 
     request_throughputs(&mut metrics, &successful, nulls);
     totals(&mut metrics, &successful, window, nulls);
     machine(&mut metrics, input.telemetry, window, nulls);
-    gpus(&mut metrics, input.gpus, nulls);
     metrics
 }
 
@@ -135,25 +134,6 @@ fn machine(
     };
     metrics.cpu_percent = mean("cpu_percent", |s| s.cpu_percent);
     metrics.ram_percent = mean("ram_percent", |s| s.ram_percent);
-}
-
-fn gpus(metrics: &mut Metrics, indices: &[usize], nulls: &mut NotObserved) {
-    let taking_part = (!indices.is_empty()).then(|| indices.to_vec());
-    metrics.gpu_index = nulls.note("gpu_index", taking_part, reason::NO_GPU);
-    let why = if indices.is_empty() {
-        reason::NO_GPU
-    } else {
-        reason::NO_GPU_TELEMETRY
-    };
-    for name in [
-        "avg_gpu_mem_percent",
-        "avg_gpu_power_watts",
-        "avg_gpu_temp_C",
-        "avg_gpu_clock_gr_mhz",
-        "avg_gpu_clock_mem_mhz",
-    ] {
-        nulls.note::<f64>(name, None, why);
-    }
 }
 
 fn sample(

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::RawRun;
 use super::rows::unit;
+use crate::ground::GpuSample;
 use crate::ground::results::{Results, Run};
 
 /// Every metric of every run: full precision, an empty value with its reason where null.
@@ -52,17 +53,49 @@ fn set(out: &mut String, index: usize, run: &Run, set: &str, entries: &Map<Strin
 pub fn telemetry(runs: &[RawRun], out: &mut impl Write) -> io::Result<()> {
     let several = runs.len() > 1;
     let run_column = if several { "run," } else { "" };
-    writeln!(out, "{run_column}time,cpu_percent,ram_percent,rss_bytes")?;
+    let gpus = gpu_columns(runs);
+    writeln!(
+        out,
+        "{run_column}time,cpu_percent,ram_percent,rss_bytes{gpus}"
+    )?;
     for (index, run) in runs.iter().enumerate() {
         for sample in &run.telemetry {
             if several {
                 write!(out, "{index},")?;
             }
             let (time, cpu, ram) = (sample.time, sample.cpu_percent, sample.ram_percent);
-            writeln!(out, "{time},{cpu},{ram},{}", sample.rss_bytes)?;
+            write!(out, "{time},{cpu},{ram},{}", sample.rss_bytes)?;
+            for (_, value) in sample.gpus.iter().flat_map(readings) {
+                match value {
+                    Value::Null => write!(out, ",")?,
+                    value => write!(out, ",{value}")?,
+                }
+            }
+            writeln!(out)?;
         }
     }
     Ok(())
+}
+
+/// Every reading of every GPU, under the GPU's place in the samples.
+fn gpu_columns(runs: &[RawRun]) -> String {
+    let samples = runs.iter().flat_map(|run| &run.telemetry);
+    let gpus = samples.map(|sample| sample.gpus.len()).max().unwrap_or(0);
+    let names = (0..gpus).flat_map(|gpu| {
+        let names = readings(&GpuSample::default());
+        names
+            .into_iter()
+            .map(move |(name, _)| format!(",gpu{gpu}_{name}"))
+    });
+    names.collect()
+}
+
+fn readings(sample: &GpuSample) -> Map<String, Value> {
+    match serde_json::to_value(sample) {
+        Ok(Value::Object(map)) => map,
+        // A struct of numbers always becomes an object.
+        _ => Map::new(),
+    }
 }
 
 /// Quoted where the text holds a separator (RFC 4180).

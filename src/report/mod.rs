@@ -3,6 +3,7 @@
 mod columns;
 pub mod csv;
 pub mod files;
+mod gpus;
 pub mod grid;
 pub mod markdown;
 pub mod number;

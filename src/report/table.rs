@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::ops::Range;
 
+use super::gpus;
 use super::grid::{Grid, Section, grid};
 use super::number::{number, superscript};
 use crate::ground::results::{Kind, Results, Run, WeightSource};
@@ -115,7 +116,7 @@ fn kind(results: &Results) -> String {
     }
 }
 
-/// Repeats, failures by reason, and checks.
+/// Repeats, GPUs one by one, failures by reason, and checks.
 pub(super) fn closing(results: &Results) -> Vec<String> {
     let mut lines = Vec::new();
     for repeats in &results.repeats {
@@ -135,6 +136,7 @@ pub(super) fn closing(results: &Results) -> Vec<String> {
     }
     for run in &results.runs {
         let name = label(run);
+        lines.extend(gpus::lines(run).map(|gpu| format!("{name}: {gpu}")));
         lines.extend(failures(run).into_iter().map(|f| format!("{name}: {f}")));
         let broken = run.checks.iter().filter(|check| !check.ok);
         lines.extend(broken.map(|c| format!("{name}: CHECK FAILED {}: {}", c.name, c.detail)));

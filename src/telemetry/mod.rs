@@ -1,9 +1,15 @@
 //! What the machine is and how busy it was while a run went on.
 
+pub mod gpus;
 pub mod machine;
 pub mod memory;
+#[cfg(feature = "cuda")]
+pub mod nvml;
 pub mod sampler;
 
+pub use gpus::GpuProbe;
 pub use machine::{Machine, machine, utc_now};
 pub use memory::{Memory, memory};
-pub use sampler::{INTERVAL, Sampler, peak_rss, since};
+#[cfg(feature = "cuda")]
+pub use nvml::NvmlProbe;
+pub use sampler::{INTERVAL, Recorded, Sampler, peak_rss, since};

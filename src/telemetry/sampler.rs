@@ -1,4 +1,4 @@
-//! CPU, memory and resident size of this process, sampled by a thread of its own.
+//! CPU, memory and resident size of this process, and its GPUs, sampled by a thread of its own.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-use crate::ground::{Clock, TelemetrySample};
+use super::gpus::{GpuProbe, merged};
+use crate::ground::{Clock, GpuSample, TelemetrySample, WatchedGpu};
 
 /// 10 Hz.
 pub const INTERVAL: Duration = Duration::from_millis(100);
@@ -23,32 +24,45 @@ const CPU_UNIT: f64 = 1e-3;
 #[derive(Debug)]
 pub struct Sampler {
     stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<Vec<TelemetrySample>>>,
+    thread: Option<JoinHandle<Recorded>>,
+}
+
+/// What a sampler has seen.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Recorded {
+    /// In order of time.
+    pub samples: Vec<TelemetrySample>,
+    /// In the order of the samples' GPUs.
+    pub gpus: Vec<WatchedGpu>,
 }
 
 impl Sampler {
     /// Starts sampling every `interval`, stamped with `clock` (the run's, so that samples and
-    /// events share one time; a virtual clock has nothing to sample).
+    /// events share one time; a virtual clock has nothing to sample), with the GPUs of `probe`.
     ///
     /// # Errors
     /// The system refused a thread.
-    pub fn start(clock: Arc<dyn Clock>, interval: Duration) -> std::io::Result<Self> {
+    pub fn start(
+        clock: Arc<dyn Clock>,
+        interval: Duration,
+        probe: Option<Arc<dyn GpuProbe>>,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("telemetry".to_owned())
-            .spawn(move || sample_until(&stopped, clock.as_ref(), interval))?;
+            .spawn(move || sample_until(&stopped, clock.as_ref(), interval, Gpus::of(probe)))?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
         })
     }
 
-    /// Takes a last sample and returns all, in order of time.
-    pub fn stop(mut self) -> Vec<TelemetrySample> {
+    /// Takes a last sample and returns all.
+    pub fn stop(mut self) -> Recorded {
         self.join()
     }
 
-    fn join(&mut self) -> Vec<TelemetrySample> {
+    fn join(&mut self) -> Recorded {
         // A closed channel is the signal.
         self.stop = None;
         let thread = self.thread.take();
@@ -79,17 +93,27 @@ fn sample_until(
     stopped: &mpsc::Receiver<()>,
     clock: &dyn Clock,
     mut interval: Duration,
-) -> Vec<TelemetrySample> {
+    mut gpus: Gpus,
+) -> Recorded {
     let mut samples = Vec::new();
     let Some(mut probe) = Probe::new(clock) else {
-        return samples;
+        return Recorded {
+            samples,
+            gpus: gpus.watched,
+        };
     };
     let mut wait = FIRST_INTERVAL.min(interval);
     loop {
         let timeout = stopped.recv_timeout(wait);
-        samples.extend(probe.sample(clock));
+        if let Some(mut sample) = probe.sample(clock) {
+            sample.gpus = gpus.sample();
+            samples.push(sample);
+        }
         if timeout != Err(RecvTimeoutError::Timeout) {
-            return samples;
+            return Recorded {
+                samples,
+                gpus: gpus.watched,
+            };
         }
         wait = interval;
         if samples.len() >= MOST_SAMPLES {
@@ -110,9 +134,44 @@ fn halve(samples: &mut Vec<TelemetrySample>) {
                 cpu_percent: f64::midpoint(first.cpu_percent, last.cpu_percent),
                 ram_percent: f64::midpoint(first.ram_percent, last.ram_percent),
                 rss_bytes: first.rss_bytes.max(last.rss_bytes),
+                gpus: first
+                    .gpus
+                    .iter()
+                    .zip(&last.gpus)
+                    .map(|(first, last)| merged(first, last))
+                    .collect(),
             }
         })
         .collect();
+}
+
+/// The GPUs that are watched, and what they have refused so far.
+struct Gpus {
+    probe: Option<Arc<dyn GpuProbe>>,
+    watched: Vec<WatchedGpu>,
+}
+
+impl Gpus {
+    fn of(probe: Option<Arc<dyn GpuProbe>>) -> Self {
+        let gpus = probe.iter().flat_map(|probe| probe.gpus());
+        let watched = gpus.map(|gpu| WatchedGpu {
+            gpu,
+            ..WatchedGpu::default()
+        });
+        Self {
+            watched: watched.collect(),
+            probe,
+        }
+    }
+
+    fn sample(&mut self) -> Vec<GpuSample> {
+        let Some(probe) = &self.probe else {
+            return Vec::new();
+        };
+        let gpus = self.watched.iter_mut().enumerate();
+        gpus.map(|(index, gpu)| probe.sample(index, &mut gpu.refused))
+            .collect()
+    }
 }
 
 /// Reads the system, and remembers what CPU time is measured from.
@@ -166,6 +225,7 @@ impl Probe {
             cpu_percent: PERCENT * busy / elapsed.as_secs_f64(),
             ram_percent: PERCENT * used as f64 / (total as f64).max(1.0),
             rss_bytes,
+            gpus: Vec::new(),
         })
     }
 }
@@ -173,7 +233,7 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::WallClock;
+    use crate::ground::{GpuCounter, GpuIdentity, Refused, WallClock};
 
     fn at(time: f64, load: f64, rss_bytes: u64) -> TelemetrySample {
         TelemetrySample {
@@ -181,6 +241,7 @@ mod tests {
             cpu_percent: load,
             ram_percent: load,
             rss_bytes,
+            gpus: Vec::new(),
         }
     }
 
@@ -197,12 +258,13 @@ mod tests {
     #[test]
     fn samples_see_this_process_work() {
         let clock = Arc::new(WallClock::start());
-        let sampler = Sampler::start(clock.clone(), Duration::from_millis(20)).unwrap();
+        let sampler = Sampler::start(clock.clone(), Duration::from_millis(20), None).unwrap();
         let mut x = 1.0_f64;
         while clock.now() < Duration::from_millis(300) {
             x = x.sqrt() + 1.0;
         }
-        let samples = sampler.stop();
+        let Recorded { samples, gpus } = sampler.stop();
+        assert!(gpus.is_empty() && samples[0].gpus.is_empty());
         assert!(x > 0.0 && samples.len() > 2, "{samples:?}");
         assert!(samples.is_sorted_by(|a, b| a.time < b.time));
         assert!(samples.iter().any(|s| s.cpu_percent > 0.0));
@@ -217,9 +279,49 @@ mod tests {
     #[test]
     fn a_short_run_is_stopped_at_once_and_has_a_sample() {
         let clock = Arc::new(WallClock::start());
-        let sampler = Sampler::start(clock.clone(), Duration::from_secs(60)).unwrap();
+        let sampler = Sampler::start(clock.clone(), Duration::from_secs(60), None).unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        assert!(!sampler.stop().is_empty());
+        assert!(!sampler.stop().samples.is_empty());
         assert!(clock.now() < Duration::from_secs(10));
+    }
+
+    /// Two GPUs, of which the second does not tell its power.
+    struct Script;
+
+    impl GpuProbe for Script {
+        fn gpus(&self) -> Vec<GpuIdentity> {
+            let gpu = |index| GpuIdentity {
+                index,
+                ..GpuIdentity::default()
+            };
+            vec![gpu(3), gpu(1)]
+        }
+
+        fn sample(&self, gpu: usize, refused: &mut Refused) -> GpuSample {
+            let power_watts = [Some(250.0), None][gpu];
+            if power_watts.is_none() {
+                refused.insert(GpuCounter::Power, "not told".to_owned());
+            }
+            GpuSample {
+                power_watts,
+                ..GpuSample::default()
+            }
+        }
+    }
+
+    #[test]
+    fn gpus_are_read_with_the_machine_and_their_refusals_kept() {
+        let clock = Arc::new(WallClock::start());
+        let sampler = Sampler::start(clock, INTERVAL, Some(Arc::new(Script))).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let Recorded { mut samples, gpus } = sampler.stop();
+        assert_eq!(gpus.iter().map(|g| g.gpu.index).collect::<Vec<_>>(), [3, 1]);
+        assert!(gpus[0].refused.is_empty());
+        assert_eq!(gpus[1].refused[&GpuCounter::Power], "not told");
+        halve(&mut samples);
+        for sample in samples {
+            let watts: Vec<_> = sample.gpus.iter().map(|gpu| gpu.power_watts).collect();
+            assert_eq!(watts, [Some(250.0), None]);
+        }
     }
 }

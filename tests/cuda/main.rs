@@ -7,3 +7,4 @@ mod elementwise;
 mod linear;
 mod model;
 mod support;
+mod telemetry;

@@ -67,6 +67,7 @@ fn sample(time: f64, cpu_percent: f64, ram_percent: f64, rss_bytes: u64) -> Tele
         cpu_percent,
         ram_percent,
         rss_bytes,
+        gpus: Vec::new(),
     }
 }
 
@@ -140,6 +141,7 @@ pub fn measured(raw: &RawRun, scenario: Scenario) -> Run {
         timestamp: "2026-01-01T00:00:00Z",
         capacity: 100,
         gpus: &[],
+        watched: &[],
         roofs: Some(ROOFS),
     })
 }

@@ -103,6 +103,7 @@ fn single_tokens_have_no_time_between_tokens() {
             cpu_percent: 1.0,
             ram_percent: 1.0,
             rss_bytes: 1,
+            gpus: Vec::new(),
         }],
         ..RawRun::default()
     };

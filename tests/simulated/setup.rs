@@ -110,6 +110,7 @@ pub fn run(simulation: &Simulation, asked: &Asked) -> Run {
         timestamp: "",
         capacity: asked.requests,
         gpus: &[],
+        watched: &[],
         roofs: None,
     });
     assert_eq!(run.metrics.failed_requests, Some(0));

@@ -45,6 +45,7 @@ pub struct Metrics {
     pub prompt: Option<String>,
     /// Start of the run, UTC, RFC 3339.
     pub timestamp: Option<String>,
+    /// This and the next four: the mean over the GPUs of each one's mean.
     pub avg_gpu_mem_percent: Option<f64>,
     pub avg_gpu_power_watts: Option<f64>,
     #[serde(rename = "avg_gpu_temp_C")]
@@ -250,6 +251,7 @@ pub struct Extended {
     /// KV blocks in use, of all; mean weighted by the steps' time.
     pub mean_kv_occupancy_percent: Option<f64>,
     pub max_kv_occupancy_percent: Option<f64>,
+    /// Of all GPUs together, by their own counters, between first arrival and last token.
     pub energy_j: Option<f64>,
     pub energy_per_output_token_j: Option<f64>,
     /// Bytes the steps must move by formula, over the executor's time.

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use candle_core::cuda::WrapErr;
+use candle_core::cuda::cudarc::cublas::result::CublasError;
+use candle_core::cuda::cudarc::cublas::sys::cublasStatus_t;
 use candle_core::cuda::cudarc::driver::{CudaStream, result, sys};
-use candle_core::{CudaDevice, Device, Result};
+use candle_core::cuda::{CudaError, WrapErr};
+use candle_core::{CudaDevice, Device, Error, Result};
 
+use crate::ground::GpuIdentity;
 use crate::ops::DeviceMemory;
 
 /// How the UUIDs of the virtual GPU of `tests/virtual-gpu` begin.
@@ -22,6 +25,9 @@ pub struct Gpu {
     /// Bytes of shared memory that one block may have where it asks.
     pub shared_memory: u32,
 }
+
+/// Of `cuDeviceGetPCIBusId`: 13 letters and the end are enough.
+const PCI_BUS_ID_LENGTH: usize = 32;
 
 impl Gpu {
     /// Opens GPU `ordinal` and makes its pool keep what it once had.
@@ -62,12 +68,43 @@ impl Gpu {
         self.stream.context().ordinal()
     }
 
-    /// Of GPU `ordinal`, as its driver calls it.
-    pub fn name_of(ordinal: usize) -> Result<String> {
+    /// Who GPU `ordinal` is; takes no memory on it.
+    ///
+    /// # Errors
+    /// There is no such GPU, or no driver.
+    pub fn identify(ordinal: usize) -> Result<GpuIdentity> {
         result::init().w()?;
         let device = result::device::get(ordinal as i32).w()?;
-        result::device::get_name(device).w()
+        let mut pci_bus_id = [0_u8; PCI_BUS_ID_LENGTH];
+        // SAFETY: the buffer is as long as the call is told, and the call ends the text within it.
+        unsafe {
+            sys::cuDeviceGetPCIBusId(
+                pci_bus_id.as_mut_ptr().cast(),
+                PCI_BUS_ID_LENGTH as i32,
+                device,
+            )
+        }
+        .result()
+        .w()?;
+        let text = pci_bus_id
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default();
+        use sys::CUdevice_attribute as A;
+        // SAFETY: the driver has just given out this device.
+        let attribute = |which| unsafe { result::device::get_attribute(device, which) }.w();
+        let major = attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        Ok(GpuIdentity {
+            index: ordinal,
+            name: result::device::get_name(device).w()?,
+            pci_bus_id: String::from_utf8_lossy(text).into_owned(),
+            // SAFETY: as above.
+            memory_bytes: unsafe { result::device::total_mem(device) }.w()? as u64,
+            capability: (major * 10 + minor) as u32,
+        })
     }
+
 
     /// Whether GPU `ordinal` is this project's stand-in, whose UUID says so: it computes what a GPU would, and its
     /// times mean nothing.
@@ -133,5 +170,28 @@ impl Gpu {
             .result()
             .w()?;
         Ok(Some(pool))
+    }
+}
+
+/// Whether a card had no memory left for what was asked of it, however deep in `error` that lies.
+pub fn is_out_of_memory(error: &Error) -> bool {
+    match error {
+        Error::WithBacktrace { inner, .. }
+        | Error::WithPath { inner, .. }
+        | Error::Context { inner, .. } => is_out_of_memory(inner),
+        Error::WrappedContext { wrapped, .. } => {
+            let inner = wrapped.downcast_ref::<Error>();
+            inner.is_some_and(is_out_of_memory)
+        }
+        Error::Cuda(source) => match source.downcast_ref::<CudaError>() {
+            Some(CudaError::Cuda(driver) | CudaError::Load { cuda: driver, .. }) => {
+                driver.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY
+            }
+            Some(CudaError::Cublas(CublasError(status))) => {
+                *status == cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }

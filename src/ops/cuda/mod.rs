@@ -24,7 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Result, Tensor, bail};
 
-pub use device::Gpu;
+pub use device::{Gpu, is_out_of_memory};
 pub use step::Sections;
 
 use super::{

@@ -1,0 +1,59 @@
+//! What each GPU of a run did, in a line.
+
+use super::number::number;
+use crate::ground::results::{GpuMetrics, Run};
+
+const MIB: f64 = (1_u64 << 20) as f64;
+
+/// One for each GPU that was watched.
+pub(super) fn lines(run: &Run) -> impl Iterator<Item = String> {
+    run.gpus.iter().map(line)
+}
+
+/// Only what the card told; the metric set says why the rest is null.
+fn line(gpu: &GpuMetrics) -> String {
+    let figures = [
+        pair(gpu.mean_power_watts, gpu.peak_power_watts, "W"),
+        pair(gpu.mean_temperature_c, gpu.max_temperature_c, "C"),
+        one("SM", gpu.mean_sm_clock_mhz, "MHz"),
+        one("memory", gpu.mean_memory_clock_mhz, "MHz"),
+        one("busy", gpu.mean_utilization_percent, "%"),
+        one(
+            "at most",
+            gpu.peak_memory_bytes.map(|bytes| bytes as f64 / MIB),
+            "MiB",
+        ),
+        one("energy", gpu.energy_j, "J"),
+        throttled(gpu),
+    ];
+    let figures: Vec<String> = figures.into_iter().flatten().collect();
+    let told = match figures.is_empty() {
+        true => "told nothing".to_owned(),
+        false => figures.join(", "),
+    };
+    format!("GPU {} ({}): {told}", gpu.index, gpu.name)
+}
+
+fn one(what: &str, value: Option<f64>, unit: &str) -> Option<String> {
+    Some(format!("{what} {} {unit}", number(value?)))
+}
+
+fn pair(mean: Option<f64>, most: Option<f64>, unit: &str) -> Option<String> {
+    Some(format!(
+        "{} {unit} (at most {})",
+        number(mean?),
+        number(most?)
+    ))
+}
+
+fn throttled(gpu: &GpuMetrics) -> Option<String> {
+    let reasons = gpu.throttled_s.as_ref()?;
+    let reasons = reasons
+        .iter()
+        .map(|(reason, seconds)| format!("{reason} {} s", number(*seconds)));
+    let reasons: Vec<String> = reasons.collect();
+    match reasons.is_empty() {
+        true => Some("never throttled".to_owned()),
+        false => Some(format!("throttled: {}", reasons.join(", "))),
+    }
+}

@@ -63,11 +63,11 @@ fn main() {
 fn by_operation(ranks: &mut Ranks, plan: &StepPlan, steps: usize, bandwidth: f64, peak: f64) {
     let mut output = StepOutput::default();
     let records = ranks.with_first(|rank| {
-        rank.recorder().start_timeline(Arc::new(WallClock::start()));
+        rank.start_timeline(Arc::new(WallClock::start()));
         for _ in 0..steps {
             rank.step(plan, &mut output).expect("a step");
         }
-        rank.recorder().take_timeline()
+        rank.take_timeline().expect("the CPU times its operations")
     });
     let mut operations: BTreeMap<&str, (Vec<Duration>, u64, u64)> = BTreeMap::new();
     for record in &records {

@@ -93,7 +93,7 @@ fn empty(is_on: bool) -> f64 {
     const OPERATIONS: u32 = 1_000_000;
     let recorder = Recorder::default();
     if is_on {
-        recorder.start_timeline(Arc::new(WallClock::start()));
+        recorder.start_timeline(Arc::new(WallClock::start()), None);
     }
     let start = Instant::now();
     for _ in 0..OPERATIONS {
@@ -102,7 +102,10 @@ fn empty(is_on: bool) -> f64 {
         done.expect("nothing fails");
     }
     let time = start.elapsed();
-    std::hint::black_box((recorder.take_total(), recorder.take_timeline().len()));
+    std::hint::black_box((
+        recorder.take_total(),
+        recorder.take_timeline().unwrap_or_default().len(),
+    ));
     time.as_secs_f64() / f64::from(OPERATIONS) * 1e9
 }
 

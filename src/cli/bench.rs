@@ -150,11 +150,14 @@ fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         Device::Simulated(_) if args.stop_at_eos => bail!(
             "--stop-at-eos: a simulated device draws tokens without meaning, so no answer has an end of its own; leave it out"
         ),
-        Device::Cpu if args.server().is_some() => {
+        Device::Cpu | Device::Cuda if args.server().is_some() => {
             bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
         }
         Device::Cpu if args.enforce_eager => {
             bail!("--enforce-eager is for a simulated device; add --device sim:<gpu>")
+        }
+        Device::Cuda if args.enforce_eager => {
+            bail!("--enforce-eager is for a simulated device; use --no-cuda-graphs")
         }
         _ => Ok(()),
     }
@@ -168,9 +171,8 @@ fn session(
     job: Option<&Job>,
 ) -> Result<Session, Failure> {
     match &files.device {
-        Device::Cpu => {
-            let memory = telemetry::memory();
-            Session::start(&args.common, files, max_model_len, &memory, job)
+        Device::Cpu | Device::Cuda => {
+            Session::of_this_machine(&args.common, files, max_model_len, job)
         }
         Device::Simulated(_) if job.is_some() => Err(Failure::Usage(anyhow!(
             "--device sim: works in one process, whatever --tp is; start it without mpirun or srun"

@@ -27,7 +27,7 @@ pub struct CommonArgs {
     #[arg(long, value_enum, value_name = "SCHEME", help_heading = "Model")]
     pub activation_scheme: Option<ActivationScheme>,
 
-    /// cpu, or sim:<gpu>: a card of `candlepower gpus`, or a .toml file of one, in virtual time [default: cpu]
+    /// cuda, cpu, or sim:<gpu>: a card of `candlepower gpus`, or a .toml file of one, in virtual time [default: cuda if usable, else cpu]
     #[arg(long, value_name = "D", help_heading = "Device")]
     pub device: Option<String>,
     /// Tensor-parallel ranks, which share the model's heads, features and vocabulary
@@ -58,6 +58,9 @@ pub struct CommonArgs {
     /// Share of a GPU's memory to use, simulated ones included (no effect on the CPU)
     #[arg(long, value_name = "U", default_value_t = 0.9, value_parser = values::fraction, help_heading = "Engine")]
     pub gpu_memory_utilization: f64,
+    /// Launch every kernel of a decode step by itself on a GPU, in place of one CUDA graph a step
+    #[arg(long, help_heading = "Engine")]
+    pub no_cuda_graphs: bool,
     /// Memory of the KV cache of all ranks, such as 2G [default: what a GPU's memory leaves; on the CPU a quarter of what is available, at most 4G]
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Engine")]
     pub kv_cache_memory: Option<u64>,

@@ -3,6 +3,7 @@
 use anyhow::{anyhow, bail};
 
 use super::common::{CommonArgs, DtypeFlag};
+use super::cuda;
 use crate::hardware::{self, Gpu};
 
 const SIMULATED: &str = "sim:";
@@ -10,6 +11,8 @@ const SIMULATED: &str = "sim:";
 #[derive(Debug, Clone)]
 pub enum Device {
     Cpu,
+    /// The first GPU of this machine for rank 0, the next for rank 1.
+    Cuda,
     /// One such card for each rank.
     Simulated(Box<Gpu>),
 }
@@ -17,17 +20,19 @@ pub enum Device {
 impl Device {
     /// Checks with it the flags that not every device has.
     pub fn of(args: &CommonArgs) -> anyhow::Result<Self> {
-        let device = args.device.as_deref().unwrap_or("cpu");
+        let default = if cuda::is_usable() { "cuda" } else { "cpu" };
+        let device = args.device.as_deref().unwrap_or(default);
         if let Some(name) = device.strip_prefix(SIMULATED) {
             let gpu = hardware::find(name).map_err(|e| anyhow!("--device {device}: {e}"))?;
             return Ok(Self::Simulated(Box::new(gpu)));
         }
         match device {
             "cpu" => {}
-            "cuda" => bail!(
-                "--device cuda needs a build with CUDA, and this one has none; use --device cpu or sim:<gpu>"
-            ),
-            other => bail!("--device {other} is not a device; use --device cpu or sim:<gpu>"),
+            "cuda" => {
+                cuda::check(args)?;
+                return Ok(Self::Cuda);
+            }
+            other => bail!("--device {other} is not a device; use --device cpu, cuda or sim:<gpu>"),
         }
         if matches!(args.dtype, DtypeFlag::Bf16 | DtypeFlag::F16) {
             bail!(

@@ -16,7 +16,6 @@ use super::{interrupt, output};
 use crate::ground::{
     Event, EventKind, FinishReason, Request, RequestId, Sampling, StopRule, TokenLogprobs,
 };
-use crate::telemetry;
 use crate::text::{ChatTemplate, DecodeStream, GenerationConfig, Message, end_tokens};
 
 /// Output tokens of a prompt that was given no limit, where the context has room for them.
@@ -55,8 +54,7 @@ pub fn run(args: &GenerateArgs, job: Option<&Job>) -> Result<(), Failure> {
         true => Vec::new(),
         false => model_end_tokens(&files)?,
     };
-    let memory = telemetry::memory();
-    let mut session = Session::start(&args.common, &files, max_model_len, &memory, job)?;
+    let mut session = Session::of_this_machine(&args.common, &files, max_model_len, job)?;
     let sampling = Sampling {
         temperature: args.temperature,
         top_k: args.top_k,

@@ -4,6 +4,11 @@ mod bench;
 mod bench_args;
 mod bench_plan;
 mod common;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_cuda.rs"]
+mod cuda;
 mod device;
 mod doctor;
 mod failure;

@@ -21,7 +21,6 @@ use crate::profile::{
     self, About, Counters, Load, Measured, Profile, Progress, StepCount, Trace, TraceStep,
 };
 use crate::report::profile::{csv, plot, text};
-use crate::telemetry;
 
 /// Columns of a table that is not on a terminal.
 const PIPE_WIDTH: usize = 100;
@@ -49,7 +48,7 @@ pub fn run(args: &ProfileArgs, job: Option<&Job>) -> Result<(), Failure> {
     // Before the ranks start: they count for threads that come after them.
     let mut counters = match files.device {
         Device::Cpu => Some(Counters::open()),
-        Device::Simulated(_) => None,
+        Device::Cuda | Device::Simulated(_) => None,
     };
     let mut session = session(args, &files, max_model_len, &loads)?;
     check_kv(&session, &loads).map_err(Failure::Usage)?;
@@ -138,8 +137,9 @@ fn session(
     match &files.device {
         Device::Cpu => {
             let common = with_kv(&args.common, files, loads);
-            Session::start(&common, files, max_model_len, &telemetry::memory(), None)
+            Session::of_this_machine(&common, files, max_model_len, None)
         }
+        Device::Cuda => Session::of_this_machine(&args.common, files, max_model_len, None),
         Device::Simulated(gpu) => {
             let host = Host {
                 server: None,

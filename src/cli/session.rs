@@ -3,24 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use candle_core::DType;
 
 use super::common::{ActivationScheme, CommonArgs, KvDtypeFlag};
+use super::cuda;
+use super::device::Device;
 use super::failure::Failure;
 use super::job::Job;
 use super::loading::{Loaded, Loading};
 use super::model_files::ModelFiles;
 use super::output;
 use crate::engine::Engine;
-use crate::exec::KvLayout;
+use crate::exec::{Executor, KvLayout};
 use crate::ground::results;
 use crate::ground::{Clock, WallClock};
 use crate::hub::WeightFiles;
 use crate::model::ModelSpec;
 use crate::parallel::ShardPlan;
 use crate::scheduler::SchedulerConfig;
-use crate::telemetry::{Memory, machine};
+use crate::telemetry::{Memory, machine, memory};
 
 /// The KV cache takes at most this much of a machine that was not asked.
 const LARGEST_DEFAULT_KV: u64 = 4 << 30;
@@ -36,10 +38,42 @@ pub struct Session {
     pub settings: results::Engine,
 }
 
+/// Ranks that are loaded, with a cache.
+pub struct Started {
+    pub kind: results::Kind,
+    pub executor: Box<dyn Executor>,
+    /// CPU threads of all ranks.
+    pub threads: usize,
+    pub layout: KvLayout,
+    pub max_model_len: usize,
+    /// Started before anything was loaded.
+    pub clock: Arc<dyn Clock>,
+    /// Of activations.
+    pub dtype: DType,
+    pub weight_dtype: DType,
+    pub hardware: results::Hardware,
+}
+
 impl Session {
-    /// Loads weights and allocates the KV cache, whose default size depends on `memory`. The ranks are the
-    /// processes of the `job`, or threads.
-    pub fn start(
+    /// On the CPU or the GPUs of this machine, whichever the files were found for. The ranks are the processes of
+    /// the `job`, or threads.
+    pub fn of_this_machine(
+        args: &CommonArgs,
+        files: &ModelFiles,
+        max_model_len: usize,
+        job: Option<&Job>,
+    ) -> Result<Self, Failure> {
+        match (&files.device, job) {
+            (Device::Cuda, None) => cuda::start(args, files, max_model_len),
+            (Device::Cuda, Some(_)) => Err(Failure::Usage(anyhow!(
+                "--device cuda works in one process, whatever --tp is; start it without mpirun or srun"
+            ))),
+            _ => Self::start(args, files, max_model_len, &memory(), job),
+        }
+    }
+
+    /// Loads weights and allocates the KV cache, whose default size depends on `memory`.
+    fn start(
         args: &CommonArgs,
         files: &ModelFiles,
         max_model_len: usize,
@@ -67,6 +101,44 @@ impl Session {
         };
         bar.finish_and_clear();
         executor.allocate_kv(&layout).map_err(Failure::usage)?;
+        let hardware = results::Hardware {
+            device: "cpu".to_owned(),
+            name: machine().cpu.clone(),
+            count: 1,
+            memory_gib: machine().ram_gib,
+            roofs: None,
+        };
+        let started = Started {
+            kind: results::Kind::Measured,
+            executor,
+            threads,
+            layout,
+            max_model_len,
+            clock,
+            dtype: DType::F32,
+            weight_dtype,
+            hardware,
+        };
+        Self::assemble(args, files, started)
+    }
+
+    /// An engine around what was loaded, and the words for it.
+    pub fn assemble(
+        args: &CommonArgs,
+        files: &ModelFiles,
+        started: Started,
+    ) -> Result<Self, Failure> {
+        let Started {
+            kind,
+            mut executor,
+            threads,
+            layout,
+            max_model_len,
+            clock,
+            dtype,
+            weight_dtype,
+            hardware,
+        } = started;
         let config = SchedulerConfig {
             policy: args.scheduler,
             max_num_seqs: args.max_num_seqs,
@@ -84,8 +156,8 @@ impl Session {
             num_kv_blocks: config.usable_blocks(),
             scheduler: config.policy.to_string(),
             prefix_cache: config.prefix_cache,
-            dtype: "f32".to_owned(),
-            kv_cache_dtype: kv_dtype_name(kv_dtype).to_owned(),
+            dtype: dtype.as_str().to_owned(),
+            kv_cache_dtype: kv_dtype_name(layout.dtype).to_owned(),
             activation_scheme: activation_scheme(&files.spec),
             tp: args.tp,
             expert_parallel: args.expert_parallel,
@@ -101,16 +173,10 @@ impl Session {
         }
         let engine = Engine::new(config, executor, clock).map_err(Failure::usage)?;
         Ok(Self {
-            kind: results::Kind::Measured,
+            kind,
             engine,
             model: describe_model(files, weight_dtype),
-            hardware: results::Hardware {
-                device: "cpu".to_owned(),
-                name: machine().cpu.clone(),
-                count: 1,
-                memory_gib: machine().ram_gib,
-                roofs: None,
-            },
+            hardware,
             settings,
         })
     }

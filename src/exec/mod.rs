@@ -1,5 +1,6 @@
 //! Where steps run. Everything above is device-free; everything below is one rank.
 
+pub mod graphs;
 mod guard;
 #[cfg(feature = "mpi")]
 pub mod mpi;
@@ -10,6 +11,7 @@ pub mod sample;
 mod seat;
 pub mod simulated;
 mod tickets;
+pub mod warm_up;
 
 use std::sync::Arc;
 use std::time::Duration;

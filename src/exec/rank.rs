@@ -1,14 +1,19 @@
 //! One rank: its kernels, its share of the model, its part of the KV cache.
 
-use candle_core::Tensor;
+use std::sync::Arc;
 
+use candle_core::{DType, Tensor};
+
+use super::graphs::{Graph, GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
+use super::warm_up::{self, Headroom, WarmUp};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
-use crate::ground::ExpertLoad;
-use crate::ground::recorder::Recorder;
+use crate::ground::recorder::{OpRecord, Recorder};
 use crate::ground::results::RankMemory;
+use crate::ground::{Clock, ExpertLoad};
 use crate::model::{Context, Decoder};
-use crate::ops::{Buffer, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost};
+use crate::ops::nothing::Nothing;
+use crate::ops::{Buffer, DeviceMemory, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost};
 use crate::parallel::Collective;
 
 pub struct Rank {
@@ -18,6 +23,7 @@ pub struct Rank {
     kv: Vec<KvLayer>,
     recorder: Recorder,
     sampler: Sampler,
+    graphs: Graphs,
 }
 
 impl Rank {
@@ -33,6 +39,7 @@ impl Rank {
             kv: Vec::new(),
             recorder: Recorder::default(),
             sampler: Sampler::default(),
+            graphs: Graphs::default(),
         }
     }
 
@@ -44,6 +51,81 @@ impl Rank {
         self.kernels.measure_roofs()
     }
 
+    /// Runs the largest steps on a small cache, which it drops, and tells what they leave; graphs are counted as many
+    /// times the largest one. `None`: the device has no memory of its own.
+    pub fn warm_up(
+        &mut self,
+        warm_up: &WarmUp,
+        kv: DType,
+        graphs: Option<GraphLimits>,
+    ) -> Result<Option<Headroom>, ExecError> {
+        self.allocate_kv(&KvLayout {
+            num_blocks: warm_up::BLOCKS,
+            block_size: warm_up.block_size,
+            dtype: kv,
+        })?;
+        for plan in warm_up.plans() {
+            self.step(&plan, &mut StepOutput::default())?;
+        }
+        let before = self.device_memory()?;
+        let mut graph_bytes = 0;
+        if let (Some(limits), Some(before)) = (&graphs, before) {
+            self.capture(limits, 1)?;
+            let after = self.device_memory()?.map_or(before.free, |m| m.free);
+            graph_bytes = before.free.saturating_sub(after) * limits.buckets().len() as u64;
+        }
+        self.free_kv();
+        let memory = self.device_memory()?;
+        Ok(memory.map(|memory| Headroom {
+            memory,
+            graph_bytes,
+        }))
+    }
+
+    /// Of the rank's device, where it has memory of its own.
+    pub fn device_memory(&self) -> Result<Option<DeviceMemory>, ExecError> {
+        self.kernels
+            .memory()
+            .map_err(device_error("the device's memory could not be read"))
+    }
+
+    /// Drops the cache, and the graphs that read it.
+    pub fn free_kv(&mut self) {
+        self.graphs = Graphs::default();
+        self.kv = Vec::new();
+    }
+
+    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them.
+    pub fn capture(&mut self, limits: &GraphLimits, most: usize) -> Result<(), ExecError> {
+        let failed = device_error(
+            "a decode step could not be captured as a CUDA graph; --no-cuda-graphs runs without",
+        );
+        for rows in limits.buckets().into_iter().rev().take(most) {
+            let plan = limits.plan(rows);
+            // Kernels are compiled and scratch is allocated by a step that runs.
+            self.run(&plan, &mut Sampler::default(), &mut Vec::new())
+                .map_err(device_error("a step failed"))?;
+            let context = self.context();
+            let mut work = || {
+                let hidden = self.decoder.hidden(
+                    &plan.tokens,
+                    &plan.rows,
+                    &plan.logit_rows,
+                    &self.kv,
+                    &context,
+                )?;
+                self.decoder.queue_greedy(hidden, rows, &context)?;
+                Ok(())
+            };
+            let captured = self.kernels.capture(&mut work).map_err(failed)?;
+            if let Some(replay) = captured {
+                self.graphs.keep(*limits, rows, replay);
+            }
+        }
+        self.recorder.take_total();
+        Ok(())
+    }
+
     pub fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
         self.kv = self
             .decoder
@@ -53,10 +135,7 @@ impl Rank {
                 layout.block_size,
                 layout.dtype,
             )
-            .map_err(|source| ExecError::Device {
-                what: "the KV cache could not be allocated",
-                source,
-            })?;
+            .map_err(device_error("the KV cache could not be allocated"))?;
         Ok(())
     }
 
@@ -64,16 +143,13 @@ impl Rank {
     pub fn touch_kv(&mut self) -> Result<(), ExecError> {
         let mut buffers = self.kv.iter().flat_map(|layer| [&layer.k, &layer.v]);
         let filled = buffers.try_for_each(|buffer| buffer.one_set());
-        filled.map_err(|source| ExecError::Device {
-            what: "the KV cache could not be filled",
-            source,
-        })
+        filled.map_err(device_error("the KV cache could not be filled"))
     }
 
     pub fn memory(&self) -> RankMemory {
         RankMemory {
             rank: self.collective.rank(),
-            device: self.kernels.name().to_owned(),
+            device: self.kernels.device(),
             weights_bytes: self.decoder.weight_bytes(),
             kv_bytes: self.kv.iter().map(kv_bytes).sum(),
             workspace_bytes: self.decoder.workspace_bytes(),
@@ -84,10 +160,7 @@ impl Rank {
     pub fn expert_load(&self) -> Result<Vec<ExpertLoad>, ExecError> {
         self.decoder
             .expert_load()
-            .map_err(|source| ExecError::Device {
-                what: "the load of the experts could not be read",
-                source,
-            })
+            .map_err(device_error("the load of the experts could not be read"))
     }
 
     /// Runs the plan; `output` is overwritten and keeps its buffer.
@@ -95,18 +168,23 @@ impl Rank {
         let mut sampler = std::mem::take(&mut self.sampler);
         let outcome = self.sample(plan, &mut sampler, &mut output.sampled);
         self.sampler = sampler;
-        outcome.map_err(|source| ExecError::Device {
-            what: "a step failed",
-            source,
-        })?;
+        outcome.map_err(device_error("a step failed"))?;
         output.cost = self.recorder.take_total();
         output.traffic = self.collective.take_traffic();
         Ok(())
     }
 
-    /// For timing single operations.
-    pub fn recorder(&self) -> &Recorder {
-        &self.recorder
+    /// From now on operations are timed one by one, on `clock`.
+    pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
+        self.recorder.start_timeline(clock, self.kernels.timer());
+    }
+
+    /// The operations since then.
+    pub fn take_timeline(&self) -> Result<Vec<OpRecord>, ExecError> {
+        self.recorder
+            .take_timeline()
+            .map_err(candle_core::Error::msg)
+            .map_err(device_error("operations could not be timed"))
     }
 
     /// This rank's logits of the plan's `logit_rows`, `[logit_rows, tokens of this rank]`: for tests and
@@ -120,10 +198,7 @@ impl Rank {
                 let tokens = self.decoder.vocab().len();
                 logits.narrow(0, 0, count)?.narrow(1, 0, tokens)?.copy()
             })
-            .map_err(|source| ExecError::Device {
-                what: "a step failed",
-                source,
-            })
+            .map_err(device_error("a step failed"))
     }
 
     fn context(&self) -> Context<'_> {
@@ -141,11 +216,25 @@ impl Rank {
             logit_rows,
             ..
         } = plan;
+        context.kernels.begin_step(tokens, rows, logit_rows)?;
         self.decoder
             .hidden(tokens, rows, logit_rows, &self.kv, context)
     }
 
     fn sample(
+        &self,
+        plan: &StepPlan,
+        sampler: &mut Sampler,
+        out: &mut Vec<Sampled>,
+    ) -> candle_core::Result<()> {
+        match self.graphs.of(plan) {
+            Some(graph) if !self.recorder.is_timing() => self.replay(graph, plan, sampler, out),
+            _ => self.run(plan, sampler, out),
+        }
+    }
+
+    /// One operation after the other.
+    fn run(
         &self,
         plan: &StepPlan,
         sampler: &mut Sampler,
@@ -163,18 +252,71 @@ impl Rank {
             return sampler.greedy(context.collective, context.recorder, find, out);
         }
         let logits = self.decoder.logits(hidden, count, &context)?;
+        self.draw(logits, plan, sampler, out)
+    }
+
+    fn draw(
+        &self,
+        logits: &Buffer,
+        plan: &StepPlan,
+        sampler: &mut Sampler,
+        out: &mut Vec<Sampled>,
+    ) -> candle_core::Result<()> {
         let vocab = self.decoder.vocab();
         let head = Head {
-            kernels: context.kernels,
-            collective: context.collective,
+            kernels: self.kernels.as_ref(),
+            collective: self.collective.as_ref(),
             vocab,
             vocab_size: self.decoder.vocab_size(),
         };
-        let cost = cost::sample(count, vocab.len());
+        let cost = cost::sample(plan.picks.len(), vocab.len());
         self.recorder.run("sample", None, cost, || {
             sampler.sample(&head, logits, &plan.picks, out)
         })
     }
+
+    /// A decode step by its graph.
+    fn replay(
+        &self,
+        graph: &Graph,
+        plan: &StepPlan,
+        sampler: &mut Sampler,
+        out: &mut Vec<Sampled>,
+    ) -> candle_core::Result<()> {
+        let padded = graph.pad(plan);
+        self.kernels
+            .begin_step(&padded.tokens, &padded.rows, &padded.logit_rows)?;
+        graph.replay()?;
+        // While the device works: what the step costs, by a pass over the decoder that does nothing else.
+        let nothing = Nothing(self.kernels.activations());
+        let context = Context {
+            kernels: &nothing,
+            ..self.context()
+        };
+        let StepPlan {
+            tokens,
+            rows,
+            logit_rows,
+            ..
+        } = plan;
+        let decoder = &self.decoder;
+        let hidden = decoder.hidden(tokens, rows, logit_rows, &self.kv, &context)?;
+        let count = plan.picks.len();
+        if !plan.picks.iter().all(Pick::is_argmax) {
+            let logits = decoder.logits(hidden, count, &context)?;
+            return self.draw(logits, plan, sampler, out);
+        }
+        let find = |out: &mut Vec<_>| {
+            decoder.greedy(hidden, count, &context, &mut Vec::new())?;
+            self.kernels.collect_greedy(count, out)
+        };
+        sampler.greedy(context.collective, context.recorder, find, out)
+    }
+}
+
+/// From a device's error to what could not be done.
+fn device_error(what: &'static str) -> impl Fn(candle_core::Error) -> ExecError + Copy {
+    move |source| ExecError::Device { what, source }
 }
 
 fn kv_bytes(layer: &KvLayer) -> u64 {

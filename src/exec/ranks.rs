@@ -141,6 +141,23 @@ impl Ranks {
         Ok(results)
     }
 
+    /// [`Self::on_all`] for what ranks do together: when one fails, the others stop waiting for it.
+    ///
+    /// # Errors
+    /// That of the first rank that failed.
+    pub fn together<R: Send + 'static>(
+        &mut self,
+        f: impl Fn(&mut Rank) -> Result<R, ExecError> + Clone + Send + 'static,
+    ) -> Result<Vec<R>, ExecError> {
+        let rendezvous = self.rendezvous.clone();
+        let outcomes = self.on_all(move |rank| guarded(rank.number(), &rendezvous, || f(rank)))?;
+        let outcome = outcomes.into_iter().collect();
+        match (outcome, self.rendezvous.stopped()) {
+            (Err(_), Some(stopped)) if !self.others.is_empty() => Err(stopped.into()),
+            (outcome, _) => outcome,
+        }
+    }
+
     /// Runs the plan on every rank.
     fn step(&mut self, plan: Arc<StepPlan>, output: &mut StepOutput) -> Result<(), ExecError> {
         for other in &self.others {
@@ -259,12 +276,14 @@ impl Executor for Ranks {
 
     fn start_timelines(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
         let clock = clock.clone();
-        self.on_all(move |rank| rank.recorder().start_timeline(clock.clone()))?;
+        self.on_all(move |rank| rank.start_timeline(clock.clone()))?;
         Ok(())
     }
 
     fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
-        self.on_all(|rank| rank.recorder().take_timeline())
+        self.on_all(|rank| rank.take_timeline())?
+            .into_iter()
+            .collect()
     }
 
     fn touch_kv(&mut self) -> Result<(), ExecError> {

@@ -60,10 +60,81 @@ impl OpRecord {
     }
 }
 
+/// Points in the work that was queued on a device, on its own clock: the host queues ahead of what it does.
+pub trait Timer {
+    /// After all that was queued so far.
+    ///
+    /// # Errors
+    /// The device has failed.
+    fn mark(&mut self) -> Result<(), String>;
+
+    /// Waits for all marks; the time of each since the first.
+    ///
+    /// # Errors
+    /// The device has failed.
+    fn times(&mut self) -> Result<Vec<Duration>, String>;
+}
+
 /// Records on one clock.
 struct Timeline {
     clock: Arc<dyn Clock>,
     records: Vec<OpRecord>,
+    device: Option<OnDevice>,
+}
+
+/// A timeline whose operations run later than they are queued: two marks for each record, after a first one.
+struct OnDevice {
+    timer: Box<dyn Timer>,
+    /// Of the first mark, on the timeline's clock.
+    origin: Duration,
+    /// The first that went wrong.
+    failure: Option<String>,
+}
+
+impl OnDevice {
+    fn new(mut timer: Box<dyn Timer>, clock: &dyn Clock) -> Self {
+        let failure = timer.mark().err();
+        Self {
+            timer,
+            origin: clock.now(),
+            failure,
+        }
+    }
+
+    fn mark(&mut self) {
+        if self.failure.is_none() {
+            self.failure = self.timer.mark().err();
+        }
+    }
+
+    /// Puts the device's times into `records`.
+    fn fill(mut self, records: &mut [OpRecord]) -> Result<(), String> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let times = self.timer.times()?;
+        let (pairs, _) = times.get(1..).unwrap_or_default().as_chunks::<2>();
+        if pairs.len() != records.len() {
+            return Err(format!(
+                "{} operations have {} times",
+                records.len(),
+                pairs.len()
+            ));
+        }
+        for (record, [start, end]) in records.iter_mut().zip(pairs) {
+            record.start = self.origin + *start;
+            record.time = end.saturating_sub(*start);
+        }
+        Ok(())
+    }
+}
+
+impl Timeline {
+    fn mark(&mut self) {
+        if let Some(device) = &mut self.device {
+            device.mark();
+        }
+    }
 }
 
 /// Counts always, times when a timeline is on. One a rank; never shared between threads.
@@ -74,18 +145,33 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts keeping one `OpRecord` an operation.
-    pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
+    /// Starts keeping one `OpRecord` an operation, timed by `timer` where the device runs behind the host.
+    pub fn start_timeline(&self, clock: Arc<dyn Clock>, timer: Option<Box<dyn Timer>>) {
         *self.timeline.borrow_mut() = Some(Timeline {
+            device: timer.map(|timer| OnDevice::new(timer, clock.as_ref())),
             clock,
             records: Vec::new(),
         });
     }
 
     /// The operations since `start_timeline`; timing stops.
-    pub fn take_timeline(&self) -> Vec<OpRecord> {
-        let timeline = self.timeline.borrow_mut().take();
-        timeline.map_or(Vec::new(), |timeline| timeline.records)
+    ///
+    /// # Errors
+    /// The device that timed them has failed.
+    pub fn take_timeline(&self) -> Result<Vec<OpRecord>, String> {
+        let Some(timeline) = self.timeline.borrow_mut().take() else {
+            return Ok(Vec::new());
+        };
+        let mut records = timeline.records;
+        if let Some(device) = timeline.device {
+            device.fill(&mut records)?;
+        }
+        Ok(records)
+    }
+
+    /// Whether operations are timed one by one.
+    pub fn is_timing(&self) -> bool {
+        self.timeline.borrow().is_some()
     }
 
     /// The cost of all operations since the last call.
@@ -115,12 +201,16 @@ impl Recorder {
         operation: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
         self.count(cost);
-        let now = |timeline: &Timeline| timeline.clock.now();
-        let Some(start) = self.timeline.borrow().as_ref().map(now) else {
+        let begin = |timeline: &mut Timeline| {
+            timeline.mark();
+            timeline.clock.now()
+        };
+        let Some(start) = self.timeline.borrow_mut().as_mut().map(begin) else {
             return operation();
         };
         let result = operation();
         if let Some(timeline) = self.timeline.borrow_mut().as_mut() {
+            timeline.mark();
             let time = timeline.clock.now() - start;
             timeline.records.push(OpRecord {
                 name,

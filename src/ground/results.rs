@@ -54,6 +54,8 @@ pub enum Kind {
     Measured,
     /// By the simulated device, in virtual time.
     Predicted,
+    /// Computed on a device that stands in for a GPU: what it computes is real, no time is.
+    Virtual,
     /// By someone else.
     Reference,
 }

@@ -159,7 +159,7 @@ impl Decoder {
     /// Runs one step up to the head and returns the hidden states of the rows that need logits,
     /// `[at least logit_rows.len(), hidden]`.
     ///
-    /// `tokens` and `rows` agree in length; `logit_rows` index them.
+    /// `tokens` and `rows` agree in length; `logit_rows` index them. `Kernels::begin_step` was told of the three.
     pub fn hidden(
         &self,
         tokens: &[u32],
@@ -173,7 +173,6 @@ impl Decoder {
             collective,
             recorder,
         } = context;
-        kernels.begin_step(tokens, rows, logit_rows)?;
         let (ws, cost) = (&self.workspace, context.cost());
         let (mut x, mut attention, mut count) = (&ws.x, &ws.attention, rows.len());
         let hidden = self.embedding.k;
@@ -265,6 +264,18 @@ impl Decoder {
             let kernels = context.kernels;
             kernels.greedy(hidden, head, &self.vocab, count, logits, out)
         })
+    }
+
+    /// [`Self::logits`] and the first part of [`Self::greedy`], as a device queues them and a graph keeps them.
+    pub fn queue_greedy(
+        &self,
+        hidden: &Buffer,
+        count: usize,
+        context: &Context,
+    ) -> Result<&Buffer> {
+        let logits = self.logits(hidden, count, context)?;
+        context.kernels.queue_greedy(logits, &self.vocab, count)?;
+        Ok(logits)
     }
 
     /// Tokens of this rank's part of the head.

@@ -31,7 +31,7 @@ impl Buffer {
     }
 
     /// For in-place operations that write the storage from its start.
-    pub(super) fn first(&self) -> &Tensor {
+    pub(crate) fn first(&self) -> &Tensor {
         &self.first
     }
 

@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod cuda;
 mod experts;
 pub mod mapped;
+pub mod nothing;
 pub mod reference;
 pub mod row;
 pub mod rows;
@@ -19,7 +20,9 @@ mod weight;
 
 use std::ops::Range;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
+
+use crate::ground::recorder::Timer;
 
 pub use buffer::Buffer;
 pub use experts::{Expert, ExpertSpace, Experts, Routes, Routing};
@@ -95,6 +98,20 @@ pub struct KvLayer {
     pub v: Buffer,
 }
 
+/// Bytes of a device with memory of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    pub free: u64,
+    pub total: u64,
+}
+
+/// Work that a device keeps, to be queued again as one.
+pub trait Replay {
+    /// # Errors
+    /// The device has failed.
+    fn replay(&self) -> Result<()>;
+}
+
 /// Rates that a device reaches at best.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DeviceRoofs {
@@ -107,6 +124,27 @@ pub struct DeviceRoofs {
 /// Shapes were fixed at load; an error here is a broken invariant or a device failure.
 pub trait Kernels: Send + Sync {
     fn name(&self) -> &'static str;
+
+    /// Which device it is, among those of its kind.
+    fn device(&self) -> String {
+        self.name().to_owned()
+    }
+
+    /// Of the device, where it has memory of its own; what no buffer holds any more is given back first.
+    fn memory(&self) -> Result<Option<DeviceMemory>> {
+        Ok(None)
+    }
+
+    /// Keeps what `work` queues instead of running it; `None` where a device cannot. The buffers must live as
+    /// long as the replays, and a step like that of the capture must have run before.
+    fn capture(&self, _work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Replay>>> {
+        Ok(None)
+    }
+
+    /// Times what is queued on the device; `None` where operations are done when they return.
+    fn timer(&self) -> Option<Box<dyn Timer>> {
+        None
+    }
 
     /// What activations are stored as.
     fn activations(&self) -> DType {
@@ -259,4 +297,14 @@ pub trait Kernels: Send + Sync {
         logits: &Buffer,
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()>;
+
+    /// The part of [`Self::greedy`] that a device queues and a graph can keep, of kernels that [`Self::capture`].
+    fn queue_greedy(&self, _logits: &Buffer, _vocab: &Range<usize>, _rows: usize) -> Result<()> {
+        bail!("{} kernels queue nothing", self.name())
+    }
+
+    /// The other part: waits for the answers of what was queued last.
+    fn collect_greedy(&self, _rows: usize, _out: &mut Vec<(u32, f32)>) -> Result<()> {
+        bail!("{} kernels queue nothing", self.name())
+    }
 }

@@ -3,6 +3,11 @@
 
 #[cfg(feature = "mpi")]
 pub mod mpi;
+#[cfg(feature = "nccl")]
+pub mod nccl;
+#[cfg(all(feature = "cuda", not(feature = "nccl")))]
+#[path = "no_nccl.rs"]
+pub mod nccl;
 mod rules;
 pub mod shard;
 mod solo;

@@ -92,6 +92,7 @@ pub(crate) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Measured => "measured",
         Kind::Predicted => "predicted",
+        Kind::Virtual => "virtual",
         Kind::Reference => "reference",
     }
 }

@@ -5,4 +5,5 @@
 mod common;
 mod elementwise;
 mod kv;
+mod linear;
 mod support;

@@ -190,12 +190,13 @@ impl Executor for Simulated {
     }
 
     fn start_timelines(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
-        self.recorder.start_timeline(clock.clone());
+        self.recorder.start_timeline(clock.clone(), None);
         Ok(())
     }
 
     /// All ranks are alike.
     fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
-        Ok(vec![self.recorder.take_timeline(); self.setup.plan.tp()])
+        let timeline = self.recorder.take_timeline().unwrap_or_default();
+        Ok(vec![timeline; self.setup.plan.tp()])
     }
 }

@@ -6,6 +6,11 @@ use candle_core::cuda::WrapErr;
 use candle_core::cuda::cudarc::driver::{CudaStream, result, sys};
 use candle_core::{CudaDevice, Device, Result};
 
+use crate::ops::DeviceMemory;
+
+/// How the UUIDs of the virtual GPU of `tests/virtual-gpu` begin.
+const VIRTUAL_UUID: &[u8] = b"virtual-gpu-";
+
 /// A GPU that was opened for one rank. The rank stays on one thread, and all its work on one stream.
 #[derive(Debug, Clone)]
 pub struct Gpu {
@@ -16,13 +21,6 @@ pub struct Gpu {
     pub multiprocessors: u32,
     /// Bytes of shared memory that one block may have where it asks.
     pub shared_memory: u32,
-}
-
-/// Bytes of a GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GpuMemory {
-    pub free: u64,
-    pub total: u64,
 }
 
 impl Gpu {
@@ -60,13 +58,30 @@ impl Gpu {
         Ok(result::device::get_count().w()? as usize)
     }
 
-    pub fn name(&self) -> Result<String> {
-        self.stream.context().name().w()
+    pub fn ordinal(&self) -> usize {
+        self.stream.context().ordinal()
     }
 
-    pub fn memory(&self) -> Result<GpuMemory> {
+    /// Of GPU `ordinal`, as its driver calls it.
+    pub fn name_of(ordinal: usize) -> Result<String> {
+        result::init().w()?;
+        let device = result::device::get(ordinal as i32).w()?;
+        result::device::get_name(device).w()
+    }
+
+    /// Whether GPU `ordinal` is this project's stand-in, whose UUID says so: it computes what a GPU would, and its
+    /// times mean nothing.
+    pub fn is_virtual(ordinal: usize) -> Result<bool> {
+        result::init().w()?;
+        let device = result::device::get(ordinal as i32).w()?;
+        let uuid = result::device::get_uuid(device).w()?;
+        let bytes = uuid.bytes.map(|byte| byte as u8);
+        Ok(bytes.starts_with(VIRTUAL_UUID))
+    }
+
+    pub fn memory(&self) -> Result<DeviceMemory> {
         let (free, total) = self.stream.context().mem_get_info().w()?;
-        Ok(GpuMemory {
+        Ok(DeviceMemory {
             free: free as u64,
             total: total as u64,
         })
@@ -84,26 +99,39 @@ impl Gpu {
         self.stream.clone()
     }
 
+    /// Gives back what the pool holds for no tensor.
+    pub fn trim_pool(&self) -> Result<()> {
+        match self.pool()? {
+            None => Ok(()),
+            // SAFETY: the pool is the context's own, and lives as long as that.
+            Some(pool) => unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().w(),
+        }
+    }
+
     /// By default the pool gives all that is free back at each synchronisation, and asks again.
     fn keep_pool(&self) -> Result<()> {
-        let context = self.stream.context();
-        if !context.has_async_alloc() {
+        let Some(pool) = self.pool()? else {
             return Ok(());
-        }
-        let mut pool = std::ptr::null_mut();
+        };
         let mut threshold = u64::MAX;
-        // SAFETY: both are out-parameters or inputs of the documented type, and live through the calls.
-        unsafe {
-            sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
-                .result()
-                .w()?;
-            sys::cuMemPoolSetAttribute(
-                pool,
-                sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
-                (&raw mut threshold).cast(),
-            )
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        // SAFETY: the attribute's value is documented as a u64, which lives through the call.
+        unsafe { sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()) }
             .result()
             .w()
+    }
+
+    /// Where tensors come from; `None` where the driver has no pools.
+    fn pool(&self) -> Result<Option<sys::CUmemoryPool>> {
+        let context = self.stream.context();
+        if !context.has_async_alloc() {
+            return Ok(None);
         }
+        let mut pool = std::ptr::null_mut();
+        // SAFETY: the out-parameter lives through the call.
+        unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device()) }
+            .result()
+            .w()?;
+        Ok(Some(pool))
     }
 }

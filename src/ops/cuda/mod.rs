@@ -8,6 +8,7 @@ mod device;
 mod elementwise;
 mod experts;
 mod fp8;
+mod graph;
 mod kv;
 mod linear;
 mod modules;
@@ -16,19 +17,21 @@ mod roof;
 mod sampling;
 mod step;
 mod tensor;
+mod timer;
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Result, Tensor, bail};
 
-pub use device::{Gpu, GpuMemory};
+pub use device::Gpu;
 pub use step::Sections;
 
 use super::{
-    Ask, AttentionShape, Buffer, DeviceRoofs, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer,
-    Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows,
+    Ask, AttentionShape, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts, HeadNorms,
+    Kernels, KvLayer, Linear, Norm, Replay, Rope, Routes, Routing, Rows, Summary, WeightRows,
 };
+use crate::ground::recorder::Timer;
 use modules::{Arg, Grid, Modules};
 use step::Step;
 
@@ -107,6 +110,24 @@ fn suffix(dtype: DType) -> Result<&'static str> {
 impl Kernels for Cuda {
     fn name(&self) -> &'static str {
         "cuda"
+    }
+
+    fn device(&self) -> String {
+        format!("cuda:{}", self.gpu.ordinal())
+    }
+
+    fn memory(&self) -> Result<Option<DeviceMemory>> {
+        self.gpu.synchronize()?;
+        self.gpu.trim_pool()?;
+        self.gpu.memory().map(Some)
+    }
+
+    fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Replay>>> {
+        graph::capture(&self.gpu, work).map(Some)
+    }
+
+    fn timer(&self) -> Option<Box<dyn Timer>> {
+        Some(Box::new(timer::Events::new(&self.gpu)))
     }
 
     fn activations(&self) -> DType {
@@ -266,6 +287,15 @@ impl Kernels for Cuda {
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()> {
         self.linear(x, head, rows, logits)?;
-        sampling::greedy(self, logits, vocab, rows, out)
+        self.queue_greedy(logits, vocab, rows)?;
+        self.collect_greedy(rows, out)
+    }
+
+    fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<()> {
+        sampling::greedy_launch(self, logits, vocab, rows)
+    }
+
+    fn collect_greedy(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<()> {
+        sampling::greedy_read(self, rows, out)
     }
 }

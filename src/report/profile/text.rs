@@ -62,6 +62,10 @@ pub fn text(profiles: &[Profile], width: usize) -> String {
     out
 }
 
+/// Of a profile whose device only computes what a GPU would.
+const NOT_MEASURED: &str =
+    "virtual GPU: counts, bytes and FLOPs are real, no time or rate here is a measurement";
+
 fn one(out: &mut String, profile: &Profile, width: usize) {
     title(out, profile, width);
     out.push('\n');
@@ -112,8 +116,8 @@ fn title(out: &mut String, profile: &Profile, width: usize) {
             Some(roofs) => format!(
                 "roofs {}: read {} GB/s, multiply-add {} GFLOP/s",
                 match profile.kind {
-                    Kind::Measured => "of this run",
-                    _ => "of the data sheet",
+                    Kind::Predicted => "of the data sheet",
+                    _ => "of this run",
                 },
                 number(roofs.read_gb_s),
                 number(roofs.gflop_s)
@@ -121,6 +125,9 @@ fn title(out: &mut String, profile: &Profile, width: usize) {
             None => "roofs: not observed".to_owned(),
         },
     ];
+    if profile.kind == Kind::Virtual {
+        table::wrap(out, NOT_MEASURED, width);
+    }
     lines.iter().for_each(|line| table::wrap(out, line, width));
 }
 

@@ -1,0 +1,191 @@
+//! `--device cuda`: a rank on each of the first GPUs.
+
+use std::sync::Arc;
+
+use anyhow::{anyhow, bail};
+use candle_core::DType;
+
+use super::common::{CommonArgs, KvDtypeFlag};
+use super::failure::Failure;
+use super::model_files::ModelFiles;
+use super::progress;
+use super::session::{self, Session, Started};
+use crate::exec::graphs::GraphLimits;
+use crate::exec::warm_up::WarmUp;
+use crate::exec::{Executor, KvLayout, Rank, Ranks};
+use crate::ground::{Clock, WallClock, results};
+use crate::model::{Decoder, Share, StepLimits, WeightType};
+use crate::ops::cuda::{Cuda, Gpu};
+use crate::parallel::Collective;
+use crate::parallel::nccl::Link;
+
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Whether a GPU answers.
+pub fn is_usable() -> bool {
+    Gpu::count().is_ok_and(|gpus| gpus > 0)
+}
+
+/// That there is a GPU for each rank, and a way between them.
+pub fn check(args: &CommonArgs) -> anyhow::Result<()> {
+    let gpus = Gpu::count().map_err(|e| {
+        anyhow!("--device cuda: the CUDA driver does not start ({e}); check nvidia-smi, or use --device cpu")
+    })?;
+    if gpus < args.tp {
+        bail!(
+            "--tp {} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES",
+            args.tp
+        );
+    }
+    if args.tp > 1 && !cfg!(feature = "nccl") {
+        bail!(
+            "--device cuda --tp {} needs a build with NCCL, and this one has none; build it with --features nccl",
+            args.tp
+        );
+    }
+    Ok(())
+}
+
+/// What activations and weights are computed in.
+fn compute_type(args: &CommonArgs, weights: DType) -> DType {
+    match args.dtype.weight_type() {
+        Some(WeightType::F32) => DType::F32,
+        Some(WeightType::F16) => DType::F16,
+        Some(WeightType::Bf16) => DType::BF16,
+        _ if matches!(weights, DType::F32 | DType::F16) => weights,
+        _ => DType::BF16,
+    }
+}
+
+/// What the cache of a GPU holds, where activations are of type `dtype`.
+fn kv_dtype(flag: KvDtypeFlag, dtype: DType) -> DType {
+    match flag {
+        KvDtypeFlag::Auto => dtype,
+        other => session::kv_dtype(other, dtype),
+    }
+}
+
+/// Loads weights to every GPU, runs the largest steps, and gives what is left to the KV cache.
+pub fn start(
+    args: &CommonArgs,
+    files: &ModelFiles,
+    max_model_len: usize,
+) -> Result<Session, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
+    let (source, weight_dtype) = files.weight_source(args)?;
+    let dtype = compute_type(args, weight_dtype);
+    let cached = kv_dtype(args.kv_cache_dtype, dtype);
+    let sequences = args.max_num_seqs.min(args.max_num_batched_tokens);
+    let limits = StepLimits {
+        rows: args.max_num_batched_tokens,
+        logit_rows: sequences,
+    };
+    let tp = files.plan.tp();
+    let bytes = (0..tp).map(|rank| {
+        let element = dtype.size_in_bytes();
+        files
+            .plan
+            .weight_bytes(rank, |tensor| tensor.element_bytes(element))
+    });
+    let bar = progress::loading(bytes.sum(), args.output.quiet);
+    let (plan, seen) = (files.plan.clone(), bar.clone());
+    let link = Link::new(tp).map_err(Failure::run)?;
+    let build = move |host: Box<dyn Collective>| {
+        let rank = host.rank();
+        let gpu = Gpu::open(rank);
+        let (gpu, collective) = link.join(host, gpu)?;
+        let share = Share { plan: &plan, rank };
+        let cuda = Cuda::new(gpu, dtype)?;
+        let mut progress = |bytes| seen.inc(bytes);
+        let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut progress)?;
+        Ok(Rank::new(Box::new(cuda), collective, decoder))
+    };
+    let elements = files.plan.kv_elements_per_token();
+    let ranks = Ranks::load(tp, tp, u64::MAX, elements, Arc::new(build));
+    let mut ranks = ranks.map_err(Failure::load)?;
+    bar.finish_and_clear();
+    let warm_up = WarmUp {
+        rows: args.max_num_batched_tokens,
+        sequences,
+        max_model_len,
+        block_size: args.block_size,
+    };
+    // Collectives are not captured.
+    let graphs = (tp == 1 && !args.no_cuda_graphs).then_some(GraphLimits {
+        rows: sequences,
+        max_blocks: max_model_len.div_ceil(args.block_size),
+    });
+    let headroom = ranks
+        .together(move |rank| rank.warm_up(&warm_up, cached, graphs))
+        .map_err(Failure::load)?;
+    let budgets = headroom.iter().flatten();
+    let budgets = budgets.map(|headroom| headroom.kv_bytes(args.gpu_memory_utilization));
+    let budget = budgets.min().unwrap_or(0);
+    let layout = layout(args, elements, cached, budget).map_err(Failure::Usage)?;
+    ranks.allocate_kv(&layout).map_err(Failure::load)?;
+    if let Some(graphs) = graphs {
+        ranks
+            .together(move |rank| rank.capture(&graphs, usize::MAX))
+            .map_err(Failure::load)?;
+    }
+    let total = headroom.iter().flatten().map(|h| h.memory.total).max();
+    let name = Gpu::name_of(0).map_err(Failure::run)?;
+    let kind = match Gpu::is_virtual(0).map_err(Failure::run)? {
+        true => results::Kind::Virtual,
+        false => results::Kind::Measured,
+    };
+    let started = Started {
+        kind,
+        executor: Box::new(ranks),
+        threads: tp,
+        layout,
+        max_model_len,
+        clock,
+        dtype,
+        weight_dtype,
+        hardware: results::Hardware {
+            device: "cuda".to_owned(),
+            name,
+            count: tp,
+            memory_gib: total.unwrap_or(0) as f64 / GIB,
+            roofs: None,
+        },
+    };
+    Session::assemble(args, files, started)
+}
+
+/// As many blocks as `budget` bytes of each GPU hold, and the null block.
+fn layout(
+    args: &CommonArgs,
+    elements: usize,
+    dtype: DType,
+    budget: u64,
+) -> anyhow::Result<KvLayout> {
+    let block_bytes = (args.block_size * elements * dtype.size_in_bytes()) as u64;
+    let asked = args.kv_cache_memory.map(|bytes| bytes / args.tp as u64);
+    if let Some(asked) = asked
+        && asked > budget
+    {
+        bail!(
+            "--kv-cache-memory {} is {asked} bytes a GPU, and weights, activations and graphs leave {budget} of --gpu-memory-utilization {}; lower the one or raise the other",
+            args.kv_cache_memory.unwrap_or(asked),
+            args.gpu_memory_utilization
+        );
+    }
+    let bytes = asked.unwrap_or(budget);
+    let num_blocks = (bytes / block_bytes) as usize;
+    // The null block and one to use.
+    if num_blocks < 2 {
+        bail!(
+            "weights, activations and graphs leave {bytes} bytes a GPU for the KV cache, and two blocks of {} tokens take {}; raise --gpu-memory-utilization {}, lower --max-num-batched-tokens or raise --tp",
+            args.block_size,
+            2 * block_bytes,
+            args.gpu_memory_utilization
+        );
+    }
+    Ok(KvLayout {
+        num_blocks,
+        block_size: args.block_size,
+        dtype,
+    })
+}

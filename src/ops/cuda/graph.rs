@@ -1,0 +1,34 @@
+//! What a stream was given, kept as a CUDA graph: one launch in place of hundreds.
+
+use candle_core::cuda::WrapErr;
+use candle_core::cuda::cudarc::driver::{CudaGraph, sys};
+use candle_core::{Result, bail};
+
+use super::device::Gpu;
+use crate::ops::Replay;
+
+struct Graph(CudaGraph);
+
+impl Replay for Graph {
+    fn replay(&self) -> Result<()> {
+        self.0.launch().w()
+    }
+}
+
+/// Records what `work` queues on the GPU's stream. Nothing of it runs.
+///
+/// # Errors
+/// `work` fails, or did what a capture does not allow: an allocation outside the pool, a wait, a blocking copy.
+pub fn capture(gpu: &Gpu, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Replay>> {
+    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+    gpu.stream.begin_capture(mode).w()?;
+    let worked = work();
+    // Also after an error: a stream that is left in capture refuses everything.
+    let ended = gpu.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+    worked?;
+    let Some(graph) = ended.w()? else {
+        bail!("a capture gave no graph");
+    };
+    graph.upload().w()?;
+    Ok(Box::new(Graph(graph)))
+}

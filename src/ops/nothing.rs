@@ -1,0 +1,138 @@
+//! Kernels that do nothing: a pass over a decoder with them counts what a real one costs.
+
+use std::ops::Range;
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::{
+    Ask, AttentionShape, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer, Linear, Norm,
+    Rope, Routes, Routing, Rows, Summary, WeightRows,
+};
+
+/// Stands for kernels whose activations have this type.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing(pub DType);
+
+impl Kernels for Nothing {
+    fn name(&self) -> &'static str {
+        "nothing"
+    }
+
+    fn activations(&self) -> DType {
+        self.0
+    }
+
+    fn buffer(&self, _rows: usize, _width: usize) -> Result<Buffer> {
+        bail!("nothing is allocated by kernels that do nothing")
+    }
+
+    fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        self.buffer(rows, width)
+    }
+
+    fn kv_layer(&self, _: usize, _: usize, _: &AttentionShape, _: DType) -> Result<KvLayer> {
+        bail!("nothing is allocated by kernels that do nothing")
+    }
+
+    fn pack(&self, _parts: &[&dyn WeightRows], _bias: Option<Tensor>) -> Result<Linear> {
+        bail!("nothing is packed by kernels that do nothing")
+    }
+
+    fn embed(&self, _: &Linear, _: u32, _: &[u32], _: &Buffer) -> Result<()> {
+        Ok(())
+    }
+
+    fn rope(&self, _: &Rope, _: &[u32], _: &Buffer) -> Result<()> {
+        Ok(())
+    }
+
+    fn add_norm(
+        &self,
+        _: &Buffer,
+        _: Option<&Buffer>,
+        _: &Norm,
+        _: usize,
+        _: &Buffer,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn linear(&self, _: &Tensor, _: &Linear, _: usize, _: &Buffer) -> Result<()> {
+        Ok(())
+    }
+
+    fn write_kv(
+        &self,
+        _: &Buffer,
+        _: &AttentionShape,
+        _: Option<&HeadNorms>,
+        _: &Tensor,
+        _: &Rows,
+        _: &KvLayer,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn attend(
+        &self,
+        _: &Tensor,
+        _: &AttentionShape,
+        _: &Rows,
+        _: &KvLayer,
+        _: &Buffer,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn silu_mul(&self, _: &Tensor, _: usize, _: &Buffer) -> Result<()> {
+        Ok(())
+    }
+
+    fn route(&self, _: &Buffer, _: &Routing, _: usize, _: &Routes, _: &Buffer) -> Result<()> {
+        Ok(())
+    }
+
+    fn experts(
+        &self,
+        _: &Buffer,
+        _: &Experts,
+        _: &Routes,
+        _: usize,
+        _: &ExpertSpace,
+        _: &Buffer,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn gather(&self, _: &Tensor, _: &[u32], _: &Buffer) -> Result<()> {
+        Ok(())
+    }
+
+    fn summarize(
+        &self,
+        _: &Tensor,
+        _: &Range<usize>,
+        _: &[Ask],
+        out: &mut Vec<Summary>,
+    ) -> Result<()> {
+        out.clear();
+        Ok(())
+    }
+
+    fn locate(&self, _: &Tensor, _: &Range<usize>, _: usize, _: f32, _: f64) -> Result<(u32, f32)> {
+        bail!("kernels that do nothing find nothing")
+    }
+
+    fn greedy(
+        &self,
+        _: &Tensor,
+        _: &Linear,
+        _: &Range<usize>,
+        _: usize,
+        _: &Buffer,
+        out: &mut Vec<(u32, f32)>,
+    ) -> Result<()> {
+        out.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Ranks on GPUs of one process: tensors are summed by NCCL on each rank's stream, words are exchanged by the
+//! threads that run them.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use candle_core::cuda::CudaStorageSlice;
+use candle_core::cuda::cudarc::driver::CudaSlice;
+use candle_core::cuda::cudarc::nccl::{Comm, Id, NcclType, ReduceOp};
+use candle_core::{CpuStorage, CudaStorage, Error, InplaceOp1, Layout, Result, bail};
+
+use super::Collective;
+use crate::ground::recorder::Traffic;
+use crate::ops::Buffer;
+use crate::ops::cuda::Gpu;
+
+/// How ranks on GPUs find each other.
+pub struct Link {
+    /// `None`: there is one.
+    id: Option<Id>,
+}
+
+impl Link {
+    /// # Errors
+    /// NCCL does not start.
+    pub fn new(ranks: usize) -> Result<Self> {
+        let id = (ranks > 1).then(Id::new).transpose();
+        Ok(Self {
+            id: id.map_err(|e| failed("does not start", &e.0))?,
+        })
+    }
+
+    /// The rank's GPU, and its view of its peers on it. All ranks call this at once, each on its own thread.
+    ///
+    /// # Errors
+    /// A rank could not open its GPU, or NCCL refuses.
+    pub fn join(
+        &self,
+        host: Box<dyn Collective>,
+        gpu: Result<Gpu>,
+    ) -> Result<(Gpu, Box<dyn Collective>)> {
+        let Some(id) = self.id else {
+            return Ok((gpu?, host));
+        };
+        // NCCL would wait for ever for a rank that has no GPU.
+        let mut open = Vec::new();
+        host.all_gather(&[u32::from(gpu.is_ok())], &mut open)?;
+        let gpu = gpu?;
+        if let Some(rank) = open.iter().position(|&is_open| is_open == 0) {
+            bail!("rank {rank} could not open its GPU");
+        }
+        let (rank, size) = (host.rank(), host.size());
+        let comm = Comm::from_rank(gpu.stream(), rank, size, id);
+        let comm = comm.map_err(|e| failed("does not connect the GPUs", &e.0))?;
+        let nccl = Nccl {
+            host,
+            comm,
+            traffic: Cell::default(),
+        };
+        Ok((gpu, Box::new(nccl)))
+    }
+}
+
+struct Nccl {
+    host: Box<dyn Collective>,
+    comm: Comm,
+    traffic: Cell<Traffic>,
+}
+
+impl Collective for Nccl {
+    fn rank(&self) -> usize {
+        self.host.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.host.size()
+    }
+
+    /// Queued on the rank's stream; its time is the queueing's, for nobody waits.
+    fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()> {
+        let start = Instant::now();
+        let len = rows * x.dim(1)?;
+        let comm = &self.comm;
+        x.first().inplace_op1(&Sum { comm, len })?;
+        let mut traffic = self.traffic.get();
+        traffic += Traffic {
+            bytes: (len * x.dtype().size_in_bytes()) as u64,
+            time: start.elapsed(),
+        };
+        self.traffic.set(traffic);
+        Ok(())
+    }
+
+    fn all_gather(&self, mine: &[u32], all: &mut Vec<u32>) -> Result<()> {
+        self.host.all_gather(mine, all)
+    }
+
+    fn take_traffic(&self) -> Traffic {
+        let mut traffic = self.traffic.take();
+        traffic += self.host.take_traffic();
+        traffic
+    }
+}
+
+/// The first `len` elements of a buffer, over all ranks.
+struct Sum<'a> {
+    comm: &'a Comm,
+    len: usize,
+}
+
+impl Sum<'_> {
+    fn of<T: NcclType>(&self, values: &mut CudaSlice<T>) -> Result<()> {
+        let mut values = values.slice_mut(..self.len);
+        let sum = self.comm.all_reduce_in_place(&mut values, &ReduceOp::Sum);
+        sum.map_err(|e| failed("could not sum over the GPUs", &e.0))?;
+        Ok(())
+    }
+}
+
+impl InplaceOp1 for Sum<'_> {
+    fn name(&self) -> &'static str {
+        "all_reduce"
+    }
+
+    fn cpu_fwd(&self, _storage: &mut CpuStorage, _layout: &Layout) -> Result<()> {
+        bail!("NCCL sums over GPUs, and was given a tensor of the CPU")
+    }
+
+    fn cuda_fwd(&self, storage: &mut CudaStorage, _layout: &Layout) -> Result<()> {
+        match &mut storage.slice {
+            CudaStorageSlice::F32(values) => self.of(values),
+            CudaStorageSlice::F16(values) => self.of(values),
+            CudaStorageSlice::BF16(values) => self.of(values),
+            _ => bail!("NCCL sums f32, f16 and bf16"),
+        }
+    }
+}
+
+fn failed(what: &str, status: &dyn std::fmt::Debug) -> Error {
+    Error::Msg(format!("NCCL {what}: {status:?}"))
+}

@@ -1,0 +1,75 @@
+//! Dense linear layers against the reference.
+
+use candle_core::{DType, Device, Tensor};
+use candlepower::ops::reference::Reference;
+use candlepower::ops::{Kernels, WeightRows};
+
+use crate::common::random::Random;
+use crate::support::{
+    DTYPES, SPARE, Stored, assert_close, copied, cuda, exact, sent, tolerance, untouched,
+};
+
+#[test]
+fn agrees_with_the_reference() {
+    let random = &mut Random(11);
+    for case in 0..40 {
+        let dtype = DTYPES[case % DTYPES.len()];
+        let cuda = cuda(dtype);
+        let (rows, k) = (random.within(1..70), random.within(1..200));
+        let sizes: Vec<usize> = (0..random.within(1..4))
+            .map(|_| random.within(1..90))
+            .collect();
+        let stored = sizes.iter().map(|&n| Stored(exact(random, n, k, dtype)));
+        let stored: Vec<Stored> = stored.collect();
+        let parts: Vec<&dyn WeightRows> = stored.iter().map(|part| part as _).collect();
+        let n = sizes.iter().sum();
+        // What a checkpoint of this type holds.
+        let bias = exact(random, 1, n, dtype).flatten_all().unwrap();
+        let bias = random.flip().then_some(bias);
+        let (ours, plain) = (
+            cuda.pack(&parts, bias.clone()).unwrap(),
+            Reference.pack(&parts, bias).unwrap(),
+        );
+        let x = exact(random, rows + SPARE, k, dtype);
+        let expected = untouched(rows, n);
+        Reference.linear(&x, &plain, rows, &expected).unwrap();
+        let x = sent(&cuda, &x, dtype);
+        for out_dtype in [dtype, DType::F32] {
+            let out = sent(&cuda, &untouched(rows, n), out_dtype);
+            // The second time with what the first kept.
+            for _ in 0..2 {
+                cuda.linear(&x, &ours, rows, &out).unwrap();
+                assert_close(&out, &expected, tolerance(out_dtype));
+            }
+        }
+    }
+}
+
+/// A bias belongs to its layer, not to the shape that the layer has.
+#[test]
+fn layers_of_one_shape_keep_their_biases() {
+    let cuda = cuda(DType::BF16);
+    let weight = Stored(Tensor::ones((4, 8), DType::F32, &Device::Cpu).unwrap());
+    let x = sent(&cuda, &copied(&weight.0), DType::BF16);
+    for value in [1.0, 2.0] {
+        let bias = Tensor::full(value, 4, &Device::Cpu).unwrap();
+        let layer = cuda.pack(&[&weight], Some(bias)).unwrap();
+        let out = cuda.buffer(4, 4).unwrap();
+        cuda.linear(&x, &layer, 4, &out).unwrap();
+        let expected = Tensor::full(8.0 + value, (4, 4), &Device::Cpu).unwrap();
+        assert_close(&out, &expected, 0.0);
+    }
+}
+
+#[test]
+fn a_refusal_names_the_layer() {
+    let cuda = cuda(DType::F16);
+    let weight = Stored(Tensor::ones((3, 8), DType::F32, &Device::Cpu).unwrap());
+    let layer = cuda.pack(&[&weight], None).unwrap();
+    let (x, out) = (cuda.buffer(2, 7).unwrap(), cuda.buffer(2, 3).unwrap());
+    let error = cuda.linear(&x, &layer, 2, &out).unwrap_err().to_string();
+    assert!(
+        error.contains("3 x 8") && error.contains("[2, 7]"),
+        "{error}"
+    );
+}

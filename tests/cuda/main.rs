@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod elementwise;
+mod kv;
 mod linear;
 mod model;
 mod support;

@@ -11,7 +11,7 @@ use super::{Cuda, lock, suffix, tensor};
 use crate::ops::{Buffer, Linear, Norm, Rope};
 
 /// Bytes of one access.
-const ACCESS: usize = 16;
+pub(super) const ACCESS: usize = 16;
 /// Of a block, where rows are cut into blocks.
 const THREADS: u32 = 128;
 /// Bounds of a block that has a whole row.

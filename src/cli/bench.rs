@@ -190,7 +190,7 @@ fn sampler(session: &Session) -> Result<Option<Sampler>, Failure> {
         return Ok(None);
     }
     let clock = session.engine.clock().clone();
-    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL, None)
+    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL, session.probe.clone())
         .map_err(|e| Failure::Run(anyhow!("the telemetry thread could not be started: {e}")))?;
     Ok(Some(sampler))
 }

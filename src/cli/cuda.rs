@@ -8,8 +8,8 @@ use candle_core::DType;
 use super::common::{CommonArgs, KvDtypeFlag};
 use super::failure::Failure;
 use super::model_files::ModelFiles;
-use super::progress;
 use super::session::{self, Session, Started};
+use super::{output, progress};
 use crate::exec::graphs::GraphLimits;
 use crate::exec::warm_up::WarmUp;
 use crate::exec::{Executor, KvLayout, Rank, Ranks};
@@ -18,6 +18,7 @@ use crate::model::{Decoder, Share, StepLimits, WeightType};
 use crate::ops::cuda::{Cuda, Gpu};
 use crate::parallel::Collective;
 use crate::parallel::nccl::Link;
+use crate::telemetry::{GpuProbe, NvmlProbe};
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
@@ -129,7 +130,14 @@ pub fn start(
             .map_err(Failure::load)?;
     }
     let total = headroom.iter().flatten().map(|h| h.memory.total).max();
-    let name = Gpu::identify(0).map_err(Failure::run)?.name;
+    let gpus: candle_core::Result<Vec<_>> = (0..tp).map(Gpu::identify).collect();
+    let probe = NvmlProbe::open(gpus.map_err(Failure::run)?);
+    if let Some(reason) = probe.failure()
+        && !args.output.quiet
+    {
+        output::note(&format!("note: a GPU is not watched: {reason}"));
+    }
+    let name = probe.gpus().first().map(|gpu| gpu.name.clone());
     let kind = match Gpu::is_virtual(0).map_err(Failure::run)? {
         true => results::Kind::Virtual,
         false => results::Kind::Measured,
@@ -145,11 +153,12 @@ pub fn start(
         weight_dtype,
         hardware: results::Hardware {
             device: "cuda".to_owned(),
-            name,
+            name: name.unwrap_or_default(),
             count: tp,
             memory_gib: total.unwrap_or(0) as f64 / GIB,
             roofs: None,
         },
+        probe: Some(Arc::new(probe)),
     };
     Session::assemble(args, files, started)
 }

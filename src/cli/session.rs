@@ -22,7 +22,7 @@ use crate::hub::WeightFiles;
 use crate::model::ModelSpec;
 use crate::parallel::ShardPlan;
 use crate::scheduler::SchedulerConfig;
-use crate::telemetry::{Memory, machine, memory};
+use crate::telemetry::{GpuProbe, Memory, machine, memory};
 
 /// The KV cache takes at most this much of a machine that was not asked.
 const LARGEST_DEFAULT_KV: u64 = 4 << 30;
@@ -36,6 +36,8 @@ pub struct Session {
     pub model: results::Model,
     pub hardware: results::Hardware,
     pub settings: results::Engine,
+    /// Of the GPUs that are used.
+    pub probe: Option<Arc<dyn GpuProbe>>,
 }
 
 /// Ranks that are loaded, with a cache.
@@ -52,6 +54,7 @@ pub struct Started {
     pub dtype: DType,
     pub weight_dtype: DType,
     pub hardware: results::Hardware,
+    pub probe: Option<Arc<dyn GpuProbe>>,
 }
 
 impl Session {
@@ -118,6 +121,7 @@ impl Session {
             dtype: DType::F32,
             weight_dtype,
             hardware,
+            probe: None,
         };
         Self::assemble(args, files, started)
     }
@@ -138,6 +142,7 @@ impl Session {
             dtype,
             weight_dtype,
             hardware,
+            probe,
         } = started;
         let config = SchedulerConfig {
             policy: args.scheduler,
@@ -178,6 +183,7 @@ impl Session {
             model: describe_model(files, weight_dtype),
             hardware,
             settings,
+            probe,
         })
     }
 }

@@ -78,6 +78,7 @@ pub fn start(
         },
         settings: settings(&simulation, &started, common.seed),
         engine: started.engine,
+        probe: None,
     })
 }
 

@@ -105,7 +105,6 @@ impl Gpu {
         })
     }
 
-
     /// Whether GPU `ordinal` is this project's stand-in, whose UUID says so: it computes what a GPU would, and its
     /// times mean nothing.
     pub fn is_virtual(ordinal: usize) -> Result<bool> {

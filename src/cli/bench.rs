@@ -6,6 +6,7 @@ use anyhow::{anyhow, bail};
 
 use super::bench_args::{BenchArgs, Format};
 use super::bench_plan::{BenchPlan, RunPlan};
+use super::cuda;
 use super::device::Device;
 use super::doctor::revision;
 use super::failure::Failure;
@@ -230,17 +231,20 @@ fn write(
 
 fn environment(time: String) -> Environment {
     let machine = telemetry::machine();
-    Environment {
+    let features = job::FEATURES.iter().chain(cuda::FEATURES);
+    let mut environment = Environment {
         candlepower: env!("CARGO_PKG_VERSION").to_owned(),
         git: revision().map(str::to_owned),
-        features: job::FEATURES.iter().copied().map(str::to_owned).collect(),
+        features: features.copied().map(str::to_owned).collect(),
         os: machine.os.clone(),
         cpu: machine.cpu.clone(),
         cores: machine.cores,
         ram_gib: machine.ram_gib,
         time,
         ..Environment::default()
-    }
+    };
+    cuda::describe(&mut environment);
+    environment
 }
 
 fn show(args: &BenchArgs, results: &Results, page: Option<&str>) -> Result<(), Failure> {

@@ -13,14 +13,53 @@ use super::{output, progress};
 use crate::exec::graphs::GraphLimits;
 use crate::exec::warm_up::WarmUp;
 use crate::exec::{Executor, KvLayout, Rank, Ranks};
+use crate::ground::results::{Environment, GpuInfo};
 use crate::ground::{Clock, WallClock, results};
 use crate::model::{Decoder, Share, StepLimits, WeightType};
 use crate::ops::cuda::{Cuda, Gpu};
 use crate::parallel::Collective;
-use crate::parallel::nccl::Link;
-use crate::telemetry::{GpuProbe, NvmlProbe};
+use crate::parallel::nccl::{self, Link};
+use crate::telemetry::{GpuProbe, NvmlProbe, nvml};
 
 const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Cargo features that a result names.
+pub const FEATURES: &[&str] = match cfg!(feature = "nccl") {
+    true => &["cuda", "nccl"],
+    false => &["cuda"],
+};
+
+/// What keeps `--device cuda` from working, and what would help.
+pub fn missing() -> Option<(&'static str, &'static str)> {
+    match Gpu::count() {
+        Ok(0) => Some((
+            "a GPU",
+            "the CUDA driver shows none: see CUDA_VISIBLE_DEVICES",
+        )),
+        Ok(_) => None,
+        Err(_) => Some(("a working CUDA driver", "check nvidia-smi")),
+    }
+}
+
+/// Whether every GPU reaches every other's memory; `None`: there are not two.
+pub fn peer_access() -> Option<bool> {
+    Gpu::peer_access().ok().flatten()
+}
+
+/// Says which GPUs there are, and what drives them.
+pub fn describe(environment: &mut Environment) {
+    let gpus = (0..Gpu::count().unwrap_or(0)).filter_map(|index| Gpu::identify(index).ok());
+    environment.gpus = gpus
+        .map(|gpu| GpuInfo {
+            index: gpu.index,
+            memory_gib: gpu.memory_bytes as f64 / GIB,
+            name: gpu.name,
+        })
+        .collect();
+    environment.driver = nvml::driver_version();
+    environment.cuda = nvml::cuda_version();
+    environment.nccl = nccl::version();
+}
 
 /// Whether a GPU answers.
 pub fn is_usable() -> bool {

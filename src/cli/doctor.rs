@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::common::OutputArgs;
+use super::cuda;
 use super::failure::Failure;
 use super::{job, output, probe};
 use crate::hub::HubSettings;
@@ -71,11 +72,9 @@ fn look() -> Findings {
         needed_for,
         way_out,
     };
-    let mut missing = vec![missing_here(
-        "CUDA",
-        "--device cuda",
-        "this version runs on the CPU",
-    )];
+    let cuda = cuda::missing();
+    let cuda = cuda.map(|(what, way_out)| missing_here(what, "--device cuda", way_out));
+    let mut missing: Vec<Missing> = cuda.into_iter().collect();
     if !job::FEATURES.contains(&"mpi") {
         missing.push(missing_here(
             "MPI",
@@ -102,7 +101,7 @@ fn look() -> Findings {
         available_gib: memory.available as f64 / GIB,
         gpus: probe::nvidia_gpus(),
         driver: probe::nvidia_driver(),
-        p2p: None,
+        p2p: cuda::peer_access(),
         nccl: probe::nccl().map(|file| file.display().to_string()),
         mpi: probe::mpi(),
         hf_cached_models: cached_models(&hub),
@@ -157,6 +156,12 @@ fn page(f: &Findings) -> String {
         true => "none".to_owned(),
         false => f.gpus.join(", "),
     };
+    let p2p = match f.p2p {
+        Some(true) => "every GPU reaches every other's memory",
+        Some(false) => "not between all GPUs: they meet in the host's memory",
+        None if f.gpus.len() < 2 => "no two GPUs",
+        None => "not known: only a CUDA build can ask the cards",
+    };
     let or = |found: &Option<String>, none: &str| found.clone().unwrap_or_else(|| none.to_owned());
     let mut text = format!(
         "candlepower  {} {}\n\
@@ -166,7 +171,7 @@ fn page(f: &Findings) -> String {
          memory       {:.1} GiB, {:.1} available\n\
          gpus         {gpus}\n\
          driver       {}\n\
-         p2p          not known: only a CUDA build can ask the cards\n\
+         p2p          {p2p}\n\
          nccl         {}\n\
          mpi          {}\n\
          hf cache     {} ({} models)\n\

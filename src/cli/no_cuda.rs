@@ -6,6 +6,26 @@ use super::common::CommonArgs;
 use super::failure::Failure;
 use super::model_files::ModelFiles;
 use super::session::Session;
+use crate::ground::results::Environment;
+
+/// Cargo features that a result names.
+pub const FEATURES: &[&str] = &[];
+
+/// What keeps `--device cuda` from working, and what would help.
+pub fn missing() -> Option<(&'static str, &'static str)> {
+    Some((
+        "CUDA",
+        "build with --features cuda where nvcc is, or run on the CPU",
+    ))
+}
+
+/// Whether every GPU reaches every other's memory; only a CUDA build can ask.
+pub fn peer_access() -> Option<bool> {
+    None
+}
+
+/// Says of the GPUs what this build can.
+pub fn describe(_environment: &mut Environment) {}
 
 /// Whether CUDA is there for the asking.
 pub fn is_usable() -> bool {

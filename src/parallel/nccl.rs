@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use candle_core::cuda::CudaStorageSlice;
 use candle_core::cuda::cudarc::driver::CudaSlice;
+use candle_core::cuda::cudarc::nccl::result::get_nccl_version;
 use candle_core::cuda::cudarc::nccl::{Comm, Id, NcclType, ReduceOp};
 use candle_core::{CpuStorage, CudaStorage, Error, InplaceOp1, Layout, Result, bail};
 
@@ -13,6 +14,18 @@ use super::Collective;
 use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 use crate::ops::cuda::Gpu;
+
+/// Of the library, `2.27.7`.
+pub fn version() -> Option<String> {
+    // Since 2.9: major * 10000 + minor * 100 + patch.
+    let code = get_nccl_version().ok()?;
+    Some(format!(
+        "{}.{}.{}",
+        code / 10_000,
+        code / 100 % 100,
+        code % 100
+    ))
+}
 
 /// How ranks on GPUs find each other.
 pub struct Link {

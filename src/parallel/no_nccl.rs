@@ -5,6 +5,11 @@ use candle_core::{Result, bail};
 use super::Collective;
 use crate::ops::cuda::Gpu;
 
+/// Of the library.
+pub fn version() -> Option<String> {
+    None
+}
+
 /// How ranks on GPUs find each other.
 pub struct Link;
 

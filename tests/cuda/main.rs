@@ -1,6 +1,9 @@
 //! The CUDA kernels, each against the plain reference on random shapes: on whatever GPU answers, which in CI is
 //! the virtual one.
 
+mod cli;
+#[path = "../cli_support/mod.rs"]
+mod cli_support;
 #[path = "../common/mod.rs"]
 mod common;
 mod elementwise;

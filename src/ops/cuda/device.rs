@@ -115,6 +115,25 @@ impl Gpu {
         Ok(bytes.starts_with(VIRTUAL_UUID))
     }
 
+    /// Whether every GPU reaches the memory of every other; `None`: there are not two.
+    pub fn peer_access() -> Result<Option<bool>> {
+        let gpus = Self::count()? as i32;
+        let mut all = None;
+        for (from, to) in (0..gpus).flat_map(|from| (0..gpus).map(move |to| (from, to))) {
+            if from == to {
+                continue;
+            }
+            let (from, to) = (result::device::get(from).w()?, result::device::get(to).w()?);
+            let mut can = 0;
+            // SAFETY: the driver has just given out both devices; the out-parameter lives through the call.
+            unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) }
+                .result()
+                .w()?;
+            all = Some(all.unwrap_or(true) && can != 0);
+        }
+        Ok(all)
+    }
+
     pub fn memory(&self) -> Result<DeviceMemory> {
         let (free, total) = self.stream.context().mem_get_info().w()?;
         Ok(DeviceMemory {

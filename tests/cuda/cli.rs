@@ -1,0 +1,247 @@
+//! The program on GPUs, as its users run it.
+
+use std::process::Command;
+
+use candlepower::ops::cuda::Gpu;
+use serde_json::Value;
+
+use crate::cli_support::{Outcome, command, fixture};
+use crate::common::golden::Golden;
+
+/// The program with virtual GPUs as a configuration describes them; `None` on a machine with real ones.
+struct Machine {
+    config: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new(config: &str) -> Option<Self> {
+        if !Gpu::is_virtual(0).unwrap() {
+            eprintln!("SKIPPED: only a virtual GPU can be given limits and faults");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("vgpu.toml"), config).unwrap();
+        Some(Self { config: dir })
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = command(args);
+        command
+            .env("VGPU_CONFIG", self.config.path().join("vgpu.toml"))
+            .env_remove("VGPU_DEVICES");
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Outcome {
+        Outcome::of(self.command(args).output().unwrap())
+    }
+}
+
+fn joined(ids: &[u32]) -> String {
+    ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// All golden prompts of a fixture in one batch, with `flags`.
+fn generate(name: &str, flags: &[&str]) -> Outcome {
+    let golden = Golden::read(name);
+    let model = fixture(name);
+    let mut args = vec![
+        "generate", "--model", &model, "--device", "cuda", "--dtype", "f32",
+    ];
+    args.extend([
+        "--json",
+        "--max-tokens",
+        "32",
+        "--ignore-eos",
+        "--max-num-seqs",
+        "8",
+    ]);
+    args.extend(["--max-num-batched-tokens", "64", "--kv-cache-memory", "4M"]);
+    let prompts: Vec<String> = golden.prompts.iter().map(|ids| joined(ids)).collect();
+    for ids in &prompts {
+        args.extend(["--prompt-ids", ids]);
+    }
+    args.extend(flags);
+    Outcome::of(command(&args).output().unwrap())
+}
+
+fn tokens(outcome: Outcome) -> Vec<Vec<u32>> {
+    let answers = outcome.succeeded().json();
+    let answers = answers.as_array().unwrap().iter();
+    let ids = answers.map(|answer| serde_json::from_value(answer["token_ids"].clone()).unwrap());
+    ids.collect()
+}
+
+#[test]
+fn generate_is_golden_with_graphs_and_without() {
+    for name in ["qwen2-tiny", "qwen3-moe-tiny"] {
+        let golden = Golden::read(name).greedy;
+        assert_eq!(tokens(generate(name, &[])), golden, "{name}");
+        assert_eq!(
+            tokens(generate(name, &["--no-cuda-graphs"])),
+            golden,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn sampled_tokens_are_those_of_the_cpu() {
+    let flags = [
+        "--temperature",
+        "0.8",
+        "--top-k",
+        "20",
+        "--top-p",
+        "0.9",
+        "--logprobs",
+        "2",
+    ];
+    let cpu = [&flags[..], &["--device", "cpu"]].concat();
+    let gpu = [&flags[..], &["--device", "cuda"]].concat();
+    assert_eq!(
+        tokens(generate("qwen3-tiny", &gpu)),
+        tokens(generate("qwen3-tiny", &cpu))
+    );
+}
+
+#[test]
+fn more_ranks_than_gpus_are_refused() {
+    let outcome = generate("qwen2-tiny", &["--tp", "64"]);
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("--tp 64 needs as many GPUs"),
+        "{outcome:?}"
+    );
+}
+
+/// A short load on a tiny model.
+const BENCH: [&str; 15] = [
+    "bench",
+    "--device",
+    "cuda",
+    "--concurrency",
+    "1,4",
+    "--requests",
+    "1,6",
+    "--input-len",
+    "20",
+    "--output-len",
+    "12",
+    "--max-num-seqs",
+    "4",
+    "--max-num-batched-tokens",
+    "64",
+];
+
+#[test]
+fn bench_fills_the_whole_metric_set() {
+    let Some(machine) = Machine::new(
+        "[[device]]\nname = \"NVIDIA GeForce RTX 4090\"\n[device.telemetry]\npower_watts = [180.0, 320.0]\n",
+    ) else {
+        return;
+    };
+    let model = fixture("qwen2-tiny");
+    let out = tempfile::tempdir().unwrap();
+    let dir = out.path().join("run");
+    let args = [
+        &BENCH[..],
+        &["--model", &model, "--json", "--out", dir.to_str().unwrap()],
+    ];
+    let results = machine.run(&args.concat()).succeeded().json();
+    assert_eq!(results["kind"], "virtual");
+    assert_eq!(results["hardware"]["device"], "cuda");
+    assert_eq!(results["hardware"]["name"], "NVIDIA GeForce RTX 4090");
+    assert_eq!(results["engine"]["ranks"][0]["device"], "cuda:0");
+    assert!(results["engine"]["num_kv_blocks"].as_u64().unwrap() > 1000);
+    for run in results["runs"].as_array().unwrap() {
+        let metrics = run["metrics"].as_object().unwrap();
+        assert_eq!(metrics["success_rate"], 100.0);
+        let power = metrics["avg_gpu_power_watts"].as_f64().unwrap();
+        assert!((180.0..=320.0).contains(&power), "{power}");
+        for name in [
+            "avg_gpu_mem_percent",
+            "avg_gpu_temp_C",
+            "avg_gpu_clock_gr_mhz",
+        ] {
+            assert!(
+                metrics[name].as_f64().is_some_and(|v| v > 0.0),
+                "{name}: {run}"
+            );
+        }
+        // Every null has its reason.
+        let not_observed = run["not_observed"].as_object().unwrap();
+        for (name, value) in metrics {
+            assert_eq!(value.is_null(), not_observed.contains_key(name), "{name}");
+        }
+    }
+    for file in [
+        "results.json",
+        "requests.jsonl",
+        "steps.jsonl",
+        "telemetry.csv",
+        "summary.md",
+    ] {
+        assert!(dir.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+}
+
+#[test]
+fn a_gpu_that_fails_in_a_run_gives_a_partial_result_and_an_error() {
+    let Some(machine) = Machine::new("[[fault]]\nkind = \"ecc-error\"\ndevice = 0\nat = 3000\n")
+    else {
+        return;
+    };
+    let model = fixture("qwen2-tiny");
+    let args = [
+        &BENCH[..],
+        &["--model", &model, "--json", "--no-cuda-graphs"],
+    ]
+    .concat();
+    let outcome = machine.run(&args);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("ECC"), "{outcome:?}");
+    assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
+}
+
+#[test]
+fn profile_times_every_operation() {
+    let model = fixture("qwen3-tiny");
+    let args = [
+        "profile",
+        "--device",
+        "cuda",
+        "--model",
+        &model,
+        "--phase",
+        "decode",
+        "--batch",
+        "2",
+        "--context",
+        "40",
+        "--steps",
+        "2",
+        "--max-num-batched-tokens",
+        "64",
+        "--json",
+    ];
+    let profile = Outcome::of(command(&args).output().unwrap())
+        .succeeded()
+        .json();
+    let profile = profile.as_array().map_or(&profile, |all| &all[0]).clone();
+    let names: Vec<&str> = rows(&profile)
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    for name in [
+        "embed", "norm", "qkv", "write_kv", "attend", "o", "gate_up", "silu_mul", "down", "head",
+    ] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+    let time = |row: &Value| row["us"].as_f64().unwrap();
+    assert!(rows(&profile).iter().all(|row| time(row) >= 0.0));
+}
+
+fn rows(profile: &Value) -> &Vec<Value> {
+    profile["ops"].as_array().unwrap()
+}

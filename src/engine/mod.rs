@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
+use crate::exec::{ExecError, Executor, StepOutput, StepPlan, Ticket};
 use crate::ground::results::Roofs;
 use crate::ground::{
     Clock, Event, EventKind, ExpertLoad, FinishReason, Request, RequestId, StepRecord, StopRule,
-    TokenLogprobs,
+    TokenLogprobs, pending,
 };
 use crate::ops::Sampled;
 use crate::scheduler::{Decision, Outcome, Scheduler, SchedulerConfig, SchedulerError, Submission};
@@ -39,11 +39,26 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     active: HashMap<RequestId, Active>,
     steps: u64,
+    /// Submitted before the step before it was waited for.
+    ahead: Option<Flight>,
+    /// When the latest step was done.
+    done: Duration,
     // Reused between steps.
-    decision: Decision,
-    plan: Arc<StepPlan>,
+    flights: Vec<Flight>,
     output: StepOutput,
     outcomes: Vec<Outcome>,
+}
+
+/// A step on its way.
+#[derive(Default)]
+struct Flight {
+    decision: Decision,
+    plan: Arc<StepPlan>,
+    ticket: Option<Ticket>,
+    record: StepRecord,
+    start: Duration,
+    /// When the executor was given it.
+    launched: Duration,
 }
 
 impl Engine {
@@ -59,8 +74,9 @@ impl Engine {
             clock,
             active: HashMap::new(),
             steps: 0,
-            decision: Decision::default(),
-            plan: Arc::default(),
+            ahead: None,
+            done: Duration::ZERO,
+            flights: Vec::new(),
             output: StepOutput::default(),
             outcomes: Vec::new(),
         })
@@ -101,8 +117,9 @@ impl Engine {
         &self.scheduler
     }
 
+    /// No request is left, and no step is under way.
     pub fn is_idle(&self) -> bool {
-        self.active.is_empty()
+        self.active.is_empty() && self.ahead.is_none()
     }
 
     /// Queues a request. One that can never fit fails at once, as an event, with the numbers.
@@ -151,40 +168,31 @@ impl Engine {
         ids
     }
 
-    /// One scheduler step and one pass of the executor. Appends what happened to `events`.
+    /// One scheduler step and one pass of the executor, whose next step may be under way already. Appends what
+    /// happened to `events`.
     pub fn step(&mut self, events: &mut Vec<Event>) -> Result<StepRecord, EngineError> {
-        let start = self.clock.now();
-        self.scheduler.schedule(&mut self.decision);
-        let mut emit = |request: &RequestId, kind| {
-            events.push(Event {
-                time: start,
-                request: *request,
-                kind,
-            });
+        let flight = match self.ahead.take() {
+            Some(flight) => Some(flight),
+            None => self.launch(events)?,
         };
-        for id in &self.decision.preempted {
-            emit(id, EventKind::Preempted);
-        }
-        for id in &self.decision.admitted {
-            emit(id, EventKind::Admitted);
-        }
-        if self.decision.entries.is_empty() {
+        let Some(mut flight) = flight else {
             return Err(EngineError::Stuck {
                 waiting: self.active.len(),
             });
+        };
+        let looked_ahead = self.executor.runs_ahead(&flight.plan);
+        if looked_ahead {
+            self.assume(&flight.decision);
+            self.ahead = self.launch(events)?;
         }
-        let mut record = self.describe();
-        pack::pack(
-            &self.decision,
-            &self.scheduler,
-            |id| self.active.get(&id).map(|a| a.request.sampling),
-            Arc::make_mut(&mut self.plan),
-        );
-        let launched = self.clock.now();
-        let ticket = self.executor.submit(self.plan.clone())?;
-        self.executor.wait(ticket, &mut self.output)?;
+        if let Some(ticket) = flight.ticket.take() {
+            self.executor.wait(ticket, &mut self.output)?;
+        }
         let done = self.clock.now();
-        self.complete(done, events)?;
+        self.complete(&flight.decision, looked_ahead, done, events)?;
+        // A step that was submitted early began when the one before it was done.
+        let (start, launched) = (flight.start.max(self.done), flight.launched.max(self.done));
+        let mut record = std::mem::take(&mut flight.record);
         record.output_tokens = self.outcomes.len();
         record.bytes = self.output.cost.bytes;
         record.flops = self.output.cost.flops;
@@ -194,14 +202,71 @@ impl Engine {
         record.exec_seconds = (done - launched)
             .saturating_sub(self.output.host)
             .as_secs_f64();
-        record.end = self.clock.now().as_secs_f64();
-        self.steps += 1;
+        let end = self.clock.now();
+        record.end = end.as_secs_f64();
+        self.done = end;
+        self.flights.push(flight);
         Ok(record)
     }
 
-    /// Hands the sampled tokens to the scheduler and tells of them.
-    fn complete(&mut self, time: Duration, events: &mut Vec<Event>) -> Result<(), EngineError> {
-        let sampling = self.decision.entries.iter().filter(|entry| entry.samples);
+    /// Schedules a step and submits it; `None`: nothing can run.
+    fn launch(&mut self, events: &mut Vec<Event>) -> Result<Option<Flight>, EngineError> {
+        let mut flight = self.flights.pop().unwrap_or_default();
+        let decision = &mut flight.decision;
+        flight.start = self.clock.now();
+        self.scheduler.schedule(decision);
+        let mut emit = |request: &RequestId, kind| {
+            events.push(Event {
+                time: flight.start,
+                request: *request,
+                kind,
+            });
+        };
+        for id in &decision.preempted {
+            emit(id, EventKind::Preempted);
+        }
+        for id in &decision.admitted {
+            emit(id, EventKind::Admitted);
+        }
+        if decision.entries.is_empty() {
+            self.flights.push(flight);
+            return Ok(None);
+        }
+        flight.record = self.describe(&flight.decision);
+        self.steps += 1;
+        pack::pack(
+            &flight.decision,
+            &self.scheduler,
+            |id| self.active.get(&id).map(|a| a.request.sampling),
+            Arc::make_mut(&mut flight.plan),
+        );
+        flight.launched = self.clock.now();
+        flight.ticket = Some(self.executor.submit(flight.plan.clone())?);
+        Ok(Some(flight))
+    }
+
+    /// Tells the scheduler of tokens that a step will draw, so that it can plan the next one.
+    fn assume(&mut self, decision: &Decision) {
+        let sampling = decision.entries.iter().filter(|entry| entry.samples);
+        self.outcomes.clear();
+        self.outcomes
+            .extend(sampling.enumerate().map(|(pick, entry)| Outcome {
+                id: entry.id,
+                token: pending::of(pick),
+                finished: false,
+            }));
+        self.scheduler.complete(&self.outcomes);
+    }
+
+    /// Hands the sampled tokens to the scheduler, which may have been told to expect them, and tells of them.
+    fn complete(
+        &mut self,
+        decision: &Decision,
+        expected_them: bool,
+        time: Duration,
+        events: &mut Vec<Event>,
+    ) -> Result<(), EngineError> {
+        let sampling = decision.entries.iter().filter(|entry| entry.samples);
         let expected = sampling.clone().count();
         let found = self.output.sampled.len();
         if found != expected {
@@ -229,14 +294,17 @@ impl Engine {
                 finished: finish.is_some(),
             });
         }
-        self.scheduler.complete(&self.outcomes);
+        match expected_them {
+            true => self.scheduler.settle(&self.outcomes),
+            false => self.scheduler.complete(&self.outcomes),
+        }
         Ok(())
     }
 
     /// What the decision looks like in `steps.jsonl`, before it has run.
-    fn describe(&self) -> StepRecord {
+    fn describe(&self, decision: &Decision) -> StepRecord {
         let tokens = |decode: bool| {
-            let entries = self.decision.entries.iter();
+            let entries = decision.entries.iter();
             let chosen = entries.filter(|entry| entry.is_decode == decode);
             chosen.map(|entry| entry.num_tokens).sum()
         };
@@ -244,10 +312,10 @@ impl Engine {
             step: self.steps,
             running: self.scheduler.running(),
             waiting: self.scheduler.waiting(),
-            scheduled: self.decision.entries.len(),
+            scheduled: decision.entries.len(),
             prefill_tokens: tokens(false),
             decode_tokens: tokens(true),
-            preempted: self.decision.preempted.len(),
+            preempted: decision.preempted.len(),
             kv_blocks_used: self.scheduler.blocks_used(),
             kv_blocks_total: self.scheduler.blocks_total(),
             ..StepRecord::default()

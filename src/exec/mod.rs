@@ -132,6 +132,11 @@ pub trait Executor {
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError>;
     /// Starts a step. Steps run in the order of their submission.
     fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError>;
+    /// Whether the next step may be submitted before `plan`, the latest one, has been waited for. That step names the
+    /// tokens that `plan` draws by `ground::pending`.
+    fn runs_ahead(&self, _plan: &StepPlan) -> bool {
+        false
+    }
     /// Blocks until the step is done and overwrites `output`. Afterwards the executor holds no
     /// reference to the plan.
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError>;

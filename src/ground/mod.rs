@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod event;
 pub mod gpu;
+pub mod pending;
 pub mod recorder;
 pub mod records;
 pub mod request;

@@ -3,7 +3,7 @@
 use super::blocks::BlockId;
 use super::decision::Submission;
 use super::prefix::{ROOT_HASH, chain_hash};
-use crate::ground::RequestId;
+use crate::ground::{RequestId, pending};
 
 /// Tokens, progress and block table of one request.
 #[derive(Debug)]
@@ -97,6 +97,17 @@ impl Sequence {
     pub(super) fn push(&mut self, token: u32) -> bool {
         self.tokens.push(token);
         self.num_generated() >= self.max_tokens
+    }
+
+    /// Puts in the newest token, if that is a pending one.
+    pub(super) fn settle(&mut self, token: u32) -> bool {
+        match self.tokens.last_mut() {
+            Some(newest) if pending::index(*newest).is_some() => {
+                *newest = token;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Back to nothing computed. The caller has released the blocks.

@@ -118,6 +118,20 @@ impl Scheduler {
         }
     }
 
+    /// Puts in the tokens of a decision that [`complete`](Self::complete) was given as `ground::pending` ones, and drops
+    /// requests that turn out to have ended: the next decision may have entries of theirs already. Once a decision,
+    /// before the next one is completed; ids that are gone are passed over.
+    pub fn settle(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            let Some(slot) = self.sequences.slot(outcome.id) else {
+                continue;
+            };
+            if self.sequences[slot].settle(outcome.token) && outcome.finished {
+                self.abort(outcome.id);
+            }
+        }
+    }
+
     /// A live request, waiting or running.
     pub fn sequence(&self, id: RequestId) -> Option<&Sequence> {
         self.sequences.get(id)

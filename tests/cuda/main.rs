@@ -1,6 +1,7 @@
 //! The CUDA kernels, each against the plain reference on random shapes: on whatever GPU answers, which in CI is
 //! the virtual one.
 
+mod attention;
 mod cli;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;

@@ -153,6 +153,7 @@ pub fn start(
     // Collectives are not captured.
     let graphs = (tp == 1 && !args.no_cuda_graphs).then_some(GraphLimits {
         rows: sequences,
+        step_rows: args.max_num_batched_tokens,
         max_blocks: max_model_len.div_ceil(args.block_size),
     });
     let headroom = ranks

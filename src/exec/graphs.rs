@@ -16,6 +16,8 @@ const STRIDE: usize = 8;
 pub struct GraphLimits {
     /// Rows of the largest.
     pub rows: usize,
+    /// Rows of the largest step of any kind.
+    pub step_rows: usize,
     /// Row stride of the block tables: the blocks of the longest sequence.
     pub max_blocks: usize,
 }
@@ -138,6 +140,7 @@ mod tests {
 
     const LIMITS: GraphLimits = GraphLimits {
         rows: 20,
+        step_rows: 64,
         max_blocks: 3,
     };
 

@@ -64,6 +64,8 @@ pub enum ExecError {
     Ended,
     #[error("operations cannot be timed one by one here; use --device cpu in one process")]
     NoTimelines,
+    #[error("no step is queued")]
+    NothingQueued,
     #[error("a step was submitted before allocate_kv")]
     NoKv,
     #[error("ticket {0} was never issued or has been waited for")]

@@ -1,5 +1,6 @@
 //! One rank: its kernels, its share of the model, its part of the KV cache.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -8,7 +9,7 @@ use super::graphs::{Graph, GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
 use super::warm_up::{self, Headroom, WarmUp};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
-use crate::ground::recorder::{OpRecord, Recorder};
+use crate::ground::recorder::{Cost, OpRecord, Recorder};
 use crate::ground::results::RankMemory;
 use crate::ground::{Clock, ExpertLoad};
 use crate::model::{Context, Decoder};
@@ -24,6 +25,14 @@ pub struct Rank {
     recorder: Recorder,
     sampler: Sampler,
     graphs: Graphs,
+    queued: VecDeque<Queued>,
+}
+
+/// A step that the device has been given.
+struct Queued {
+    /// Answers that it will have.
+    rows: usize,
+    cost: Cost,
 }
 
 impl Rank {
@@ -40,6 +49,7 @@ impl Rank {
             recorder: Recorder::default(),
             sampler: Sampler::default(),
             graphs: Graphs::default(),
+            queued: VecDeque::new(),
         }
     }
 
@@ -100,6 +110,14 @@ impl Rank {
         let failed = device_error(
             "a decode step could not be captured as a CUDA graph; --no-cuda-graphs runs without",
         );
+        let GraphLimits {
+            rows,
+            step_rows,
+            max_blocks,
+        } = *limits;
+        self.kernels
+            .reserve(step_rows, rows, max_blocks)
+            .map_err(failed)?;
         for rows in limits.buckets().into_iter().rev().take(most) {
             let plan = limits.plan(rows);
             // Kernels are compiled and scratch is allocated by a step that runs.
@@ -170,6 +188,41 @@ impl Rank {
         self.sampler = sampler;
         outcome.map_err(device_error("a step failed"))?;
         output.cost = self.recorder.take_total();
+        output.traffic = self.collective.take_traffic();
+        Ok(())
+    }
+
+    /// Whether [`Self::queue`] can take `plan`.
+    pub fn can_queue(&self, plan: &StepPlan) -> bool {
+        self.kernels.queues()
+            && self.collective.size() == 1
+            && !self.recorder.is_timing()
+            && !plan.picks.is_empty()
+            && plan.picks.iter().all(Pick::is_argmax)
+    }
+
+    /// Queues a step; another may be queued before [`Self::collect`] has waited for it.
+    pub fn queue(&mut self, plan: &StepPlan) -> Result<(), ExecError> {
+        self.queue_step(plan)
+            .map_err(device_error("a step failed"))?;
+        self.queued.push_back(Queued {
+            rows: plan.picks.len(),
+            cost: self.recorder.take_total(),
+        });
+        Ok(())
+    }
+
+    /// Waits for the step that was queued first; `output` is overwritten and keeps its buffer.
+    pub fn collect(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
+        let Some(Queued { rows, cost }) = self.queued.pop_front() else {
+            return Err(ExecError::NothingQueued);
+        };
+        let find = |out: &mut Vec<_>| self.kernels.collect_greedy(rows, out);
+        let (collective, recorder) = (self.collective.as_ref(), &self.recorder);
+        self.sampler
+            .greedy(collective, recorder, find, &mut output.sampled)
+            .map_err(device_error("a step failed"))?;
+        output.cost = cost;
         output.traffic = self.collective.take_traffic();
         Ok(())
     }
@@ -276,22 +329,41 @@ impl Rank {
         })
     }
 
-    /// A decode step by its graph.
-    fn replay(
-        &self,
-        graph: &Graph,
-        plan: &StepPlan,
-        sampler: &mut Sampler,
-        out: &mut Vec<Sampled>,
-    ) -> candle_core::Result<()> {
+    fn queue_step(&self, plan: &StepPlan) -> candle_core::Result<()> {
+        let count = plan.picks.len();
+        match self.graphs.of(plan) {
+            Some(graph) => {
+                self.start_graph(graph, plan)?;
+                self.kernels.send_greedy(count)?;
+                let nothing = Nothing(self.kernels.activations());
+                let (hidden, context) = self.count(plan, &nothing)?;
+                self.decoder
+                    .greedy(hidden, count, &context, &mut Vec::new())
+            }
+            None => {
+                let context = self.context();
+                let hidden = self.hidden(plan, &context)?;
+                self.decoder.queue_greedy(hidden, count, &context)?;
+                self.kernels.send_greedy(count)
+            }
+        }
+    }
+
+    fn start_graph(&self, graph: &Graph, plan: &StepPlan) -> candle_core::Result<()> {
         let padded = graph.pad(plan);
         self.kernels
             .begin_step(&padded.tokens, &padded.rows, &padded.logit_rows)?;
-        graph.replay()?;
-        // While the device works: what the step costs, by a pass over the decoder that does nothing else.
-        let nothing = Nothing(self.kernels.activations());
+        graph.replay()
+    }
+
+    /// While the device replays a step: what it costs, by a pass over the decoder that does nothing else.
+    fn count<'a>(
+        &'a self,
+        plan: &StepPlan,
+        nothing: &'a Nothing,
+    ) -> candle_core::Result<(&'a Buffer, Context<'a>)> {
         let context = Context {
-            kernels: &nothing,
+            kernels: nothing,
             ..self.context()
         };
         let StepPlan {
@@ -300,14 +372,30 @@ impl Rank {
             logit_rows,
             ..
         } = plan;
-        let decoder = &self.decoder;
-        let hidden = decoder.hidden(tokens, rows, logit_rows, &self.kv, &context)?;
-        let count = plan.picks.len();
+        let hidden = self
+            .decoder
+            .hidden(tokens, rows, logit_rows, &self.kv, &context)?;
+        Ok((hidden, context))
+    }
+
+    /// A decode step by its graph.
+    fn replay(
+        &self,
+        graph: &Graph,
+        plan: &StepPlan,
+        sampler: &mut Sampler,
+        out: &mut Vec<Sampled>,
+    ) -> candle_core::Result<()> {
+        self.start_graph(graph, plan)?;
+        let nothing = Nothing(self.kernels.activations());
+        let (hidden, context) = self.count(plan, &nothing)?;
+        let (decoder, count) = (&self.decoder, plan.picks.len());
         if !plan.picks.iter().all(Pick::is_argmax) {
             let logits = decoder.logits(hidden, count, &context)?;
             return self.draw(logits, plan, sampler, out);
         }
         let find = |out: &mut Vec<_>| {
+            self.kernels.send_greedy(count)?;
             decoder.greedy(hidden, count, &context, &mut Vec::new())?;
             self.kernels.collect_greedy(count, out)
         };

@@ -1,6 +1,7 @@
 //! CPU ranks as threads of this process: rank 0 on the caller's thread, the others on threads of their
 //! own, each with its own workers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -41,6 +42,8 @@ pub struct Ranks {
     kv_bound: KvBound,
     has_kv: bool,
     tickets: Tickets,
+    /// Steps that rank 0 has queued and nobody has waited for.
+    queued: VecDeque<u64>,
 }
 
 impl Ranks {
@@ -107,6 +110,7 @@ impl Ranks {
             },
             has_kv: false,
             tickets: Tickets::default(),
+            queued: VecDeque::new(),
         })
     }
 
@@ -264,13 +268,27 @@ impl Executor for Ranks {
         if !self.has_kv {
             return Err(ExecError::NoKv);
         }
+        if self.others.is_empty() && self.first.can_queue(&plan) {
+            self.with_first(|rank| rank.queue(&plan))?;
+            let number = self.tickets.number();
+            self.queued.push_back(number);
+            return Ok(Ticket(number));
+        }
         let mut tickets = std::mem::take(&mut self.tickets);
         let ticket = tickets.issue(|output| self.step(plan, output));
         self.tickets = tickets;
         ticket
     }
 
+    fn runs_ahead(&self, plan: &StepPlan) -> bool {
+        self.others.is_empty() && self.first.can_queue(plan)
+    }
+
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
+        if self.queued.front() == Some(&ticket.0) {
+            self.queued.pop_front();
+            return self.with_first(|rank| rank.collect(output));
+        }
         self.tickets.redeem(ticket, output)
     }
 

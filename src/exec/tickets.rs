@@ -23,6 +23,12 @@ impl Tickets {
         Ok(Ticket(self.issued))
     }
 
+    /// For a step whose output is still to come: [`Self::redeem`] knows nothing of it.
+    pub fn number(&mut self) -> u64 {
+        self.issued += 1;
+        self.issued
+    }
+
     /// Hands the output over; the caller's buffer serves the next step.
     pub fn redeem(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
         if self.open.take_if(|open| *open == ticket.0).is_none() {

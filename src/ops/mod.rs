@@ -135,10 +135,21 @@ pub trait Kernels: Send + Sync {
         Ok(None)
     }
 
+    /// Takes room for steps of up to so many rows and sequences, of so many blocks each: what a graph was captured
+    /// with stays where it is.
+    fn reserve(&self, _rows: usize, _sequences: usize, _max_blocks: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// Keeps what `work` queues instead of running it; `None` where a device cannot. The buffers must live as
-    /// long as the replays, and a step like that of the capture must have run before.
+    /// long as the replays; `reserve` was called, and a step like that of the capture has run.
     fn capture(&self, _work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Replay>>> {
         Ok(None)
+    }
+
+    /// Whether steps are queued: `queue_greedy`, `send_greedy` and `collect_greedy` are there.
+    fn queues(&self) -> bool {
+        false
     }
 
     /// Times what is queued on the device; `None` where operations are done when they return.
@@ -298,12 +309,18 @@ pub trait Kernels: Send + Sync {
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()>;
 
-    /// The part of [`Self::greedy`] that a device queues and a graph can keep, of kernels that [`Self::capture`].
+    /// What of [`Self::greedy`] a graph can keep, by kernels that [`Self::capture`].
     fn queue_greedy(&self, _logits: &Buffer, _vocab: &Range<usize>, _rows: usize) -> Result<()> {
         bail!("{} kernels queue nothing", self.name())
     }
 
-    /// The other part: waits for the answers of what was queued last.
+    /// Sends the answers of what was queued last on their way, and keeps them for a next step that names its tokens
+    /// by `ground::pending`. At most two may be on their way.
+    fn send_greedy(&self, _rows: usize) -> Result<()> {
+        bail!("{} kernels queue nothing", self.name())
+    }
+
+    /// Waits for the answers that were sent first.
     fn collect_greedy(&self, _rows: usize, _out: &mut Vec<(u32, f32)>) -> Result<()> {
         bail!("{} kernels queue nothing", self.name())
     }

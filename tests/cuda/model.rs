@@ -42,6 +42,7 @@ fn setup(tp: usize, graphs: bool) -> Setup {
     setup.scheduler.max_num_seqs = 6;
     setup.graphs = graphs.then_some(GraphLimits {
         rows: 6,
+        step_rows: 64,
         max_blocks: setup.scheduler.max_model_len.div_ceil(16),
     });
     setup

@@ -3,6 +3,7 @@
 //! Activations and weights have one type, f32, f16 or bf16; sums, norms, rotations, scores and logits are f32.
 //! A step's rows are uploaded once, by `begin_step`: methods that take them again read the GPU's copy.
 
+mod answers;
 mod attention;
 mod device;
 mod elementwise;
@@ -25,7 +26,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Result, Tensor, bail};
 
 pub use device::{Gpu, is_out_of_memory};
-pub use step::Sections;
 
 use super::{
     Ask, AttentionShape, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts, HeadNorms,
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::ground::recorder::Timer;
 use modules::{Arg, Grid, Modules};
-use step::Step;
+use step::{Sections, Step};
 
 pub struct Cuda {
     gpu: Gpu,
@@ -43,6 +43,7 @@ pub struct Cuda {
     step: Mutex<Step>,
     blas: linear::Blas,
     sampling: Mutex<sampling::Space>,
+    answers: Mutex<answers::Answers>,
     attention: Mutex<attention::Space>,
     experts: Mutex<experts::Space>,
     rope: Mutex<elementwise::Frequencies>,
@@ -62,6 +63,7 @@ impl Cuda {
             modules: Modules::default(),
             step: Mutex::default(),
             sampling: Mutex::default(),
+            answers: Mutex::default(),
             attention: Mutex::default(),
             experts: Mutex::default(),
             rope: Mutex::default(),
@@ -70,11 +72,6 @@ impl Cuda {
 
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
-    }
-
-    /// Room for steps of such counts, so that their addresses hold from the first on.
-    pub fn reserve(&self, largest: Sections) -> Result<()> {
-        self.step().reserve(&self.gpu, largest)
     }
 
     fn step(&self) -> MutexGuard<'_, Step> {
@@ -122,7 +119,18 @@ impl Kernels for Cuda {
         self.gpu.memory().map(Some)
     }
 
+    fn reserve(&self, rows: usize, sequences: usize, max_blocks: usize) -> Result<()> {
+        let largest = Sections {
+            rows,
+            sequences,
+            logit_rows: sequences,
+            max_blocks,
+        };
+        self.step().reserve(&self.gpu, largest)
+    }
+
     fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Replay>>> {
+        self.step().fix();
         graph::capture(&self.gpu, work).map(Some)
     }
 
@@ -288,6 +296,7 @@ impl Kernels for Cuda {
     ) -> Result<()> {
         self.linear(x, head, rows, logits)?;
         self.queue_greedy(logits, vocab, rows)?;
+        self.send_greedy(rows)?;
         self.collect_greedy(rows, out)
     }
 
@@ -295,7 +304,20 @@ impl Kernels for Cuda {
         sampling::greedy_launch(self, logits, vocab, rows)
     }
 
+    fn queues(&self) -> bool {
+        true
+    }
+
+    fn send_greedy(&self, rows: usize) -> Result<()> {
+        let best = sampling::best(self, rows)?;
+        lock(&self.answers).send(&self.gpu, best, rows)
+    }
+
     fn collect_greedy(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<()> {
-        sampling::greedy_read(self, rows, out)
+        let mut answers = lock(&self.answers);
+        let words = answers.collect(rows)?;
+        out.clear();
+        out.extend(words.iter().copied().map(sampling::best_of));
+        Ok(())
     }
 }

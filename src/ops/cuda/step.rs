@@ -48,10 +48,21 @@ impl Sections {
     }
 }
 
+/// Room for a step here, twice: one may still be on its way while the next is written; and on the GPU.
+#[derive(Debug)]
+struct Words {
+    pinned: [PinnedHostSlice<u32>; 2],
+    _device: CudaSlice<u32>,
+}
+
 /// The step on the GPU. Addresses hold until a larger step comes.
 #[derive(Debug, Default)]
 pub struct Step {
-    words: Option<(PinnedHostSlice<u32>, CudaSlice<u32>)>,
+    words: Option<Words>,
+    /// Which of the pinned halves the next step fills.
+    half: usize,
+    /// Graphs know where it is.
+    is_fixed: bool,
     start: u64,
     sections: Sections,
     /// Largest counts of the step: what grids are made from.
@@ -74,14 +85,17 @@ impl Step {
         }
         gpu.synchronize()?;
         // SAFETY: any bits are a u32, and each step writes its words before they are copied.
-        let host = unsafe { gpu.stream.context().alloc_pinned::<u32>(words) }.w()?;
+        let pinned = || unsafe { gpu.stream.context().alloc_pinned::<u32>(words) }.w();
         let device = gpu.stream.alloc_zeros::<u32>(words).w()?;
         self.start = device.device_ptr(&gpu.stream).0;
-        self.words = Some((host, device));
+        self.words = Some(Words {
+            pinned: [pinned()?, pinned()?],
+            _device: device,
+        });
         Ok(())
     }
 
-    /// Copies one step to the GPU. The one before must be done: its results were waited for.
+    /// Copies one step to the GPU. The one before the last must be done: its results were waited for.
     ///
     /// # Errors
     /// Counts that do not belong together, or a copy that the driver refuses.
@@ -102,9 +116,11 @@ impl Step {
             bail!("{} tokens for {} rows", tokens.len(), sections.rows);
         }
         self.reserve(gpu, sections)?;
-        let Some((host, _)) = &mut self.words else {
+        let Some(Words { pinned, .. }) = &mut self.words else {
             bail!("a step has no room");
         };
+        let host = &mut pinned[self.half];
+        self.half = 1 - self.half;
         let starts = sections.starts();
         let words = host.as_mut_slice().w()?;
         let lists: [&[u32]; 7] = [
@@ -122,7 +138,7 @@ impl Step {
             rest.fill(0);
         }
         // SAFETY: the pinned words live as long as the step, and are written again only after this copy: whoever
-        // uploads a step has waited for the one before.
+        // uploads a step has waited for the one before the last.
         unsafe {
             result::memcpy_htod_async(self.start, &words[..starts[7]], gpu.stream.cu_stream())
         }
@@ -133,6 +149,11 @@ impl Step {
         self.decoding = queries.filter(|&length| length == 1).count();
         self.longest_context = rows.context_lens.iter().max().map_or(0, |&c| c as usize);
         Ok(())
+    }
+
+    /// From now on it stays where it is.
+    pub fn fix(&mut self) {
+        self.is_fixed = true;
     }
 
     pub fn sections(&self) -> Sections {

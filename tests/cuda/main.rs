@@ -6,4 +6,5 @@ mod common;
 mod elementwise;
 mod kv;
 mod linear;
+mod sampling;
 mod support;

@@ -106,6 +106,10 @@ impl Graph {
         self.padded.borrow()
     }
 
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     pub fn replay(&self) -> Result<()> {
         self.replay.replay()
     }

@@ -334,7 +334,7 @@ impl Rank {
         match self.graphs.of(plan) {
             Some(graph) => {
                 self.start_graph(graph, plan)?;
-                self.kernels.send_greedy(count)?;
+                self.kernels.send_greedy(graph.rows())?;
                 let nothing = Nothing(self.kernels.activations());
                 let (hidden, context) = self.count(plan, &nothing)?;
                 self.decoder
@@ -395,7 +395,7 @@ impl Rank {
             return self.draw(logits, plan, sampler, out);
         }
         let find = |out: &mut Vec<_>| {
-            self.kernels.send_greedy(count)?;
+            self.kernels.send_greedy(graph.rows())?;
             decoder.greedy(hidden, count, &context, &mut Vec::new())?;
             self.kernels.collect_greedy(count, out)
         };

@@ -11,5 +11,6 @@ mod elementwise;
 mod kv;
 mod linear;
 mod model;
+mod sampling;
 mod support;
 mod telemetry;

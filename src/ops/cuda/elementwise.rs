@@ -42,13 +42,13 @@ impl Frequencies {
 
 /// The tokens are the step's.
 pub fn embed(cuda: &Cuda, table: &Linear, first: u32, rows: usize, out: &Buffer) -> Result<()> {
-    let indices = cuda.step().tokens();
+    let indices = [cuda.step().tokens(), lock(&cuda.answers).latest(&cuda.gpu)?];
     copy_rows(cuda, &table.weight, first, indices, rows, out)
 }
 
 /// The indices are the step's logit rows.
 pub fn gather(cuda: &Cuda, x: &Tensor, rows: usize, out: &Buffer) -> Result<()> {
-    let indices = cuda.step().logit_rows();
+    let indices = [cuda.step().logit_rows(), Arg::At(0)];
     copy_rows(cuda, x, 0, indices, rows, out)
 }
 
@@ -56,7 +56,7 @@ fn copy_rows(
     cuda: &Cuda,
     table: &Tensor,
     first: u32,
-    indices: Arg,
+    [indices, latest]: [Arg; 2],
     rows: usize,
     out: &Buffer,
 ) -> Result<()> {
@@ -83,6 +83,7 @@ fn copy_rows(
         Arg::U32(table_rows as u32),
         Arg::U32(first),
         indices,
+        latest,
         Arg::U32(units as u32),
         Arg::At(to),
     ];

@@ -309,7 +309,7 @@ impl Kernels for Cuda {
     }
 
     fn send_greedy(&self, rows: usize) -> Result<()> {
-        let best = sampling::best(self, rows)?;
+        let best = sampling::answers_at(self, rows)?;
         lock(&self.answers).send(&self.gpu, best, rows)
     }
 
@@ -317,7 +317,7 @@ impl Kernels for Cuda {
         let mut answers = lock(&self.answers);
         let words = answers.collect(rows)?;
         out.clear();
-        out.extend(words.iter().copied().map(sampling::best_of));
+        out.extend(words.iter().copied().map(sampling::answer));
         Ok(())
     }
 }

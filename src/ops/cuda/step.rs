@@ -76,12 +76,12 @@ impl Step {
     /// Room for steps of such counts from the start, so that addresses hold.
     pub fn reserve(&mut self, gpu: &Gpu, largest: Sections) -> Result<()> {
         let words = largest.starts()[7].max(1);
-        if self
-            .words
-            .as_ref()
-            .is_some_and(|(host, _)| host.len() >= words)
-        {
+        let room = self.words.as_ref().map_or(0, |w| w.pinned[0].len());
+        if room >= words {
             return Ok(());
+        }
+        if self.is_fixed {
+            bail!("a step of {largest:?} is larger than those that graphs were captured among");
         }
         gpu.synchronize()?;
         // SAFETY: any bits are a u32, and each step writes its words before they are copied.

@@ -36,20 +36,33 @@ struct Logits {
     __device__ __forceinline__ const float* row(uint32_t row) const { return at + row * stride; }
 };
 
+// Accesses that a thread has on their way at once: one block alone must keep its multiprocessor busy.
+constexpr int AT_ONCE = 4;
+
 // Calls f(column, logit) for the columns begin..end, spread over the block. N is 4 where rows start at multiples of
 // 16 bytes, else 1; `begin` is a multiple of it.
 template <int N, typename F>
 __device__ __forceinline__ void for_columns(const float* row, uint32_t begin, uint32_t end, F f) {
-#pragma unroll 4
-    for (uint32_t column = begin + threadIdx.x * N; column < end; column += blockDim.x * N) {
-        if (column + N <= end) {
-            float logits[N];
-            load(row + column, logits);
+    const uint32_t stride = blockDim.x * N;
+    for (uint32_t first = begin + threadIdx.x * N; first < end; first += AT_ONCE * stride) {
+        float logits[AT_ONCE][N];
 #pragma unroll
-            for (int i = 0; i < N; ++i) f(column + i, logits[i]);
-        } else {
-            for (uint32_t i = column; i < end; ++i) f(i, row[i]);
+        for (int k = 0; k < AT_ONCE; ++k) {
+            const uint32_t column = first + k * stride;
+            if (column + N <= end) {
+                load(row + column, logits[k]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < N; ++i) logits[k][i] = column + i < end ? row[column + i] : 0.0f;
+            }
         }
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k)
+#pragma unroll
+            for (int i = 0; i < N; ++i) {
+                const uint32_t column = first + k * stride + i;
+                if (column < end) f(column, logits[k][i]);
+            }
     }
 }
 

@@ -3,12 +3,12 @@
 // Grid (asks), 1024 threads. best and masses are what argmax.cu and mass.cu found. An answer is the best, the two
 // masses, then `count` keys, 8 bytes each; of a row whose peak is not finite, the best and zeros.
 //
-// The keys are selected by radix: digit by digit from the top, count how many keys have each digit, and keep the one
-// that the last wanted key has, until all keys that share what is kept are wanted. A key ends in its column, so
-// equals are told apart as other keys are. Columns below `floor` are not counted: each thread has some key at or above
-// it, which is enough while no more are wanted than there are threads, and spares most of the counting.
-// Reads a row's logits 4 times or 5, from L2, and 8 times where many are equal. `_odd`: rows that do not start at
-// multiples of 16 bytes.
+// A key is selected by radix: digit by digit from the top, count how many keys have each digit, and keep the one that
+// the last wanted key has, until all keys that share what is kept are wanted. A key ends in its column, so equals are
+// told apart as other keys are. The row is looked through twice: for each thread's highest key, of which the last
+// wanted one is a floor, and for the keys at or above it, commonly few more than are wanted. Where these are more
+// than CANDIDATES, the row itself is what is counted: up to 7 times more, commonly 4.
+// The row comes from L2 but for the first time. `_odd`: rows that do not start at multiples of 16 bytes.
 #include "mass.cuh"
 
 constexpr uint32_t DIGIT = 11;
@@ -16,95 +16,120 @@ constexpr uint32_t DIGITS = 1u << DIGIT;
 constexpr uint32_t THREADS = 1024;
 // Digits that each thread sums.
 constexpr uint32_t OWN = DIGITS / THREADS;
+// Keys that are held in shared memory.
+constexpr uint32_t CANDIDATES = 2048;
 
 struct Digit {
     uint32_t value;
-    // Keys of this digit, and keys of those that are still wanted.
+    // Keys of this digit, and how many of them are wanted.
     uint32_t count, wanted;
 };
 
+struct Space {
+    uint32_t counts[DIGITS];
+    uint32_t parts[THREADS / 32];
+    Digit found;
+    uint32_t candidate_count;
+    uint64_t candidates[CANDIDATES];
+};
+
 // The digit that holds the `wanted`-th highest of the counted keys.
-__device__ __forceinline__ Digit find(const uint32_t* counts, uint32_t wanted, uint32_t* parts, Digit* found) {
+__device__ __forceinline__ Digit find(Space& space, uint32_t wanted) {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     // Threads go down from the highest digit.
     const uint32_t top = DIGITS - 1 - threadIdx.x * OWN;
     uint32_t own = 0;
 #pragma unroll
-    for (uint32_t i = 0; i < OWN; ++i) own += counts[top - i];
+    for (uint32_t i = 0; i < OWN; ++i) own += space.counts[top - i];
     uint32_t upto = own;
 #pragma unroll
     for (uint32_t offset = 1; offset < 32; offset *= 2) {
         const uint32_t above = __shfl_up_sync(0xffffffffu, upto, offset);
         if (lane >= offset) upto += above;
     }
-    if (lane == 31) parts[warp] = upto;
+    if (lane == 31) space.parts[warp] = upto;
     __syncthreads();
-    for (uint32_t i = 0; i < warp; ++i) upto += parts[i];
+    for (uint32_t i = 0; i < warp; ++i) upto += space.parts[i];
     uint32_t above = upto - own;
     if (above < wanted && wanted <= upto) {
         uint32_t value = top;
-        while (above + counts[value] < wanted) above += counts[value--];
-        *found = {value, counts[value], wanted - above};
+        while (above + space.counts[value] < wanted) above += space.counts[value--];
+        space.found = {value, space.counts[value], wanted - above};
     }
     __syncthreads();
-    return *found;
+    return space.found;
 }
 
-// The lowest of the threads' highest keys.
-template <int N> __device__ __forceinline__ uint64_t floor_of(const float* row, uint32_t tokens, uint64_t* parts) {
-    uint64_t lowest = 0;
-    for_columns<N>(row, 0, tokens, [&](uint32_t column, float logit) {
-        const uint64_t key = key_of(ordered(logit), column);
-        lowest = key > lowest ? key : lowest;
-    });
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) {
-        const uint64_t other = __shfl_xor_sync(0xffffffffu, lowest, offset);
-        lowest = other < lowest ? other : lowest;
-    }
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = lowest;
-    __syncthreads();
-    for (uint32_t i = 0; i < THREADS / 32; ++i) lowest = parts[i] < lowest ? parts[i] : lowest;
-    return lowest;
-}
-
-// Writes the keys of the `count` highest logits, in no order. 0 < count <= tokens.
-template <int N>
-__device__ __forceinline__ void select(const float* row, uint32_t tokens, uint32_t count, uint64_t* out) {
-    __shared__ uint32_t counts[DIGITS];
-    __shared__ uint64_t lowest[THREADS / 32];
-    __shared__ uint32_t parts[THREADS / 32];
-    __shared__ Digit found;
-    __shared__ uint32_t written;
-    uint64_t floor = count <= THREADS ? floor_of<N>(row, tokens, lowest) : 0;
-    // All wanted keys are at or above `floor`; those above its digits so far are wanted for certain.
-    uint32_t wanted = count;
+// A number that `wanted` of the keys, all different, are at or above. `each` calls a function with every key, from
+// the whole block; there are at least as many.
+template <typename Each> __device__ __forceinline__ uint64_t threshold(Space& space, uint32_t wanted, Each each) {
     uint64_t kept = 0;
     uint32_t shift = 64;
     while (shift > 0) {
         const uint32_t width = min(shift, DIGIT);
         const uint32_t next = shift - width;
-        for (uint32_t i = threadIdx.x; i < DIGITS; i += THREADS) counts[i] = 0;
+        for (uint32_t i = threadIdx.x; i < DIGITS; i += THREADS) space.counts[i] = 0;
         __syncthreads();
-        for_columns<N>(row, 0, tokens, [&](uint32_t column, float logit) {
-            const uint64_t key = key_of(ordered(logit), column);
+        each([&](uint64_t key) {
             const bool shares = shift == 64 || key >> shift == kept;
-            if (shares && key >= floor) atomicAdd(&counts[key >> next & ((1u << width) - 1)], 1u);
+            if (shares) atomicAdd(&space.counts[key >> next & ((1u << width) - 1)], 1u);
         });
         __syncthreads();
-        const Digit digit = find(counts, wanted, parts, &found);
+        const Digit digit = find(space, wanted);
         kept = kept << width | digit.value;
         shift = next;
         wanted = digit.wanted;
         if (digit.count == wanted) break;
     }
-    floor = max(floor, kept << shift);
-    if (threadIdx.x == 0) written = 0;
+    return kept << shift;
+}
+
+// Writes the keys of the `count` highest logits, in no order. 0 < count <= tokens.
+template <int N>
+__device__ __forceinline__ void select(Space& space, const float* row, uint32_t tokens, uint32_t count, uint64_t* out) {
+    const auto each_of_row = [&](auto f) {
+        for_columns<N>(row, 0, tokens, [&](uint32_t column, float logit) { f(key_of(ordered(logit), column)); });
+    };
+    // Threads that have a key of their own.
+    const uint32_t owners = min(THREADS, (tokens + N - 1) / N);
+    uint64_t floor = 0;
+    if (count <= owners) {
+        uint64_t own = 0;
+        each_of_row([&](uint64_t key) { own = max(own, key); });
+        floor = threshold(space, count, [&](auto f) {
+            if (threadIdx.x < owners) f(own);
+        });
+    }
+    if (threadIdx.x == 0) space.candidate_count = 0;
     __syncthreads();
-    for_columns<N>(row, 0, tokens, [&](uint32_t column, float logit) {
-        const uint64_t key = key_of(ordered(logit), column);
-        if (key >= floor) out[atomicAdd(&written, 1u)] = key;
-    });
+    if (count <= CANDIDATES) {
+        each_of_row([&](uint64_t key) {
+            if (key < floor) return;
+            const uint32_t i = atomicAdd(&space.candidate_count, 1u);
+            if (i < CANDIDATES) space.candidates[i] = key;
+        });
+    }
+    __syncthreads();
+    const uint32_t found = space.candidate_count;
+    __syncthreads();
+    if (threadIdx.x == 0) space.candidate_count = 0;
+    const auto select_from = [&](auto each) {
+        const uint64_t lowest = threshold(space, count, each);
+        each([&](uint64_t key) {
+            if (key >= lowest) out[atomicAdd(&space.candidate_count, 1u)] = key;
+        });
+    };
+    if (count <= CANDIDATES && found <= CANDIDATES) {
+        select_from([&](auto f) {
+            for (uint32_t i = threadIdx.x; i < found; i += THREADS) f(space.candidates[i]);
+        });
+    } else {
+        select_from([&](auto f) {
+            each_of_row([&](uint64_t key) {
+                if (key >= floor) f(key);
+            });
+        });
+    }
 }
 
 struct Header {
@@ -125,7 +150,8 @@ __device__ __forceinline__ void summary(Logits logits, const Ask* asks, const Be
         *reinterpret_cast<Header*>(answer) = {highest, mass};
     }
     constexpr uint32_t HEADER = sizeof(Header) / sizeof(uint64_t);
-    if (finite && ask.count > 0) select<N>(logits.row(ask.row), logits.tokens, ask.count, answer + HEADER);
+    __shared__ Space space;
+    if (finite && ask.count > 0) select<N>(space, logits.row(ask.row), logits.tokens, ask.count, answer + HEADER);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -17,7 +17,7 @@ use space::{HEADER_WORDS, Use, selected};
 
 /// Of the one block that selects a row's highest logits.
 const SELECTING: u32 = 1024;
-/// Of the one block that locates a mass.
+/// Of the one block that locates a mass; a row has as many runs at most.
 const LOCATING: u32 = 256;
 
 /// A token and its logit, as kernels write them.
@@ -117,6 +117,12 @@ pub fn locate(
     mass: f64,
 ) -> Result<(u32, f32)> {
     let logits = Logits::new(logits, vocab)?;
+    if logits.runs() > LOCATING as usize {
+        bail!(
+            "a part of {} tokens: on a GPU, a token is drawn from up to a million; use more ranks",
+            logits.tokens
+        );
+    }
     let space = &mut *lock(&cuda.sampling);
     let ask = Ask {
         row,

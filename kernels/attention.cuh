@@ -55,7 +55,7 @@ struct Packed {
     __device__ __forceinline__ int position_of(int packed) const { return position + min(packed, count - 1) / group; }
 };
 
-// Tokens of a split of no more than a grid has: what one block should have to do at least.
+// What one block should have to do at least.
 constexpr int SPLIT_TOKENS = 256;
 
 // How many of a grid's splits a sequence of one row uses, and the tokens of each.
@@ -66,10 +66,10 @@ struct Splits {
         const Span span = seen(context - 1, window);
         first = span.from;
         end = span.to;
-        const int even = (end - first + most - 1) / most;
+        const int length = end - first, several = max(1, min(most, length / SPLIT_TOKENS));
         // Multiples of what one pass of a block takes, so that no warp is idle but at the end.
-        tokens = (max(even, SPLIT_TOKENS) + 63) / 64 * 64;
-        used = (end - first + tokens - 1) / tokens;
+        tokens = ((length + several - 1) / several + 63) / 64 * 64;
+        used = (length + tokens - 1) / tokens;
     }
 };
 

@@ -21,7 +21,8 @@ template <typename T, typename C, int DIM>
 __device__ __forceinline__ void attention_decode(const Attention<T, C>& a, float* sums, float* units) {
     constexpr int KEYS = same<T, float> ? 8 : 16, WARPS = DECODE_WARPS<DIM>;
     constexpr int TILES = 2 * Tile<T, C, DIM, KEYS, 1>::BYTES;
-    static_assert(TILES >= TILE_ROWS * DIM * static_cast<int>(sizeof(float)));
+    constexpr int PART = STRIDE<T, DIM>;
+    static_assert(TILES >= TILE_ROWS * PART * static_cast<int>(sizeof(float)));
     extern __shared__ __align__(16) char shared[];
     __shared__ float peaks[WARPS][TILE_ROWS], totals[WARPS][TILE_ROWS];
 
@@ -45,8 +46,8 @@ __device__ __forceinline__ void attention_decode(const Attention<T, C>& a, float
     char* own = shared + TILE_ROWS * STRIDE<T, DIM> * sizeof(T) + warp * TILES;
     const int begin = splits.first + blockIdx.x * splits.tokens;
     const int end = min(begin + splits.tokens, splits.end);
-    const Span spans[2] = {{begin, end}, {begin, end}};
-    Running<DIM> running;
+    const Span spans[1][2] = {{{begin, end}, {begin, end}}};
+    Running<DIM, 1> running;
     pass_over_keys<T, C, DIM, KEYS, 1>(running, a, rows, q, own, begin + warp * KEYS, end, WARPS * KEYS, spans);
     running.finish();
 
@@ -56,13 +57,13 @@ __device__ __forceinline__ void attention_decode(const Attention<T, C>& a, float
     for (int r = 0; r < 2; ++r) {
         const int row = lane / 4 + r * 8;
         if (lane % 4 == 0) {
-            peaks[warp][row] = running.peak[r];
-            totals[warp][row] = running.sum[r];
+            peaks[warp][row] = running.peak[0][r];
+            totals[warp][row] = running.sum[0][r];
         }
 #pragma unroll
         for (int j = 0; j < DIM / 8; ++j) {
-            *reinterpret_cast<Vector<float, 2>*>(left + row * DIM + j * 8 + lane % 4 * 2) =
-                {running.out[j][2 * r], running.out[j][2 * r + 1]};
+            *reinterpret_cast<Vector<float, 2>*>(left + row * PART + j * 8 + lane % 4 * 2) =
+                {running.out[0][j][2 * r], running.out[0][j][2 * r + 1]};
         }
     }
     __syncthreads();
@@ -79,7 +80,7 @@ __device__ __forceinline__ void attention_decode(const Attention<T, C>& a, float
         for (int w = 0; w < WARPS; ++w) {
             const float weight = power_of_2(peaks[w][row] - peak);
             total = fmaf(weight, totals[w][row], total);
-            sum = fmaf(weight, parts[w * (TILES / static_cast<int>(sizeof(float))) + at], sum);
+            sum = fmaf(weight, parts[w * (TILES / static_cast<int>(sizeof(float))) + row * PART + column], sum);
         }
         const int head = rows.head_of(rows.first + row);
         if (splits.used == 1) {

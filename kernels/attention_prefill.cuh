@@ -1,7 +1,7 @@
 // attention_prefill: causal attention of sequences with several rows over the paged cache.
 //
 // Grid: (rows * group / ROWS + sequences, kv_heads); PREFILL_WARPS * 32 threads. A block takes ROWS packed rows of
-// one sequence and kv head, 16 a warp, over all keys that one of them sees; the warps share each tile of keys. The
+// one sequence and kv head, 16 or 32 a warp, over all keys that one of them sees; the warps share each tile of keys. The
 // tiles of sequence s begin at query_offsets[s] * group / ROWS + s, which leaves room for all of them, so no list of
 // tiles is needed; blocks without rows leave. Later tiles see more keys, and start first.
 //
@@ -13,12 +13,16 @@
 #include "attention_softmax.cuh"
 
 template <typename T> constexpr int PREFILL_WARPS = same<T, float> ? 2 : 4;
-// What lets a tile of each kind lie in the 99 KiB that a block has on every GPU since compute capability 8.6.
-template <typename T, int DIM> constexpr int PREFILL_KEYS = (same<T, float> ? 32 : 64) / (DIM > 128 ? 2 : 1);
+// Rows of a warp, in tiles of 16. Two tiles halve what is read of keys and values in shared memory, whose rate would
+// bound the tensor cores; wider heads have no registers for a second.
+template <typename T, int DIM> constexpr int PREFILL_TILES = same<T, float> || DIM > 128 ? 1 : 2;
+// So few that registers and the 99 KiB which a block has on every GPU since compute capability 8.6 suffice.
+template <typename T, int DIM> constexpr int PREFILL_KEYS = same<T, float> ? 16 : DIM > 80 ? 32 : 64;
 
 template <typename T, typename C, int DIM>
 __device__ __forceinline__ void attention_prefill(const Attention<T, C>& a) {
-    constexpr int WARPS = PREFILL_WARPS<T>, KEYS = PREFILL_KEYS<T, DIM>, ROWS = WARPS * TILE_ROWS;
+    constexpr int WARPS = PREFILL_WARPS<T>, KEYS = PREFILL_KEYS<T, DIM>;
+    constexpr int TILES = PREFILL_TILES<T, DIM>, OWN = TILES * TILE_ROWS, ROWS = WARPS * OWN;
     extern __shared__ __align__(16) char shared[];
 
     Packed rows;
@@ -44,26 +48,35 @@ __device__ __forceinline__ void attention_prefill(const Attention<T, C>& a) {
     load_queries<DIM, ROWS>(a, rows, q);
     __syncthreads();
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int own = rows.first + warp * TILE_ROWS + lane / 4;
-    const Span spans[2] = {seen(rows.position_of(own), a.window), seen(rows.position_of(own + 8), a.window)};
+    const auto own = [&](int t, int r) { return rows.first + warp * OWN + t * TILE_ROWS + r * 8 + lane / 4; };
+    Span spans[TILES][2];
+#pragma unroll
+    for (int t = 0; t < TILES; ++t) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) spans[t][r] = seen(rows.position_of(own(t, r)), a.window);
+    }
     const int begin = seen(rows.position_of(rows.first), a.window).from;
     const int end = rows.position_of(rows.first + ROWS - 1) + 1;
-    Running<DIM> running;
-    pass_over_keys<T, C, DIM, KEYS, WARPS>(running, a, rows, q + warp * TILE_ROWS * STRIDE<T, DIM>,
+    Running<DIM, TILES> running;
+    pass_over_keys<T, C, DIM, KEYS, WARPS>(running, a, rows, q + warp * OWN * STRIDE<T, DIM>,
                                            shared + ROWS * STRIDE<T, DIM> * sizeof(T), begin, end, KEYS, spans);
     running.finish();
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-        const int packed = own + r * 8;
-        if (packed >= rows.count) continue;
-        const float factor = 1.0f / running.sum[r];
-        const size_t first = static_cast<size_t>(rows.row_of(packed)) * a.heads + rows.head_of(packed);
+    for (int t = 0; t < TILES; ++t) {
 #pragma unroll
-        for (int j = 0; j < DIM / 8; ++j) {
-            const int column = j * 8 + lane % 4 * 2;
-            if (column >= a.head_dim) continue;
-            *reinterpret_cast<Vector<T, 2>*>(a.out + first * a.head_dim + column) =
-                {narrow<T>(running.out[j][2 * r] * factor), narrow<T>(running.out[j][2 * r + 1] * factor)};
+        for (int r = 0; r < 2; ++r) {
+            const int packed = own(t, r);
+            if (packed >= rows.count) continue;
+            const float factor = 1.0f / running.sum[t][r];
+            const size_t head = static_cast<size_t>(rows.row_of(packed)) * a.heads + rows.head_of(packed);
+#pragma unroll
+            for (int j = 0; j < DIM / 8; ++j) {
+                const int column = j * 8 + lane % 4 * 2;
+                if (column >= a.head_dim) continue;
+                const float* two = running.out[t][j] + 2 * r;
+                *reinterpret_cast<Vector<T, 2>*>(a.out + head * a.head_dim + column) =
+                    {narrow<T>(two[0] * factor), narrow<T>(two[1] * factor)};
+            }
         }
     }
 }

@@ -18,7 +18,8 @@ fn allowed(dtype: DType) -> f32 {
     2.0 * tolerance(dtype)
 }
 
-/// Rows of a step over a cache, all numbers such that the GPU's types hold them.
+/// Rows of a step over a cache. Its numbers are such that activations' type and the cache's hold them: a kernel may
+/// read the cache as activations.
 struct Step {
     shape: AttentionShape,
     rows: Rows,
@@ -69,7 +70,9 @@ impl Step {
         let qkv = exact(random, rows.len() + SPARE, shape.qkv_width(), types.0);
         let width = shape.num_kv_heads * shape.head_dim;
         let mut cache = || {
-            let values = exact(random, total * block_size, width, types.1);
+            let values = exact(random, total * block_size, width, types.0);
+            let values = values.to_dtype(types.1).unwrap();
+            let values = values.to_dtype(DType::F32).unwrap();
             let dims = (total, block_size, shape.num_kv_heads, shape.head_dim);
             values.reshape(dims).unwrap()
         };
@@ -166,7 +169,7 @@ fn long_contexts_are_split_and_merged() {
     let mut random = Random(3);
     for dtype in DTYPES {
         for cache in KV_DTYPES {
-            for window in [None, Some(300)] {
+            for window in [None, Some(530)] {
                 let shape = shape(1, random.pick(&[1, 5]), random.pick(&[64, 72]), window);
                 let spans = [random.within(520..700), 0, random.within(0..300), 255, 256];
                 let spans = spans.map(|before| before..before + 1);
@@ -174,6 +177,18 @@ fn long_contexts_are_split_and_merged() {
                 step.check(dtype, cache);
             }
         }
+    }
+}
+
+/// Heads as models have them, over contexts of several lengths.
+#[test]
+fn a_batch_of_decoding_sequences() {
+    let mut random = Random(9);
+    for cache in [DType::BF16, DType::F8E4M3] {
+        let spans = [1100, 640, 300, 64].map(|context| context - 1..context);
+        let shape = shape(2, 4, 128, None);
+        let types = (DType::BF16, cache);
+        Step::new(&mut random, shape, &spans, 16, 0, types).check(types.0, cache);
     }
 }
 

@@ -95,12 +95,17 @@ impl Kernel {
     }
 
     fn prefill(&self) -> Tiles {
-        let (warps, keys) = if self.exact() { (2, 32) } else { (4, 64) };
-        let keys = if self.dim > 128 { keys / 2 } else { keys };
+        let (warps, tiles, keys) = match (self.exact(), self.dim) {
+            (true, _) => (2, 1, 16),
+            (false, ..=80) => (4, 2, 64),
+            (false, ..=128) => (4, 2, 32),
+            (false, _) => (4, 1, 32),
+        };
+        let rows = warps * tiles * TILE_ROWS;
         Tiles {
-            rows: warps * TILE_ROWS,
+            rows,
             threads: 32 * warps,
-            shared: self.shared(warps * TILE_ROWS, keys, 2),
+            shared: self.shared(rows, keys, 2),
         }
     }
 
@@ -223,5 +228,5 @@ fn most_blocks(cuda: &Cuda) -> usize {
 /// Where there are several, `blocks * (splits - 1)` is below [`most_blocks`], and `blocks * splits` below twice that.
 fn splits(cuda: &Cuda, blocks: usize, capacity: usize) -> usize {
     let fill = most_blocks(cuda).div_ceil(blocks.max(1));
-    fill.min(capacity.div_ceil(SPLIT_TOKENS)).max(1)
+    fill.min(capacity / SPLIT_TOKENS).max(1)
 }

@@ -3,5 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod experts;
+mod fp8;
 mod linear;
+mod roof;
+mod scaled;
 mod support;

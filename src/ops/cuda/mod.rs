@@ -12,6 +12,7 @@ mod kv;
 mod linear;
 mod modules;
 mod pack;
+mod product;
 mod roof;
 mod sampling;
 mod step;
@@ -39,6 +40,8 @@ pub struct Cuda {
     modules: Modules,
     step: Mutex<Step>,
     blas: linear::Blas,
+    tables: product::Tables,
+    quantized: Mutex<product::Space>,
     sampling: Mutex<sampling::Space>,
     attention: Mutex<attention::Space>,
     experts: Mutex<experts::Space>,
@@ -58,6 +61,8 @@ impl Cuda {
             dtype,
             modules: Modules::default(),
             step: Mutex::default(),
+            tables: product::Tables::default(),
+            quantized: Mutex::default(),
             sampling: Mutex::default(),
             attention: Mutex::default(),
             experts: Mutex::default(),

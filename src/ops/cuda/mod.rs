@@ -14,6 +14,7 @@ mod kv;
 mod linear;
 mod modules;
 mod pack;
+mod product;
 mod roof;
 mod sampling;
 mod step;
@@ -42,6 +43,8 @@ pub struct Cuda {
     modules: Modules,
     step: Mutex<Step>,
     blas: linear::Blas,
+    tables: product::Tables,
+    quantized: Mutex<product::Space>,
     sampling: Mutex<sampling::Space>,
     answers: Mutex<answers::Answers>,
     attention: Mutex<attention::Space>,
@@ -62,6 +65,8 @@ impl Cuda {
             dtype,
             modules: Modules::default(),
             step: Mutex::default(),
+            tables: product::Tables::default(),
+            quantized: Mutex::default(),
             sampling: Mutex::default(),
             answers: Mutex::default(),
             attention: Mutex::default(),

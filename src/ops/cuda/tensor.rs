@@ -55,6 +55,15 @@ pub fn uninitialized(gpu: &Gpu, dims: &[usize], dtype: DType) -> Result<Tensor> 
     unsafe { Tensor::empty(dims, dtype, &gpu.candle()) }
 }
 
+/// Where `slot` has room for `elements` of type `dtype`; it is allocated anew, and not written, where it has less.
+pub fn room(gpu: &Gpu, slot: &mut Option<Tensor>, elements: usize, dtype: DType) -> Result<u64> {
+    let elements = elements.max(1);
+    match slot {
+        Some(held) if held.elem_count() >= elements => address(held),
+        _ => address(slot.insert(uninitialized(gpu, &[elements], dtype)?)),
+    }
+}
+
 /// Copies the elements of a contiguous CPU tensor to the address `to`, and waits for it.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use candle_core::cuda::WrapErr;
 use candle_core::cuda::cudarc::cublaslt::{result, sys};
 use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr};
-use candle_core::{Error, Result, Tensor, TensorId, bail};
+use candle_core::{DType, Error, Result, Tensor, TensorId, bail};
 
 use super::{Cuda, Gpu, lock, tensor};
 use crate::ops::{Buffer, Linear};
@@ -66,7 +66,7 @@ pub fn linear(cuda: &Cuda, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) ->
     if rows == 0 || w.n == 0 {
         return Ok(());
     }
-    check(x, w, rows, out)?;
+    check(x, w.weight.dtype(), w, rows, out)?;
     let blas = &cuda.blas;
     let bias = match &w.bias {
         None => None,
@@ -123,12 +123,12 @@ impl Blas {
     }
 }
 
-/// Holds that the product stays within its operands.
-fn check(x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+/// Holds that the product stays within its operands, and that `x` has the type that is asked.
+pub fn check(x: &Tensor, dtype: DType, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
     let (x_rows, x_width) = x.dims2()?;
     let (out_rows, out_width) = out.dims2()?;
     let fits = x_width == w.k && out_width == w.n && rows <= x_rows.min(out_rows);
-    if !fits || x.dtype() != w.weight.dtype() {
+    if !fits || x.dtype() != dtype {
         bail!(
             "a linear layer of {} x {} in {:?} on {rows} rows of {:?} in {:?} to {:?}",
             w.n,

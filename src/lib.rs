@@ -10,7 +10,7 @@
 //! - `profile`: operations timed one by one -> kernel table, roofline, Chrome trace
 //! - `fit`: will a model run on that hardware: a memory ledger, a verdict, the nearest changes
 //! - `metrics`: records -> the metric set (pure functions)
-//! - `telemetry`: CPU and memory samples on one clock with the events
+//! - `telemetry`: CPU, memory and GPU samples on one clock with the events
 //! - `workload`: requests: prompts, lengths, arrival times
 //! - `engine`: the loop: scheduler -> StepPlan -> executor -> tokens -> events
 //! - `scheduler`: queues, policy, block pool, prefix hashes -> Decision (no candle, no clock)

@@ -17,6 +17,8 @@ mod fit_args;
 mod fit_text;
 mod generate;
 mod generate_args;
+#[cfg(feature = "cuda")]
+pub mod gpu_memory;
 mod gpus;
 mod interrupt;
 #[cfg(feature = "mpi")]

@@ -1,7 +1,7 @@
 //! The nearest changes with which it runs: each is thought through again before it is named.
 
 use super::answer::Fix;
-use super::ask::{Ask, KvType, Limits};
+use super::ask::{Ask, Engine, KvType, Limits};
 use super::reason::tokens;
 use super::rules;
 use super::verdict::{Judged, Verdict, judge};
@@ -145,7 +145,33 @@ fn flags(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
         };
         list.push(("--kv-cache-dtype fp8".to_owned(), ask));
     }
+    list.extend(smaller_step(ask, judged));
     list
+}
+
+/// The largest half, quarter or eighth of a step's tokens whose activations leave enough for the KV cache. vLLM has
+/// rules of its own for that limit.
+fn smaller_step(ask: &Ask, judged: &Judged) -> Option<Candidate> {
+    let short = matches!(judged.verdict, Verdict::NoKv | Verdict::Len);
+    if !short || ask.engine != Engine::Candlepower {
+        return None;
+    }
+    let parts = [2, 4, 8].map(|part| judged.settings.max_num_batched_tokens / part);
+    let mut candidates = parts
+        .into_iter()
+        .filter(|&tokens| tokens > 0)
+        .map(|tokens| {
+            let limits = Limits {
+                max_num_batched_tokens: Some(tokens),
+                ..ask.limits
+            };
+            let ask = Ask {
+                limits,
+                ..ask.clone()
+            };
+            (format!("--max-num-batched-tokens {tokens}"), ask)
+        });
+    candidates.find(|(_, smaller)| judge(smaller).verdict.fits())
 }
 
 /// The same GPUs, used otherwise.

@@ -8,14 +8,13 @@ mod cli_support;
 #[path = "../common/mod.rs"]
 mod common;
 mod elementwise;
+mod experts;
+mod fp8;
 mod kv;
 mod linear;
 mod model;
-mod sampling;
-mod experts;
-mod fp8;
-mod linear;
 mod roof;
+mod sampling;
 mod scaled;
 mod support;
 mod telemetry;

@@ -141,7 +141,7 @@ fn span(random: &mut Random, before: usize, chunk: usize) -> Range<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn decode_and_prefill_in_one_step(
@@ -169,13 +169,12 @@ fn long_contexts_are_split_and_merged() {
     let mut random = Random(3);
     for dtype in DTYPES {
         for cache in KV_DTYPES {
-            for window in [None, Some(530)] {
-                let shape = shape(1, random.pick(&[1, 5]), random.pick(&[64, 72]), window);
-                let spans = [random.within(520..700), 0, random.within(0..300), 255, 256];
-                let spans = spans.map(|before| before..before + 1);
-                let step = Step::new(&mut random, shape, &spans, 16, 4, (dtype, cache));
-                step.check(dtype, cache);
-            }
+            let window = random.flip().then_some(530);
+            let shape = shape(1, random.pick(&[1, 5]), random.pick(&[64, 72]), window);
+            let spans = [random.within(540..700), 0, random.within(0..300), 255, 512];
+            let spans = spans.map(|before| before..before + 1);
+            let step = Step::new(&mut random, shape, &spans, 16, 4, (dtype, cache));
+            step.check(dtype, cache);
         }
     }
 }

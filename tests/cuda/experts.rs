@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, IndexOp, Result, Tensor};
 use candlepower::ops::cuda::Cuda;
 use candlepower::ops::reference::Reference;
-use candlepower::ops::{Buffer, Expert, ExpertSpace, Experts, Kernels, Routes, Routing};
+use candlepower::ops::{Buffer, Expert, ExpertSpace, Experts, Kernels, Linear, Routes, Routing};
 
 use crate::common::random::Random;
 use crate::scaled::{Blocks, Part, pack};
-use crate::support::{DTYPES, SPARE, cuda, exact, sent, untouched, values};
+use crate::support::{DTYPES, SPARE, UNTOUCHED, cuda, exact, sent, untouched, values};
 
 /// A sparse layer, and a step on it.
 struct Case {
@@ -22,6 +22,8 @@ struct Case {
     /// gate, up and down of every expert of the model.
     weights: Vec<[Part; 3]>,
     held: Range<usize>,
+    /// Of gate and up, and of down.
+    blocks: [Blocks; 2],
 }
 
 impl Case {
@@ -60,11 +62,12 @@ impl Case {
             width,
             weights,
             held,
+            blocks: [inner, outer],
         }
     }
 
-    fn experts(&self, kernels: &dyn Kernels) -> Experts {
-        let pack = |parts: &[Part]| match self.quantize {
+    fn experts(&self, kernels: &dyn Kernels, quantize: bool) -> Experts {
+        let pack = |parts: &[Part]| match quantize {
             true => pack(kernels, parts, None).with_quantized_activations(),
             false => pack(kernels, parts, None),
         };
@@ -101,53 +104,81 @@ impl Case {
     }
 
     /// Rows of the step, and the rows beyond.
-    fn run(&self, kernels: &dyn Kernels, x: &Buffer, routes: &Routes, out: &Buffer) -> Vec<f32> {
+    fn run(&self, cuda: &Cuda, x: &Tensor, routes: &Routes) -> Vec<f32> {
         let choices = self.rows * self.top_k;
-        let buffer = |width| kernels.buffer(choices, width).unwrap();
+        let buffer = |width| cuda.buffer(choices, width).unwrap();
         let space = ExpertSpace {
             gate_up: buffer(2 * self.width),
             activated: buffer(self.width),
             out: buffer(self.hidden),
         };
-        let experts = self.experts(kernels);
-        kernels
-            .experts(x, &experts, routes, self.rows, &space, out)
+        let x = sent(cuda, x, self.dtype);
+        let out = sent(cuda, &untouched(self.rows, self.hidden), self.dtype);
+        let experts = self.experts(cuda, self.quantize);
+        let routes = moved(cuda, routes);
+        cuda.experts(&x, &experts, &routes, self.rows, &space, &out)
             .unwrap();
-        values(out)
+        values(&out)
     }
 
-    /// How far a row may be off, relative to its length: roundings of gate, up, their product and the result; with
-    /// rounded activations those that fall to the other side.
+    /// Choice by choice with the reference's operations, each result stored as `dtype`.
+    fn expected(&self, x: &Tensor, routes: &Routes) -> Result<Vec<f32>> {
+        let experts = self.experts(&Reference, false);
+        let stored = |t: &Tensor| t.to_dtype(self.dtype)?.to_dtype(DType::F32);
+        let read = |x: &Tensor, blocks: Blocks| match self.quantize {
+            true => blocks.rounded(x),
+            false => x.clone(),
+        };
+        let linear = |x: &Tensor, layer: &Linear| {
+            let out = Reference.buffer(1, layer.n)?;
+            Reference.linear(x, layer, 1, &out)?;
+            stored(&out)
+        };
+        let chosen = routes.experts.to_vec2::<u32>()?;
+        let weights = routes.weights.to_vec2::<f32>()?;
+        let mut out = Vec::new();
+        for row in 0..self.rows {
+            let x = read(&x.i(row..row + 1)?, self.blocks[0]);
+            let mut sum = Tensor::zeros((1, self.hidden), DType::F32, &Device::Cpu)?;
+            for (&expert, &weight) in chosen[row].iter().zip(&weights[row]) {
+                let Some(local) = experts.local(expert) else {
+                    continue;
+                };
+                let Expert { gate_up, down } = &experts.held[local];
+                let activated = Reference.buffer(1, self.width)?;
+                Reference.silu_mul(&linear(&x, gate_up)?, 1, &activated)?;
+                let activated = read(&stored(&activated)?, self.blocks[1]);
+                sum = (sum + (linear(&activated, down)? * f64::from(weight))?)?;
+            }
+            out.extend(values(&sum));
+        }
+        out.resize((self.rows + SPARE) * self.hidden, UNTOUCHED);
+        Ok(out)
+    }
+
+    /// How far a row may be off, relative to its length: the last rounding, and where sums in another order fall to
+    /// the other side of a rounding between.
     fn tolerance(&self) -> f32 {
         match (self.quantize, self.dtype) {
-            (true, DType::F32) => 5e-3,
-            (true, _) => 2.5e-2,
-            (false, DType::F32) => 1e-5,
-            (false, DType::F16) => 2e-3,
-            (false, _) => 1.5e-2,
+            (true, _) => 2e-2,
+            (false, DType::F32) => 2e-5,
+            (false, DType::F16) => 1e-3,
+            (false, _) => 8e-3,
         }
     }
 
     fn check(&self, random: &mut Random) {
-        let cuda = cuda(self.dtype);
         let x = exact(random, self.rows + SPARE, self.hidden, self.dtype);
         let routes = self.routes(random);
-        let plain = Buffer::new(x.copy().unwrap()).unwrap();
-        let expected = self.run(
-            &Reference,
-            &plain,
-            &routes,
-            &untouched(self.rows, self.hidden),
-        );
-        let x = sent(&cuda, &x, self.dtype);
-        let out = sent(&cuda, &untouched(self.rows, self.hidden), self.dtype);
-        let found = self.run(&cuda, &x, &moved(&cuda, &routes), &out);
+        let found = self.run(&cuda(self.dtype), &x, &routes);
+        let expected = self.expected(&x, &routes).unwrap();
+        assert_eq!(found.len(), expected.len());
         let rows = found.chunks(self.hidden).zip(expected.chunks(self.hidden));
         for (row, (found, expected)) in rows.enumerate() {
             let length = |v: &mut dyn Iterator<Item = f32>| v.map(|v| v * v).sum::<f32>().sqrt();
             let off = length(&mut found.iter().zip(expected).map(|(f, e)| f - e));
             let size = length(&mut expected.iter().copied());
-            let near = off <= self.tolerance() * size;
+            let near = off <= self.tolerance() * (1.0 + size);
             assert!(
                 near,
                 "row {row} of {} x {} in {:?}, rounded {}: {off} of {size}",
@@ -166,9 +197,9 @@ fn moved(cuda: &Cuda, routes: &Routes) -> Routes {
 
 fn check_cases(seed: u64, fp8: bool, whole: bool) {
     let random = &mut Random(seed);
-    for case in 0..30 {
+    for case in 0..15 {
         let dtype = DTYPES[case % DTYPES.len()];
-        let rows = random.pick(&[1, 3, 9, 20, 45, 150]);
+        let rows = random.pick(&[1, 3, 9, 20, 45, 100]);
         Case::new(random, dtype, fp8, whole, rows).check(random);
     }
 }
@@ -201,14 +232,8 @@ fn a_row_that_chose_nobody_here_gets_zeros() {
     case.held = 0..1;
     let mut routes = case.routes(random);
     routes.experts = Buffer::new(Tensor::ones((5, 1), DType::U32, &Device::Cpu).unwrap()).unwrap();
-    let cuda = cuda(case.dtype);
-    let x = sent(
-        &cuda,
-        &exact(random, 5, case.hidden, case.dtype),
-        case.dtype,
-    );
-    let out = sent(&cuda, &untouched(5, case.hidden), case.dtype);
-    let found = case.run(&cuda, &x, &moved(&cuda, &routes), &out);
+    let x = exact(random, 5, case.hidden, case.dtype);
+    let found = case.run(&cuda(case.dtype), &x, &routes);
     assert!(found[..5 * case.hidden].iter().all(|v| *v == 0.0));
 }
 

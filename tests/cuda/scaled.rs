@@ -60,8 +60,8 @@ impl Blocks {
 /// A stored matrix, with scales where it is e4m3.
 #[derive(Clone)]
 pub struct Part {
-    values: Tensor,
-    scales: Option<PartScales>,
+    pub values: Tensor,
+    pub scales: Option<PartScales>,
 }
 
 impl WeightRows for Part {

@@ -82,7 +82,11 @@ fn products(
     let (choices, held) = (rows * top_k, experts.held.len());
     let gate_up: Vec<&Linear> = experts.held.iter().map(|e| &e.gate_up).collect();
     let down: Vec<&Linear> = experts.held.iter().map(|e| &e.down).collect();
-    if gate_up.iter().chain(&down).any(|layer| layer.bias.is_some()) {
+    if gate_up
+        .iter()
+        .chain(&down)
+        .any(|layer| layer.bias.is_some())
+    {
         bail!("experts with biases have no CUDA kernel");
     }
     let quantize = |layers: &[&Linear]| {

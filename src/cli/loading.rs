@@ -99,7 +99,7 @@ impl Loading {
 }
 
 /// Physical cores, as far as this process may use them.
-fn default_threads() -> usize {
+pub fn default_threads() -> usize {
     let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
     machine().cores.min(allowed)
 }

@@ -18,7 +18,8 @@ mod fit_text;
 mod generate;
 mod generate_args;
 #[cfg(feature = "cuda")]
-pub mod gpu_memory;
+#[cfg(feature = "cuda")]
+mod gpu_memory;
 mod gpus;
 mod interrupt;
 #[cfg(feature = "mpi")]

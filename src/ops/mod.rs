@@ -189,7 +189,8 @@ pub trait Kernels: Send + Sync {
     /// A zeroed buffer of u32: chosen experts, and how often each was chosen.
     fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer>;
 
-    /// A zeroed cache for one layer; memory is touched when first written where the device can.
+    /// A cache for one layer, of which nothing is read that was not written; memory is touched only then where the
+    /// device can.
     fn kv_layer(
         &self,
         num_blocks: usize,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use candle_core::{DType, Result};
 use candlepower::engine::Engine;
 use candlepower::exec::graphs::GraphLimits;
+use candlepower::exec::warm_up::WarmUp;
 use candlepower::exec::{Executor, KvLayout, Rank, Ranks};
 use candlepower::ground::{EventKind, Request, RequestId, Sampling, StopRule, WallClock};
 use candlepower::hub::weights_in;
@@ -215,6 +216,17 @@ impl Session {
             block_size: config.block_size,
             dtype: setup.kv,
         };
+        if let Some(limits) = setup.graphs {
+            let warm_up = WarmUp {
+                rows: config.max_num_batched_tokens,
+                sequences: limits.rows,
+                max_model_len: config.max_model_len,
+                block_size: config.block_size,
+            };
+            let kv = setup.kv;
+            let warm = move |rank: &mut Rank| rank.warm_up(&warm_up, kv, Some(limits));
+            executor.together(warm).unwrap();
+        }
         executor.allocate_kv(&layout).unwrap();
         if let Some(limits) = setup.graphs {
             let capture = move |rank: &mut Rank| rank.capture(&limits, usize::MAX);

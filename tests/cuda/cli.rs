@@ -45,9 +45,7 @@ fn joined(ids: &[u32]) -> String {
 fn generate(name: &str, flags: &[&str]) -> Outcome {
     let golden = Golden::read(name);
     let model = fixture(name);
-    let mut args = vec![
-        "generate", "--model", &model, "--device", "cuda", "--dtype", "f32",
-    ];
+    let mut args = vec!["generate", "--model", &model, "--dtype", "f32"];
     args.extend([
         "--json",
         "--max-tokens",
@@ -56,7 +54,14 @@ fn generate(name: &str, flags: &[&str]) -> Outcome {
         "--max-num-seqs",
         "8",
     ]);
-    args.extend(["--max-num-batched-tokens", "64", "--kv-cache-memory", "4M"]);
+    args.extend([
+        "--max-num-batched-tokens",
+        "64",
+        "--kv-cache-memory",
+        "4M",
+        "--max-model-len",
+        "256",
+    ]);
     let prompts: Vec<String> = golden.prompts.iter().map(|ids| joined(ids)).collect();
     for ids in &prompts {
         args.extend(["--prompt-ids", ids]);
@@ -76,9 +81,13 @@ fn tokens(outcome: Outcome) -> Vec<Vec<u32>> {
 fn generate_is_golden_with_graphs_and_without() {
     for name in ["qwen2-tiny", "qwen3-moe-tiny"] {
         let golden = Golden::read(name).greedy;
-        assert_eq!(tokens(generate(name, &[])), golden, "{name}");
         assert_eq!(
-            tokens(generate(name, &["--no-cuda-graphs"])),
+            tokens(generate(name, &["--device", "cuda"])),
+            golden,
+            "{name}"
+        );
+        assert_eq!(
+            tokens(generate(name, &["--device", "cuda", "--no-cuda-graphs"])),
             golden,
             "{name}"
         );
@@ -107,7 +116,7 @@ fn sampled_tokens_are_those_of_the_cpu() {
 
 #[test]
 fn more_ranks_than_gpus_are_refused() {
-    let outcome = generate("qwen2-tiny", &["--tp", "64"]);
+    let outcome = generate("qwen2-tiny", &["--device", "cuda", "--tp", "64"]);
     assert_eq!(outcome.code, Some(2), "{outcome:?}");
     assert!(
         outcome.stderr.contains("--tp 64 needs as many GPUs"),
@@ -221,6 +230,10 @@ fn profile_times_every_operation() {
         "40",
         "--steps",
         "2",
+        "--max-model-len",
+        "64",
+        "--max-num-seqs",
+        "4",
         "--max-num-batched-tokens",
         "64",
         "--json",

@@ -40,6 +40,7 @@ fn setup(tp: usize, graphs: bool) -> Setup {
     };
     setup.scheduler.max_num_batched_tokens = 64;
     setup.scheduler.max_num_seqs = 6;
+    setup.scheduler.max_model_len = 256;
     setup.graphs = graphs.then_some(GraphLimits {
         rows: 6,
         step_rows: 64,

@@ -82,8 +82,8 @@ impl Answers {
         if room >= rows {
             return Ok(());
         }
-        if !self.sent.is_empty() {
-            bail!("{rows} answers have no room, and others are on their way");
+        if !self.sent.is_empty() || (room > 0 && gpu.is_fixed()) {
+            bail!("{rows} answers have no room, and what there is cannot grow");
         }
         let room = rows.max(ROOM).next_power_of_two();
         gpu.synchronize()?;

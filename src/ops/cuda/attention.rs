@@ -29,18 +29,12 @@ impl Space {
     fn reserve(&mut self, cuda: &Cuda, shape: &AttentionShape) -> Result<(Arg, Arg)> {
         let group = shape.num_heads / shape.num_kv_heads;
         let parts = 2 * most_blocks(cuda) * group.min(TILE_ROWS);
-        let sums = room(cuda, &mut self.sums, parts * shape.head_dim)?;
-        let units = room(cuda, &mut self.units, parts * 2)?;
+        let room =
+            |slot, elements| tensor::room(&cuda.gpu, slot, elements, DType::F32).map(Arg::At);
+        let sums = room(&mut self.sums, parts * shape.head_dim)?;
+        let units = room(&mut self.units, parts * 2)?;
         Ok((sums, units))
     }
-}
-
-fn room(cuda: &Cuda, space: &mut Option<Tensor>, elements: usize) -> Result<Arg> {
-    if let Some(tensor) = space.as_ref().filter(|t| t.elem_count() >= elements) {
-        return tensor::at(tensor);
-    }
-    let tensor = tensor::uninitialized(cuda.gpu(), &[elements], DType::F32)?;
-    tensor::at(space.insert(tensor))
 }
 
 /// The kernels for one head_dim and pair of types.

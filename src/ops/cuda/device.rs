@@ -1,10 +1,12 @@
 //! One GPU as one rank sees it: its context, its one stream, its memory.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use candle_core::cuda::cudarc::cublas::result::CublasError;
 use candle_core::cuda::cudarc::cublas::sys::cublasStatus_t;
-use candle_core::cuda::cudarc::driver::{CudaStream, result, sys};
+use candle_core::cuda::cudarc::driver::{CudaContext, CudaStream, result, sys};
 use candle_core::cuda::{CudaError, WrapErr};
 use candle_core::{CudaDevice, Device, Error, Result};
 
@@ -24,6 +26,8 @@ pub struct Gpu {
     pub multiprocessors: u32,
     /// Bytes of shared memory that one block may have where it asks.
     pub shared_memory: u32,
+    /// Graphs know addresses of scratch.
+    fixed: Arc<AtomicBool>,
 }
 
 /// Of `cuDeviceGetPCIBusId`: 13 letters and the end are enough.
@@ -50,6 +54,7 @@ impl Gpu {
                 as u32,
             device,
             stream,
+            fixed: Arc::default(),
         };
         gpu.keep_pool()?;
         Ok(gpu)
@@ -134,6 +139,12 @@ impl Gpu {
         Ok(all)
     }
 
+    /// Bytes of GPU `ordinal` that nobody has taken, with a context on it.
+    pub fn free_memory(ordinal: usize) -> Result<u64> {
+        let (free, _) = CudaContext::new(ordinal).w()?.mem_get_info().w()?;
+        Ok(free as u64)
+    }
+
     pub fn memory(&self) -> Result<DeviceMemory> {
         let (free, total) = self.stream.context().mem_get_info().w()?;
         Ok(DeviceMemory {
@@ -152,6 +163,15 @@ impl Gpu {
 
     pub fn stream(&self) -> Arc<CudaStream> {
         self.stream.clone()
+    }
+
+    /// From now on scratch stays where it is: a graph is about to be captured.
+    pub fn fix(&self) {
+        self.fixed.store(true, Relaxed);
+    }
+
+    pub fn is_fixed(&self) -> bool {
+        self.fixed.load(Relaxed)
     }
 
     /// Gives back what the pool holds for no tensor.

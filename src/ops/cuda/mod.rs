@@ -135,7 +135,7 @@ impl Kernels for Cuda {
     }
 
     fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Replay>>> {
-        self.step().fix();
+        self.gpu.fix();
         graph::capture(&self.gpu, work).map(Some)
     }
 
@@ -179,9 +179,11 @@ impl Kernels for Cuda {
         dtype: DType,
     ) -> Result<KvLayer> {
         let dims = [num_blocks, block_size, shape.num_kv_heads, shape.head_dim];
+        // What no step has written, none reads.
+        let cache = || Buffer::new(tensor::uninitialized(&self.gpu, &dims, dtype)?);
         Ok(KvLayer {
-            k: self.zeros(&dims, dtype)?,
-            v: self.zeros(&dims, dtype)?,
+            k: cache()?,
+            v: cache()?,
         })
     }
 

@@ -61,8 +61,6 @@ pub struct Step {
     words: Option<Words>,
     /// Which of the pinned halves the next step fills.
     half: usize,
-    /// Graphs know where it is.
-    is_fixed: bool,
     start: u64,
     sections: Sections,
     /// Largest counts of the step: what grids are made from.
@@ -80,7 +78,7 @@ impl Step {
         if room >= words {
             return Ok(());
         }
-        if self.is_fixed {
+        if room > 0 && gpu.is_fixed() {
             bail!("a step of {largest:?} is larger than those that graphs were captured among");
         }
         gpu.synchronize()?;
@@ -149,11 +147,6 @@ impl Step {
         self.decoding = queries.filter(|&length| length == 1).count();
         self.longest_context = rows.context_lens.iter().max().map_or(0, |&c| c as usize);
         Ok(())
-    }
-
-    /// From now on it stays where it is.
-    pub fn fix(&mut self) {
-        self.is_fixed = true;
     }
 
     pub fn sections(&self) -> Sections {

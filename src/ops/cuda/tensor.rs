@@ -60,6 +60,10 @@ pub fn room(gpu: &Gpu, slot: &mut Option<Tensor>, elements: usize, dtype: DType)
     let elements = elements.max(1);
     match slot {
         Some(held) if held.elem_count() >= elements => address(held),
+        Some(held) if gpu.is_fixed() => bail!(
+            "{elements} elements of scratch are more than the {} that graphs were captured with",
+            held.elem_count()
+        ),
         _ => address(slot.insert(uninitialized(gpu, &[elements], dtype)?)),
     }
 }

@@ -1,90 +1,27 @@
-//! `--device cuda`: a rank on each of the first GPUs.
+//! From flags and files to ranks on GPUs, warm, with a cache of what is left.
 
 use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 use candle_core::DType;
 
-use super::common::{CommonArgs, KvDtypeFlag};
-use super::failure::Failure;
-use super::model_files::ModelFiles;
-use super::session::{self, Session, Started};
-use super::{output, progress};
+use super::GIB;
+use crate::cli::common::{CommonArgs, KvDtypeFlag};
+use crate::cli::failure::Failure;
+use crate::cli::gpu_memory::{self, Cards, Step, Wanted};
+use crate::cli::loading::default_threads;
+use crate::cli::model_files::ModelFiles;
+use crate::cli::session::{self, Session, Started};
+use crate::cli::{output, progress};
 use crate::exec::graphs::GraphLimits;
 use crate::exec::warm_up::WarmUp;
-use crate::exec::{Executor, KvLayout, Rank, Ranks};
-use crate::ground::results::{Environment, GpuInfo};
+use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks};
 use crate::ground::{Clock, WallClock, results};
 use crate::model::{Decoder, Share, StepLimits, WeightType};
-use crate::ops::cuda::{Cuda, Gpu};
+use crate::ops::cuda::{Cuda, Gpu, is_out_of_memory};
 use crate::parallel::Collective;
-use crate::parallel::nccl::{self, Link};
-use crate::telemetry::{GpuProbe, NvmlProbe, nvml};
-
-const GIB: f64 = (1_u64 << 30) as f64;
-
-/// Cargo features that a result names.
-pub const FEATURES: &[&str] = match cfg!(feature = "nccl") {
-    true => &["cuda", "nccl"],
-    false => &["cuda"],
-};
-
-/// What keeps `--device cuda` from working, and what would help.
-pub fn missing() -> Option<(&'static str, &'static str)> {
-    match Gpu::count() {
-        Ok(0) => Some((
-            "a GPU",
-            "the CUDA driver shows none: see CUDA_VISIBLE_DEVICES",
-        )),
-        Ok(_) => None,
-        Err(_) => Some(("a working CUDA driver", "check nvidia-smi")),
-    }
-}
-
-/// Whether every GPU reaches every other's memory; `None`: there are not two.
-pub fn peer_access() -> Option<bool> {
-    Gpu::peer_access().ok().flatten()
-}
-
-/// Says which GPUs there are, and what drives them.
-pub fn describe(environment: &mut Environment) {
-    let gpus = (0..Gpu::count().unwrap_or(0)).filter_map(|index| Gpu::identify(index).ok());
-    environment.gpus = gpus
-        .map(|gpu| GpuInfo {
-            index: gpu.index,
-            memory_gib: gpu.memory_bytes as f64 / GIB,
-            name: gpu.name,
-        })
-        .collect();
-    environment.driver = nvml::driver_version();
-    environment.cuda = nvml::cuda_version();
-    environment.nccl = nccl::version();
-}
-
-/// Whether a GPU answers.
-pub fn is_usable() -> bool {
-    Gpu::count().is_ok_and(|gpus| gpus > 0)
-}
-
-/// That there is a GPU for each rank, and a way between them.
-pub fn check(args: &CommonArgs) -> anyhow::Result<()> {
-    let gpus = Gpu::count().map_err(|e| {
-        anyhow!("--device cuda: the CUDA driver does not start ({e}); check nvidia-smi, or use --device cpu")
-    })?;
-    if gpus < args.tp {
-        bail!(
-            "--tp {} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES",
-            args.tp
-        );
-    }
-    if args.tp > 1 && !cfg!(feature = "nccl") {
-        bail!(
-            "--device cuda --tp {} needs a build with NCCL, and this one has none; build it with --features nccl",
-            args.tp
-        );
-    }
-    Ok(())
-}
+use crate::parallel::nccl::Link;
+use crate::telemetry::NvmlProbe;
 
 /// What activations and weights are computed in.
 fn compute_type(args: &CommonArgs, weights: DType) -> DType {
@@ -121,6 +58,31 @@ pub fn start(
         logit_rows: sequences,
     };
     let tp = files.plan.tp();
+    let gpus: candle_core::Result<Vec<_>> = (0..tp).map(Gpu::identify).collect();
+    let gpus = gpus.map_err(Failure::run)?;
+    let smallest = gpus.iter().min_by_key(|gpu| gpu.memory_bytes);
+    let free: candle_core::Result<Vec<_>> = (0..tp).map(Gpu::free_memory).collect();
+    let cards = Cards {
+        gpu: smallest.ok_or_else(|| Failure::Usage(anyhow!("--tp {tp} names no GPU")))?,
+        free: free.map_err(Failure::run)?.into_iter().min().unwrap_or(0),
+        count: Gpu::count().map_err(Failure::run)?,
+    };
+    let wanted = Wanted {
+        args,
+        model: &files.source.name,
+        spec: &files.spec,
+        weights: dtype,
+        max_model_len,
+    };
+    gpu_memory::check(&wanted, &cards).map_err(Failure::Usage)?;
+    let failed = |step| {
+        move |error: ExecError| match &error {
+            ExecError::Device { source, .. } if is_out_of_memory(source) => {
+                Failure::Run(gpu_memory::ran_out(&wanted, &cards, step))
+            }
+            _ => Failure::load(error),
+        }
+    };
     let bytes = (0..tp).map(|rank| {
         let element = dtype.size_in_bytes();
         files
@@ -141,8 +103,9 @@ pub fn start(
         Ok(Rank::new(Box::new(cuda), collective, decoder))
     };
     let elements = files.plan.kv_elements_per_token();
-    let ranks = Ranks::load(tp, tp, u64::MAX, elements, Arc::new(build));
-    let mut ranks = ranks.map_err(Failure::load)?;
+    let threads = args.threads.unwrap_or_else(default_threads).max(tp);
+    let ranks = Ranks::load(tp, threads, u64::MAX, elements, Arc::new(build));
+    let mut ranks = ranks.map_err(failed(Step::Weights))?;
     bar.finish_and_clear();
     let warm_up = WarmUp {
         rows: args.max_num_batched_tokens,
@@ -158,26 +121,25 @@ pub fn start(
     });
     let headroom = ranks
         .together(move |rank| rank.warm_up(&warm_up, cached, graphs))
-        .map_err(Failure::load)?;
+        .map_err(failed(Step::Workspace))?;
     let budgets = headroom.iter().flatten();
     let budgets = budgets.map(|headroom| headroom.kv_bytes(args.gpu_memory_utilization));
     let budget = budgets.min().unwrap_or(0);
     let layout = layout(args, elements, cached, budget).map_err(Failure::Usage)?;
-    ranks.allocate_kv(&layout).map_err(Failure::load)?;
+    ranks.allocate_kv(&layout).map_err(failed(Step::KvCache))?;
     if let Some(graphs) = graphs {
         ranks
             .together(move |rank| rank.capture(&graphs, usize::MAX))
-            .map_err(Failure::load)?;
+            .map_err(failed(Step::KvCache))?;
     }
     let total = headroom.iter().flatten().map(|h| h.memory.total).max();
-    let gpus: candle_core::Result<Vec<_>> = (0..tp).map(Gpu::identify).collect();
-    let probe = NvmlProbe::open(gpus.map_err(Failure::run)?);
+    let name = gpus.first().map(|gpu| gpu.name.clone());
+    let probe = NvmlProbe::open(gpus);
     if let Some(reason) = probe.failure()
         && !args.output.quiet
     {
         output::note(&format!("note: a GPU is not watched: {reason}"));
     }
-    let name = probe.gpus().first().map(|gpu| gpu.name.clone());
     let kind = match Gpu::is_virtual(0).map_err(Failure::run)? {
         true => results::Kind::Virtual,
         false => results::Kind::Measured,
@@ -185,7 +147,7 @@ pub fn start(
     let started = Started {
         kind,
         executor: Box::new(ranks),
-        threads: tp,
+        threads,
         layout,
         max_model_len,
         clock,

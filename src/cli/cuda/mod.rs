@@ -1,0 +1,78 @@
+//! `--device cuda`: a rank on each of the first GPUs.
+
+mod start;
+
+use anyhow::{anyhow, bail};
+
+use super::common::CommonArgs;
+use crate::ground::results::{Environment, GpuInfo};
+use crate::ops::cuda::Gpu;
+use crate::parallel::nccl;
+use crate::telemetry::nvml;
+
+pub use start::start;
+
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Cargo features that a result names.
+pub const FEATURES: &[&str] = match cfg!(feature = "nccl") {
+    true => &["cuda", "nccl"],
+    false => &["cuda"],
+};
+
+/// What keeps `--device cuda` from working, and what would help.
+pub fn missing() -> Option<(&'static str, &'static str)> {
+    match Gpu::count() {
+        Ok(0) => Some((
+            "a GPU",
+            "the CUDA driver shows none: see CUDA_VISIBLE_DEVICES",
+        )),
+        Ok(_) => None,
+        Err(_) => Some(("a working CUDA driver", "check nvidia-smi")),
+    }
+}
+
+/// Whether every GPU reaches every other's memory; `None`: there are not two.
+pub fn peer_access() -> Option<bool> {
+    Gpu::peer_access().ok().flatten()
+}
+
+/// Says which GPUs there are, and what drives them.
+pub fn describe(environment: &mut Environment) {
+    let gpus = (0..Gpu::count().unwrap_or(0)).filter_map(|index| Gpu::identify(index).ok());
+    environment.gpus = gpus
+        .map(|gpu| GpuInfo {
+            index: gpu.index,
+            memory_gib: gpu.memory_bytes as f64 / GIB,
+            name: gpu.name,
+        })
+        .collect();
+    environment.driver = nvml::driver_version();
+    environment.cuda = nvml::cuda_version();
+    environment.nccl = nccl::version();
+}
+
+/// Whether a GPU answers.
+pub fn is_usable() -> bool {
+    Gpu::count().is_ok_and(|gpus| gpus > 0)
+}
+
+/// That there is a GPU for each rank, and a way between them.
+pub fn check(args: &CommonArgs) -> anyhow::Result<()> {
+    let gpus = Gpu::count().map_err(|e| {
+        anyhow!("--device cuda: the CUDA driver does not start ({e}); check nvidia-smi, or use --device cpu")
+    })?;
+    if gpus < args.tp {
+        bail!(
+            "--tp {} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES",
+            args.tp
+        );
+    }
+    if args.tp > 1 && !cfg!(feature = "nccl") {
+        bail!(
+            "--device cuda --tp {} needs a build with NCCL, and this one has none; build it with --features nccl",
+            args.tp
+        );
+    }
+    Ok(())
+}

@@ -1,7 +1,7 @@
 // Residual sum and root-mean-square norm (Zhang and Sennrich 2019): x += delta, out = x / sqrt(mean(x²) + eps) * weight.
 //
 // x, delta, out [rows, width], weight [width] f32; delta may be null, and x is then only read. The norm is of the sum
-// as it was rounded into x. One block a row, 32 to 512 threads; each takes N elements together: 16 bytes, or one
+// before it is rounded into x, but for columns that are read again. One block a row, 32 to 512 threads; each takes N elements together: 16 bytes, or one
 // element where rows do not start at multiples of 16 bytes (`_odd`).
 // Moves x and delta once in, x and out once out, up to KEPT elements a thread; what is beyond them is read again.
 #include "access.cuh"
@@ -17,7 +17,7 @@ __device__ __forceinline__ void add(T* x, const T* delta, uint32_t column, float
     float more[N];
     load(delta + column, more);
 #pragma unroll
-    for (int i = 0; i < N; ++i) sum[i] = widen(narrow<T>(sum[i] + more[i]));
+    for (int i = 0; i < N; ++i) sum[i] += more[i];
     store(x + column, sum);
 }
 

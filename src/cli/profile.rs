@@ -135,11 +135,10 @@ fn session(
     loads: &[Load],
 ) -> Result<Session, Failure> {
     match &files.device {
-        Device::Cpu => {
+        Device::Cpu | Device::Cuda => {
             let common = with_kv(&args.common, files, loads);
             Session::of_this_machine(&common, files, max_model_len, None)
         }
-        Device::Cuda => Session::of_this_machine(&args.common, files, max_model_len, None),
         Device::Simulated(gpu) => {
             let host = Host {
                 server: None,
@@ -152,7 +151,8 @@ fn session(
 
 /// The flags, with a KV cache of what the largest load needs where the user named none.
 fn with_kv(common: &CommonArgs, files: &ModelFiles, loads: &[Load]) -> CommonArgs {
-    let weights = dummy::dtype(files.spec.weight_type_or_usual());
+    let asked = common.dtype.weight_type();
+    let weights = dummy::dtype(asked.unwrap_or_else(|| files.spec.weight_type_or_usual()));
     let element_bytes = session::kv_dtype(common.kv_cache_dtype, weights).size_in_bytes();
     let elements = files.plan.tp() * files.plan.kv_elements_per_token();
     let tokens = most_blocks(loads, common.block_size) * common.block_size;

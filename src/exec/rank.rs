@@ -299,7 +299,7 @@ impl Rank {
         let hidden = self.hidden(plan, &context)?;
         if count == 0 {
             out.clear();
-            return Ok(());
+            return self.kernels.synchronize();
         }
         if plan.picks.iter().all(Pick::is_argmax) {
             let find = |out: &mut _| self.decoder.greedy(hidden, count, &context, out);

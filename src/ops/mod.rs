@@ -147,6 +147,11 @@ pub trait Kernels: Send + Sync {
         Ok(None)
     }
 
+    /// Waits for all that was queued.
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether steps are queued: `queue_greedy`, `send_greedy` and `collect_greedy` are there.
     fn queues(&self) -> bool {
         false

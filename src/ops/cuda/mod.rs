@@ -311,6 +311,10 @@ impl Kernels for Cuda {
         sampling::greedy_launch(self, logits, vocab, rows)
     }
 
+    fn synchronize(&self) -> Result<()> {
+        self.gpu.synchronize()
+    }
+
     fn queues(&self) -> bool {
         true
     }

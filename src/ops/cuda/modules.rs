@@ -53,11 +53,6 @@ pub struct Modules {
 }
 
 impl Modules {
-    /// Whether file `file` has anything for this GPU.
-    pub fn has(file: &str, capability: u32) -> bool {
-        text(file, capability).is_ok()
-    }
-
     /// Queues `function` of `kernels/<file>.cu` on the GPU's stream.
     ///
     /// The arguments are what the kernel's header comment says: they are not checked here.

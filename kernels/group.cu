@@ -4,7 +4,7 @@
 //   experts  u32 [choices], of the model
 //   order    u32 [choices]: choices (row * top_k + place) of the first held expert, then of the second, ...
 //   tiles    {expert here, first of `order`, length, 0} [tiles]; of length 0 beyond the last
-//   count    u32: how many of `order` there are
+//   count    u32 [2]: how many of `order` there are; how many experts were ever chosen by anyone, summed over calls
 //
 // One block a held expert, which counts all choices for itself (integers: no order matters) and writes its part.
 // Dynamic shared memory: 4 * held bytes. Grid (held), block 1024.
@@ -35,6 +35,12 @@ extern "C" __global__ void __launch_bounds__(1024)
         if (lane == 0) begins[0] = rows_before, begins[1] = tiles_before;
     }
     __syncthreads();
+    if (expert == 0 && warp == 1) {
+        uint32_t chosen = 0;
+        for (uint32_t e = lane; e < held; e += 32) chosen += counts[e] > 0;
+        chosen = __reduce_add_sync(0xffffffffu, chosen);
+        if (lane == 0) count[1] += chosen;
+    }
     uint32_t next = begins[0];
     const uint32_t mine = counts[expert], first_tile = begins[1];
     const uint32_t end_tile = first_tile + (mine + tile_rows - 1) / tile_rows;

@@ -142,6 +142,13 @@ impl Decoder {
             .collect()
     }
 
+    /// Bytes of the weights of one expert, all of which are alike; `None`: no layer is sparse.
+    pub fn expert_bytes(&self) -> Option<u64> {
+        self.layers
+            .iter()
+            .find_map(|layer| layer.mlp.expert_bytes())
+    }
+
     /// One cache layer a decoder layer.
     pub fn kv_cache(
         &self,

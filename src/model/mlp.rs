@@ -4,7 +4,7 @@ use candle_core::Result;
 
 use super::decoder::Context;
 use super::workspace::{ExpertWorkspace, Workspace};
-use crate::ops::{Buffer, Experts, Linear, Routing, cost};
+use crate::ops::{Buffer, Expert, Experts, Linear, Routing, cost};
 
 pub(super) enum Mlp {
     Dense {
@@ -30,6 +30,14 @@ impl Mlp {
         match self {
             Self::Dense { gate_up, down } => gate_up.bytes() + down.bytes(),
             Self::Sparse(sparse) => sparse.router.bytes() + sparse.experts.bytes(),
+        }
+    }
+
+    /// Bytes of one expert's weights; `None`: there are none here.
+    pub fn expert_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Dense { .. } => None,
+            Self::Sparse(sparse) => sparse.experts.held.first().map(Expert::bytes),
         }
     }
 
@@ -82,7 +90,7 @@ impl Sparse {
         // Only now is it known which experts are read.
         let cost = match ws.routes.experts.device().is_cpu() {
             true => context.cost().experts(&self.experts, &ws.routes, count)?,
-            false => context.cost().even_experts(&self.experts, routing, count),
+            false => context.cost().expert_rows(&self.experts, routing, count),
         };
         recorder.run("experts", at, cost, || {
             kernels.experts(x, &self.experts, &ws.routes, count, &ws.space, out)

@@ -140,21 +140,17 @@ impl Activations {
         Ok(cost)
     }
 
-    /// [`Self::experts`] where nobody waits for the device's routes: as if each row had chosen by lot,
-    /// `E * (1 - (1 - k / E)^rows)` of E experts are read.
-    pub fn even_experts(self, experts: &Experts, routing: &Routing, rows: usize) -> Cost {
+    /// [`Self::experts`] but for the weights, where nobody waits for the device's routes: as many choices fall on the
+    /// experts held here as there are of all. What was read of weights is known after the step.
+    pub fn expert_rows(self, experts: &Experts, routing: &Routing, rows: usize) -> Cost {
         let Some(Expert { gate_up, down }) = experts.held.first() else {
             return Cost::default();
         };
-        let share = routing.top_k as f64 / routing.num_experts as f64;
-        let read = 1.0 - (1.0 - share).powf(rows as f64);
-        let held = experts.held.len() as f64;
-        let chosen = (rows as f64 * share * held).round() as usize;
+        let chosen = rows * routing.top_k * experts.held.len() / routing.num_experts.max(1);
         let mut cost = self.linear(gate_up, chosen);
         cost += self.silu_mul(chosen, down.k);
         cost += self.linear(down, chosen);
-        let others = (gate_up.bytes() + down.bytes()) as f64 * (read * held - 1.0);
-        cost.bytes = (cost.bytes as f64 + others).max(0.0) as u64;
+        cost.bytes -= gate_up.bytes() + down.bytes();
         cost
     }
 }

@@ -277,6 +277,12 @@ pub trait Kernels: Send + Sync {
         out: &Buffer,
     ) -> Result<()>;
 
+    /// How many experts' weights [`Self::experts`] has read so far, over all calls, wrapping around; `None` where the
+    /// routes themselves can be read at once.
+    fn experts_read(&self) -> Result<Option<u32>> {
+        Ok(None)
+    }
+
     /// `out[i] = x[indices[i]]`.
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()>;
 

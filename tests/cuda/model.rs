@@ -1,8 +1,8 @@
 //! Whole models: the tiny checkpoints against what Hugging Face transformers computed for them.
 
 use candle_core::{DType, Result};
-use candlepower::exec::Ranks;
 use candlepower::exec::graphs::GraphLimits;
+use candlepower::exec::{Executor, KvLayout, Ranks, StepPlan};
 use candlepower::model::StepLimits;
 use candlepower::ops::cuda::{Cuda, Gpu};
 use candlepower::parallel::Collective;
@@ -10,7 +10,7 @@ use candlepower::parallel::nccl::Link;
 use candlepower::scheduler::Policy;
 
 use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all};
-use crate::common::probe::Probe;
+use crate::common::probe::{Chunk, Probe, rows};
 use crate::common::{Connected, FIXTURES, Model, Session, Setup, fixture};
 
 /// Relative root-mean-square error of logits in half precision, the same tokens fed to both: three layers of numbers
@@ -147,5 +147,75 @@ fn logits_in_half_precision_stay_near() {
             };
             assert!(rms <= bound, "{name} in {dtype:?}: {rms}");
         }
+    }
+}
+
+/// Legal splits of the fixtures over virtual devices; on a machine with fewer GPUs they are told and left out.
+fn splits() -> Vec<(&'static str, usize)> {
+    let gpus = Gpu::count().unwrap();
+    let all = [
+        ("qwen2-tiny", 2),
+        ("qwen2-tiny", 4),
+        ("llama-tiny", 4),
+        ("qwen3-tiny", 2),
+        ("qwen3-moe-tiny", 2),
+        ("qwen3-fp8-tiny", 2),
+    ];
+    let (here, beyond): (Vec<_>, Vec<_>) = all.into_iter().partition(|&(_, tp)| tp <= gpus);
+    for (name, tp) in beyond {
+        eprintln!("SKIPPED: {name} over {tp} GPUs, for there are {gpus}");
+    }
+    here
+}
+
+#[test]
+fn greedy_tokens_are_golden_on_every_split() {
+    for (name, tp) in splits() {
+        greedy_is_golden(name, &setup(tp, false));
+    }
+}
+
+/// Every rank's residual stream ends in the same bits: with the head on each of them whole, so do their logits.
+#[test]
+fn ranks_agree_to_the_bit() {
+    for (name, tp) in splits() {
+        let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
+        let mut ranks = load(&model, DType::F32, tp, Probe::LIMITS);
+        let layout = KvLayout {
+            num_blocks: 9,
+            block_size: 16,
+            dtype: DType::F32,
+        };
+        ranks.allocate_kv(&layout).unwrap();
+        let prompt = &golden.prompts[3];
+        let table: Vec<u32> = (1..9).collect();
+        let chunk = Chunk {
+            start: 0,
+            end: prompt.len(),
+            table: &table,
+        };
+        let plan = StepPlan {
+            tokens: prompt.clone(),
+            rows: rows(&[chunk], layout.block_size),
+            logit_rows: (0..prompt.len() as u32).collect(),
+            picks: Vec::new(),
+        };
+        let hidden = ranks.on_all(move |rank| rank.hidden_states(&plan)).unwrap();
+        let hidden: Vec<Vec<u32>> = hidden
+            .into_iter()
+            .map(|states| {
+                states
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .to_vec1::<f32>()
+                    .unwrap()
+            })
+            .map(|states| states.into_iter().map(f32::to_bits).collect())
+            .collect();
+        assert!(
+            hidden.iter().all(|states| states == &hidden[0]),
+            "{name}, tp {tp}"
+        );
     }
 }

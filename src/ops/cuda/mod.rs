@@ -267,6 +267,10 @@ impl Kernels for Cuda {
         experts::experts(self, x, experts, routes, rows, space, out)
     }
 
+    fn experts_read(&self) -> Result<Option<u32>> {
+        experts::read_so_far(self).map(Some)
+    }
+
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {
         elementwise::gather(self, x, indices.len(), out)
     }

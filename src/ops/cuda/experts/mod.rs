@@ -21,6 +21,24 @@ pub struct Space {
     count: Option<Tensor>,
 }
 
+impl Space {
+    /// Where choices are counted, and experts that were read: see kernels/group.cu.
+    fn count(&mut self, cuda: &Cuda) -> Result<u64> {
+        if self.count.is_none() {
+            self.count = Some(Tensor::zeros(2, DType::U32, &cuda.gpu.candle())?);
+        }
+        self.count.as_ref().map_or(Ok(0), tensor::address)
+    }
+}
+
+/// How many experts' weights were read so far, by any layer in any step, wrapping around. Waits for the stream.
+pub fn read_so_far(cuda: &Cuda) -> Result<u32> {
+    let at = lock(&cuda.experts).count(cuda)?;
+    let mut words = [0_u32; 2];
+    tensor::download(&cuda.gpu, at, &mut words)?;
+    Ok(words[1])
+}
+
 /// Words of one tile: see kernels/group.cu.
 const TILE_WORDS: usize = 4;
 
@@ -173,7 +191,7 @@ fn group(
         order: words(&mut space.order, choices)?,
         tiles: words(&mut space.tiles, num_tiles * TILE_WORDS)?,
         num_tiles,
-        count: words(&mut space.count, 1)?,
+        count: Arg::At(space.count(cuda)?),
     };
     let grid = Grid {
         blocks: (held as u32, 1, 1),

@@ -1,19 +1,22 @@
 //! One rank: its kernels, its share of the model, its part of the KV cache.
 
+mod queue;
+
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::graphs::{Graph, GraphLimits, Graphs};
+use self::queue::Queued;
+use super::graphs::{GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
 use super::warm_up::{self, Headroom, WarmUp};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
-use crate::ground::recorder::{Cost, OpRecord, Recorder};
+use crate::ground::recorder::{OpRecord, Recorder};
 use crate::ground::results::RankMemory;
 use crate::ground::{Clock, ExpertLoad};
 use crate::model::{Context, Decoder};
-use crate::ops::nothing::Nothing;
 use crate::ops::{Buffer, DeviceMemory, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost};
 use crate::parallel::Collective;
 
@@ -26,13 +29,9 @@ pub struct Rank {
     sampler: Sampler,
     graphs: Graphs,
     queued: VecDeque<Queued>,
-}
-
-/// A step that the device has been given.
-struct Queued {
-    /// Answers that it will have.
-    rows: usize,
-    cost: Cost,
+    /// Experts whose weights were read, by what the device tells: until the last step, and when the timeline began.
+    experts_read: Cell<u32>,
+    read_at_start: Cell<u32>,
 }
 
 impl Rank {
@@ -50,6 +49,8 @@ impl Rank {
             sampler: Sampler::default(),
             graphs: Graphs::default(),
             queued: VecDeque::new(),
+            experts_read: Cell::default(),
+            read_at_start: Cell::default(),
         }
     }
 
@@ -105,45 +106,6 @@ impl Rank {
         self.kv = Vec::new();
     }
 
-    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them.
-    pub fn capture(&mut self, limits: &GraphLimits, most: usize) -> Result<(), ExecError> {
-        let failed = device_error(
-            "a decode step could not be captured as a CUDA graph; --no-cuda-graphs runs without",
-        );
-        let GraphLimits {
-            rows,
-            step_rows,
-            max_blocks,
-        } = *limits;
-        self.kernels
-            .reserve(step_rows, rows, max_blocks)
-            .map_err(failed)?;
-        for rows in limits.buckets().into_iter().rev().take(most) {
-            let plan = limits.plan(rows);
-            // Kernels are compiled and scratch is allocated by a step that runs.
-            self.run(&plan, &mut Sampler::default(), &mut Vec::new())
-                .map_err(device_error("a step failed"))?;
-            let context = self.context();
-            let mut work = || {
-                let hidden = self.decoder.hidden(
-                    &plan.tokens,
-                    &plan.rows,
-                    &plan.logit_rows,
-                    &self.kv,
-                    &context,
-                )?;
-                self.decoder.queue_greedy(hidden, rows, &context)?;
-                Ok(())
-            };
-            let captured = self.kernels.capture(&mut work).map_err(failed)?;
-            if let Some(replay) = captured {
-                self.graphs.keep(*limits, rows, replay);
-            }
-        }
-        self.recorder.take_total();
-        Ok(())
-    }
-
     pub fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
         self.kv = self
             .decoder
@@ -188,56 +150,47 @@ impl Rank {
         self.sampler = sampler;
         outcome.map_err(device_error("a step failed"))?;
         output.cost = self.recorder.take_total();
-        output.traffic = self.collective.take_traffic();
-        Ok(())
-    }
-
-    /// Whether [`Self::queue`] can take `plan`.
-    pub fn can_queue(&self, plan: &StepPlan) -> bool {
-        self.kernels.queues()
-            && self.collective.size() == 1
-            && !self.recorder.is_timing()
-            && !plan.picks.is_empty()
-            && plan.picks.iter().all(Pick::is_argmax)
-    }
-
-    /// Queues a step; another may be queued before [`Self::collect`] has waited for it.
-    pub fn queue(&mut self, plan: &StepPlan) -> Result<(), ExecError> {
-        self.queue_step(plan)
-            .map_err(device_error("a step failed"))?;
-        self.queued.push_back(Queued {
-            rows: plan.picks.len(),
-            cost: self.recorder.take_total(),
-        });
-        Ok(())
-    }
-
-    /// Waits for the step that was queued first; `output` is overwritten and keeps its buffer.
-    pub fn collect(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
-        let Some(Queued { rows, cost }) = self.queued.pop_front() else {
-            return Err(ExecError::NothingQueued);
-        };
-        let find = |out: &mut Vec<_>| self.kernels.collect_greedy(rows, out);
-        let (collective, recorder) = (self.collective.as_ref(), &self.recorder);
-        self.sampler
-            .greedy(collective, recorder, find, &mut output.sampled)
-            .map_err(device_error("a step failed"))?;
-        output.cost = cost;
+        let before = self.experts_read.replace(self.experts_read()?);
+        output.cost.bytes += self.expert_bytes_since(before);
         output.traffic = self.collective.take_traffic();
         Ok(())
     }
 
     /// From now on operations are timed one by one, on `clock`.
     pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
+        self.read_at_start.set(self.experts_read.get());
         self.recorder.start_timeline(clock, self.kernels.timer());
     }
 
     /// The operations since then.
     pub fn take_timeline(&self) -> Result<Vec<OpRecord>, ExecError> {
-        self.recorder
+        let mut records = self
+            .recorder
             .take_timeline()
             .map_err(candle_core::Error::msg)
-            .map_err(device_error("operations could not be timed"))
+            .map_err(device_error("operations could not be timed"))?;
+        // A device tells of all layers and steps together which experts they read: each gets its part.
+        let weights = self.expert_bytes_since(self.read_at_start.get());
+        let mut experts: Vec<_> = records.iter_mut().filter(|r| r.name == "experts").collect();
+        let each = weights / experts.len().max(1) as u64;
+        experts.iter_mut().for_each(|r| r.cost.bytes += each);
+        Ok(records)
+    }
+
+    /// See [`Kernels::experts_read`]; 0 where no layer is sparse.
+    fn experts_read(&self) -> Result<u32, ExecError> {
+        if self.decoder.expert_bytes().is_none() {
+            return Ok(0);
+        }
+        let read = self.kernels.experts_read();
+        let read = read.map_err(device_error("the experts that were read are not known"))?;
+        Ok(read.unwrap_or(0))
+    }
+
+    /// Of the weights of experts that steps have read since `before` were read.
+    fn expert_bytes_since(&self, before: u32) -> u64 {
+        let read = self.experts_read.get().wrapping_sub(before);
+        u64::from(read) * self.decoder.expert_bytes().unwrap_or(0)
     }
 
     /// This rank's logits of the plan's `logit_rows`, `[logit_rows, tokens of this rank]`, on the CPU: for tests and
@@ -252,6 +205,16 @@ impl Rank {
                 let own = logits.narrow(0, 0, count)?.narrow(1, 0, tokens)?;
                 own.copy()?.to_device(&Device::Cpu)
             })
+            .map_err(device_error("a step failed"))
+    }
+
+    /// The normalised hidden states behind the last layer of the plan's `logit_rows`, `[logit_rows, hidden]`, on the
+    /// CPU: what ranks must agree in.
+    pub fn hidden_states(&mut self, plan: &StepPlan) -> Result<Tensor, ExecError> {
+        let context = self.context();
+        self.hidden(plan, &context)
+            .and_then(|hidden| hidden.narrow(0, 0, plan.logit_rows.len())?.copy())
+            .and_then(|hidden| hidden.to_device(&Device::Cpu))
             .map_err(device_error("a step failed"))
     }
 
@@ -327,79 +290,6 @@ impl Rank {
         self.recorder.run("sample", None, cost, || {
             sampler.sample(&head, logits, &plan.picks, out)
         })
-    }
-
-    fn queue_step(&self, plan: &StepPlan) -> candle_core::Result<()> {
-        let count = plan.picks.len();
-        match self.graphs.of(plan) {
-            Some(graph) => {
-                self.start_graph(graph, plan)?;
-                self.kernels.send_greedy(graph.rows())?;
-                let nothing = Nothing(self.kernels.activations());
-                let (hidden, context) = self.count(plan, &nothing)?;
-                self.decoder
-                    .greedy(hidden, count, &context, &mut Vec::new())
-            }
-            None => {
-                let context = self.context();
-                let hidden = self.hidden(plan, &context)?;
-                self.decoder.queue_greedy(hidden, count, &context)?;
-                self.kernels.send_greedy(count)
-            }
-        }
-    }
-
-    fn start_graph(&self, graph: &Graph, plan: &StepPlan) -> candle_core::Result<()> {
-        let padded = graph.pad(plan);
-        self.kernels
-            .begin_step(&padded.tokens, &padded.rows, &padded.logit_rows)?;
-        graph.replay()
-    }
-
-    /// While the device replays a step: what it costs, by a pass over the decoder that does nothing else.
-    fn count<'a>(
-        &'a self,
-        plan: &StepPlan,
-        nothing: &'a Nothing,
-    ) -> candle_core::Result<(&'a Buffer, Context<'a>)> {
-        let context = Context {
-            kernels: nothing,
-            ..self.context()
-        };
-        let StepPlan {
-            tokens,
-            rows,
-            logit_rows,
-            ..
-        } = plan;
-        let hidden = self
-            .decoder
-            .hidden(tokens, rows, logit_rows, &self.kv, &context)?;
-        Ok((hidden, context))
-    }
-
-    /// A decode step by its graph.
-    fn replay(
-        &self,
-        graph: &Graph,
-        plan: &StepPlan,
-        sampler: &mut Sampler,
-        out: &mut Vec<Sampled>,
-    ) -> candle_core::Result<()> {
-        self.start_graph(graph, plan)?;
-        let nothing = Nothing(self.kernels.activations());
-        let (hidden, context) = self.count(plan, &nothing)?;
-        let (decoder, count) = (&self.decoder, plan.picks.len());
-        if !plan.picks.iter().all(Pick::is_argmax) {
-            let logits = decoder.logits(hidden, count, &context)?;
-            return self.draw(logits, plan, sampler, out);
-        }
-        let find = |out: &mut Vec<_>| {
-            self.kernels.send_greedy(graph.rows())?;
-            decoder.greedy(hidden, count, &context, &mut Vec::new())?;
-            self.kernels.collect_greedy(count, out)
-        };
-        sampler.greedy(context.collective, context.recorder, find, out)
     }
 }
 

@@ -99,7 +99,7 @@ fn look() -> Findings {
         cpu_features: features,
         ram_gib: memory.total as f64 / GIB,
         available_gib: memory.available as f64 / GIB,
-        gpus: probe::nvidia_gpus(),
+        gpus: cuda::names().unwrap_or_else(probe::nvidia_gpus),
         driver: probe::nvidia_driver(),
         p2p: cuda::peer_access(),
         nccl: probe::nccl().map(|file| file.display().to_string()),

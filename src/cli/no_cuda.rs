@@ -19,6 +19,11 @@ pub fn missing() -> Option<(&'static str, &'static str)> {
     ))
 }
 
+/// Of the GPUs, by CUDA; only a CUDA build can ask.
+pub fn names() -> Option<Vec<String>> {
+    None
+}
+
 /// Whether every GPU reaches every other's memory; only a CUDA build can ask.
 pub fn peer_access() -> Option<bool> {
     None

@@ -116,6 +116,20 @@ fn sampled_tokens_are_those_of_the_cpu() {
     );
 }
 
+/// Real weights: SmolLM2-135M, as `scripts/fetch-smollm2` lays it out, in its own bf16.
+#[test]
+fn the_capital_of_france() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/target/smollm2-135m");
+    let mut args = vec!["generate", "--model", model, "--device", "cuda"];
+    args.extend(["--prompt", "The capital of France is", "--max-tokens", "4"]);
+    // The warm-up runs the largest steps: small ones suffice here, and a virtual GPU is slow.
+    args.extend(["--max-num-batched-tokens", "16", "--max-num-seqs", "1"]);
+    args.extend(["--max-model-len", "64", "--kv-cache-memory", "64M"]);
+    let outcome = Outcome::of(command(&args).output().unwrap()).succeeded();
+    let text = outcome.stdout.trim_start();
+    assert!(text.starts_with("Paris"), "{text:?}");
+}
+
 #[test]
 fn more_ranks_than_gpus_are_refused() {
     let outcome = generate("qwen2-tiny", &["--device", "cuda", "--tp", "64"]);
@@ -213,6 +227,26 @@ fn a_gpu_that_fails_in_a_run_gives_a_partial_result_and_an_error() {
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(outcome.stderr.contains("ECC"), "{outcome:?}");
     assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
+}
+
+/// A card on which the model fits, but not with what is asked beside it; and one on which it cannot fit.
+#[test]
+fn what_a_card_cannot_hold_is_refused_with_a_way_out() {
+    let Some(machine) = Machine::new("[[device]]\nname = \"small\"\nmemory_gib = 2.0\n") else {
+        return;
+    };
+    let model = [
+        "--device",
+        "cuda",
+        "--model",
+        "DeepSeek-R1-Distill-Llama-8B",
+    ];
+    let outcome = machine.run(&[&["bench"][..], &model].concat());
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    assert_eq!(outcome.stdout, "");
+    let line = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(line.starts_with("error: "), "{outcome:?}");
+    assert!(line.contains("GiB"), "{outcome:?}");
 }
 
 #[test]

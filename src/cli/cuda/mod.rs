@@ -32,6 +32,13 @@ pub fn missing() -> Option<(&'static str, &'static str)> {
     }
 }
 
+/// Of the GPUs, by CUDA; `None`: it does not start.
+pub fn names() -> Option<Vec<String>> {
+    let gpus = 0..Gpu::count().ok()?;
+    let names = gpus.filter_map(|index| Gpu::identify(index).ok());
+    Some(names.map(|gpu| gpu.name).collect())
+}
+
 /// Whether every GPU reaches every other's memory; `None`: there are not two.
 pub fn peer_access() -> Option<bool> {
     Gpu::peer_access().ok().flatten()

@@ -2,6 +2,7 @@
 //
 //   scores   f32 [rows, num_experts]
 //   experts  u32 [rows, top_k], weights f32 [rows, top_k], load u32 [num_experts] (added to)
+//   slots    u32 [rows] or null: a row of slot 0 fills up a graph, stands for nothing and adds to no load
 //
 // One warp a row; dynamic shared memory holds its weights, 4 * num_experts bytes a warp. A weight and its index make
 // one number of 64 bits, larger for higher weights and then for lower indices: no two are equal, so the next choice
@@ -18,7 +19,8 @@ __device__ __forceinline__ unsigned long long warp_highest(unsigned long long x)
     return x;
 }
 
-extern "C" __global__ void route(const float* scores, uint32_t* experts, float* weights, uint32_t* load, uint32_t rows,
+extern "C" __global__ void route(const float* scores, uint32_t* experts, float* weights, uint32_t* load,
+                                 const uint32_t* slots, uint32_t rows,
                                  uint32_t num_experts, uint32_t top_k, uint32_t normalize) {
     extern __shared__ float room[];
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -51,7 +53,7 @@ extern "C" __global__ void route(const float* scores, uint32_t* experts, float* 
             const uint32_t expert = ~static_cast<uint32_t>(last);
             experts[static_cast<size_t>(row) * top_k + choice] = expert;
             weights[static_cast<size_t>(row) * top_k + choice] = weight;
-            atomicAdd(&load[expert], 1u);
+            if (slots == nullptr || slots[row] != 0) atomicAdd(&load[expert], 1u);
         }
     }
     if (!normalize) return;

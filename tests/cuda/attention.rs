@@ -268,7 +268,7 @@ fn heads_without_a_kernel_are_named() {
         let step = Step::new(
             &mut random,
             shape(1, 1, head_dim, None),
-            &[0..1],
+            std::slice::from_ref(&(0..1)),
             16,
             0,
             types,

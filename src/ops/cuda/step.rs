@@ -165,6 +165,14 @@ impl Step {
         self.section(2)
     }
 
+    /// [`Self::slots`], or the null address where the step has fewer rows.
+    pub fn slots_of(&self, rows: usize) -> Arg {
+        match self.sections.rows >= rows {
+            true => self.slots(),
+            false => Arg::At(0),
+        }
+    }
+
     /// `[sequences + 1]`.
     pub fn query_offsets(&self) -> Arg {
         self.section(3)

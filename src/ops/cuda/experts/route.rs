@@ -40,6 +40,7 @@ pub fn route(
             tensor::at(&routes.experts)?,
             tensor::at(&routes.weights)?,
             tensor::at(load)?,
+            cuda.step().slots_of(rows),
             Arg::U32(rows as u32),
             Arg::U32(num_experts as u32),
             Arg::U32(top_k as u32),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use candle_core::cuda::cudarc::driver::{CudaEvent, DriverError, sys};
+use candle_core::cuda::cudarc::driver::{CudaEvent, DriverError, Profiler, sys};
 
 use super::device::Gpu;
 use crate::ground::recorder::Timer;
@@ -11,6 +11,8 @@ use crate::ground::recorder::Timer;
 pub struct Events {
     gpu: Gpu,
     events: Vec<CudaEvent>,
+    /// What a profiler that was told to wait for `cudaProfilerStart` sees: the time of these events.
+    _profiled: Option<Profiler>,
 }
 
 impl Events {
@@ -18,6 +20,7 @@ impl Events {
         Self {
             gpu: gpu.clone(),
             events: Vec::new(),
+            _profiled: Profiler::new().ok(),
         }
     }
 }

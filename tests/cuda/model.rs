@@ -83,19 +83,72 @@ fn median_row_rms(found: &[Vec<f32>], expected: &[Vec<f32>], width: usize) -> f6
     each[each.len() / 2]
 }
 
+/// One of each kind: their prompts' logits and their graphs are tested of all.
 #[test]
 fn greedy_tokens_are_golden_in_f32() {
-    for name in FIXTURES {
+    for name in ["qwen2-tiny", "llama-tied-tiny", "qwen3-moe-tiny"] {
         greedy_is_golden(name, &setup(1, false));
     }
 }
 
-#[test]
-fn graphs_change_no_token() {
-    for name in FIXTURES {
-        greedy_is_golden(name, &setup(1, true));
-    }
+/// A test for each fixture: whole models take their time where kernels are interpreted.
+macro_rules! of_each_fixture {
+    ($module:ident, $check:expr) => {
+        mod $module {
+            use super::*;
+
+            #[test]
+            fn qwen2_tiny() {
+                $check("qwen2-tiny");
+            }
+
+            #[test]
+            fn qwen2_tied_tiny() {
+                $check("qwen2-tied-tiny");
+            }
+
+            #[test]
+            fn llama_tiny() {
+                $check("llama-tiny");
+            }
+
+            #[test]
+            fn llama_tied_tiny() {
+                $check("llama-tied-tiny");
+            }
+
+            #[test]
+            fn qwen3_tiny() {
+                $check("qwen3-tiny");
+            }
+
+            #[test]
+            fn qwen3_moe_tiny() {
+                $check("qwen3-moe-tiny");
+            }
+
+            #[test]
+            fn qwen3_fp8_tiny() {
+                $check("qwen3-fp8-tiny");
+            }
+
+            #[test]
+            fn qwen3_moe_fp8_tiny() {
+                $check("qwen3-moe-fp8-tiny");
+            }
+        }
+    };
 }
+
+of_each_fixture!(graphs_change_no_token, |name| greedy_is_golden(
+    name,
+    &setup(1, true)
+));
+of_each_fixture!(
+    logits_are_golden_in_f32_at_every_prompt_position,
+    logits_are_golden
+);
+of_each_fixture!(greedy_tokens_are_golden_on_every_split, every_split);
 
 /// Rows that only fill up a graph choose experts too, and count for nothing.
 #[test]
@@ -136,23 +189,20 @@ fn preemption_and_prefixes_change_no_token_of_graphs() {
     }
 }
 
-#[test]
-fn logits_are_golden_in_f32_at_every_prompt_position() {
-    for name in FIXTURES {
-        let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
-        // One token a step is slow where kernels are interpreted: what experts add knows of no steps.
-        let sizes = match model.spec.experts {
-            None => &[(16, 512), (7, 13), (32, 5)][..],
-            Some(_) => &[(7, 13)],
-        };
-        for &(block_size, chunk) in sizes {
-            let ranks = load(&model, DType::F32, 1, Probe::LIMITS);
-            let mut probe = Probe::around(ranks, DType::F32, block_size);
-            let found = probe.logits(&golden.prompts, |_| chunk);
-            let worst = largest_of_all(&found, &Golden::logits(name));
-            println!("{name} block {block_size} chunk {chunk}: {worst:.2e}");
-            assert!(worst < F32_TOLERANCE, "{name}: {worst}");
-        }
+fn logits_are_golden(name: &str) {
+    let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
+    // One token a step is slow where kernels are interpreted: what experts add knows of no steps.
+    let sizes = match model.spec.experts {
+        None => &[(16, 512), (7, 13), (32, 5)][..],
+        Some(_) => &[(7, 13)],
+    };
+    for &(block_size, chunk) in sizes {
+        let ranks = load(&model, DType::F32, 1, Probe::LIMITS);
+        let mut probe = Probe::around(ranks, DType::F32, block_size);
+        let found = probe.logits(&golden.prompts, |_| chunk);
+        let worst = largest_of_all(&found, &Golden::logits(name));
+        println!("{name} block {block_size} chunk {chunk}: {worst:.2e}");
+        assert!(worst < F32_TOLERANCE, "{name}: {worst}");
     }
 }
 
@@ -197,9 +247,8 @@ fn splits() -> Vec<(&'static str, usize)> {
     here
 }
 
-#[test]
-fn greedy_tokens_are_golden_on_every_split() {
-    for (name, tp) in splits() {
+fn every_split(name: &str) {
+    for (_, tp) in splits().into_iter().filter(|(split, _)| *split == name) {
         greedy_is_golden(name, &setup(tp, false));
     }
 }

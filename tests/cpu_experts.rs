@@ -3,10 +3,12 @@
 
 #[path = "common/random.rs"]
 mod random;
+#[path = "common/stored.rs"]
+mod stored;
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, IndexOp, Result, Tensor};
+use candle_core::{DType, Device, IndexOp, Tensor};
 use candlepower::ops::cpu::Cpu;
 use candlepower::ops::cpu::workers::Workers;
 use candlepower::ops::reference::Reference;
@@ -18,6 +20,7 @@ use float8::F8E4M3;
 use proptest::prelude::*;
 
 use random::Random;
+use stored::Stored;
 
 const DTYPES: [DType; 4] = [DType::BF16, DType::F16, DType::F32, DType::F8E4M3];
 /// Rows of a buffer beyond those of the step, and what they hold.
@@ -25,31 +28,6 @@ const SPARE: usize = 3;
 const UNTOUCHED: f32 = 7.5;
 /// Of the sum of the sizes of what is added up.
 const TOLERANCE: f64 = 3e-6;
-
-/// A stored matrix, with scales where it is e4m3.
-#[derive(Clone)]
-struct Stored {
-    values: Tensor,
-    scales: Option<PartScales>,
-}
-
-impl WeightRows for Stored {
-    fn shape(&self) -> (usize, usize) {
-        self.values.dims2().unwrap()
-    }
-
-    fn dtype(&self) -> DType {
-        self.values.dtype()
-    }
-
-    fn read(&self, rows: Range<usize>) -> Result<Tensor> {
-        self.values.i(rows)?.contiguous()
-    }
-
-    fn scales(&self) -> Result<Option<PartScales>> {
-        Ok(self.scales.clone())
-    }
-}
 
 /// Blocks of a model's weights.
 #[derive(Debug, Clone, Copy)]

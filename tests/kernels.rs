@@ -6,15 +6,16 @@ mod common;
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, IndexOp, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candlepower::ops::{
     Ask, AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Norm, Rope, Rows, WeightRows,
     cpu::Cpu, reference::Reference,
 };
 use proptest::prelude::*;
 
-use common::probe::{Chunk, rows};
+use common::probe::{Chunk, rows, scattered};
 use common::random::Random;
+use common::stored::Stored;
 
 /// One operation in f32: sums of up to 200 products of numbers near 1, in another order. Of `1 + |value|`.
 const F32_TOLERANCE: f32 = 1e-5;
@@ -30,23 +31,6 @@ const UNTOUCHED: f32 = 7.5;
 const DTYPES: [DType; 3] = [DType::BF16, DType::F16, DType::F32];
 /// Of a cache.
 const KV_DTYPES: [DType; 4] = [DType::BF16, DType::F16, DType::F32, DType::F8E4M3];
-
-/// A stored matrix.
-struct Stored(Tensor);
-
-impl WeightRows for Stored {
-    fn shape(&self) -> (usize, usize) {
-        self.0.dims2().unwrap()
-    }
-
-    fn dtype(&self) -> DType {
-        self.0.dtype()
-    }
-
-    fn read(&self, rows: Range<usize>) -> Result<Tensor> {
-        self.0.i(rows)?.contiguous()
-    }
-}
 
 fn tensor(random: &mut Random, rows: usize, width: usize) -> Tensor {
     let values = random.units(rows * width);
@@ -128,27 +112,7 @@ impl Step {
                 start..start + count
             })
             .collect();
-        let blocks = |span: &Range<usize>| span.end.div_ceil(block_size);
-        let total = 1 + spans.iter().map(blocks).sum::<usize>();
-        // Shuffled blocks; block 0 is the null block.
-        let mut free: Vec<u32> = (1..total as u32).collect();
-        for i in (1..free.len()).rev() {
-            free.swap(i, random.within(0..i + 1));
-        }
-        let tables: Vec<Vec<u32>> = spans
-            .iter()
-            .map(|s| free.split_off(free.len() - blocks(s)))
-            .collect();
-        let chunks: Vec<Chunk> = spans
-            .iter()
-            .zip(&tables)
-            .map(|(span, table)| Chunk {
-                start: span.start,
-                end: span.end,
-                table,
-            })
-            .collect();
-        let rows = rows(&chunks, block_size);
+        let (rows, total) = scattered(random, &spans, block_size);
         let mut cache = || {
             let values = tensor(random, total * block_size, kv_heads * shape.head_dim);
             let dims = (total, block_size, kv_heads, shape.head_dim);
@@ -187,7 +151,7 @@ proptest! {
         let n: usize = parts.iter().sum();
         let stored: Vec<Stored> = parts
             .iter()
-            .map(|&n| Stored(tensor(&mut random, n, k).to_dtype(dtype).unwrap()))
+            .map(|&n| Stored::plain(tensor(&mut random, n, k).to_dtype(dtype).unwrap()))
             .collect();
         let parts: Vec<&dyn WeightRows> = stored.iter().map(|s| s as &dyn WeightRows).collect();
         let bias = bias.then(|| vector(&mut random, n));
@@ -216,7 +180,7 @@ proptest! {
         bias in any::<bool>(),
     ) {
         let mut random = Random(seed);
-        let weight = Stored(tensor(&mut random, n, k).to_dtype(dtype).unwrap());
+        let weight = Stored::plain(tensor(&mut random, n, k).to_dtype(dtype).unwrap());
         let bias = bias.then(|| vector(&mut random, n));
         let x = tensor(&mut random, count + SPARE, k);
         let head = Cpu.pack(&[&weight], bias.clone()).unwrap();
@@ -384,7 +348,7 @@ fn greedy_takes_the_first_of_equals_and_reports_what_is_not_a_number() {
     const K: usize = 3;
     let head = |values: Vec<f32>| {
         let weight = Tensor::from_vec(values, (N, K), &Device::Cpu).unwrap();
-        Cpu.pack(&[&Stored(weight)], None).unwrap()
+        Cpu.pack(&[&Stored::plain(weight)], None).unwrap()
     };
     let x = Tensor::ones((2, K), DType::F32, &Device::Cpu).unwrap();
     let (mut found, space) = (Vec::new(), copied(&untouched(1, 1)));

@@ -7,6 +7,7 @@ pub mod probe;
 pub mod random;
 pub mod random_model;
 pub mod slice;
+pub mod stored;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! Ranks without engine and scheduler: logits at every position of hand-built steps.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
@@ -8,6 +9,7 @@ use candlepower::model::StepLimits;
 use candlepower::ops::Rows;
 use candlepower::parallel::Split;
 
+use super::random::Random;
 use super::{Backend, Model};
 
 /// Tokens that the prompts of one call may have together.
@@ -44,6 +46,32 @@ pub fn rows(chunks: &[Chunk], block_size: usize) -> Rows {
             .extend(std::iter::repeat_n(0, max_blocks - used));
     }
     rows
+}
+
+/// The rows of one step over sequences whose tokens `spans` they are, their blocks shuffled; and how many blocks
+/// there are, the null block 0 counted.
+pub fn scattered(random: &mut Random, spans: &[Range<usize>], block_size: usize) -> (Rows, usize) {
+    let blocks = |span: &Range<usize>| span.end.div_ceil(block_size);
+    let total = 1 + spans.iter().map(blocks).sum::<usize>();
+    // Shuffled blocks; block 0 is the null block.
+    let mut free: Vec<u32> = (1..total as u32).collect();
+    for i in (1..free.len()).rev() {
+        free.swap(i, random.within(0..i + 1));
+    }
+    let tables: Vec<Vec<u32>> = spans
+        .iter()
+        .map(|s| free.split_off(free.len() - blocks(s)))
+        .collect();
+    let chunks: Vec<Chunk> = spans
+        .iter()
+        .zip(&tables)
+        .map(|(span, table)| Chunk {
+            start: span.start,
+            end: span.end,
+            table,
+        })
+        .collect();
+    (rows(&chunks, block_size), total)
 }
 
 pub struct Probe {

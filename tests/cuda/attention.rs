@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use candlepower::ops::{AttentionShape, Kernels, KvLayer, Rows, reference::Reference};
 use proptest::prelude::*;
 
-use crate::common::probe::{Chunk, rows};
+use crate::common::probe::scattered;
 use crate::common::random::Random;
 use crate::support::{
     DTYPES, KV_DTYPES, SPARE, assert_close, copied, cuda, exact, sent, tolerance, untouched, values,
@@ -38,27 +38,7 @@ impl Step {
         spare: usize,
         types: (DType, DType),
     ) -> Self {
-        let blocks = |span: &Range<usize>| span.end.div_ceil(block_size);
-        let total = 1 + spans.iter().map(blocks).sum::<usize>();
-        // Shuffled blocks; block 0 is the null block.
-        let mut free: Vec<u32> = (1..total as u32).collect();
-        for i in (1..free.len()).rev() {
-            free.swap(i, random.within(0..i + 1));
-        }
-        let tables: Vec<Vec<u32>> = spans
-            .iter()
-            .map(|s| free.split_off(free.len() - blocks(s)))
-            .collect();
-        let chunks: Vec<Chunk> = spans
-            .iter()
-            .zip(&tables)
-            .map(|(span, table)| Chunk {
-                start: span.start,
-                end: span.end,
-                table,
-            })
-            .collect();
-        let mut rows = rows(&chunks, block_size);
+        let (mut rows, total) = scattered(random, spans, block_size);
         let padded = |table: &[u32]| [table, &vec![0; spare]].concat();
         rows.block_tables = rows
             .block_tables

@@ -6,8 +6,9 @@ use candlepower::ops::reference::Reference;
 use candlepower::ops::{Kernels, Norm, Rope, Rows};
 
 use crate::common::random::Random;
+use crate::common::stored::Stored;
 use crate::support::{
-    DTYPES, SPARE, Stored, assert_close, copied, cuda, exact, sent, tolerance, untouched,
+    DTYPES, SPARE, assert_close, copied, cuda, exact, sent, tolerance, untouched,
 };
 
 /// Widths of rows in 16-byte accesses and not, shorter than a block and longer than what threads keep.
@@ -47,7 +48,7 @@ fn embedding_and_gather_copy_rows() {
             let logit_rows = random.tokens(picked, count);
             begin(&cuda, &tokens, &vec![0; count], &logit_rows);
             let embed = |kernels: &dyn Kernels, out: &_| {
-                let table = Stored(table.to_dtype(dtype).unwrap());
+                let table = Stored::plain(table.to_dtype(dtype).unwrap());
                 let table = kernels.pack(&[&table], None).unwrap();
                 kernels.embed(&table, first, &tokens, out).unwrap();
             };

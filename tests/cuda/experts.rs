@@ -8,7 +8,8 @@ use candlepower::ops::reference::Reference;
 use candlepower::ops::{Buffer, Expert, ExpertSpace, Experts, Kernels, Linear, Routes, Routing};
 
 use crate::common::random::Random;
-use crate::scaled::{Blocks, Part, pack};
+use crate::common::stored::Stored;
+use crate::scaled::{Blocks, pack};
 use crate::support::{DTYPES, SPARE, UNTOUCHED, cuda, exact, sent, untouched, values};
 
 /// A sparse layer, and a step on it.
@@ -20,7 +21,7 @@ struct Case {
     hidden: usize,
     width: usize,
     /// gate, up and down of every expert of the model.
-    weights: Vec<[Part; 3]>,
+    weights: Vec<[Stored; 3]>,
     held: Range<usize>,
     /// Of gate and up, and of down.
     blocks: [Blocks; 2],
@@ -38,7 +39,7 @@ impl Case {
         let (inner, outer) = (Blocks::new(random, whole), Blocks::new(random, whole));
         let stored = if fp8 { DType::F8E4M3 } else { dtype };
         let offset = random.within(0..1000);
-        let mut part = |shape, blocks| Part::new(random, shape, stored, blocks, offset);
+        let mut part = |shape, blocks| Stored::new(random, shape, stored, blocks, offset);
         let weights = (0..num_experts).map(|_| {
             let gate = part((width, hidden), inner);
             [
@@ -67,7 +68,7 @@ impl Case {
     }
 
     fn experts(&self, kernels: &dyn Kernels, quantize: bool) -> Experts {
-        let pack = |parts: &[Part]| match quantize {
+        let pack = |parts: &[Stored]| match quantize {
             true => pack(kernels, parts, None).with_quantized_activations(),
             false => pack(kernels, parts, None),
         };

@@ -6,7 +6,8 @@ use candlepower::ops::{Kernels, PartScales};
 use float8::F8E4M3;
 
 use crate::common::random::Random;
-use crate::scaled::{Blocks, Part, pack};
+use crate::common::stored::Stored;
+use crate::scaled::{Blocks, pack};
 use crate::support::{DTYPES, SPARE, assert_close, cuda, exact, sent, tolerance, untouched};
 
 struct Case {
@@ -44,8 +45,8 @@ impl Case {
         let &Self { dtype, rows, k, .. } = self;
         let offset = random.within(0..1000);
         let parts = self.widths.iter();
-        let parts = parts.map(|&n| Part::new(random, (n, k), DType::F8E4M3, self.blocks, offset));
-        let parts: Vec<Part> = parts.collect();
+        let parts = parts.map(|&n| Stored::new(random, (n, k), DType::F8E4M3, self.blocks, offset));
+        let parts: Vec<Stored> = parts.collect();
         let n = self.widths.iter().sum();
         let bias = random
             .flip()
@@ -113,7 +114,7 @@ fn all_numbers_of_e4m3_are_exact() {
     let rows = numbers.len();
     let first = |number| [number].into_iter().chain([F8E4M3::ZERO; WIDTH - 1]);
     let values: Vec<F8E4M3> = numbers.into_iter().flat_map(first).collect();
-    let all = Part {
+    let all = Stored {
         values: Tensor::from_vec(values, (rows, WIDTH), &Device::Cpu).unwrap(),
         scales: Some(PartScales {
             values: Tensor::ones((2, 1), DType::F32, &Device::Cpu).unwrap(),

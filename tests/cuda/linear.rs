@@ -5,8 +5,9 @@ use candlepower::ops::reference::Reference;
 use candlepower::ops::{Kernels, WeightRows};
 
 use crate::common::random::Random;
+use crate::common::stored::Stored;
 use crate::support::{
-    DTYPES, SPARE, Stored, assert_close, copied, cuda, exact, sent, tolerance, untouched,
+    DTYPES, SPARE, assert_close, copied, cuda, exact, sent, tolerance, untouched,
 };
 
 #[test]
@@ -19,7 +20,9 @@ fn agrees_with_the_reference() {
         let sizes: Vec<usize> = (0..random.within(1..4))
             .map(|_| random.within(1..90))
             .collect();
-        let stored = sizes.iter().map(|&n| Stored(exact(random, n, k, dtype)));
+        let stored = sizes
+            .iter()
+            .map(|&n| Stored::plain(exact(random, n, k, dtype)));
         let stored: Vec<Stored> = stored.collect();
         let parts: Vec<&dyn WeightRows> = stored.iter().map(|part| part as _).collect();
         let n = sizes.iter().sum();
@@ -49,8 +52,8 @@ fn agrees_with_the_reference() {
 #[test]
 fn layers_of_one_shape_keep_their_biases() {
     let cuda = cuda(DType::BF16);
-    let weight = Stored(Tensor::ones((4, 8), DType::F32, &Device::Cpu).unwrap());
-    let x = sent(&cuda, &copied(&weight.0), DType::BF16);
+    let weight = Stored::plain(Tensor::ones((4, 8), DType::F32, &Device::Cpu).unwrap());
+    let x = sent(&cuda, &copied(&weight.values), DType::BF16);
     for value in [1.0, 2.0] {
         let bias = Tensor::full(value, 4, &Device::Cpu).unwrap();
         let layer = cuda.pack(&[&weight], Some(bias)).unwrap();
@@ -64,7 +67,7 @@ fn layers_of_one_shape_keep_their_biases() {
 #[test]
 fn a_refusal_names_the_layer() {
     let cuda = cuda(DType::F16);
-    let weight = Stored(Tensor::ones((3, 8), DType::F32, &Device::Cpu).unwrap());
+    let weight = Stored::plain(Tensor::ones((3, 8), DType::F32, &Device::Cpu).unwrap());
     let layer = cuda.pack(&[&weight], None).unwrap();
     let (x, out) = (cuda.buffer(2, 7).unwrap(), cuda.buffer(2, 3).unwrap());
     let error = cuda.linear(&x, &layer, 2, &out).unwrap_err().to_string();

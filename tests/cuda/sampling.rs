@@ -7,7 +7,8 @@ use candlepower::ops::sampling::summary;
 use candlepower::ops::{Ask, Kernels, Summary};
 
 use crate::common::random::Random;
-use crate::support::{SPARE, Stored, cuda, sent, untouched};
+use crate::common::stored::Stored;
+use crate::support::{SPARE, cuda, sent, untouched};
 
 /// Rows shorter than a block, of several runs, and whole numbers of 16-byte accesses or not.
 const TOKENS: [usize; 9] = [0, 1, 2, 31, 1000, 1024, 3001, 4096, 5003];
@@ -221,7 +222,7 @@ fn greedy_is_the_first_of_the_highest() {
             // Products of eighths and 1 are exact in whatever a GPU multiplies with.
             let eighths = |v: f32| (v * 8.0).round() / 8.0;
             let weight: Vec<f32> = row(&mut random, kind, n).into_iter().map(eighths).collect();
-            let weight = Stored(Tensor::from_vec(weight, (n, 1), &Device::Cpu).unwrap());
+            let weight = Stored::plain(Tensor::from_vec(weight, (n, 1), &Device::Cpu).unwrap());
             let signs = random.vec(count + SPARE, |unit| unit.signum());
             let x = Tensor::from_vec(signs, (count + SPARE, 1), &Device::Cpu).unwrap();
             let greedy = |kernels: &dyn Kernels, x: &Tensor, logits: &_| {

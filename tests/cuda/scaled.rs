@@ -1,12 +1,11 @@
 //! Weights of e4m3 with block scales, and activations rounded as such layers may ask.
 
-use std::ops::Range;
-
-use candle_core::{DType, Device, IndexOp, Result, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candlepower::ops::{Kernels, Linear, PartScales, WeightRows};
 use float8::F8E4M3;
 
 use crate::common::random::Random;
+use crate::common::stored::Stored;
 use crate::support::exact;
 
 /// The largest e4m3 number.
@@ -57,32 +56,7 @@ impl Blocks {
     }
 }
 
-/// A stored matrix, with scales where it is e4m3.
-#[derive(Clone)]
-pub struct Part {
-    pub values: Tensor,
-    pub scales: Option<PartScales>,
-}
-
-impl WeightRows for Part {
-    fn shape(&self) -> (usize, usize) {
-        self.values.dims2().unwrap()
-    }
-
-    fn dtype(&self) -> DType {
-        self.values.dtype()
-    }
-
-    fn read(&self, rows: Range<usize>) -> Result<Tensor> {
-        self.values.i(rows)?.contiguous()
-    }
-
-    fn scales(&self) -> Result<Option<PartScales>> {
-        Ok(self.scales.clone())
-    }
-}
-
-impl Part {
+impl Stored {
     /// `row_offset`: where the first row lies within its block, at most.
     pub fn new(
         random: &mut Random,
@@ -113,7 +87,7 @@ impl Part {
     }
 }
 
-pub fn pack(kernels: &dyn Kernels, parts: &[Part], bias: Option<Tensor>) -> Linear {
+pub fn pack(kernels: &dyn Kernels, parts: &[Stored], bias: Option<Tensor>) -> Linear {
     let parts: Vec<&dyn WeightRows> = parts.iter().map(|part| part as _).collect();
     kernels.pack(&parts, bias).unwrap()
 }

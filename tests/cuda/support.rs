@@ -1,10 +1,8 @@
 //! Operands on a GPU beside the same numbers on the CPU.
 
-use std::ops::Range;
-
-use candle_core::{DType, Device, IndexOp, Result, Tensor};
+use candle_core::{DType, Device, Tensor};
+use candlepower::ops::Buffer;
 use candlepower::ops::cuda::{Cuda, Gpu};
-use candlepower::ops::{Buffer, WeightRows};
 
 use crate::common::random::Random;
 
@@ -29,23 +27,6 @@ pub fn tolerance(dtype: DType) -> f32 {
         DType::F16 => 1.0 / 1024.0,
         DType::BF16 => 1.0 / 128.0,
         _ => 1.0 / 8.0,
-    }
-}
-
-/// A stored matrix on the CPU.
-pub struct Stored(pub Tensor);
-
-impl WeightRows for Stored {
-    fn shape(&self) -> (usize, usize) {
-        self.0.dims2().unwrap()
-    }
-
-    fn dtype(&self) -> DType {
-        self.0.dtype()
-    }
-
-    fn read(&self, rows: Range<usize>) -> Result<Tensor> {
-        self.0.i(rows)?.contiguous()
     }
 }
 

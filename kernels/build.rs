@@ -126,11 +126,12 @@ fn nvcc() -> PathBuf {
     if let Some(named) = env::var_os("NVCC") {
         return named.into();
     }
-    let home = env::var_os("CUDA_HOME").or_else(|| Some("/usr/local/cuda".into()));
-    let inside = home.map(|home| PathBuf::from(home).join("bin/nvcc"));
-    inside
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| "nvcc".into())
+    let home = env::var_os("CUDA_HOME").unwrap_or_else(|| "/usr/local/cuda".into());
+    let inside = PathBuf::from(home).join("bin/nvcc");
+    match inside.exists() {
+        true => inside,
+        false => "nvcc".into(),
+    }
 }
 
 fn version(nvcc: &Path) -> Result<String, String> {

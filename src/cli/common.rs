@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::values;
 use crate::fit::KvType;
-use crate::model::WeightType;
+use crate::model::{StepLimits, WeightType};
 use crate::scheduler::Policy;
 
 pub const DEFAULT_MODEL: &str = "Qwen2.5-0.5B";
@@ -94,6 +94,16 @@ pub struct OutputArgs {
     /// One JSON object on stdout and nothing else
     #[arg(long)]
     pub json: bool,
+}
+
+impl CommonArgs {
+    /// The largest step that the flags allow.
+    pub fn step_limits(&self) -> StepLimits {
+        StepLimits {
+            rows: self.max_num_batched_tokens,
+            logit_rows: self.max_num_seqs.min(self.max_num_batched_tokens),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -20,8 +20,9 @@ pub enum Device {
 impl Device {
     /// Checks with it the flags that not every device has.
     pub fn of(args: &CommonArgs) -> anyhow::Result<Self> {
-        let default = if cuda::is_usable() { "cuda" } else { "cpu" };
-        let device = args.device.as_deref().unwrap_or(default);
+        // No driver is woken for a device that was named.
+        let default = || if cuda::is_usable() { "cuda" } else { "cpu" };
+        let device = args.device.as_deref().unwrap_or_else(default);
         if let Some(name) = device.strip_prefix(SIMULATED) {
             let gpu = hardware::find(name).map_err(|e| anyhow!("--device {device}: {e}"))?;
             return Ok(Self::Simulated(Box::new(gpu)));

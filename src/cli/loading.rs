@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::model_files::ModelFiles;
 use super::{memory_check, progress};
 use crate::exec::{Build, Executor, Rank, Ranks, Threads};
-use crate::model::{Decoder, Share, StepLimits};
+use crate::model::{Decoder, Share};
 use crate::ops::cpu::Cpu;
 use crate::parallel::Collective;
 use crate::telemetry::{Memory, machine};
@@ -45,10 +45,7 @@ impl Loading {
         ranks: &[usize],
     ) -> Result<Self, Failure> {
         let (source, weight_dtype) = files.weight_source(args)?;
-        let limits = StepLimits {
-            rows: args.max_num_batched_tokens,
-            logit_rows: args.max_num_seqs.min(args.max_num_batched_tokens),
-        };
+        let limits = args.step_limits();
         let room = memory_check::left_for_kv(
             &files.plan,
             ranks,
@@ -58,13 +55,7 @@ impl Loading {
             &files.source.name,
         )
         .map_err(Failure::Usage)?;
-        let element = weight_dtype.size_in_bytes();
-        let held = ranks.iter().map(|&rank| {
-            let plan = &files.plan;
-            plan.weight_bytes(rank, |tensor| tensor.element_bytes(element))
-        });
-        let bytes = held.sum();
-        let bar = progress::loading(bytes, args.output.quiet);
+        let bar = bar(args, files, ranks, weight_dtype);
         let (plan, seen) = (files.plan.clone(), bar.clone());
         let build = move |collective: Box<dyn Collective>| {
             let rank = collective.rank();
@@ -96,6 +87,15 @@ impl Loading {
             threads: self.threads.count.max(plan.tp()),
         })
     }
+}
+
+/// Of loading the weights of `ranks`, of type `weights` where they are not quantised.
+pub fn bar(args: &CommonArgs, files: &ModelFiles, ranks: &[usize], weights: DType) -> ProgressBar {
+    let held = ranks.iter().map(|&rank| {
+        let plan = &files.plan;
+        plan.weight_bytes(rank, |tensor| tensor.element_bytes(weights.size_in_bytes()))
+    });
+    progress::loading(held.sum(), args.output.quiet)
 }
 
 /// Physical cores, as far as this process may use them.

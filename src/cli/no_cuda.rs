@@ -39,17 +39,19 @@ pub fn is_usable() -> bool {
 
 /// Why `--device cuda` cannot be had.
 pub fn check(_args: &CommonArgs) -> anyhow::Result<()> {
-    Err(anyhow!(
-        "--device cuda needs a build with CUDA, and this one has none; build it with --features cuda, or use --device cpu or sim:<gpu>"
-    ))
+    Err(refusal())
 }
 
 pub fn start(
-    args: &CommonArgs,
+    _args: &CommonArgs,
     _files: &ModelFiles,
     _max_model_len: usize,
 ) -> Result<Session, Failure> {
-    Err(Failure::Usage(check(args).err().unwrap_or_else(|| {
-        anyhow!("this build has no CUDA; use --device cpu")
-    })))
+    Err(Failure::Usage(refusal()))
+}
+
+fn refusal() -> anyhow::Error {
+    anyhow!(
+        "--device cuda needs a build with CUDA, and this one has none; build it with --features cuda, or use --device cpu or sim:<gpu>"
+    )
 }

@@ -155,7 +155,11 @@ impl Ranks {
     ) -> Result<Vec<R>, ExecError> {
         let rendezvous = self.rendezvous.clone();
         let outcomes = self.on_all(move |rank| guarded(rank.number(), &rendezvous, || f(rank)))?;
-        let outcome = outcomes.into_iter().collect();
+        self.told(outcomes.into_iter().collect())
+    }
+
+    /// Of ranks that failed together, the error of the first: those that only stopped would say less.
+    fn told<R>(&self, outcome: Result<R, ExecError>) -> Result<R, ExecError> {
         match (outcome, self.rendezvous.stopped()) {
             (Err(_), Some(stopped)) if !self.others.is_empty() => Err(stopped.into()),
             (outcome, _) => outcome,
@@ -177,11 +181,7 @@ impl Ranks {
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        // Those that only stopped would say less than the one that failed.
-        match (outcome, self.rendezvous.stopped()) {
-            (Err(_), Some(stopped)) if !self.others.is_empty() => Err(stopped.into()),
-            (outcome, _) => outcome,
-        }
+        self.told(outcome)
     }
 }
 

@@ -98,7 +98,7 @@ impl Activations {
         }
     }
 
-    /// Copies of whole f32 rows, such as picking the rows that need logits.
+    /// Copies of whole rows, such as picking the rows that need logits.
     pub fn copy(self, rows: usize, width: usize) -> Cost {
         Cost {
             bytes: 2 * (rows * width) as u64 * self.0,

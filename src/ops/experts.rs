@@ -58,13 +58,13 @@ pub struct Routes {
     pub weights: Buffer,
 }
 
-/// Room of one sparse layer's step: a row for each choice, `rows * top_k`.
+/// Room of one sparse layer's step, of the activations' type: a row for each choice, `rows * top_k`.
 #[derive(Debug, Clone)]
 pub struct ExpertSpace {
-    /// f32 `[chosen, 2 * width]`.
+    /// `[chosen, 2 * width]`.
     pub gate_up: Buffer,
-    /// f32 `[chosen, width]`.
+    /// `[chosen, width]`.
     pub activated: Buffer,
-    /// f32 `[chosen, hidden]`.
+    /// `[chosen, hidden]`.
     pub out: Buffer,
 }

@@ -5,6 +5,7 @@ mod start;
 use anyhow::{anyhow, bail};
 
 use super::common::CommonArgs;
+use crate::ground::GpuIdentity;
 use crate::ground::results::{Environment, GpuInfo};
 use crate::ops::cuda::Gpu;
 use crate::parallel::nccl;
@@ -34,9 +35,13 @@ pub fn missing() -> Option<(&'static str, &'static str)> {
 
 /// Of the GPUs, by CUDA; `None`: it does not start.
 pub fn names() -> Option<Vec<String>> {
-    let gpus = 0..Gpu::count().ok()?;
-    let names = gpus.filter_map(|index| Gpu::identify(index).ok());
-    Some(names.map(|gpu| gpu.name).collect())
+    let count = Gpu::count().ok()?;
+    Some(identities(count).map(|gpu| gpu.name).collect())
+}
+
+/// Of the first `count` GPUs, those that tell.
+fn identities(count: usize) -> impl Iterator<Item = GpuIdentity> {
+    (0..count).filter_map(|index| Gpu::identify(index).ok())
 }
 
 /// Whether every GPU reaches every other's memory; `None`: there are not two.
@@ -46,8 +51,7 @@ pub fn peer_access() -> Option<bool> {
 
 /// Says which GPUs there are, and what drives them.
 pub fn describe(environment: &mut Environment) {
-    let gpus = (0..Gpu::count().unwrap_or(0)).filter_map(|index| Gpu::identify(index).ok());
-    environment.gpus = gpus
+    environment.gpus = identities(Gpu::count().unwrap_or(0))
         .map(|gpu| GpuInfo {
             index: gpu.index,
             memory_gib: gpu.memory_bytes as f64 / GIB,

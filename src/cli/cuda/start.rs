@@ -9,15 +9,15 @@ use super::GIB;
 use crate::cli::common::{CommonArgs, KvDtypeFlag};
 use crate::cli::failure::Failure;
 use crate::cli::gpu_memory::{self, Cards, Step, Wanted};
-use crate::cli::loading::default_threads;
+use crate::cli::loading::{self, default_threads};
 use crate::cli::model_files::ModelFiles;
+use crate::cli::output;
 use crate::cli::session::{self, Session, Started};
-use crate::cli::{output, progress};
 use crate::exec::graphs::GraphLimits;
 use crate::exec::warm_up::WarmUp;
 use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks};
 use crate::ground::{Clock, WallClock, results};
-use crate::model::{Decoder, Share, StepLimits, WeightType};
+use crate::model::{Decoder, Share, WeightType};
 use crate::ops::cuda::{Cuda, Gpu, is_out_of_memory};
 use crate::parallel::Collective;
 use crate::parallel::nccl::Link;
@@ -52,11 +52,7 @@ pub fn start(
     let (source, weight_dtype) = files.weight_source(args)?;
     let dtype = compute_type(args, weight_dtype);
     let cached = kv_dtype(args.kv_cache_dtype, dtype);
-    let sequences = args.max_num_seqs.min(args.max_num_batched_tokens);
-    let limits = StepLimits {
-        rows: args.max_num_batched_tokens,
-        logit_rows: sequences,
-    };
+    let limits = args.step_limits();
     let tp = files.plan.tp();
     let gpus: candle_core::Result<Vec<_>> = (0..tp).map(Gpu::identify).collect();
     let gpus = gpus.map_err(Failure::run)?;
@@ -83,13 +79,8 @@ pub fn start(
             _ => Failure::load(error),
         }
     };
-    let bytes = (0..tp).map(|rank| {
-        let element = dtype.size_in_bytes();
-        files
-            .plan
-            .weight_bytes(rank, |tensor| tensor.element_bytes(element))
-    });
-    let bar = progress::loading(bytes.sum(), args.output.quiet);
+    let all: Vec<usize> = (0..tp).collect();
+    let bar = loading::bar(args, files, &all, dtype);
     let (plan, seen) = (files.plan.clone(), bar.clone());
     let link = Link::new(tp).map_err(Failure::run)?;
     let build = move |host: Box<dyn Collective>| {
@@ -108,15 +99,15 @@ pub fn start(
     let mut ranks = ranks.map_err(failed(Step::Weights))?;
     bar.finish_and_clear();
     let warm_up = WarmUp {
-        rows: args.max_num_batched_tokens,
-        sequences,
+        rows: limits.rows,
+        sequences: limits.logit_rows,
         max_model_len,
         block_size: args.block_size,
     };
     // Collectives are not captured.
     let graphs = (tp == 1 && !args.no_cuda_graphs).then_some(GraphLimits {
-        rows: sequences,
-        step_rows: args.max_num_batched_tokens,
+        rows: limits.logit_rows,
+        step_rows: limits.rows,
         max_blocks: max_model_len.div_ceil(args.block_size),
     });
     let headroom = ranks

@@ -227,13 +227,18 @@ impl Rank {
     }
 
     fn hidden(&self, plan: &StepPlan, context: &Context) -> candle_core::Result<&Buffer> {
+        begin(context.kernels, plan)?;
+        self.forward(plan, context)
+    }
+
+    /// A pass over the decoder for a step that the kernels know of.
+    fn forward(&self, plan: &StepPlan, context: &Context) -> candle_core::Result<&Buffer> {
         let StepPlan {
             tokens,
             rows,
             logit_rows,
             ..
         } = plan;
-        context.kernels.begin_step(tokens, rows, logit_rows)?;
         self.decoder
             .hidden(tokens, rows, logit_rows, &self.kv, context)
     }
@@ -291,6 +296,11 @@ impl Rank {
             sampler.sample(&head, logits, &plan.picks, out)
         })
     }
+}
+
+/// Tells `kernels` of the step.
+fn begin(kernels: &dyn Kernels, plan: &StepPlan) -> candle_core::Result<()> {
+    kernels.begin_step(&plan.tokens, &plan.rows, &plan.logit_rows)
 }
 
 /// From a device's error to what could not be done.

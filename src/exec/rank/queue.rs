@@ -1,6 +1,6 @@
 //! Steps that a device takes ahead of the host: as graphs, and two at a time.
 
-use super::{Rank, device_error};
+use super::{Rank, begin, device_error};
 use crate::exec::graphs::{Graph, GraphLimits};
 use crate::exec::sample::Sampler;
 use crate::exec::{ExecError, StepOutput, StepPlan};
@@ -37,13 +37,7 @@ impl Rank {
                 .map_err(device_error("a step failed"))?;
             let context = self.context();
             let mut work = || {
-                let hidden = self.decoder.hidden(
-                    &plan.tokens,
-                    &plan.rows,
-                    &plan.logit_rows,
-                    &self.kv,
-                    &context,
-                )?;
+                let hidden = self.forward(&plan, &context)?;
                 self.decoder.queue_greedy(hidden, rows, &context)?;
                 Ok(())
             };
@@ -114,9 +108,7 @@ impl Rank {
     }
 
     fn start_graph(&self, graph: &Graph, plan: &StepPlan) -> candle_core::Result<()> {
-        let padded = graph.pad(plan);
-        self.kernels
-            .begin_step(&padded.tokens, &padded.rows, &padded.logit_rows)?;
+        begin(self.kernels.as_ref(), &graph.pad(plan))?;
         graph.replay()
     }
 
@@ -130,16 +122,7 @@ impl Rank {
             kernels: nothing,
             ..self.context()
         };
-        let StepPlan {
-            tokens,
-            rows,
-            logit_rows,
-            ..
-        } = plan;
-        let hidden = self
-            .decoder
-            .hidden(tokens, rows, logit_rows, &self.kv, &context)?;
-        Ok((hidden, context))
+        Ok((self.forward(plan, &context)?, context))
     }
 
     /// A decode step by its graph.

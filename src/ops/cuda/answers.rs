@@ -7,7 +7,6 @@ use candle_core::cuda::cudarc::driver::{CudaEvent, CudaSlice, DevicePtr, PinnedH
 use candle_core::{Result, bail};
 
 use super::device::Gpu;
-use super::modules::Arg;
 
 /// Steps whose answers may be on their way at a time.
 const SLOTS: usize = 2;
@@ -31,12 +30,12 @@ struct Slot {
 
 impl Answers {
     /// Where the latest answers lie; at least one step's room.
-    pub fn latest(&mut self, gpu: &Gpu) -> Result<Arg> {
+    pub fn latest(&mut self, gpu: &Gpu) -> Result<u64> {
         self.reserve(gpu, 1)?;
         let Some(latest) = &self.latest else {
             bail!("answers have no room");
         };
-        Ok(Arg::At(latest.device_ptr(&gpu.stream).0))
+        Ok(latest.device_ptr(&gpu.stream).0)
     }
 
     /// Queues copies of the `rows` words at `from`: to where the next step finds them, and to the host.
@@ -45,9 +44,7 @@ impl Answers {
         if self.sent.len() == SLOTS {
             bail!("the answers of {SLOTS} steps are on their way, and nobody has taken them");
         }
-        let Arg::At(latest) = self.latest(gpu)? else {
-            bail!("answers have no address");
-        };
+        let latest = self.latest(gpu)?;
         let stream = &gpu.stream;
         let slot = &mut self.slots[self.next];
         let words = slot.words.as_mut_slice().w()?;
@@ -76,7 +73,7 @@ impl Answers {
         Ok(&slot.words.as_slice().w()?[..rows])
     }
 
-    /// Room for `rows` answers. What is on its way is lost, which happens to nobody: the first step is the largest.
+    /// Room for `rows` answers, which cannot move while others are on their way, or once a graph knows it.
     fn reserve(&mut self, gpu: &Gpu, rows: usize) -> Result<()> {
         let room = self.latest.as_ref().map_or(0, CudaSlice::len);
         if room >= rows {

@@ -42,7 +42,8 @@ impl Frequencies {
 
 /// The tokens are the step's.
 pub fn embed(cuda: &Cuda, table: &Linear, first: u32, rows: usize, out: &Buffer) -> Result<()> {
-    let indices = [cuda.step().tokens(), lock(&cuda.answers).latest(&cuda.gpu)?];
+    let latest = lock(&cuda.answers).latest(&cuda.gpu)?;
+    let indices = [cuda.step().tokens(), Arg::At(latest)];
     copy_rows(cuda, &table.weight, first, indices, rows, out)
 }
 

@@ -65,7 +65,6 @@ pub struct Step {
     sections: Sections,
     /// Largest counts of the step: what grids are made from.
     pub longest_query: usize,
-    pub longest_context: usize,
     /// Sequences with one row.
     pub decoding: usize,
 }
@@ -145,7 +144,6 @@ impl Step {
         let queries = (0..sections.sequences).map(|s| rows.query(s).len());
         self.longest_query = queries.clone().max().unwrap_or(0);
         self.decoding = queries.filter(|&length| length == 1).count();
-        self.longest_context = rows.context_lens.iter().max().map_or(0, |&c| c as usize);
         Ok(())
     }
 

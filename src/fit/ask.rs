@@ -41,12 +41,13 @@ pub enum Engine {
 }
 
 /// Element type of the KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KvType {
-    /// The activations' type.
+    /// The activations' type; on the CPU bf16, f32 for weights in f32.
+    #[default]
     Auto,
-    /// Bf16 and f16.
-    Half,
+    Bf16,
+    F16,
     F32,
     Fp8,
 }
@@ -140,7 +141,7 @@ impl Ask {
     pub fn kv_bytes(&self) -> usize {
         match self.kv_type {
             KvType::Auto => self.dtype().bytes(),
-            KvType::Half => WeightType::Bf16.bytes(),
+            KvType::Bf16 | KvType::F16 => WeightType::Bf16.bytes(),
             KvType::F32 => WeightType::F32.bytes(),
             KvType::Fp8 => 1,
         }

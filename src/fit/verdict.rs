@@ -30,6 +30,19 @@ impl Verdict {
     pub fn fits(self) -> bool {
         matches!(self, Self::Fits | Self::RunsQueued)
     }
+
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fits => "FITS",
+            Self::RunsQueued => "RUNS_QUEUED",
+            Self::GraphOom => "GRAPH_OOM",
+            Self::Len => "LEN",
+            Self::NoKv => "NO_KV",
+            Self::NoWeights => "NO_WEIGHTS",
+            Self::Unsupported => "UNSUPPORTED",
+        }
+    }
 }
 
 /// How many requests run at once.

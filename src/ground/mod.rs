@@ -5,13 +5,17 @@ pub mod clock;
 pub mod event;
 pub mod gpu;
 pub mod pending;
+pub mod progress;
 pub mod recorder;
 pub mod records;
 pub mod request;
 pub mod results;
+pub mod version;
 
 pub use clock::{Clock, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};
 pub use gpu::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
+pub use progress::{Progress, Task, Unwatched};
 pub use records::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};
+pub use version::{VERSION, revision};

@@ -124,7 +124,7 @@ proptest! {
     #[test]
     fn smaller_kv_elements_hold_more(ask in asks()) {
         let of = |kv_type| held(&with(&ask, |ask| ask.kv_type = kv_type));
-        let (wide, half, fp8) = (of(KvType::F32), of(KvType::Half), of(KvType::Fp8));
+        let (wide, half, fp8) = (of(KvType::F32), of(KvType::Bf16), of(KvType::Fp8));
         prop_assert!(wide <= half && half <= fp8);
     }
 

@@ -1,8 +1,9 @@
 //! The report's mixtures of experts on four kinds of nodes.
 
-use candlepower::bench::{Load, SimulationError};
+use candlepower::bench::Load;
 use candlepower::ground::results::Run;
 use candlepower::parallel::Split;
+use candlepower::session::SimulationError;
 
 use super::setup::{Asked, card, gpu, ms_per_token, run, simulation};
 

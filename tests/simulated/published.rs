@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candlepower::bench::{Load, Simulation};
+use candlepower::bench::Load;
 use candlepower::exec::Server;
 use candlepower::hardware::Gpu;
 use candlepower::model::ModelSpec;
 use candlepower::parallel::ShardPlan;
 use candlepower::scheduler::Policy;
+use candlepower::session::Simulation;
 use candlepower::workload::Arrivals;
 use serde::Deserialize;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use candlepower::bench::{Load, Recording, Script, Simulation, play};
+use candlepower::bench::{Load, Recording, Script, play};
 use candlepower::exec::Server;
 use candlepower::fit::KvType;
 use candlepower::ground::Sampling;
@@ -14,6 +14,7 @@ use candlepower::metrics::{MeasureInput, measure};
 use candlepower::model::ModelSpec;
 use candlepower::parallel::Split;
 use candlepower::scheduler::{Policy, SchedulerConfig};
+use candlepower::session::Simulation;
 use candlepower::text::TokenPool;
 use candlepower::workload::Work;
 

@@ -1,0 +1,8 @@
+//! `bench` through the program: what it prints and writes, and how it ends.
+
+mod ends;
+mod outputs;
+mod ranks;
+mod recompute;
+mod references;
+mod thousand;

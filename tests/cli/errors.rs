@@ -1,0 +1,6 @@
+//! Bad input: an exit code, one sentence that names what is wrong and the way out, never a panic.
+
+mod checkpoint;
+mod config;
+mod flags;
+mod requests;

@@ -1,0 +1,10 @@
+//! The simulated device: how near its predictions come to published figures, and the laws it keeps.
+
+mod cases;
+mod command;
+mod laws;
+mod mixtures;
+mod published;
+mod report;
+mod scale;
+mod setup;

@@ -8,6 +8,8 @@ mod command;
 mod laws;
 #[path = "simulated/mixtures.rs"]
 mod mixtures;
+#[path = "simulated/pauses.rs"]
+mod pauses;
 #[path = "simulated/published.rs"]
 mod published;
 #[path = "simulated/report.rs"]

@@ -286,5 +286,7 @@ fn timed_out(timeout: Duration) -> String {
 fn shift(mut step: StepRecord, origin: Duration) -> StepRecord {
     step.start -= origin.as_secs_f64();
     step.end -= origin.as_secs_f64();
+    // What was idle before the run is not part of it.
+    step.idle_seconds = step.idle_seconds.min(step.start);
     step
 }

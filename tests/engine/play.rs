@@ -1,4 +1,8 @@
-//! A load against an engine whose executor fails: nothing is lost, nothing of the warm-up leaks into the run.
+//! Loads against engines whose executors fail, pause or run late: nothing is lost, nothing of the warm-up
+//! leaks into the run.
+
+mod paced;
+mod pauses;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,8 +40,8 @@ impl Executor for Broken {
     }
 }
 
-fn played(warmup: usize) -> (Recording, Engine, usize) {
-    let config = SchedulerConfig {
+fn config() -> SchedulerConfig {
+    SchedulerConfig {
         policy: Policy::Mixed,
         max_num_seqs: 8,
         max_num_batched_tokens: 64,
@@ -45,9 +49,12 @@ fn played(warmup: usize) -> (Recording, Engine, usize) {
         block_size: 16,
         num_blocks: 33,
         prefix_cache: false,
-    };
+    }
+}
+
+fn played(warmup: usize) -> (Recording, Engine, usize) {
     let clock = Arc::new(WallClock::start());
-    let mut engine = Engine::new(config, Box::new(Broken), clock).unwrap();
+    let mut engine = Engine::new(config(), Box::new(Broken), clock).unwrap();
     let script = Script {
         work: Work::Fixed {
             prompt: [1, 2, 3].into(),

@@ -4,6 +4,7 @@ mod cases;
 mod command;
 mod laws;
 mod mixtures;
+mod pauses;
 mod published;
 mod report;
 mod scale;

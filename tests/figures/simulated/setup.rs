@@ -99,7 +99,10 @@ pub fn record(simulation: &Simulation, asked: &Asked) -> Recording {
 }
 
 pub fn run(simulation: &Simulation, asked: &Asked) -> Run {
-    let recording = record(simulation, asked);
+    measured(&record(simulation, asked), asked.requests)
+}
+
+pub fn measured(recording: &Recording, requests: usize) -> Run {
     let run = measure(&MeasureInput {
         requests: &recording.requests,
         steps: &recording.steps,
@@ -109,7 +112,7 @@ pub fn run(simulation: &Simulation, asked: &Asked) -> Run {
         model: "a model",
         prompt: "",
         timestamp: "",
-        capacity: asked.requests,
+        capacity: requests,
         gpus: &[],
         watched: &[],
         roofs: None,

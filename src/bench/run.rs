@@ -9,7 +9,7 @@ use crate::ground::{
     ExpertLoad, RequestRecord, StepRecord, Task, TelemetrySample, VERSION, revision,
 };
 use crate::metrics::{self, MeasureInput, StepTotals};
-use crate::session::{self, RunError, Session, SessionError, cuda};
+use crate::session::{self, RunError, Session, SessionError, gpus};
 use crate::telemetry::{self, Recorded, Sampler};
 
 /// What one run recorded, as its raw files hold it.
@@ -184,6 +184,6 @@ fn environment(time: String) -> Environment {
         time,
         ..Environment::default()
     };
-    cuda::describe(&mut environment);
+    gpus::describe(&mut environment);
     environment
 }

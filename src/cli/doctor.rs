@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::output;
 use crate::ground::revision;
 use crate::hub::HubSettings;
-use crate::session::{self, cuda};
+use crate::session::{self, gpus};
 use crate::telemetry::{drivers, machine, memory};
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -73,7 +73,7 @@ fn look() -> Findings {
         needed_for,
         way_out,
     };
-    let cuda = cuda::missing();
+    let cuda = gpus::missing();
     let cuda = cuda.map(|(what, way_out)| missing_here(what, "--device cuda", way_out));
     let mut missing: Vec<Missing> = cuda.into_iter().collect();
     if !session::features().any(|feature| feature == "mpi") {
@@ -100,9 +100,9 @@ fn look() -> Findings {
         cpu_features: features,
         ram_gib: memory.total as f64 / GIB,
         available_gib: memory.available as f64 / GIB,
-        gpus: cuda::names().unwrap_or_else(drivers::nvidia_gpus),
+        gpus: gpus::names().unwrap_or_else(drivers::nvidia_gpus),
         driver: drivers::nvidia_driver(),
-        p2p: cuda::peer_access(),
+        p2p: gpus::peer_access(),
         nccl: drivers::nccl().map(|file| file.display().to_string()),
         mpi: drivers::mpi(),
         hf_cached_models: cached_models(&hub),

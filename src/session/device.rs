@@ -1,7 +1,7 @@
 //! What computes, or stands for what would.
 
-use super::cuda;
 use super::error::{SessionError, Wish};
+use super::gpus;
 use super::options::EngineOptions;
 use crate::hardware::{self, Gpu};
 use crate::model::WeightType;
@@ -24,7 +24,7 @@ impl Device {
     /// There is no such device, or it cannot do what was asked of it.
     pub fn of(options: &EngineOptions) -> Result<Self, SessionError> {
         // No driver is woken for a device that was named.
-        let default = || if cuda::is_usable() { "cuda" } else { "cpu" };
+        let default = || if gpus::is_usable() { "cuda" } else { "cpu" };
         let device = options.device.as_deref().unwrap_or_else(default);
         if let Some(name) = device.strip_prefix(SIMULATED) {
             let gpu = hardware::find(name).map_err(|source| Wish::Gpu {
@@ -36,7 +36,7 @@ impl Device {
         match device {
             "cpu" => {}
             "cuda" => {
-                cuda::check(options)?;
+                gpus::check(options)?;
                 return Ok(Self::Cuda);
             }
             other => return Err(Wish::Device(other.to_owned()).into()),

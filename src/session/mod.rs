@@ -7,14 +7,19 @@
 mod assembly;
 mod cpu;
 #[cfg(feature = "cuda")]
-pub mod cuda;
+mod cuda;
 #[cfg(not(feature = "cuda"))]
 #[path = "no_cuda.rs"]
-pub mod cuda;
+mod cuda;
 mod device;
 mod error;
 mod files;
 mod generate;
+#[cfg(feature = "cuda")]
+pub mod gpus;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_gpus.rs"]
+pub mod gpus;
 mod host_memory;
 #[cfg(feature = "mpi")]
 pub mod job;
@@ -92,5 +97,5 @@ impl ModelFiles {
 
 /// Cargo features that decide what a session can run on.
 pub fn features() -> impl Iterator<Item = &'static str> {
-    job::FEATURES.iter().chain(cuda::FEATURES).copied()
+    job::FEATURES.iter().chain(gpus::FEATURES).copied()
 }

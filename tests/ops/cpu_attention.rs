@@ -1,7 +1,8 @@
 //! The CPU's paged attention: right against f64, and the same bits however a token came in.
 
 use crate::common::random::Random;
-use candlepower::ops::cpu::attention::{Attend, attend, attend_with, kernel::AttentionKernel};
+use candlepower::ops::cpu::attention::{Attend, attend, attend_with};
+use candlepower::ops::cpu::attention_kernel::AttentionKernel;
 use candlepower::ops::cpu::kernel_portable::Portable;
 use candlepower::ops::cpu::panel::PanelElement;
 use candlepower::ops::cpu::workers::Workers;

@@ -4,6 +4,7 @@
 mod by_dtype;
 mod activation;
 pub mod attention;
+pub mod attention_kernel;
 mod best;
 mod columns;
 #[cfg(target_arch = "x86_64")]
@@ -13,6 +14,7 @@ mod elementwise;
 mod experts;
 pub mod gemm;
 pub mod highest;
+mod job;
 #[cfg(target_arch = "x86_64")]
 pub mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,6 @@
 //! The seam of attention's innermost loops: what an instruction set must supply.
 
-use super::super::panel::PanelElement;
+use super::panel::PanelElement;
 
 /// Positions whose keys or values are widened at a time.
 pub const TILE_POSITIONS: usize = 16;

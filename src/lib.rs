@@ -40,6 +40,7 @@
 //! - `model`: ModelSpec (from config.json), the one decoder, weights
 //! - `parallel`: Collective: how ranks act as one
 //! - `ops`: what candle lacks: linear, attention, KV write, norm, rope, sampling
+//! - `shape`: what a model is made of: tensors with their roles, what layers keep; read without the engine
 //! - `text`: tokenizer and chat template
 //! - `hub`: where a model's files come from: directory, card, cache, download
 //! - `hardware`: GPU data sheets, measured limits and link times, as data
@@ -76,6 +77,8 @@ pub mod report;
 #[doc(hidden)]
 pub mod scheduler;
 pub mod session;
+#[doc(hidden)]
+pub mod shape;
 #[doc(hidden)]
 pub mod telemetry;
 #[doc(hidden)]

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::ask::{Ask, Engine, GIB};
+use super::explain;
+use super::fixes::{self, Fix};
 use super::ledger::Ledger;
 use super::reason::{binds, message, reason, tokens, waves};
 use super::verdict::{Judged, Verdict, judge};
-use super::{explain, fixes};
 
 /// GiB of the rank that holds the most.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,14 +23,6 @@ pub struct PerRank {
     /// The share of the memory that the engine may use.
     pub budget_gib: f64,
     pub memory_gib: f64,
-}
-
-/// A change that makes it run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Fix {
-    pub change: String,
-    pub verdict: Verdict,
-    pub kv_tokens: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -121,7 +114,7 @@ fn plain(ask: &Ask, judged: &Judged) -> Answer {
         kv_tokens: held,
         kv_bytes_per_token: ledger.map(|ledger| ledger.kv_bytes_per_token),
         max_model_len: settings.max_model_len,
-        max_model_len_that_fits: held.map(|held| held.min(ask.positions() as u64)),
+        max_model_len_that_fits: held.map(|held| held.min(ask.shape.positions as u64)),
         max_num_seqs: settings.max_num_seqs,
         max_num_batched_tokens: settings.max_num_batched_tokens,
         gpu_memory_utilization: settings.utilization,

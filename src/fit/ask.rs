@@ -5,11 +5,8 @@ use std::sync::Arc;
 
 use super::releases::Release;
 use crate::hardware::{Capability, Gpu};
-use crate::model::ModelSpec;
-use crate::model::rope::RopeScaling;
-use crate::model::spec::WeightType;
-use crate::model::tensors::{Format, TensorSpec};
 use crate::parallel::Split;
+use crate::shape::{Format, ModelShape, TensorSpec, WeightType};
 
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
 
@@ -84,7 +81,7 @@ pub type StoredBytes = HashMap<String, usize>;
 pub struct Ask {
     /// Words for the model.
     pub model: String,
-    pub spec: ModelSpec,
+    pub shape: ModelShape,
     pub stored: Option<Arc<StoredBytes>>,
     pub card: Card,
     /// At least `split.tp * pp`; a multiple of that is replicas.
@@ -115,26 +112,9 @@ impl Ask {
         self.gpus / self.ranks()
     }
 
-    /// Longest context that the model's positions stand for: those of a stretched rotary embedding too.
-    pub fn positions(&self) -> usize {
-        let written = self.spec.max_position_embeddings;
-        let stretched = match self.spec.rope.scaling {
-            RopeScaling::Default | RopeScaling::Llama3 { .. } => 0.0,
-            RopeScaling::Linear { factor } => written as f64 * factor,
-            RopeScaling::Yarn {
-                factor,
-                original_max_position_embeddings,
-                ..
-            } => original_max_position_embeddings * factor,
-        };
-        written.max(stretched as usize)
-    }
-
     /// Of activations: what was asked for, else the checkpoint's; FP8 weights compute in its 16-bit type.
     pub fn dtype(&self) -> WeightType {
-        self.dtype
-            .or(self.spec.weight_type)
-            .unwrap_or(WeightType::Bf16)
+        self.dtype.or(self.shape.weight_type).unwrap_or_default()
     }
 
     /// Bytes of an element of the KV cache.
@@ -157,7 +137,7 @@ impl Ask {
             // vLLM converts all weights to the activations' type.
             (Format::Plain, Engine::Vllm(_)) => self.dtype().bytes(),
             (Format::Plain, Engine::Candlepower) => {
-                stored().unwrap_or(self.spec.weight_type_or_usual().bytes())
+                stored().unwrap_or(self.shape.weight_type.unwrap_or_default().bytes())
             }
         }
     }

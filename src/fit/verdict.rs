@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::ask::{Ask, Engine};
-use super::ledger::{self, Ledger, Settings};
+use super::ledger::{self, Ledger};
 use super::rules::{self, Broken};
+use super::terms::Settings;
 use super::{candlepower, vllm};
 use crate::parallel::ShardPlan;
 
@@ -92,7 +93,7 @@ pub(super) fn judge(ask: &Ask) -> Judged {
     if let Some(broken) = rules::broken(ask) {
         return unsupported(broken);
     }
-    let plan = match ShardPlan::split(&ask.spec, ask.split) {
+    let plan = match ShardPlan::split(&ask.shape, ask.split) {
         Ok(plan) => plan,
         Err(error) => {
             return unsupported(Broken {

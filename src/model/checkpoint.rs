@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor, bail};
 use safetensors::{Dtype, SafeTensors};
 
+use super::entry::Entry;
 use super::spec::ModelSpec;
 use super::stacked::unstack;
-use super::tensors::{EMBEDDING, Format, TensorSpec, expected};
+use super::tensors::{EMBEDDING, expected};
 use super::weights::WeightSource;
 use crate::hub::{HubError, WeightFiles, shard_tensors};
 use crate::ops::mapped::MappedFile;
+use crate::shape::{Format, TensorSpec};
 
 /// Bytes before a safetensors header: its length.
 const LENGTH_PREFIX: usize = 8;
@@ -39,16 +41,6 @@ pub enum WeightError {
 
 /// A file, and the tensors that the index says it holds; `None`: whatever it holds.
 type Promise = (PathBuf, Option<Vec<String>>);
-
-/// Where a tensor lies.
-pub(super) struct Entry {
-    pub file: usize,
-    /// The file's own word.
-    pub stored: Dtype,
-    pub shape: Vec<usize>,
-    /// Of the file.
-    pub bytes: Range<usize>,
-}
 
 /// Open files and where each tensor lies in them.
 pub struct Checkpoint {

@@ -5,9 +5,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::error::{SpecError, invalid};
 use super::quantization::QuantizationSpec;
 use super::rope::RopeSpec;
-use super::spec::{Architecture, ExpertSpec, ModelSpec, SpecError, WeightType};
+use super::spec::{Architecture, ExpertSpec, ModelSpec};
+use crate::shape::WeightType;
 
 /// `head_dim` of Qwen3 configs that do not state it.
 const QWEN3_HEAD_DIM: usize = 128;
@@ -24,8 +26,26 @@ const MOST_LAYERS: usize = 1 << 14;
 /// A thousand times the largest models known.
 const MOST_PARAMETERS: u128 = 1 << 51;
 
+impl ModelSpec {
+    /// Parses the text of a `config.json`; `file` names it in errors.
+    pub fn from_json(text: &str, file: &str) -> Result<Self, SpecError> {
+        let json = |source| SpecError::Json {
+            file: file.to_owned(),
+            source,
+        };
+        let value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
+        if !value.is_object() {
+            return Err(SpecError::NotAnObject {
+                file: file.to_owned(),
+            });
+        }
+        let raw: RawConfig = serde_json::from_str(text).map_err(json)?;
+        raw.into_spec(file)
+    }
+}
+
 #[derive(Debug, Deserialize)]
-pub(super) struct RawConfig {
+struct RawConfig {
     model_type: Option<String>,
     architectures: Option<Vec<String>>,
     hidden_size: Option<usize>,
@@ -63,7 +83,7 @@ pub(super) struct RawConfig {
 }
 
 impl RawConfig {
-    pub(super) fn into_spec(self, file: &str) -> Result<ModelSpec, SpecError> {
+    fn into_spec(self, file: &str) -> Result<ModelSpec, SpecError> {
         let architecture = self.architecture(file)?;
         let size = |value: Option<usize>, key| required(value, key, file);
         let hidden_size = size(self.hidden_size, "hidden_size")?;
@@ -288,20 +308,6 @@ fn token_ids(value: Option<Value>, key: &'static str, file: &str) -> Result<Vec<
         let found = value.unwrap_or_default();
         invalid(file, key, found, "it must be a token id or a list of them")
     })
-}
-
-pub(super) fn invalid(
-    file: &str,
-    key: &'static str,
-    value: impl ToString,
-    rule: impl Into<String>,
-) -> SpecError {
-    SpecError::Invalid {
-        file: file.to_owned(),
-        key,
-        value: value.to_string(),
-        rule: rule.into(),
-    }
 }
 
 fn check(spec: &ModelSpec, hidden_act: Option<&str>, file: &str) -> Result<(), SpecError> {

@@ -4,55 +4,15 @@ use std::ops::Range;
 
 use candle_core::{DType, Result};
 
+use super::context::Context;
+use super::layer::Layer;
 use super::load::{Loader, Share};
-use super::mlp::Mlp;
 use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
 use super::weights::WeightSource;
 use super::workspace::{StepLimits, Workspace, workspace_bytes};
 use crate::ground::ExpertLoad;
-use crate::ground::recorder::Recorder;
 use crate::ops::cost::Activations;
-use crate::ops::{AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows};
-use crate::parallel::Collective;
-
-pub(super) struct Layer {
-    pub input_norm: Norm,
-    /// q, k and v stacked.
-    pub qkv: Linear,
-    pub head_norms: Option<HeadNorms>,
-    pub o: Linear,
-    pub post_attention_norm: Norm,
-    pub mlp: Mlp,
-    pub shape: AttentionShape,
-}
-
-/// What a forward pass works with, beside the decoder's own weights.
-pub struct Context<'a> {
-    pub kernels: &'a dyn Kernels,
-    pub collective: &'a dyn Collective,
-    pub recorder: &'a Recorder,
-}
-
-impl Context<'_> {
-    /// What operations cost with these kernels' activations.
-    pub(super) fn cost(&self) -> Activations {
-        Activations::of(self.kernels.activations())
-    }
-
-    pub(super) fn linear(
-        &self,
-        name: &'static str,
-        layer: Option<usize>,
-        x: &Buffer,
-        w: &Linear,
-        rows: usize,
-        out: &Buffer,
-    ) -> Result<()> {
-        let cost = self.cost().linear(w, rows);
-        self.recorder
-            .run(name, layer, cost, || self.kernels.linear(x, w, rows, out))
-    }
-}
+use crate::ops::{Buffer, Kernels, KvLayer, Linear, Norm, Rope, Rows};
 
 pub struct Decoder {
     embedding: Linear,
@@ -77,7 +37,7 @@ impl Decoder {
         limits: StepLimits,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
-        let spec = share.spec();
+        let Share { spec, plan, rank } = share;
         let mut loader = Loader::new(share, source, kernels, progress);
         let embedding = loader.linear(&[EMBEDDING.to_owned()])?;
         let layers = (0..spec.num_hidden_layers)
@@ -99,8 +59,13 @@ impl Decoder {
             },
             vocab: share.shape().vocab,
             vocab_size: spec.vocab_size,
-            workspace: Workspace::new(share, kernels, limits)?,
-            workspace_bytes: workspace_bytes(share, limits, kernels.activations().size_in_bytes()),
+            workspace: Workspace::new(plan, rank, kernels, limits)?,
+            workspace_bytes: workspace_bytes(
+                plan,
+                rank,
+                limits,
+                kernels.activations().size_in_bytes(),
+            ),
         })
     }
 

@@ -2,43 +2,32 @@
 
 use candle_core::{Error, Result, Tensor, bail};
 
-use super::decoder::Layer;
+use super::layer::Layer;
 use super::mlp::{Mlp, Sparse};
 use super::spec::{ExpertSpec, ModelSpec};
-use super::tensors::{Format, bias_name, layer_name, scale_name};
+use super::tensors::{bias_name, layer_name};
 use super::weights::{Matrix, WeightSource};
-use crate::ops::{
-    AttentionShape, Expert, Experts, HeadNorms, Kernels, Linear, Norm, Routing, WeightRows,
-};
+use super::workspace::attention_shape;
+use crate::ops::{Expert, Experts, HeadNorms, Kernels, Linear, Norm, Routing, WeightRows};
 use crate::parallel::shard::{RankShape, ShardPlan, Slice, TensorPlan};
-
-pub(super) fn attention_shape(spec: &ModelSpec, shape: &RankShape, layer: usize) -> AttentionShape {
-    AttentionShape {
-        num_heads: shape.num_heads,
-        num_kv_heads: shape.num_kv_heads,
-        head_dim: spec.head_dim,
-        window: spec.layer_window(layer),
-    }
-}
+use crate::shape::{Format, scale_name};
 
 /// One rank's share of a split model.
 #[derive(Debug, Clone, Copy)]
 pub struct Share<'a> {
+    pub spec: &'a ModelSpec,
+    /// Of its shape.
     pub plan: &'a ShardPlan,
     pub rank: usize,
 }
 
 impl<'a> Share<'a> {
-    pub fn spec(&self) -> &'a ModelSpec {
-        self.plan.spec()
-    }
-
-    pub fn shape(&self) -> RankShape {
+    pub(super) fn shape(&self) -> RankShape {
         self.plan.rank_shape(self.rank)
     }
 
     /// What this rank holds of a tensor; `None`: nothing of it, or the model has no such tensor.
-    fn find(&self, name: &str) -> Option<(&'a TensorPlan, Slice)> {
+    fn find(&self, name: &str) -> Option<(TensorPlan<'a>, Slice)> {
         let plan = self.plan.tensor(name)?;
         Some((plan, plan.slice(self.rank)?))
     }
@@ -69,7 +58,7 @@ impl<'a> Loader<'a> {
 
     pub fn layer(&mut self, layer: usize) -> Result<Layer> {
         let name = |suffix: &str| layer_name(layer, suffix);
-        let head_norms = match self.share.spec().qk_norm {
+        let head_norms = match self.share.spec.qk_norm {
             false => None,
             true => Some(HeadNorms {
                 q: self.norm(&name("self_attn.q_norm.weight"))?,
@@ -84,12 +73,12 @@ impl<'a> Loader<'a> {
             o: self.linear(&[name("self_attn.o_proj.weight")])?,
             post_attention_norm: self.norm(&name("post_attention_layernorm.weight"))?,
             mlp: self.mlp(layer)?,
-            shape: attention_shape(self.share.spec(), &self.share.shape(), layer),
+            shape: attention_shape(self.share.plan.shape(), &self.share.shape(), layer),
         })
     }
 
     fn mlp(&mut self, layer: usize) -> Result<Mlp> {
-        match self.share.spec().experts.as_ref() {
+        match self.share.spec.experts.as_ref() {
             Some(experts) if experts.is_sparse(layer) => self.sparse(layer, experts),
             _ => {
                 let Expert { gate_up, down } = self.gated(&layer_name(layer, "mlp"))?;
@@ -135,7 +124,7 @@ impl<'a> Loader<'a> {
         };
         Ok(Norm {
             weight: self.kernels.vector(weight)?,
-            eps: self.share.spec().rms_norm_eps as f32,
+            eps: self.share.spec.rms_norm_eps as f32,
         })
     }
 
@@ -177,7 +166,7 @@ impl<'a> Loader<'a> {
     }
 
     fn quantizes_activations(&self) -> bool {
-        let quantization = self.share.spec().quantization.as_ref();
+        let quantization = self.share.spec.quantization.as_ref();
         quantization.is_some_and(|q| q.quantize_activations)
     }
 
@@ -185,6 +174,6 @@ impl<'a> Loader<'a> {
         let Some((plan, slice)) = self.share.find(name) else {
             return Ok(None);
         };
-        Ok(Some(self.source.vector(&plan.tensor, slice.range)?))
+        Ok(Some(self.source.vector(plan.tensor, slice.range)?))
     }
 }

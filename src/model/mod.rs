@@ -2,12 +2,17 @@
 
 pub mod checkpoint;
 mod config;
+mod context;
 pub mod decoder;
 pub mod dummy;
+mod entry;
+mod error;
+mod layer;
 mod load;
 mod mlp;
 mod quantization;
 pub mod rope;
+mod shape;
 pub mod spec;
 mod stacked;
 pub mod tensors;
@@ -15,9 +20,14 @@ pub mod weights;
 mod workspace;
 
 pub use checkpoint::{Checkpoint, WeightError};
-pub use decoder::{Context, Decoder};
+pub use context::Context;
+pub use decoder::Decoder;
 pub use dummy::DummyWeights;
+pub use error::SpecError;
 pub use load::Share;
-pub use spec::{Architecture, ModelSpec, SpecError, WeightType};
+pub use quantization::QuantizationSpec;
+pub use spec::{Architecture, ModelSpec};
 pub use weights::WeightSource;
 pub use workspace::{StepLimits, workspace_bytes};
+
+pub use crate::shape::WeightType;

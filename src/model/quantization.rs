@@ -3,11 +3,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::config::invalid;
-use super::spec::SpecError;
+use super::error::{SpecError, invalid};
+use crate::shape::Quantization;
 
 /// `quant_method` of weights in 8-bit floats.
-pub const FP8: &str = "fp8";
+const FP8: &str = "fp8";
 /// The one format of such floats that is known, and the only one of most files, which then do not name it.
 const E4M3: &str = "e4m3";
 
@@ -28,18 +28,6 @@ pub struct QuantizationSpec {
 }
 
 impl QuantizationSpec {
-    /// FP8 in blocks of so many rows and columns.
-    pub fn fp8(block: [usize; 2]) -> Self {
-        Self {
-            method: FP8.to_owned(),
-            format: Some(E4M3.to_owned()),
-            weight_block_size: Some(block),
-            activation_scheme: None,
-            modules_to_not_convert: Vec::new(),
-            quantize_activations: false,
-        }
-    }
-
     pub(super) fn from_json(config: &Value, file: &str) -> Result<Self, SpecError> {
         let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
         let present = |key: &str| config.get(key).filter(|value| !value.is_null());
@@ -79,6 +67,12 @@ impl QuantizationSpec {
     pub(super) fn block(&self, module: &str) -> Option<[usize; 2]> {
         let kept = self.method != FP8 || self.keeps(module);
         self.weight_block_size.filter(|_| !kept)
+    }
+
+    /// What is read of it where nothing is computed; `None`: it is not known.
+    pub(super) fn in_short(&self) -> Option<Quantization> {
+        let block = self.weight_block_size.filter(|_| self.method == FP8)?;
+        Some(Quantization::Fp8 { block })
     }
 
     /// What it is, in words, where its tensors are not known.

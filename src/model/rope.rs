@@ -8,8 +8,7 @@ use std::f64::consts::PI;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::config::invalid;
-use super::spec::SpecError;
+use super::error::{SpecError, invalid};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RopeSpec {
@@ -143,6 +142,19 @@ impl RopeSpec {
             }
         };
         Ok(Self { theta, scaling })
+    }
+
+    /// Positions that a stretched embedding reaches where the config writes so many; 0: it is not stretched.
+    pub(super) fn stretched_positions(&self, written: usize) -> f64 {
+        match self.scaling {
+            RopeScaling::Default | RopeScaling::Llama3 { .. } => 0.0,
+            RopeScaling::Linear { factor } => written as f64 * factor,
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings,
+                ..
+            } => original_max_position_embeddings * factor,
+        }
     }
 
     /// Inverse frequency of each of the `head_dim / 2` rotated pairs, in radians per position.

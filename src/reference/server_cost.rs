@@ -129,7 +129,7 @@ fn simulation(
         Some((input, output)) => input + output,
         None => spec.max_position_embeddings,
     };
-    let mut simulation = options.simulation(gpu, name, &spec, longest);
+    let mut simulation = options.simulation(gpu, name, &spec.shape(), longest);
     simulation.split.tp = run.hardware.gpus;
     simulation.server = server;
     Ok(simulation)
@@ -148,7 +148,7 @@ fn play(simulation: &Simulation, run: &ReferenceRun, stop: &AtomicBool) -> Resul
     let Some((((input_len, output_len), concurrency), requests)) = load else {
         return Err("it starts".to_owned());
     };
-    let pool = TokenPool::below(simulation.spec.vocab_size as u32).map_err(|e| e.to_string())?;
+    let pool = TokenPool::below(simulation.shape.vocab_size as u32).map_err(|e| e.to_string())?;
     let script = Script {
         work: Work::Synthetic {
             input_len,

@@ -20,7 +20,7 @@ pub struct ModelFiles {
     pub device: Device,
     pub source: ModelSource,
     pub spec: ModelSpec,
-    /// Of `spec`.
+    /// Of the shape of `spec`.
     pub plan: Arc<ShardPlan>,
     pub tokenizer: Option<Tokenizer>,
     /// Layers of the model, of which `spec` may keep fewer.
@@ -50,7 +50,7 @@ impl ModelFiles {
             tp: options.tp,
             expert_parallel: options.expert_parallel,
         };
-        let plan = ShardPlan::split(&spec, split).map_err(Wish::from)?;
+        let plan = ShardPlan::split(&spec.shape(), split).map_err(Wish::from)?;
         let tokenizer = match (&source.dir, source.tokenizer_json()) {
             (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Wish::from)?),
             _ => None,

@@ -4,7 +4,7 @@
 use candle_core::DType;
 
 use super::error::Wish;
-use crate::model::{Share, StepLimits, workspace_bytes};
+use crate::model::{StepLimits, workspace_bytes};
 use crate::parallel::ShardPlan;
 
 const GB: f64 = 1e9;
@@ -38,10 +38,10 @@ pub fn left_for_kv(
             weights: gb(weight_bytes),
             dtype: weights.as_str(),
             memory: gb(memory),
-            layers: plan.spec().num_hidden_layers,
+            layers: plan.shape().layers.len(),
         });
     }
-    let step_bytes = all_ranks(&|rank| workspace_bytes(Share { plan, rank }, limits, F32));
+    let step_bytes = all_ranks(&|rank| workspace_bytes(plan, rank, limits, F32));
     if weight_bytes.saturating_add(step_bytes) > memory {
         return Err(Wish::StepMemory {
             rows: limits.rows,
@@ -65,7 +65,7 @@ mod tests {
     fn qwq() -> ShardPlan {
         let card = CARDS.iter().find(|card| card.name == "QwQ-32B").unwrap();
         let spec = ModelSpec::from_json(card.config_json, card.name).unwrap();
-        ShardPlan::new(&spec, 1).unwrap()
+        ShardPlan::new(&spec.shape(), 1).unwrap()
     }
 
     #[test]

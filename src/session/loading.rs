@@ -53,10 +53,14 @@ impl Loading {
             &files.source.name,
         )?;
         progress.start(Task::Load, files.weight_bytes(ranks, weight_dtype));
-        let (plan, seen) = (files.plan.clone(), progress.clone());
+        let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
         let build = move |collective: Box<dyn Collective>| {
             let rank = collective.rank();
-            let share = Share { plan: &plan, rank };
+            let share = Share {
+                spec: &spec,
+                plan: &plan,
+                rank,
+            };
             let mut advance = |bytes| seen.advance(bytes);
             let decoder = Decoder::load(share, source.as_ref(), &Cpu, limits, &mut advance)?;
             Ok(Rank::new(Box::new(Cpu), collective, decoder))

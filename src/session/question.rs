@@ -10,9 +10,9 @@ use crate::fit::{self, Answer, Ask, Card, Engine, KvType, Limits, Load, StoredBy
 use crate::ground::{Progress, Unwatched};
 use crate::hardware::{self, Capability};
 use crate::hub::{self, DummyReason, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards};
-use crate::model::tensors::expected;
 use crate::model::{Checkpoint, ModelSpec, WeightType};
 use crate::parallel::Split;
+use crate::shape::ModelShape;
 
 /// A card of which only the memory is known.
 const USUAL_CAPABILITY: Capability = Capability { major: 8, minor: 9 };
@@ -130,7 +130,7 @@ impl Question {
     /// One for each number of GPUs.
     fn asks(&self, progress: &dyn Progress) -> Result<Vec<Ask>, SessionError> {
         let card = self.card()?;
-        let (model, spec, stored) = self.found(progress)?;
+        let (model, shape, stored) = self.found(progress)?;
         let counts = match self.gpus.as_slice() {
             [] => vec![self.tp.unwrap_or(1) * self.pp],
             counts => counts.to_vec(),
@@ -138,7 +138,7 @@ impl Question {
         let ask = |gpus: usize| {
             Ok(Ask {
                 model: model.clone(),
-                spec: spec.clone(),
+                shape: shape.clone(),
                 stored: stored.clone(),
                 card: card.clone(),
                 gpus,
@@ -199,7 +199,7 @@ impl Question {
     fn found(
         &self,
         progress: &dyn Progress,
-    ) -> Result<(String, ModelSpec, Option<Arc<StoredBytes>>), SessionError> {
+    ) -> Result<(String, ModelShape, Option<Arc<StoredBytes>>), SessionError> {
         let options = ResolveOptions {
             // No weights are fetched for their headers; a card looks no further than the cache.
             dummy_weights: cards::find(&self.model).is_none(),
@@ -211,8 +211,9 @@ impl Question {
         if let Some(layers) = self.layers {
             keep_layers(&mut spec, layers, &file)?;
         }
-        let stored = stored(&source, &spec, progress)?;
-        Ok((source.name, spec, stored))
+        let shape = spec.shape();
+        let stored = stored(&source, &spec, &shape, progress)?;
+        Ok((source.name, shape, stored))
     }
 
     /// `None`: nothing was said of a load.
@@ -240,6 +241,7 @@ impl Question {
 fn stored(
     source: &ModelSource,
     spec: &ModelSpec,
+    shape: &ModelShape,
     progress: &dyn Progress,
 ) -> Result<Option<Arc<StoredBytes>>, SessionError> {
     let files = match (&source.weights, &source.dir) {
@@ -257,7 +259,7 @@ fn stored(
     };
     let checkpoint = Checkpoint::open(&files, spec).map_err(Wish::from)?;
     progress.detail("element sizes are those of the checkpoint's headers");
-    let bytes = |name: String| Some((name.clone(), checkpoint.stored_bytes(&name)?));
-    let names = expected(spec).into_iter().map(|tensor| tensor.name);
-    Ok(Some(Arc::new(names.filter_map(bytes).collect())))
+    let names = shape.tensors.iter().map(|tensor| &tensor.name);
+    let bytes = names.filter_map(|name| Some((name.clone(), checkpoint.stored_bytes(name)?)));
+    Ok(Some(Arc::new(bytes.collect())))
 }

@@ -11,9 +11,10 @@ use super::simulation::{Simulation, Started};
 use crate::ground::Progress;
 use crate::ground::results::{self, Kind};
 use crate::hardware::Gpu;
-use crate::model::{ModelSpec, dummy};
+use crate::model::dummy;
 use crate::parallel::Split;
 use crate::scheduler::SchedulerConfig;
+use crate::shape::ModelShape;
 
 impl EngineOptions {
     /// What they ask of `gpu`, of any model.
@@ -21,12 +22,12 @@ impl EngineOptions {
         &self,
         gpu: &Gpu,
         model: &str,
-        spec: &ModelSpec,
+        shape: &ModelShape,
         max_model_len: usize,
     ) -> Simulation {
         Simulation {
             model: model.to_owned(),
-            spec: spec.clone(),
+            shape: shape.clone(),
             gpu: gpu.clone(),
             split: Split {
                 tp: self.tp,
@@ -62,7 +63,7 @@ pub fn start(
     progress: &Arc<dyn Progress>,
 ) -> Result<Session, SessionError> {
     let options = &files.options;
-    let simulation = options.simulation(gpu, &files.source.name, &files.spec, max_model_len);
+    let simulation = options.simulation(gpu, &files.source.name, files.plan.shape(), max_model_len);
     let started = simulation.start().map_err(Wish::from)?;
     let weights = files.spec.weight_type_or_usual();
     Ok(Session {
@@ -75,7 +76,7 @@ pub fn start(
             memory_gib: gpu.memory_gib,
             roofs: None,
         },
-        settings: settings(&simulation, &started, options.seed),
+        settings: settings(&files, &simulation, &started),
         engine: started.engine,
         probe: None,
         files,
@@ -83,7 +84,7 @@ pub fn start(
     })
 }
 
-fn settings(simulation: &Simulation, started: &Started, seed: u64) -> results::Engine {
+fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> results::Engine {
     let scheduler = &started.scheduler;
     results::Engine {
         max_model_len: scheduler.max_model_len,
@@ -95,13 +96,13 @@ fn settings(simulation: &Simulation, started: &Started, seed: u64) -> results::E
         prefix_cache: scheduler.prefix_cache,
         dtype: simulation.dtype().name().to_owned(),
         kv_cache_dtype: kv_dtype_name(started.kv_dtype).to_owned(),
-        activation_scheme: activation_scheme(&simulation.spec),
+        activation_scheme: activation_scheme(&files.spec),
         tp: simulation.split.tp,
         expert_parallel: simulation.split.expert_parallel,
         // Nothing computes.
         threads: 0,
         pin_threads: false,
-        seed,
+        seed: files.options.seed,
         ranks: started.ranks.clone(),
         communication_share: None,
         server: simulation.server.map(|server| server.name.to_owned()),

@@ -11,9 +11,10 @@ use crate::fit::{self, Ask, Card, KvType, Limits, Release, Verdict};
 use crate::ground::VirtualClock;
 use crate::ground::results::RankMemory;
 use crate::hardware::Gpu;
-use crate::model::{ModelSpec, StepLimits, WeightType};
+use crate::model::StepLimits;
 use crate::parallel::{ShardError, ShardPlan, Split};
 use crate::scheduler::SchedulerConfig;
+use crate::shape::{ModelShape, WeightType};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SimulationError {
@@ -37,7 +38,7 @@ pub enum SimulationError {
 pub struct Simulation {
     /// Words for the model.
     pub model: String,
-    pub spec: ModelSpec,
+    pub shape: ModelShape,
     /// Every rank has one.
     pub gpu: Gpu,
     pub split: Split,
@@ -68,7 +69,7 @@ impl Simulation {
     /// # Errors
     /// The model cannot be split so, does not fit, or nothing is known of the cards' link.
     pub fn start(&self) -> Result<Started, SimulationError> {
-        let plan = Arc::new(ShardPlan::split(&self.spec, self.split)?);
+        let plan = Arc::new(ShardPlan::split(&self.shape, self.split)?);
         let kv_dtype = self.kv_dtype();
         let layout = KvLayout {
             num_blocks: self.num_blocks(&plan, kv_dtype)?,
@@ -146,7 +147,7 @@ impl Simulation {
         let scheduler = &self.scheduler;
         Ask {
             model: self.model.clone(),
-            spec: self.spec.clone(),
+            shape: self.shape.clone(),
             stored: None,
             card: Card::from(&self.gpu),
             gpus: self.split.tp,

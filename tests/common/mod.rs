@@ -115,12 +115,13 @@ impl Model {
         limits: StepLimits,
     ) -> Ranks {
         let split = split.into();
-        let plan = Arc::new(ShardPlan::split(&self.spec, split).unwrap());
+        let plan = Arc::new(ShardPlan::split(&self.spec.shape(), split).unwrap());
         let elements = plan.kv_elements_per_token();
-        let source = self.source.clone();
+        let (spec, source) = (self.spec.clone(), self.source.clone());
         let build = move |collective: Box<dyn Collective>| {
             let (kernels, collective) = connect(collective)?;
             let share = Share {
+                spec: &spec,
                 plan: &plan,
                 rank: collective.rank(),
             };

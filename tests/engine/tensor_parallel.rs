@@ -31,7 +31,7 @@ fn splits(names: &[&'static str]) -> Vec<(&'static str, Model, usize)> {
         let spec = Model::open(&fixture(name)).spec;
         let legal = SPLITS
             .into_iter()
-            .filter(move |&tp| ShardPlan::new(&spec, tp).is_ok());
+            .filter(move |&tp| ShardPlan::new(&spec.shape(), tp).is_ok());
         legal.map(move |tp| (name, Model::open(&fixture(name)), tp))
     });
     all.collect()
@@ -297,12 +297,16 @@ fn a_failed_rank_stops_all_with_its_reason() {
     let model = Model::open(&fixture("llama-tiny"));
     for (culprit, panics) in [(0, false), (2, false), (3, true), (0, true)] {
         for left in [0, 3, 10] {
-            let plan = Arc::new(ShardPlan::new(&model.spec, 4).unwrap());
+            let plan = Arc::new(ShardPlan::new(&model.spec.shape(), 4).unwrap());
             let elements = plan.kv_elements_per_token();
-            let source = model.source.clone();
+            let (spec, source) = (model.spec.clone(), model.source.clone());
             let build = move |inner: Box<dyn Collective>| {
                 let rank = inner.rank();
-                let share = Share { plan: &plan, rank };
+                let share = Share {
+                    spec: &spec,
+                    plan: &plan,
+                    rank,
+                };
                 let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| {})?;
                 let collective = Failing {
                     left: Cell::new(if rank == culprit { left } else { usize::MAX }),
@@ -358,8 +362,8 @@ fn a_failed_rank_stops_all_with_its_reason() {
 fn a_rank_that_cannot_be_built_is_told() {
     let model = Model::open(&fixture("llama-tiny"));
     for (culprit, panics) in [(0, false), (2, false), (1, true), (0, true)] {
-        let plan = Arc::new(ShardPlan::new(&model.spec, 4).unwrap());
-        let source = model.source.clone();
+        let plan = Arc::new(ShardPlan::new(&model.spec.shape(), 4).unwrap());
+        let (spec, source) = (model.spec.clone(), model.source.clone());
         let build = move |collective: Box<dyn Collective>| {
             let rank = collective.rank();
             match rank == culprit {
@@ -367,7 +371,11 @@ fn a_rank_that_cannot_be_built_is_told() {
                 true => candle_core::bail!("no memory on this rank"),
                 false => {}
             }
-            let share = Share { plan: &plan, rank };
+            let share = Share {
+                spec: &spec,
+                plan: &plan,
+                rank,
+            };
             let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| {})?;
             Ok(Rank::new(Box::new(Cpu), collective, decoder))
         };

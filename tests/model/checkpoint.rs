@@ -6,8 +6,9 @@ use std::path::Path;
 use crate::cli_support::{self, Copy, generate_exactly, run};
 use candle_core::{DType, Device, Tensor, safetensors};
 use candlepower::hub::weights_in;
-use candlepower::model::tensors::{TensorSpec, expected};
+use candlepower::model::tensors::expected;
 use candlepower::model::{Checkpoint, ModelSpec, WeightSource};
+use candlepower::shape::TensorSpec;
 use serde_json::Value;
 
 const SHARDED: [&str; 3] = ["llama-tiny", "qwen2-tiny", "qwen3-tiny"];

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use crate::common::random::Random;
 use candlepower::hub::{CARDS, cards};
-use candlepower::model::spec::ModelSpec;
-use candlepower::model::tensors::{EMBEDDING, HEAD, Role, expected};
+use candlepower::model::ModelSpec;
+use candlepower::model::tensors::{EMBEDDING, HEAD, expected};
 use candlepower::parallel::ShardPlan;
 use candlepower::parallel::shard::{Cut, VOCAB_MULTIPLE};
+use candlepower::shape::Role;
 use serde_json::json;
 
 fn card(name: &str) -> ModelSpec {
@@ -26,13 +27,15 @@ fn dense() -> Vec<ModelSpec> {
 
 fn legal(spec: &ModelSpec) -> Vec<usize> {
     let all = 1..=spec.num_attention_heads;
-    all.filter(|&tp| ShardPlan::new(spec, tp).is_ok()).collect()
+    let shape = spec.shape();
+    all.filter(|&tp| ShardPlan::new(&shape, tp).is_ok())
+        .collect()
 }
 
 /// Every element of every tensor is on the ranks as often as the plan says, and nothing else is but zeros.
-fn check_cover(plan: &ShardPlan) {
+fn check_cover(plan: &ShardPlan, spec: &ModelSpec) {
     let tp = plan.tp();
-    assert_eq!(plan.tensors().len(), expected(plan.spec()).len());
+    assert_eq!(plan.tensors().len(), expected(spec).len());
     for tensor in plan.tensors() {
         let shape = &tensor.tensor.shape;
         let name = &tensor.tensor.name;
@@ -46,7 +49,7 @@ fn check_cover(plan: &ShardPlan) {
         let copies = tensor.replicas();
         assert!(held.iter().all(|&h| h == copies), "{name} at tp {tp}");
         let padding: usize = slices.iter().map(|slice| slice.padding).sum();
-        if tensor.tensor.role != Role::Vocabulary || tp == 1 {
+        if !matches!(tensor.tensor.role, Role::Embedding | Role::Head) || tp == 1 {
             assert_eq!(padding, 0, "{name}");
         }
         let elements: u64 = (0..tp).map(|rank| tensor.elements(rank)).sum();
@@ -62,7 +65,7 @@ fn slices_make_up_every_tensor_of_every_card() {
         let legal = legal(&spec);
         assert!(legal.contains(&1) && legal.len() > 1);
         for &tp in &legal {
-            check_cover(&ShardPlan::new(&spec, tp).unwrap());
+            check_cover(&ShardPlan::new(&spec.shape(), tp).unwrap(), &spec);
         }
     }
 }
@@ -91,10 +94,10 @@ fn slices_make_up_every_tensor_of_random_models() {
         });
         let spec = ModelSpec::from_json(&config.to_string(), "config.json").unwrap();
         for tp in 1..=spec.num_attention_heads + 1 {
-            match ShardPlan::new(&spec, tp) {
+            match ShardPlan::new(&spec.shape(), tp) {
                 Ok(plan) => {
-                    check_cover(&plan);
-                    check_shapes(&plan);
+                    check_cover(&plan, &spec);
+                    check_shapes(&plan, &spec);
                 }
                 Err(error) => {
                     assert_eq!(error.legal, legal(&spec));
@@ -106,8 +109,7 @@ fn slices_make_up_every_tensor_of_random_models() {
 }
 
 /// The sizes that a rank computes with are those of its slices.
-fn check_shapes(plan: &ShardPlan) {
-    let spec = plan.spec();
+fn check_shapes(plan: &ShardPlan, spec: &ModelSpec) {
     let group = spec.num_attention_heads / spec.num_key_value_heads;
     for rank in 0..plan.tp() {
         let shape = plan.rank_shape(rank);
@@ -137,7 +139,7 @@ fn check_shapes(plan: &ShardPlan) {
 #[test]
 fn splits_of_the_reports_models() {
     // The figures of the source: 64 heads over 8 KV heads, 28,672 features, 128,256 tokens.
-    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B"), 8).unwrap();
+    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B").shape(), 8).unwrap();
     let shape = plan.rank_shape(7);
     assert_eq!((shape.num_heads, shape.num_kv_heads), (8, 1));
     assert_eq!((shape.intermediate_size, shape.vocab_rows), (3584, 16_032));
@@ -154,7 +156,7 @@ fn splits_of_the_reports_models() {
         (0, 0, 1)
     );
     // More ranks than KV heads: two neighbours hold the same one.
-    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B"), 16).unwrap();
+    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B").shape(), 16).unwrap();
     let k = plan
         .tensor("model.layers.0.self_attn.k_proj.weight")
         .unwrap();
@@ -163,14 +165,14 @@ fn splits_of_the_reports_models() {
     assert_eq!(k.slice(4), k.slice(5));
     assert_ne!(k.slice(5), k.slice(6));
     // An eighth of 70,553,706,496 parameters, and seven more eighths of the 161 norms of 8,192.
-    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B"), 8).unwrap();
+    let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B").shape(), 8).unwrap();
     let bytes = plan.weight_bytes(3, |_| 2);
     assert_eq!(bytes, 2 * (70_553_706_496 + 7 * 161 * 8192) / 8);
 }
 
 #[test]
 fn illegal_splits_name_the_rule_the_numbers_and_the_way_out() {
-    let refuse = |spec: &ModelSpec, tp| ShardPlan::new(spec, tp).unwrap_err().to_string();
+    let refuse = |spec: &ModelSpec, tp| ShardPlan::new(&spec.shape(), tp).unwrap_err().to_string();
     let qwen = card("Qwen2.5-0.5B");
     assert_eq!(
         refuse(&qwen, 4),
@@ -200,7 +202,7 @@ fn a_vocabulary_that_does_not_divide_is_filled_up_on_the_last_ranks() {
     spec.tie_word_embeddings = false;
     spec.vocab_size = 100;
     spec.intermediate_size = 14 * 100;
-    let plan = ShardPlan::new(&spec, 14).unwrap();
+    let plan = ShardPlan::new(&spec.shape(), 14).unwrap();
     let rows = 100_usize.next_multiple_of(VOCAB_MULTIPLE).div_ceil(14);
     for name in [EMBEDDING, HEAD] {
         let tensor = plan.tensor(name).unwrap();

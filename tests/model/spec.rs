@@ -195,6 +195,36 @@ fn yarn_takes_its_published_defaults() {
     assert!((attention_factor - 1.138_629_436_111_989).abs() < 1e-12);
 }
 
+/// A stretched embedding reaches further than the config writes; Llama 3.1's factor is in what it writes.
+#[test]
+fn positions_are_those_of_the_stretched_embedding() {
+    let positions = |scaling: Value| spec(json!({ "rope_scaling": scaling })).shape().positions;
+    let yarn = |original: usize| json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": original});
+    let llama3 = json!({
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 512
+    });
+    assert_eq!(positions(Value::Null), 512);
+    assert_eq!(positions(json!({"type": "linear", "factor": 2.5})), 1280);
+    assert_eq!(positions(yarn(512)), 2048);
+    assert_eq!(positions(yarn(64)), 512);
+    assert_eq!(positions(llama3), 512);
+}
+
+#[test]
+fn a_shape_has_the_rule_of_each_layer() {
+    let windows = json!({"use_sliding_window": true, "sliding_window": 32, "max_window_layers": 2});
+    let spec = spec(windows);
+    let shape = spec.shape();
+    let windows = shape.layers.iter().map(|layer| layer.kv.window());
+    assert_eq!(windows.collect::<Vec<_>>(), spec.layer_windows);
+    // 4 layers of K and V, 2 heads of 8.
+    assert_eq!(shape.kv_elements_per_token(1), 4 * 2 * 2 * 8);
+    assert_eq!(spec.kv_elements_per_token(), 4 * 2 * 2 * 8);
+    assert_eq!(shape.kv_elements_per_token(8), 4 * 2 * 8);
+    assert_eq!((shape.dense_width(), shape.experts()), (Some(96), None));
+}
+
 /// Worked by hand from the rule: theta 500,000, head 4, original length 64, factor 8, bands 1 and 4.
 #[test]
 fn llama3_scales_long_waves_and_keeps_short_ones() {

@@ -123,7 +123,7 @@ impl Step {
         let options = wanted.options;
         match self {
             Self::Weights => {
-                let legal = parallel::legal(wanted.spec, options.expert_parallel);
+                let legal = parallel::legal(&wanted.spec.shape(), options.expert_parallel);
                 let wider = legal.into_iter().filter(|&tp| tp > options.tp).min();
                 match wider.filter(|&tp| tp <= cards.count) {
                     Some(tp) => format!("use --tp {tp}, or a quantised model"),
@@ -147,12 +147,12 @@ impl Step {
 
 fn ask(wanted: &Wanted, cards: &Cards) -> Ask {
     let Wanted { options, spec, .. } = *wanted;
-    let mut spec = spec.clone();
-    spec.weight_type = match wanted.weights {
+    let mut shape = spec.shape();
+    shape.weight_type = match wanted.weights {
         DType::BF16 => Some(WeightType::Bf16),
         DType::F16 => Some(WeightType::F16),
         DType::F32 => Some(WeightType::F32),
-        _ => spec.weight_type,
+        _ => shape.weight_type,
     };
     // A length that only the model names is no demand: whoever sends a longer request is told so.
     let demanded =
@@ -194,7 +194,7 @@ fn ask(wanted: &Wanted, cards: &Cards) -> Ask {
         kv_type: options.kv_cache_dtype,
         eager: false,
         load: None,
-        spec,
+        shape,
     }
 }
 

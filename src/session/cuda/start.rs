@@ -76,13 +76,17 @@ pub fn start(
     };
     let all: Vec<usize> = (0..tp).collect();
     progress.start(Task::Load, files.weight_bytes(&all, dtype));
-    let (plan, seen) = (files.plan.clone(), progress.clone());
+    let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
     let link = Link::new(tp).map_err(RunError::from)?;
     let build = move |host: Box<dyn Collective>| {
         let rank = host.rank();
         let gpu = Gpu::open(rank);
         let (gpu, collective) = link.join(host, gpu)?;
-        let share = Share { plan: &plan, rank };
+        let share = Share {
+            spec: &spec,
+            plan: &plan,
+            rank,
+        };
         let cuda = Cuda::new(gpu, dtype)?;
         let mut advance = |bytes| seen.advance(bytes);
         let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;

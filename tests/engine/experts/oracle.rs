@@ -106,7 +106,7 @@ fn check_f64(what: &str, seed: u64, config: &Value, random: &mut Random) {
             expert_parallel,
         })
     });
-    let legal = splits.filter(|split| ShardPlan::split(&model.spec, *split).is_ok());
+    let legal = splits.filter(|split| ShardPlan::split(&model.spec.shape(), *split).is_ok());
     let cpu = legal.map(|split| (Backend::Cpu, split));
     for (backend, split) in cpu.chain([(Backend::Reference, 1.into())]) {
         for chunk in [LONGEST_PROMPT, 3] {

@@ -5,6 +5,7 @@ use candlepower::hardware;
 use candlepower::hub::CARDS;
 use candlepower::model::ModelSpec;
 use candlepower::parallel::Split;
+use candlepower::shape::Kv;
 use proptest::prelude::*;
 
 /// Dense and sparse, small enough to be quick.
@@ -60,7 +61,7 @@ prop_compose! {
         let (tp, pp) = (2usize.pow(tp), 2usize.pow(pp));
         Ask {
             model: MODELS[model].to_owned(),
-            spec: spec(model, layers),
+            shape: spec(model, layers).shape(),
             stored: None,
             card: Card { memory_gib, ..Card::from(&hardware::find("l40s").unwrap()) },
             gpus: tp * pp,
@@ -99,6 +100,42 @@ fn pinned(ask: &Ask) -> Ask {
     ask.limits.max_num_seqs = Some(chosen.max_num_seqs);
     ask.limits.max_num_batched_tokens = Some(chosen.max_num_batched_tokens);
     ask
+}
+
+/// Layers whose KV caches differ are counted each by its own rule, and explained so.
+#[test]
+fn layers_of_two_kinds_are_two_products() {
+    let mut shape = spec(0, 1).shape();
+    shape.layers[3].kv = Kv::Full {
+        num_heads: 4,
+        head_dim: 96,
+    };
+    let answer = answer(&Ask {
+        model: MODELS[0].to_owned(),
+        shape,
+        stored: None,
+        card: Card::from(&hardware::find("l40s").unwrap()),
+        gpus: 2,
+        split: Split::from(2),
+        pp: 1,
+        engine: Engine::Candlepower,
+        limits: Limits::default(),
+        block_size: 16,
+        dtype: None,
+        kv_type: KvType::Auto,
+        eager: false,
+        load: None,
+    });
+    assert_eq!(
+        answer.kv_bytes_per_token,
+        Some(7 * 2 * 64 * 2 + 2 * 2 * 96 * 2)
+    );
+    let line = "a token takes 2,560 B of it: 2 (K and V) x 7 layers x 1 KV heads x 64 x 2 B + 2 (K and V) x 1 layers x 2 KV heads x 96 x 2 B";
+    assert!(
+        answer.explain.iter().any(|l| l == line),
+        "{:?}",
+        answer.explain
+    );
 }
 
 proptest! {

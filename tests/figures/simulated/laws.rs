@@ -49,7 +49,7 @@ struct Device {
 impl Device {
     fn new(spec: &ModelSpec, gpu: Gpu, split: Split, change: impl Fn(&mut Setup)) -> Self {
         let mut setup = Setup {
-            plan: Arc::new(ShardPlan::split(spec, split).unwrap()),
+            plan: Arc::new(ShardPlan::split(&spec.shape(), split).unwrap()),
             gpu,
             dtype: WeightType::Bf16,
             graphs: true,

@@ -31,7 +31,7 @@ pub fn gpu(name: &str) -> Gpu {
 pub fn simulation(spec: ModelSpec, gpu: Gpu, tp: usize, server: Option<Server>) -> Simulation {
     Simulation {
         model: "a model".to_owned(),
-        spec,
+        shape: spec.shape(),
         gpu,
         split: Split::from(tp),
         server,

@@ -12,7 +12,7 @@ use super::weights::WeightSource;
 use super::workspace::{StepLimits, Workspace, workspace_bytes};
 use crate::ground::ExpertLoad;
 use crate::ops::cost::Activations;
-use crate::ops::{Buffer, Kernels, KvLayer, Linear, Norm, Rope, Rows};
+use crate::ops::{Backend, Buffer, KvLayer, Linear, Norm, Queue, Rope, Rows};
 
 pub struct Decoder {
     embedding: Linear,
@@ -29,16 +29,17 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Packs the weights of one rank; `progress` is told the bytes of each as it is done.
+    /// Packs the weights of one rank; `progress` is told the bytes of each as it is done, and its error ends the
+    /// load.
     pub fn load(
         share: Share,
         source: &dyn WeightSource,
-        kernels: &dyn Kernels,
+        backend: &dyn Backend,
         limits: StepLimits,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Self> {
         let Share { spec, plan, rank } = share;
-        let mut loader = Loader::new(share, source, kernels, progress);
+        let mut loader = Loader::new(share, source, backend, progress);
         let embedding = loader.linear(&[EMBEDDING.to_owned()])?;
         let layers = (0..spec.num_hidden_layers)
             .map(|layer| loader.layer(layer))
@@ -59,12 +60,12 @@ impl Decoder {
             },
             vocab: share.shape().vocab,
             vocab_size: spec.vocab_size,
-            workspace: Workspace::new(plan, rank, kernels, limits)?,
+            workspace: Workspace::new(plan, rank, backend, limits)?,
             workspace_bytes: workspace_bytes(
                 plan,
                 rank,
                 limits,
-                kernels.activations().size_in_bytes(),
+                backend.activations().size_in_bytes(),
             ),
         })
     }
@@ -117,14 +118,14 @@ impl Decoder {
     /// One cache layer a decoder layer.
     pub fn kv_cache(
         &self,
-        kernels: &dyn Kernels,
+        backend: &dyn Backend,
         num_blocks: usize,
         block_size: usize,
         dtype: DType,
     ) -> Result<Vec<KvLayer>> {
         self.layers
             .iter()
-            .map(|layer| kernels.kv_layer(num_blocks, block_size, &layer.shape, dtype))
+            .map(|layer| backend.kv_layer(num_blocks, block_size, &layer.shape, dtype))
             .collect()
     }
 
@@ -244,9 +245,10 @@ impl Decoder {
         hidden: &Buffer,
         count: usize,
         context: &Context,
+        queue: &dyn Queue,
     ) -> Result<&Buffer> {
         let logits = self.logits(hidden, count, context)?;
-        context.kernels.queue_greedy(logits, &self.vocab, count)?;
+        queue.queue_greedy(logits, &self.vocab, count)?;
         Ok(logits)
     }
 

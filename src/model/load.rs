@@ -8,7 +8,7 @@ use super::spec::{ExpertSpec, ModelSpec};
 use super::tensors::{bias_name, layer_name};
 use super::weights::{Matrix, WeightSource};
 use super::workspace::attention_shape;
-use crate::ops::{Expert, Experts, HeadNorms, Kernels, Linear, Norm, Routing, WeightRows};
+use crate::ops::{Backend, Expert, Experts, HeadNorms, Linear, Norm, Routing, WeightRows};
 use crate::parallel::shard::{RankShape, ShardPlan, Slice, TensorPlan};
 use crate::shape::{Format, scale_name};
 
@@ -36,22 +36,22 @@ impl<'a> Share<'a> {
 pub(super) struct Loader<'a> {
     share: Share<'a>,
     source: &'a dyn WeightSource,
-    kernels: &'a dyn Kernels,
-    progress: &'a mut dyn FnMut(u64),
+    backend: &'a dyn Backend,
+    progress: &'a mut dyn FnMut(u64) -> Result<()>,
 }
 
 impl<'a> Loader<'a> {
-    /// `progress` is told the bytes of each packed weight.
+    /// `progress` is told the bytes of each packed weight; its error ends the load.
     pub fn new(
         share: Share<'a>,
         source: &'a dyn WeightSource,
-        kernels: &'a dyn Kernels,
-        progress: &'a mut dyn FnMut(u64),
+        backend: &'a dyn Backend,
+        progress: &'a mut dyn FnMut(u64) -> Result<()>,
     ) -> Self {
         Self {
             share,
             source,
-            kernels,
+            backend,
             progress,
         }
     }
@@ -106,7 +106,7 @@ impl<'a> Loader<'a> {
                 first,
                 held: held.collect::<Result<_>>()?,
             },
-            load: self.kernels.index_buffer(1, experts.num_experts)?,
+            load: self.backend.index_buffer(1, experts.num_experts)?,
         }))
     }
 
@@ -123,7 +123,7 @@ impl<'a> Loader<'a> {
             bail!("the model has no norm {name}");
         };
         Ok(Norm {
-            weight: self.kernels.vector(weight)?,
+            weight: self.backend.vector(weight)?,
             eps: self.share.spec.rms_norm_eps as f32,
         })
     }
@@ -143,13 +143,13 @@ impl<'a> Loader<'a> {
             false => Some(Tensor::cat(&biases, 0)?),
         };
         let parts: Vec<&dyn WeightRows> = matrices.iter().map(|m| m as &dyn WeightRows).collect();
-        let packed = self.kernels.pack(&parts, bias);
+        let packed = self.backend.pack(&parts, bias);
         let mut linear =
             packed.map_err(|error| Error::msg(format!("{}: {error}", names.join(", "))))?;
         if self.quantizes_activations() {
             linear = linear.with_quantized_activations();
         }
-        (self.progress)(linear.bytes());
+        (self.progress)(linear.bytes())?;
         Ok(linear)
     }
 

@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use crate::ops::{AttentionShape, Buffer, ExpertSpace, Kernels, Routes};
+use crate::ops::{AttentionShape, Backend, Buffer, ExpertSpace, Routes};
 use crate::parallel::{RankShape, ShardPlan};
 use crate::shape::ModelShape;
 
@@ -128,11 +128,11 @@ impl Workspace {
     pub fn new(
         plan: &ShardPlan,
         rank: usize,
-        kernels: &dyn Kernels,
+        backend: &dyn Backend,
         limits: StepLimits,
     ) -> Result<Self> {
-        let buffer = |(rows, width): Shape| kernels.buffer(rows, width);
-        let wide = |(rows, width): Shape| kernels.wide_buffer(rows, width);
+        let buffer = |(rows, width): Shape| backend.buffer(rows, width);
+        let wide = |(rows, width): Shape| backend.wide_buffer(rows, width);
         let [
             x,
             delta,
@@ -145,9 +145,9 @@ impl Workspace {
             logits,
         ] = shapes(plan, rank, limits);
         let dense =
-            dense_shapes(plan, rank, limits).map(|shapes| DenseWorkspace::new(kernels, shapes));
+            dense_shapes(plan, rank, limits).map(|shapes| DenseWorkspace::new(backend, shapes));
         let experts =
-            expert_shapes(plan, rank, limits).map(|shapes| ExpertWorkspace::new(kernels, shapes));
+            expert_shapes(plan, rank, limits).map(|shapes| ExpertWorkspace::new(backend, shapes));
         Ok(Self {
             x: buffer(x)?,
             delta: buffer(delta)?,
@@ -165,23 +165,23 @@ impl Workspace {
 }
 
 impl DenseWorkspace {
-    fn new(kernels: &dyn Kernels, [gate_up, activated]: [Shape; 2]) -> Result<Self> {
+    fn new(backend: &dyn Backend, [gate_up, activated]: [Shape; 2]) -> Result<Self> {
         Ok(Self {
-            gate_up: kernels.buffer(gate_up.0, gate_up.1)?,
-            activated: kernels.buffer(activated.0, activated.1)?,
+            gate_up: backend.buffer(gate_up.0, gate_up.1)?,
+            activated: backend.buffer(activated.0, activated.1)?,
         })
     }
 }
 
 impl ExpertWorkspace {
-    fn new(kernels: &dyn Kernels, shapes: [Shape; 6]) -> Result<Self> {
+    fn new(backend: &dyn Backend, shapes: [Shape; 6]) -> Result<Self> {
         let [scores, experts, weights, gate_up, activated, out] = shapes;
-        let buffer = |(rows, width): Shape| kernels.buffer(rows, width);
-        let wide = |(rows, width): Shape| kernels.wide_buffer(rows, width);
+        let buffer = |(rows, width): Shape| backend.buffer(rows, width);
+        let wide = |(rows, width): Shape| backend.wide_buffer(rows, width);
         Ok(Self {
             scores: wide(scores)?,
             routes: Routes {
-                experts: kernels.index_buffer(experts.0, experts.1)?,
+                experts: backend.index_buffer(experts.0, experts.1)?,
                 weights: wide(weights)?,
             },
             space: ExpertSpace {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::DType;
 
 use super::assembly::{Session, Started};
-use super::error::{SessionError, Wish};
+use super::error::{NOT_LOADED, RunError, SessionError, Wish};
 use super::files::ModelFiles;
 use super::job::Job;
 use super::kv::{cpu_kv_dtype, kv_dtype};
@@ -44,6 +44,9 @@ pub fn start(
         Some(job) => job.lead(&files, loading),
     };
     progress.finish();
+    if progress.is_stopped() {
+        return Err(RunError::Interrupted(NOT_LOADED).into());
+    }
     let Loaded {
         mut executor,
         threads,

@@ -229,6 +229,9 @@ pub enum Wish {
     Launcher(String),
 }
 
+/// Of a session that was stopped while it opened.
+pub(super) const NOT_LOADED: &str = "the model was not loaded, so there is no result";
+
 /// What failed although nothing was wrong with the wish.
 #[derive(Debug, Error)]
 pub enum RunError {

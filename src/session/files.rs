@@ -30,7 +30,7 @@ pub struct ModelFiles {
 impl ModelFiles {
     /// # Errors
     /// An option is out of its range, there is no such model or device, or one cannot do what was asked.
-    pub fn find(options: &EngineOptions, progress: &dyn Progress) -> Result<Self, SessionError> {
+    pub fn find(options: &EngineOptions, _progress: &dyn Progress) -> Result<Self, SessionError> {
         options.check()?;
         let device = Device::of(options)?;
         let resolve = ResolveOptions {

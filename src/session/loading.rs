@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, bail};
 
 use super::error::SessionError;
 use super::files::ModelFiles;
@@ -61,7 +61,13 @@ impl Loading {
                 plan: &plan,
                 rank,
             };
-            let mut advance = |bytes| seen.advance(bytes);
+            let mut advance = |bytes| {
+                seen.advance(bytes);
+                match seen.is_stopped() {
+                    true => bail!("it was told to stop"),
+                    false => Ok(()),
+                }
+            };
             let decoder = Decoder::load(share, source.as_ref(), &Cpu, limits, &mut advance)?;
             Ok(Rank::new(Box::new(Cpu), collective, decoder))
         };

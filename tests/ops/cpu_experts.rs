@@ -8,8 +8,8 @@ use candlepower::ops::cpu::Cpu;
 use candlepower::ops::cpu::workers::Workers;
 use candlepower::ops::reference::Reference;
 use candlepower::ops::{
-    Buffer, Expert, ExpertSpace, Experts, Kernels, Linear, PartScales, Routes, Routing, WeightRows,
-    cost, storage,
+    Backend, Buffer, Expert, ExpertSpace, Experts, Kernels, Linear, PartScales, Routes, Routing,
+    WeightRows, cost, storage,
 };
 use float8::F8E4M3;
 use proptest::prelude::*;
@@ -100,7 +100,7 @@ fn untouched(rows: usize, width: usize) -> Buffer {
     buffer(Tensor::full(UNTOUCHED, (rows + SPARE, width), &Device::Cpu).unwrap())
 }
 
-fn pack(kernels: &dyn Kernels, parts: &[Stored]) -> Linear {
+fn pack(kernels: &dyn Backend, parts: &[Stored]) -> Linear {
     let parts: Vec<&dyn WeightRows> = parts.iter().map(|p| p as &dyn WeightRows).collect();
     kernels.pack(&parts, None).unwrap()
 }
@@ -159,7 +159,7 @@ impl Case {
         }
     }
 
-    fn routes(&self, kernels: &dyn Kernels) -> (Routes, Vec<u32>) {
+    fn routes(&self, kernels: &dyn Backend) -> (Routes, Vec<u32>) {
         let Routing {
             num_experts, top_k, ..
         } = self.routing;
@@ -174,7 +174,7 @@ impl Case {
         (routes, load.flatten_all().unwrap().to_vec1().unwrap())
     }
 
-    fn experts(&self, kernels: &dyn Kernels, quantize: bool) -> Experts {
+    fn experts(&self, kernels: &dyn Backend, quantize: bool) -> Experts {
         let pack = |parts: &[Stored]| match quantize {
             true => pack(kernels, parts).with_quantized_activations(),
             false => pack(kernels, parts),
@@ -192,7 +192,7 @@ impl Case {
 
     fn run(
         &self,
-        kernels: &dyn Kernels,
+        kernels: &dyn Backend,
         experts: &Experts,
         x: &Buffer,
         routes: &Routes,
@@ -360,7 +360,7 @@ proptest! {
     fn experts_agree_with_the_reference(seed in any::<u64>(), rows in 1usize..20) {
         let case = Case::new(seed, rows, DType::F8E4M3);
         let (routes, _) = case.routes(&Cpu);
-        let run = |kernels: &dyn Kernels| {
+        let run = |kernels: &dyn Backend| {
             case.run(kernels, &case.experts(kernels, false), &case.x, &routes)
         };
         for (cpu, plain) in run(&Cpu).into_iter().zip(run(&Reference)) {
@@ -399,7 +399,7 @@ proptest! {
             stored.push(Stored::new(random, (5, k), DType::BF16, blocks));
         }
         let x = tensor(random, rows + SPARE, k);
-        let of = |kernels: &dyn Kernels| match quantize {
+        let of = |kernels: &dyn Backend| match quantize {
             true => pack(kernels, &stored).with_quantized_activations(),
             false => pack(kernels, &stored),
         };
@@ -440,7 +440,7 @@ fn broken_scales_and_nans_are_refused() {
         scales,
         ..good.clone()
     };
-    for kernels in [&Cpu as &dyn Kernels, &Reference] {
+    for kernels in [&Cpu as &dyn Backend, &Reference] {
         let refuse = |parts: &[&dyn WeightRows], word: &str| {
             let error = kernels.pack(parts, None).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candlepower::ops::{
-    Ask, AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Norm, Rope, Rows, WeightRows,
-    cpu::Cpu, reference::Reference,
+    Ask, AttentionShape, Backend, Buffer, HeadNorms, Kernels, KvLayer, Norm, Rope, Rows,
+    WeightRows, cpu::Cpu, reference::Reference,
 };
 use proptest::prelude::*;
 
@@ -69,8 +69,8 @@ fn assert_close(cpu: &Tensor, reference: &Tensor, tolerance: f32) {
 }
 
 /// Runs `f` with each backend on buffers of its own and compares them.
-fn both(outputs: &[Tensor], tolerance: f32, f: impl Fn(&dyn Kernels, &[Buffer]) -> Result<()>) {
-    let run = |kernels: &dyn Kernels| {
+fn both(outputs: &[Tensor], tolerance: f32, f: impl Fn(&dyn Backend, &[Buffer]) -> Result<()>) {
+    let run = |kernels: &dyn Backend| {
         let buffers: Vec<Buffer> = outputs.iter().map(copied).collect();
         f(kernels, &buffers).unwrap();
         buffers
@@ -255,7 +255,7 @@ proptest! {
         let qkv = tensor(&mut random, rows.len() + SPARE, shape.qkv_width());
         // What is left in the k columns of qkv is the kernel's own affair: q is compared.
         let query = |qkv: &Tensor| qkv.narrow(1, 0, shape.q_width())?.contiguous();
-        let run = |kernels: &dyn Kernels| {
+        let run = |kernels: &dyn Backend| {
             let cache = KvLayer { k: copied(&kv.k), v: copied(&kv.v) };
             let qkv = copied(&qkv);
             kernels.write_kv(&qkv, &shape, norms.as_ref(), &rotation, &rows, &cache)?;
@@ -331,7 +331,7 @@ proptest! {
             // A token at each of some places of the row's mass.
             if tokens > 0 && ask.temperature > 0.0 {
                 let mass = f64::from(random.units(1)[0].abs()) * 0.999 * found.mass;
-                let locate = |kernels: &dyn Kernels| {
+                let locate = |kernels: &dyn Backend| {
                     kernels.locate(&logits, &vocab, ask.row, ask.temperature, mass)
                 };
                 prop_assert_eq!(locate(&Cpu).unwrap(), locate(&Reference).unwrap());
@@ -370,7 +370,7 @@ fn greedy_takes_the_first_of_equals_and_reports_what_is_not_a_number() {
 }
 
 /// Keys and values of one sequence, written through `write_kv`, of which the last row is attended to.
-fn attend_through_a_cache(kernels: &dyn Kernels, dtype: DType, qkv: &Tensor) -> Vec<f32> {
+fn attend_through_a_cache(kernels: &dyn Backend, dtype: DType, qkv: &Tensor) -> Vec<f32> {
     let count = qkv.dim(0).unwrap();
     let shape = AttentionShape {
         num_heads: 8,
@@ -421,7 +421,7 @@ fn an_e4m3_cache_is_off_by_a_few_percent_and_saturates() {
     }
     // Of values past the largest number, the largest is kept: nothing is infinite.
     let large = Tensor::full(1000.0_f32, (3, WIDTH), &Device::Cpu).unwrap();
-    for kernels in [&Cpu as &dyn Kernels, &Reference] {
+    for kernels in [&Cpu as &dyn Backend, &Reference] {
         let out = attend_through_a_cache(kernels, DType::F8E4M3, &large);
         assert!(out.iter().all(|v| (v - 448.0).abs() < 0.01), "{:?}", out[0]);
     }

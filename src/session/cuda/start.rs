@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, bail};
 
 use super::GIB;
 use super::memory::{self, Cards, Step, Wanted};
@@ -15,7 +15,7 @@ use crate::ops::cuda::{Cuda, Gpu, is_out_of_memory};
 use crate::parallel::Collective;
 use crate::parallel::nccl::Link;
 use crate::session::assembly::{Session, Started};
-use crate::session::error::{RunError, SessionError, Wish};
+use crate::session::error::{NOT_LOADED, RunError, SessionError, Wish};
 use crate::session::files::ModelFiles;
 use crate::session::kv::kv_dtype;
 use crate::session::loading::default_threads;
@@ -88,7 +88,13 @@ pub fn start(
             rank,
         };
         let cuda = Cuda::new(gpu, dtype)?;
-        let mut advance = |bytes| seen.advance(bytes);
+        let mut advance = |bytes| {
+            seen.advance(bytes);
+            match seen.is_stopped() {
+                true => bail!("it was told to stop"),
+                false => Ok(()),
+            }
+        };
         let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;
         Ok(Rank::new(Box::new(cuda), collective, decoder))
     };
@@ -96,6 +102,9 @@ pub fn start(
     let threads = options.threads.unwrap_or_else(default_threads).max(tp);
     let ranks = Ranks::load(tp, threads, u64::MAX, elements, Arc::new(build));
     progress.finish();
+    if progress.is_stopped() {
+        return Err(RunError::Interrupted(NOT_LOADED).into());
+    }
     let mut ranks = ranks.map_err(failed(Step::Weights))?;
     let warm_up = WarmUp {
         rows: limits.rows,

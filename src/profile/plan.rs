@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::about::About;
 use super::counters::Counters;
 use super::load::Load;
 use super::measure::{Measured, StepCount, measure};
 use super::options::ProfileOptions;
 use super::result::Profile;
-use super::table::{About, profile};
+use super::table::profile;
 use super::trace::{Trace, TraceStep};
 use crate::ground::Progress;
 use crate::ground::results::Roofs;

@@ -33,7 +33,7 @@ impl Paced {
         let card = cards::find("Qwen2.5-0.5B").unwrap();
         let spec = ModelSpec::from_json(card.config_json, "a card").unwrap();
         let setup = Setup {
-            plan: Arc::new(ShardPlan::split(&spec, Split::from(1)).unwrap()),
+            plan: Arc::new(ShardPlan::split(&spec.shape(), Split::from(1)).unwrap()),
             gpu: candlepower::hardware::find("h100-sxm").unwrap(),
             dtype: WeightType::Bf16,
             graphs: true,

@@ -4,6 +4,8 @@ mod cli_support;
 
 #[path = "cli_bench/ends.rs"]
 mod ends;
+#[path = "cli_bench/headline.rs"]
+mod headline;
 #[path = "cli_bench/outputs.rs"]
 mod outputs;
 #[path = "cli_bench/ranks.rs"]

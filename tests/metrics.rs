@@ -8,6 +8,8 @@ mod extended;
 mod fixture;
 #[path = "metrics/gpus.rs"]
 mod gpus;
+#[path = "metrics/headline.rs"]
+mod headline;
 #[path = "metrics/nulls.rs"]
 mod nulls;
 #[path = "metrics/reference.rs"]

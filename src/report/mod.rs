@@ -5,6 +5,8 @@ pub mod csv;
 pub mod files;
 mod gpus;
 pub mod grid;
+mod headline;
+mod layout;
 pub mod markdown;
 pub mod number;
 pub mod profile;
@@ -17,6 +19,7 @@ use crate::ground::results::Results;
 use crate::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 
 pub use files::{prepare, write_all, write_text};
+pub use headline::headline;
 pub use markdown::markdown;
 pub use server_cost::{CostRow, server_cost};
 pub use table::table;

@@ -10,11 +10,15 @@ mod fixture;
 mod gpus;
 #[path = "metrics/headline.rs"]
 mod headline;
+#[path = "metrics/headline_words.rs"]
+mod headline_words;
 #[path = "metrics/nulls.rs"]
 mod nulls;
 #[path = "metrics/reference.rs"]
 mod reference;
 #[path = "metrics/report.rs"]
 mod report;
+#[path = "metrics/screen.rs"]
+mod screen;
 #[path = "metrics/source.rs"]
 mod source;

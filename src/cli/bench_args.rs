@@ -109,7 +109,7 @@ pub enum ServerFlag {
 pub enum Format {
     /// The answer in a few lines
     Headline,
-    /// Every metric beside the references'
+    /// Every metric beside the references' (alias: table)
     #[value(alias = "table")]
     Full,
     /// What summary.md holds; with --device sim: what server.md holds too

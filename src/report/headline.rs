@@ -20,11 +20,11 @@ pub fn headline(results: &Results, width: usize) -> String {
         lines.iter().for_each(|line| paragraph(out, line, width));
     };
     say(&mut out, title::title(results));
-    say(&mut out, troubles::troubles(results, &loads));
+    say(&mut out, troubles::troubles(&loads));
     out.push('\n');
-    let notes = answers::answers(&mut out, &loads, width);
+    let note = answers::answers(&mut out, &loads, width);
     out.push('\n');
-    say(&mut out, notes);
+    say(&mut out, note.into_iter().collect());
     say(&mut out, beside::beside(results, &loads));
     say(&mut out, vec![troubles::checks(results), MORE.to_owned()]);
     out

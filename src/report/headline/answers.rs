@@ -36,19 +36,18 @@ struct Notes {
     absent: Vec<String>,
     uncertain: bool,
     above_roof: bool,
+    interval: bool,
 }
 
-/// Writes the lines, in as many blocks as `width` needs; gives the footnotes of what they show.
-pub(super) fn answers(out: &mut String, loads: &[Load], width: usize) -> Vec<String> {
+/// Writes the lines, in as many blocks as `width` needs; gives the footnote of what they show.
+pub(super) fn answers(out: &mut String, loads: &[Load], width: usize) -> Option<String> {
     let mut notes = Notes::default();
     let columns = columns(loads, &mut notes);
     let labels: Vec<String> = loads.iter().map(label).collect();
     let label_width = labels.iter().map(|label| chars(label)).max().unwrap_or(0);
     let widths: Vec<usize> = columns.iter().map(Column::width).collect();
-    for (index, block) in blocks(&widths, width.saturating_sub(label_width))
-        .into_iter()
-        .enumerate()
-    {
+    let room = width.saturating_sub(label_width);
+    for (index, block) in blocks(&widths, room).into_iter().enumerate() {
         if index > 0 {
             out.push('\n');
         }
@@ -66,7 +65,7 @@ pub(super) fn answers(out: &mut String, loads: &[Load], width: usize) -> Vec<Str
             line(label, &|column| &column.cells[row]);
         }
     }
-    notes.lines(loads)
+    notes.line(loads)
 }
 
 impl Column {
@@ -150,6 +149,7 @@ fn output(load: &Load, notes: &mut Notes) -> String {
     };
     match spread(&values) {
         Some(spread) => {
+            notes.interval = true;
             let half = spread.ci95_high - spread.mean;
             format!("{} ±{}", number(spread.mean), number(half))
         }
@@ -183,25 +183,27 @@ impl Notes {
         ABSENT.to_owned()
     }
 
-    fn lines(self, loads: &[Load]) -> Vec<String> {
-        let mut lines = Vec::new();
+    /// All in one line: what is not on the screen needs no word.
+    fn line(self, loads: &[Load]) -> Option<String> {
+        let mut parts = Vec::new();
         if !self.absent.is_empty() {
-            lines.push(format!("{ABSENT} not observed: {}", self.absent.join("; ")));
+            parts.push(format!(
+                "{ABSENT} not observed ({})",
+                self.absent.join(", ")
+            ));
         }
         if self.uncertain {
-            lines.push(format!("{UNCERTAIN} from too few requests to be trusted"));
+            parts.push(format!("{UNCERTAIN} too few requests to be trusted"));
         }
         if self.above_roof {
-            lines.push("above 100%: the roof was measured too low in this run".to_owned());
+            parts.push("above 100%: the roof was measured too low".to_owned());
         }
-        if loads
-            .iter()
-            .any(|load| spread(&load.each(OUTPUT).unwrap_or_default()).is_some())
-        {
-            lines.push("xN: mean of N plays; ± gives the 95% interval".to_owned());
-        } else if loads.iter().any(|load| load.plays.len() > 1) {
-            lines.push("xN: mean of N plays".to_owned());
+        if loads.iter().any(|load| load.plays.len() > 1) {
+            parts.push("xN: mean of N plays".to_owned());
         }
-        lines
+        if self.interval {
+            parts.push("± 95% interval".to_owned());
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 }

@@ -1,5 +1,7 @@
 //! How the output rate stands to other people's runs.
 
+use std::ops::Range;
+
 use super::load::Load;
 use crate::ground::results::{Kind, ReferenceRun, Results};
 use crate::reference::{Reason, comparable, from_results, value};
@@ -8,6 +10,8 @@ use crate::report::number::number;
 
 /// By the report's name: a published run has no other.
 const OUTPUT: &str = "output_tokens_per_sec";
+/// Ratios of which two decimals tell enough.
+const GLANCE: Range<f64> = 0.1..100.0;
 
 /// One reference run beside one load.
 struct Answer<'a> {
@@ -66,12 +70,11 @@ fn ratio(load: &Load, ours: &ReferenceRun, theirs: &ReferenceRun) -> Result<f64,
     }
     comparable(OUTPUT, ours, theirs).map_err(|reason| match reason {
         Reason::NotObserved { reason, .. } => {
-            let whose = if value(OUTPUT, ours).is_some() {
-                "its"
-            } else {
-                "our"
+            let place = match value(OUTPUT, ours) {
+                Some(_) => "there",
+                None => "here",
             };
-            format!("{whose} output tok/s is missing: {reason}")
+            format!("{reason} {place}")
         }
         other => other.to_string(),
     })?;
@@ -82,35 +85,36 @@ fn ratio(load: &Load, ours: &ReferenceRun, theirs: &ReferenceRun) -> Result<f64,
 }
 
 fn line(kind: Kind, machine: &str, answers: &[Answer], loads: usize) -> String {
-    let first = answers
-        .first()
-        .and_then(|answer| answer.ratio.as_ref().err());
+    let reasons: Vec<&String> = answers
+        .iter()
+        .filter_map(|a| a.ratio.as_ref().err())
+        .collect();
+    let none = reasons.len() == answers.len() && reasons.windows(2).all(|two| two[0] == two[1]);
     let everywhere = answers.len() == loads || answers.iter().all(|a| a.load.is_none());
-    if let Some(reason) = first
-        && everywhere
-        && answers
-            .iter()
-            .all(|a| a.ratio.as_ref().err() == Some(reason))
-    {
+    if let (true, [reason, ..]) = (none && everywhere, &reasons[..]) {
         return format!("{machine}: not comparable: {reason}");
     }
-    let answers: Vec<String> = answers.iter().map(words).collect();
-    let predicted = match kind {
+    let whose = match kind {
         Kind::Measured => String::new(),
         other => format!("{} ", columns::kind(other)),
     };
-    format!(
-        "{predicted}output tok/s over {machine}: {}",
-        answers.join(", ")
-    )
+    let answers: Vec<String> = answers.iter().map(words).collect();
+    let answers = answers.join(", ");
+    format!("{whose}output tok/s over {machine}: {answers}")
 }
 
 fn words(answer: &Answer) -> String {
-    let at = answer
-        .load
-        .map_or(String::new(), |load| format!(" at {load}"));
+    let load = answer.load.map_or(String::new(), |load| format!("{load} "));
     match &answer.ratio {
-        Ok(ratio) => format!("{}x{at}", number(*ratio)),
-        Err(reason) => format!("not comparable{at} ({reason})"),
+        Ok(ratio) => format!("{load}{}", times(*ratio)),
+        Err(reason) => format!("{load}not comparable ({reason})"),
+    }
+}
+
+/// As fine as a glance needs.
+fn times(ratio: f64) -> String {
+    match GLANCE.contains(&ratio) {
+        true => format!("{ratio:.2}x"),
+        false => format!("{}x", number(ratio)),
     }
 }

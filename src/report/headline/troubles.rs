@@ -7,7 +7,7 @@ use crate::ground::results::{Results, Run};
 const MOST: usize = 6;
 
 /// Checks that fail, then requests that failed.
-pub(super) fn troubles(results: &Results, loads: &[Load]) -> Vec<String> {
+pub(super) fn troubles(loads: &[Load]) -> Vec<String> {
     let plays: Vec<(&Load, &Run)> = loads
         .iter()
         .flat_map(|load| load.plays.iter().map(move |run| (load, *run)))
@@ -25,9 +25,6 @@ pub(super) fn troubles(results: &Results, loads: &[Load]) -> Vec<String> {
     lines.truncate(MOST);
     if rest > 0 {
         lines.push(format!("and {rest} more like these: --format full"));
-    }
-    if results.runs.is_empty() {
-        lines.push("no load was played".to_owned());
     }
     lines
 }

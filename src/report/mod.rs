@@ -6,6 +6,8 @@ pub mod files;
 pub mod fit;
 mod gpus;
 pub mod grid;
+mod headline;
+mod layout;
 pub mod markdown;
 pub mod number;
 pub mod profile;
@@ -18,6 +20,7 @@ use crate::ground::results::Results;
 
 pub use crate::bench::RawRun;
 pub use files::{prepare, write_all, write_text};
+pub use headline::headline;
 pub use markdown::markdown;
 pub use server_cost::server_cost;
 pub use table::table;

@@ -84,8 +84,8 @@ pub struct BenchArgs {
     /// Reference runs beside this one: a name, a file, or none [default: all that match]
     #[arg(long, value_name = "NAME|FILE|none", help_heading = "Output")]
     pub reference: Option<String>,
-    /// table, or markdown: what summary.md holds, with --device sim: what server.md holds too
-    #[arg(long, value_enum, default_value_t = Format::Table, conflicts_with = "json", help_heading = "Output")]
+    /// What stdout shows
+    #[arg(long, value_enum, default_value_t = Format::Headline, conflicts_with = "json", help_heading = "Output")]
     pub format: Format,
     /// Write results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
     /// with --device sim: also server.md, what the reference runs' server cost
@@ -107,8 +107,17 @@ pub enum ServerFlag {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    Table,
+    /// The answer in a few lines
+    Headline,
+    /// Every metric beside the references' (alias: table)
+    #[value(alias = "table")]
+    Full,
+    /// What summary.md holds; with --device sim: what server.md holds too
     Markdown,
+    /// What summary.csv holds
+    Csv,
+    /// What results.json holds, as --json does
+    Json,
 }
 
 impl BenchArgs {

@@ -116,16 +116,21 @@ fn write(
 }
 
 fn show(args: &BenchArgs, results: &Results, page: Option<&str>) -> Result<(), Failure> {
-    if args.common.output.json {
-        return output::result(&report::json(results).map_err(Failure::run)?);
-    }
-    if args.format == Format::Markdown {
-        let summary = report::markdown(results);
-        let page = page.map_or(String::new(), |page| format!("\n{page}"));
-        return output::result(&format!("{summary}{page}"));
-    }
     let width = output::terminal_width().unwrap_or(PIPE_WIDTH);
-    output::result(&report::table(results, width))
+    let format = match args.common.output.json {
+        true => Format::Json,
+        false => args.format,
+    };
+    output::result(&match format {
+        Format::Headline => report::headline(results, width),
+        Format::Full => report::table(results, width),
+        Format::Markdown => {
+            let page = page.map_or(String::new(), |page| format!("\n{page}"));
+            format!("{}{page}", report::markdown(results))
+        }
+        Format::Csv => report::csv::summary(results),
+        Format::Json => report::json(results).map_err(Failure::run)?,
+    })
 }
 
 /// A run that was cut short, or in which nothing succeeded, has failed; its results are shown all

@@ -78,6 +78,8 @@ fn ctrl_c_shows_what_there_is() {
         "8",
         "--output-len",
         "8",
+        "--format",
+        "full",
         "--out",
         out.to_str().unwrap(),
     ]);

@@ -113,6 +113,8 @@ fn the_table_is_plain_text_no_wider_than_a_page() {
         "8",
         "--output-len",
         "4",
+        "--format",
+        "full",
     ])
     .succeeded();
     assert_eq!(outcome.stderr, "");

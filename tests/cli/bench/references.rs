@@ -51,7 +51,8 @@ fn row<'a>(table: &'a str, metric: &str) -> &'a str {
 
 #[test]
 fn a_matching_run_stands_beside_ours_with_what_it_could_not_observe() {
-    let table = bench(&["--concurrency", "1", "--requests", "2"]).stdout;
+    let load = ["--concurrency", "1", "--requests", "2"];
+    let table = bench(&[&load[..], &["--format", "full"]].concat()).stdout;
     assert!(
         table.contains("rtx4090-48g-x2") && !table.contains("a100"),
         "{table}"
@@ -71,8 +72,7 @@ fn a_matching_run_stands_beside_ours_with_what_it_could_not_observe() {
 fn figures_of_another_definition_get_no_ratio() {
     let a100 = ["--reference", A100_C50];
     let load = ["--concurrency", "50", "--requests", "50"];
-    let flags: Vec<&str> = load.into_iter().chain(a100).collect();
-    let table = bench(&flags).stdout;
+    let table = bench(&[&load[..], &a100, &["--format", "table"]].concat()).stdout;
     // The A100's total counts input and output tokens.
     let total = row(&table, "overall_total_throughput");
     assert!(total.contains("1450") && !total.contains("x)"), "{total}");

@@ -98,6 +98,7 @@ fn the_table_says_what_ran() {
     let model = fixture("qwen3-moe-fp8-tiny");
     let args = ["bench", "--model", &model, "--quiet", "--requests", "1"];
     let load = ["--concurrency", "1", "--output-len", "2", "--tp", "2"];
+    let load = [&load[..], &["--format", "full"]].concat();
     // In one line: where it is broken depends on how long the model's path is.
     let table = |more: &[&str]| {
         let table = run(&[&args[..], &load, more].concat()).succeeded().stdout;

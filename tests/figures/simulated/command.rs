@@ -98,7 +98,8 @@ fn a_server_is_slower_than_raw_capacity_and_shows_its_host() {
 #[test]
 fn the_table_says_that_it_is_predicted() {
     let args = ["--model", "Qwen3-0.6B", "--server", "vllm"];
-    let outcome = bench("sim:t4", &[&args[..], &["--dtype", "f16"]].concat()).succeeded();
+    let more = ["--dtype", "f16", "--format", "full"];
+    let outcome = bench("sim:t4", &[&args[..], &more].concat()).succeeded();
     assert!(
         outcome
             .stdout

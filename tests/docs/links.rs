@@ -92,6 +92,29 @@ fn paths_in_the_pages_are_there() {
     assert!(missing.is_empty(), "\n{}", missing.join("\n"));
 }
 
+/// Rooms as `src/lib.rs` lists them.
+fn rooms() -> Vec<String> {
+    let map = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let listed = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! - `")?.split('`').next());
+    listed.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_picture_of_the_house_has_every_room_in_order() {
+    let page = Page::read("docs/architecture.md");
+    let picture = &page.fences()[0];
+    let words = picture
+        .lines
+        .iter()
+        .filter_map(|line| line.split_whitespace().next());
+    let rooms = rooms();
+    let shown: Vec<&str> = words.filter(|word| rooms.iter().any(|r| r == word)).collect();
+    assert!(rooms.len() > 15, "{rooms:?}");
+    assert_eq!(shown, rooms);
+}
+
 #[test]
 fn the_readme_is_short() {
     let lines = Page::read("README.md").text.lines().count();

@@ -1,5 +1,8 @@
 //! The command line: the only room that prints or reads arguments.
 
+// Comments on flags are their help: `sim:<gpu>` is no HTML.
+#![allow(rustdoc::invalid_html_tags)]
+
 mod bench;
 mod common;
 mod console;

@@ -23,7 +23,9 @@ const DEFAULT_OPEN_REQUESTS: usize = 32;
 /// One run: a load, played once.
 #[derive(Debug, Clone)]
 pub struct RunPlan {
+    /// The load, as results name it.
     pub scenario: Scenario,
+    /// What the player does.
     pub script: Script,
     /// The prompt's text, or how prompts were made.
     pub prompt: String,
@@ -42,6 +44,7 @@ impl RunPlan {
 /// All runs of a load.
 #[derive(Debug, Clone)]
 pub struct BenchPlan {
+    /// In the order in which they are played.
     pub runs: Vec<RunPlan>,
     /// What a session must be opened for: the length that was asked for, else that of the longest request.
     pub max_model_len: usize,

@@ -15,8 +15,11 @@ use crate::telemetry::{self, Recorded, Sampler};
 /// What one run recorded, as its raw files hold it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RawRun {
+    /// One a request, in the order of arrival.
     pub requests: Vec<RequestRecord>,
+    /// One a scheduler step.
     pub steps: Vec<StepRecord>,
+    /// CPU, memory and GPUs, ten times a second.
     pub telemetry: Vec<TelemetrySample>,
     /// Of each sparse layer.
     pub experts: Vec<ExpertLoad>,
@@ -27,6 +30,7 @@ pub struct RawRun {
 pub struct Played {
     /// One a run, in the order played; fewer than planned where one was cut short.
     pub runs: Vec<Run>,
+    /// Of each run.
     pub raw: Vec<RawRun>,
     /// Why the last run ended early, if it did.
     pub cut_short: Option<String>,

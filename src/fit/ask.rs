@@ -17,6 +17,7 @@ pub struct Card {
     pub name: String,
     /// As CUDA reports it.
     pub memory_gib: f64,
+    /// Compute capability.
     pub capability: Capability,
 }
 
@@ -33,7 +34,9 @@ impl From<&Gpu> for Card {
 /// Whose rules and whose memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Engine {
+    /// This crate's own engine.
     Candlepower,
+    /// vLLM, as a release of it counts.
     Vllm(&'static Release),
 }
 
@@ -43,27 +46,37 @@ pub enum KvType {
     /// The activations' type; on the CPU bf16, f32 for weights in f32.
     #[default]
     Auto,
+    /// 2 bytes.
     Bf16,
+    /// 2 bytes.
     F16,
+    /// 4 bytes.
     F32,
+    /// 1 byte, e4m3.
     Fp8,
 }
 
 /// What may be left to the engine's defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Limits {
+    /// Tokens of the longest request.
     pub max_model_len: Option<usize>,
     /// Share of the card's memory that the engine may use.
     pub utilization: Option<f64>,
+    /// Requests that run at a time.
     pub max_num_seqs: Option<usize>,
+    /// Tokens of one step.
     pub max_num_batched_tokens: Option<usize>,
 }
 
 /// Requests that are wanted at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
+    /// Requests at once.
     pub concurrency: usize,
+    /// Prompt tokens of each.
     pub input_len: usize,
+    /// Output tokens of each.
     pub output_len: usize,
 }
 
@@ -77,27 +90,36 @@ impl Load {
 /// Bytes of an element of each tensor, by name, where a checkpoint is there to tell.
 pub type StoredBytes = HashMap<String, usize>;
 
+/// What is asked.
 #[derive(Debug, Clone)]
 pub struct Ask {
     /// Words for the model.
     pub model: String,
+    /// Of the model.
     pub shape: ModelShape,
+    /// Of a checkpoint that is there to tell.
     pub stored: Option<Arc<StoredBytes>>,
+    /// The card under each rank.
     pub card: Card,
     /// At least `split.tp * pp`; a multiple of that is replicas.
     pub gpus: usize,
+    /// How ranks share the model.
     pub split: Split,
     /// Pipeline stages.
     pub pp: usize,
+    /// Whose rules and whose memory.
     pub engine: Engine,
+    /// What the engine was told.
     pub limits: Limits,
     /// Tokens of a KV block.
     pub block_size: usize,
     /// Type of activations; `None`: the checkpoint's.
     pub dtype: Option<WeightType>,
+    /// Of the KV cache.
     pub kv_type: KvType,
     /// No CUDA graphs.
     pub eager: bool,
+    /// `None`: nothing was said of one.
     pub load: Option<Load>,
 }
 

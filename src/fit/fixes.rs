@@ -22,8 +22,11 @@ const MOST_GPUS: usize = 64;
 /// A change that makes it run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fix {
+    /// In flags.
     pub change: String,
+    /// What comes out with it.
     pub verdict: Verdict,
+    /// Tokens that the KV cache holds then.
     pub kv_tokens: u64,
 }
 

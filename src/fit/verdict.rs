@@ -9,9 +9,11 @@ use super::terms::Settings;
 use super::{candlepower, vllm};
 use crate::parallel::ShardPlan;
 
+/// What came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
+    /// It runs, all requests at once.
     Fits,
     /// It runs, and some of the requests wait for others to end.
     RunsQueued,
@@ -28,6 +30,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether it starts and serves.
     pub fn fits(self) -> bool {
         matches!(self, Self::Fits | Self::RunsQueued)
     }

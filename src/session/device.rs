@@ -8,8 +8,10 @@ use crate::model::WeightType;
 
 const SIMULATED: &str = "sim:";
 
+/// What computes, or stands for what would.
 #[derive(Debug, Clone)]
 pub enum Device {
+    /// The threads of this machine.
     Cpu,
     /// The first GPU of this machine for rank 0, the next for rank 1.
     Cuda,
@@ -47,6 +49,7 @@ impl Device {
         Ok(Self::Cpu)
     }
 
+    /// Whether its time is virtual and nothing is loaded.
     pub fn is_simulated(&self) -> bool {
         matches!(self, Self::Simulated(_))
     }

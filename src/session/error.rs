@@ -55,8 +55,9 @@ impl From<HubError> for SessionError {
     }
 }
 
-/// What is wrong with a wish.
+/// What is wrong with a wish: the message of each says it.
 #[derive(Debug, Error)]
+#[allow(missing_docs)]
 pub enum Wish {
     #[error("--{flag} {value}: it must be {rule}")]
     OutOfRange {
@@ -234,6 +235,7 @@ pub(super) const NOT_LOADED: &str = "the model was not loaded, so there is no re
 
 /// What failed although nothing was wrong with the wish.
 #[derive(Debug, Error)]
+#[allow(missing_docs)]
 pub enum RunError {
     #[error(transparent)]
     Hub(HubError),

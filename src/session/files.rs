@@ -16,12 +16,17 @@ use crate::text::{ChatTemplate, GenerationConfig, TokenPool, Tokenizer, end_toke
 
 /// What a model is and where its files lie, split over the ranks that were asked for.
 pub struct ModelFiles {
+    /// What was asked for.
     pub options: EngineOptions,
+    /// What was found for it.
     pub device: Device,
+    /// Where the files lie.
     pub source: ModelSource,
+    /// What the engine runs: of the layers that were asked for.
     pub spec: ModelSpec,
     /// Of the shape of `spec`.
     pub plan: Arc<ShardPlan>,
+    /// `None`: prompts are token ids.
     pub tokenizer: Option<Tokenizer>,
     /// Layers of the model, of which `spec` may keep fewer.
     pub model_layers: usize,

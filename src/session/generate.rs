@@ -35,6 +35,7 @@ pub struct Generation {
     pub top_k: usize,
     /// Only the most likely tokens that make up this share of the probability.
     pub top_p: f32,
+    /// Of what is drawn.
     pub seed: u64,
     /// Log-probabilities of each token and of so many best alternatives.
     pub logprobs: Option<usize>,
@@ -88,6 +89,7 @@ impl Generation {
 pub struct Token {
     /// Which of the prompts it continues.
     pub prompt: usize,
+    /// Of the vocabulary.
     pub id: u32,
     /// The text that it completes, often none; the last one brings what is left. Empty without a tokenizer.
     pub text: String,

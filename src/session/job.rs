@@ -29,6 +29,7 @@ const PATIENCE: &str = "CANDLEPOWER_MPI_TIMEOUT";
 const SHORTEST_PATIENCE: f64 = 1e-3;
 const LONGEST_PATIENCE: f64 = 1e6;
 
+/// One process of several, each a rank.
 pub struct Job {
     link: Rc<Link>,
 }
@@ -72,6 +73,7 @@ impl Job {
         Ok(job)
     }
 
+    /// Of this process.
     pub fn rank(&self) -> usize {
         self.link.rank()
     }

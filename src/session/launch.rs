@@ -6,7 +6,9 @@ use std::time::Duration;
 /// This process among those of one launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launched {
+    /// Its own number.
     pub rank: usize,
+    /// How many there are.
     pub size: usize,
 }
 

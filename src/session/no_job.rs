@@ -13,6 +13,7 @@ use crate::ground::Progress;
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &[];
 
+/// Never there.
 pub enum Job {}
 
 impl Job {
@@ -28,6 +29,7 @@ impl Job {
         Err(Wish::NoMpi(launched.size).into())
     }
 
+    /// Of this process.
     pub fn rank(&self) -> usize {
         match *self {}
     }
@@ -40,14 +42,17 @@ impl Job {
         match *self {}
     }
 
+    /// Does what rank 0 says.
     pub fn serve(&self, _: &EngineOptions) {
         match *self {}
     }
 
+    /// Once every rank is done.
     pub fn leave(&self) {
         match *self {}
     }
 
+    /// Ends every process of the job.
     pub fn abort(&self, _code: u8) -> ! {
         match *self {}
     }

@@ -17,6 +17,7 @@ pub const DEFAULT_BLOCK_SIZE: usize = 16;
 pub const DEFAULT_GPU_MEMORY_UTILIZATION: f64 = 0.9;
 /// No machine serves more of anything that is counted: what is beyond it is a slip of the pen.
 pub const LARGEST_COUNT: usize = 1 << 31;
+/// More threads than any machine has cores.
 pub const MOST_THREADS: usize = 4096;
 
 /// What is done with the inputs of layers whose weights are FP8.
@@ -29,6 +30,7 @@ pub enum ActivationScheme {
 }
 
 impl ActivationScheme {
+    /// As the flag takes it.
     pub fn name(self) -> &'static str {
         match self {
             Self::WeightOnly => "weight-only",
@@ -88,7 +90,9 @@ pub struct EngineOptions {
     /// Bytes of the KV caches of all ranks; `None`: what a GPU's memory leaves, on the CPU a quarter of what is
     /// available and at most 4 GiB.
     pub kv_cache_memory: Option<u64>,
+    /// Element type of the KV cache.
     pub kv_cache_dtype: KvType,
+    /// Who runs in a step.
     pub scheduler: Policy,
     /// Equal beginnings of prompts share their KV blocks.
     pub prefix_cache: bool,

@@ -57,16 +57,22 @@ pub struct Question {
     pub max_model_len: Option<usize>,
     /// Share of the card's memory; `None`: the engine's default, as for the next two.
     pub gpu_memory_utilization: Option<f64>,
+    /// Requests that run at a time.
     pub max_num_seqs: Option<usize>,
+    /// Tokens of one step.
     pub max_num_batched_tokens: Option<usize>,
     /// Tokens of a KV block.
     pub block_size: usize,
+    /// Element type of the KV cache.
     pub kv_cache_dtype: KvType,
+    /// Whether memory for CUDA graphs is counted.
     pub cuda_graphs: bool,
     /// Requests that are wanted at once, and tokens of each; where one of the three is given, the others are one request,
     /// 100 tokens in and 601 out.
     pub concurrency: Option<usize>,
+    /// Prompt tokens of each.
     pub input_len: Option<usize>,
+    /// Output tokens of each.
     pub output_len: Option<usize>,
 }
 

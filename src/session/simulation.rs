@@ -16,7 +16,9 @@ use crate::parallel::{ShardError, ShardPlan, Split};
 use crate::scheduler::SchedulerConfig;
 use crate::shape::{ModelShape, WeightType};
 
+/// Why a simulation cannot start: the message of each says it.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum SimulationError {
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -38,9 +40,11 @@ pub enum SimulationError {
 pub struct Simulation {
     /// Words for the model.
     pub model: String,
+    /// Of the model.
     pub shape: ModelShape,
     /// Every rank has one.
     pub gpu: Gpu,
+    /// How the cards share it.
     pub split: Split,
     /// `None`: raw capacity.
     pub server: Option<Server>,
@@ -48,6 +52,7 @@ pub struct Simulation {
     pub graphs: bool,
     /// Of activations; `None`: the checkpoint's.
     pub dtype: Option<WeightType>,
+    /// Element type of the KV cache.
     pub kv_type: KvType,
     /// Bytes of the KV caches of all ranks; `None`: what the card's memory leaves.
     pub kv_bytes: Option<u64>,
@@ -59,9 +64,13 @@ pub struct Simulation {
 
 /// An idle engine, and what it was resolved to.
 pub struct Started {
+    /// It runs in virtual time.
     pub engine: Engine,
+    /// Its limits, the number of KV blocks among them.
     pub scheduler: SchedulerConfig,
+    /// What the KV cache holds.
     pub kv_dtype: DType,
+    /// Memory of each.
     pub ranks: Vec<RankMemory>,
 }
 

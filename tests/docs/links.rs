@@ -110,7 +110,9 @@ fn the_picture_of_the_house_has_every_room_in_order() {
         .iter()
         .filter_map(|line| line.split_whitespace().next());
     let rooms = rooms();
-    let shown: Vec<&str> = words.filter(|word| rooms.iter().any(|r| r == word)).collect();
+    let shown: Vec<&str> = words
+        .filter(|word| rooms.iter().any(|r| r == word))
+        .collect();
     assert!(rooms.len() > 15, "{rooms:?}");
     assert_eq!(shown, rooms);
 }

@@ -122,3 +122,8 @@ pub fn gpus() -> Result<Vec<Gpu>, Error> {
 pub fn models() -> &'static [Card] {
     hub::CARDS
 }
+
+/// The code of `docs/embedding.md`, which is run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingPage;

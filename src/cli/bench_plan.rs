@@ -1,5 +1,6 @@
 //! From the flags of `bench` to the runs it plays, checked before anything is loaded.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -12,7 +13,9 @@ use crate::bench::{Load, Preset, Script};
 use crate::ground::Sampling;
 use crate::ground::results::{Engine, Scenario};
 use crate::scheduler::blocks_at_full_length;
-use crate::workload::{Arrivals, Work, dataset};
+use crate::text::{Conversation, TextError};
+use crate::workload::dataset::{self, NotEncoded};
+use crate::workload::{Arrivals, Work};
 
 /// Prompt tokens of a load that says nothing.
 const DEFAULT_INPUT_LEN: usize = 100;
@@ -108,7 +111,17 @@ fn work(args: &BenchArgs, files: &ModelFiles) -> Result<(Work, String), Failure>
     }
     let pool = files.token_pool()?;
     if let Some(path) = &args.dataset {
-        let encode = |text: &str| files.encode(text, true).map_err(|e| format!("{e:#}"));
+        let encode = |text: &str| files.encode(text, true).map_err(not_encoded);
+        let template = OnceCell::new();
+        let chat = |conversation: &Conversation| {
+            let template = template.get_or_init(|| files.chat_template());
+            let template = template
+                .as_ref()
+                .map_err(|e| NotEncoded::Failed(format!("{e:#}")))?;
+            files
+                .encode_chat(template, conversation)
+                .map_err(not_encoded)
+        };
         let items = dataset::read(
             path,
             &dataset::Defaults {
@@ -118,6 +131,7 @@ fn work(args: &BenchArgs, files: &ModelFiles) -> Result<(Work, String), Failure>
                 pool: &pool,
                 seed: args.common.seed,
                 encode: &encode,
+                chat: &chat,
             },
         )
         .map_err(Failure::usage)?;
@@ -132,6 +146,14 @@ fn work(args: &BenchArgs, files: &ModelFiles) -> Result<(Work, String), Failure>
         pool: Arc::new(pool),
     };
     Ok((work, words))
+}
+
+fn not_encoded(error: anyhow::Error) -> NotEncoded {
+    let reason = format!("{error:#}");
+    match error.downcast_ref() {
+        Some(TextError::TooLong { .. }) => NotEncoded::TooLong(reason),
+        _ => NotEncoded::Failed(reason),
+    }
 }
 
 /// Name, load and number of requests of each run.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 use candle_core::DType;
+use time::OffsetDateTime;
 
 use super::common::{ActivationScheme, CommonArgs};
 use super::device::Device;
@@ -13,7 +14,7 @@ use crate::ground::results;
 use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles};
 use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, dummy};
 use crate::parallel::{ShardPlan, Split};
-use crate::text::{TokenPool, Tokenizer};
+use crate::text::{ChatTemplate, Conversation, TokenPool, Tokenizer};
 
 /// The files and shapes of the model, before any weight is loaded.
 pub struct ModelFiles {
@@ -92,7 +93,8 @@ impl ModelFiles {
                 self.source.name
             );
         };
-        let ids = tokenizer.encode(text, add_special)?;
+        let most = self.spec.max_position_embeddings;
+        let ids = tokenizer.encode_within(text, add_special, most)?;
         if ids.is_empty() {
             bail!("the prompt {text:?} has no tokens; give at least one");
         }
@@ -103,6 +105,30 @@ impl ModelFiles {
             );
         }
         Ok(ids)
+    }
+
+    /// The model's chat template, which messages need.
+    pub fn chat_template(&self) -> anyhow::Result<ChatTemplate> {
+        let template = match &self.source.dir {
+            Some(dir) => ChatTemplate::load(dir)?,
+            None => None,
+        };
+        template.ok_or_else(|| {
+            anyhow!(
+                "{} has no chat template for messages; give prompts, or a model directory with one",
+                self.source.name
+            )
+        })
+    }
+
+    /// Ids of messages, with the answer opened.
+    pub fn encode_chat(
+        &self,
+        template: &ChatTemplate,
+        conversation: &Conversation,
+    ) -> anyhow::Result<Vec<u32>> {
+        let text = template.render_at(conversation, true, OffsetDateTime::now_utc())?;
+        self.encode(&text, false)
     }
 
     /// `--max-model-len`, else `default`, within the model's own positions.

@@ -3,13 +3,16 @@
 
 pub mod clock;
 pub mod event;
+pub mod foreign;
 pub mod gpu;
+pub mod json;
 pub mod pending;
 pub mod progress;
 pub mod recorder;
 pub mod records;
 pub mod request;
 pub mod results;
+pub mod terminal;
 pub mod version;
 
 pub use clock::{Clock, VirtualClock, WallClock};

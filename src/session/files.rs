@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::DType;
+use time::OffsetDateTime;
 
 use super::device::Device;
 use super::error::{SessionError, Wish};
@@ -12,7 +13,7 @@ use crate::ground::{Progress, results};
 use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
 use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, dummy};
 use crate::parallel::{ShardPlan, Split};
-use crate::text::{ChatTemplate, GenerationConfig, TokenPool, Tokenizer, end_tokens};
+use crate::text::{ChatTemplate, Conversation, GenerationConfig, TokenPool, Tokenizer, end_tokens};
 
 /// What a model is and where its files lie, split over the ranks that were asked for.
 pub struct ModelFiles {
@@ -98,7 +99,9 @@ impl ModelFiles {
         let Some(tokenizer) = &self.tokenizer else {
             return Err(Wish::NoTokenizer(self.source.name.clone()).into());
         };
-        let ids = tokenizer.encode(text, add_special).map_err(Wish::from)?;
+        let most = self.spec.max_position_embeddings;
+        let ids = tokenizer.encode_within(text, add_special, most);
+        let ids = ids.map_err(Wish::from)?;
         if ids.is_empty() {
             return Err(Wish::EmptyPrompt(text.to_owned()).into());
         }
@@ -129,6 +132,20 @@ impl ModelFiles {
             None => None,
         };
         Ok(template.ok_or_else(|| Wish::NoTemplate(self.source.name.clone()))?)
+    }
+
+    /// Ids of messages, with the answer opened.
+    ///
+    /// # Errors
+    /// The template does not take them, or there is no tokenizer.
+    pub fn encode_chat(
+        &self,
+        template: &ChatTemplate,
+        conversation: &Conversation,
+    ) -> Result<Vec<u32>, SessionError> {
+        let now = OffsetDateTime::now_utc();
+        let text = template.render_at(conversation, true, now);
+        self.encode(&text.map_err(Wish::from)?, false)
     }
 
     /// The ids that end an output, as the checkpoint says; may be none.

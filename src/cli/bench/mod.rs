@@ -29,6 +29,9 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.options(), progress.as_ref())?;
     check_flags(args, &files.device).map_err(Failure::Usage)?;
     let plan = BenchPlan::new(&args.load(), &files)?;
+    plan.remarks
+        .iter()
+        .for_each(|remark| progress.remark(remark));
     let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
     let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
         .map_err(Failure::usage)?;

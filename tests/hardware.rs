@@ -4,6 +4,8 @@ mod cli_support;
 
 #[path = "hardware/all_reduce.rs"]
 mod all_reduce;
+#[path = "hardware/bounds.rs"]
+mod bounds;
 #[path = "hardware/command.rs"]
 mod command;
 #[path = "hardware/known.rs"]

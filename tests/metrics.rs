@@ -10,6 +10,8 @@ mod fixture;
 mod gpus;
 #[path = "metrics/nulls.rs"]
 mod nulls;
+#[path = "metrics/places.rs"]
+mod places;
 #[path = "metrics/reference.rs"]
 mod reference;
 #[path = "metrics/report.rs"]

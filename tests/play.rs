@@ -1,10 +1,14 @@
 //! Loads against engines whose executors fail, pause or run late: nothing is lost, nothing of the warm-up
 //! leaks into the run.
 
+#[path = "play/bounds.rs"]
+mod bounds;
 #[path = "play/paced.rs"]
 mod paced;
 #[path = "play/pauses.rs"]
 mod pauses;
+#[path = "play/stalls.rs"]
+mod stalls;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

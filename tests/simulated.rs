@@ -4,6 +4,8 @@
 mod cases;
 #[path = "simulated/command.rs"]
 mod command;
+#[path = "simulated/extremes.rs"]
+mod extremes;
 #[path = "simulated/laws.rs"]
 mod laws;
 #[path = "simulated/mixtures.rs"]

@@ -35,7 +35,7 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
         .map_err(Failure::usage)?;
     if let Some(dir) = &args.out {
-        report::prepare(dir).map_err(Failure::usage)?;
+        report::prepare(dir, false).map_err(Failure::usage)?;
     }
     let trace = Written::open("--trace", args.trace.as_deref())?;
     let stop = interrupt::flag(args.common.output.quiet);
@@ -105,6 +105,7 @@ fn play(
         steps,
         experts,
         origin,
+        clocks,
         cut_short,
     } = recording;
     // After the first run: the roofs belong to this process, and delay nobody's first token.
@@ -134,6 +135,7 @@ fn play(
         gpus: &devices,
         watched: &seen.gpus,
         roofs: session.hardware.roofs,
+        clocks,
     });
     if session.kind == Kind::Predicted {
         metrics::mark_predicted(&mut measured, session.settings.server.is_some());
@@ -219,10 +221,11 @@ fn write(
     let Some(dir) = &args.out else {
         return Ok(());
     };
-    if let Some(page) = page {
-        report::write_text(dir, SERVER_PAGE, page).map_err(Failure::run)?;
-    }
-    report::write_all(dir, results, raw).map_err(Failure::run)?;
+    let pages = page.map(|text| report::Page {
+        name: SERVER_PAGE,
+        text,
+    });
+    report::write_all(dir, false, results, raw, pages.as_slice()).map_err(Failure::run)?;
     if !args.common.output.quiet {
         output::note(&format!("written to {}", dir.display()));
     }

@@ -4,14 +4,16 @@
 pub mod clock;
 pub mod event;
 pub mod gpu;
+pub mod log;
 pub mod pending;
 pub mod recorder;
 pub mod records;
 pub mod request;
 pub mod results;
 
-pub use clock::{Clock, VirtualClock, WallClock};
+pub use clock::{Clock, ClockReading, ClockSpan, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};
 pub use gpu::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
+pub use log::Log;
 pub use records::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};

@@ -7,6 +7,7 @@ mod gpus;
 pub mod grid;
 pub mod markdown;
 pub mod number;
+mod place;
 pub mod profile;
 pub mod rows;
 pub mod server_cost;
@@ -14,10 +15,11 @@ pub mod table;
 pub mod vllm;
 
 use crate::ground::results::Results;
-use crate::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
+use crate::ground::{ExpertLoad, Log, RequestRecord, StepRecord, TelemetrySample};
 
-pub use files::{prepare, write_all, write_text};
+pub use files::{Page, write_all};
 pub use markdown::markdown;
+pub use place::{Listed, Manifest, prepare};
 pub use server_cost::{CostRow, server_cost};
 pub use table::table;
 
@@ -28,15 +30,25 @@ pub enum ReportError {
         path: String,
         source: std::io::Error,
     },
+    #[error("--out {0}: is not a directory; give one, or the name of a new one")]
+    NotADirectory(String),
+    #[error("--out {dir}: holds a result ({sign}); give another directory, or --overwrite")]
+    Taken { dir: String, sign: &'static str },
+    #[error("--out: {file}: could not be written ({source}); what could be written is in {aside}")]
+    Incomplete {
+        file: String,
+        aside: String,
+        source: std::io::Error,
+    },
     #[error("results cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 /// What one run recorded, as its raw files hold it.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Default)]
 pub struct RawRun {
-    pub requests: Vec<RequestRecord>,
-    pub steps: Vec<StepRecord>,
+    pub requests: Log<RequestRecord>,
+    pub steps: Log<StepRecord>,
     pub telemetry: Vec<TelemetrySample>,
     /// Of each sparse layer.
     pub experts: Vec<ExpertLoad>,

@@ -10,6 +10,7 @@ use crate::ground::Sampling;
 use crate::ground::results::{Engine, Scenario};
 use crate::scheduler::blocks_at_full_length;
 use crate::session::{ModelFiles, SessionError, Wish};
+use crate::telemetry;
 use crate::text::{Conversation, TextError};
 use crate::workload::dataset::{self, NotEncoded};
 use crate::workload::{Arrivals, Work};
@@ -98,6 +99,11 @@ impl BenchPlan {
                     longest,
                 });
             }
+        }
+        let available = telemetry::memory().available;
+        for run in &runs {
+            let fits = run.script.check(available);
+            fits.map_err(|refusal| Wish::Load(refusal.to_string()))?;
         }
         Ok(Self {
             runs,

@@ -2,7 +2,6 @@
 
 pub mod drivers;
 pub mod gpus;
-mod limits;
 pub mod machine;
 pub mod memory;
 #[cfg(feature = "cuda")]

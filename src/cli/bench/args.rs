@@ -91,6 +91,9 @@ pub struct BenchArgs {
     /// with --device sim: also server.md, what the reference runs' server cost
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+    /// Let --out replace the result that its directory holds
+    #[arg(long, requires = "out", help_heading = "Output")]
+    pub overwrite: bool,
     /// Time the operations of some steps of the first run, as a Chrome trace, which Perfetto opens
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub trace: Option<PathBuf>,

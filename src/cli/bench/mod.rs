@@ -36,7 +36,7 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
         .map_err(Failure::usage)?;
     if let Some(dir) = &args.out {
-        report::prepare(dir).map_err(Failure::usage)?;
+        report::prepare(dir, args.overwrite).map_err(Failure::usage)?;
     }
     let trace = Written::open("--trace", args.trace.as_deref())?;
     let time = telemetry::utc_now();
@@ -119,10 +119,12 @@ fn write(
     let Some(dir) = &args.out else {
         return Ok(());
     };
-    if let Some(page) = page {
-        report::write_text(dir, SERVER_PAGE, page).map_err(Failure::run)?;
-    }
-    report::write_all(dir, results, &played.raw).map_err(Failure::run)?;
+    let page = page.map(|text| report::Page {
+        name: SERVER_PAGE,
+        text,
+    });
+    let written = report::write_all(dir, args.overwrite, results, &played.raw, page.as_slice());
+    written.map_err(Failure::run)?;
     if !args.common.output.quiet {
         output::note(&format!("written to {}", dir.display()));
     }

@@ -1,5 +1,6 @@
 //! Loads that leave the engine without a request for a while: what they measure is sound, and says so.
 
+use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 
 use candlepower::bench::{Load, Script, play};
@@ -38,7 +39,7 @@ fn played(load: Load, items: Option<Vec<WorkItem>>, requests: usize) -> (Run, Ve
     let recording = steps(&script);
     (
         measured(&recording, requests),
-        recording.steps.iter().cloned().collect(),
+        recording.steps.iter().map(Cow::into_owned).collect(),
     )
 }
 

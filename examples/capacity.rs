@@ -18,9 +18,9 @@ fn main() -> Result<(), Error> {
     let load = LoadOptions::default()
         .concurrency([concurrency])
         .requests([2 * concurrency])
-        .input_len(32_usize)
-        .output_len(16_usize);
-    let mut session = EngineOptions::new(model).max_model_len(128_usize).open()?;
+        .input_len(32)
+        .output_len(16);
+    let mut session = EngineOptions::new(model).max_model_len(128).open()?;
     let results = session.play(&load)?;
     let run = &results.runs[0];
     let rows = [

@@ -20,7 +20,7 @@ fn main() -> Result<(), Error> {
         Some(text) => (session.encode(&text)?, true),
         None => (vec![1, 2, 3], false),
     };
-    for token in session.generate(&[Generation::new(ids).max_tokens(16_usize)])? {
+    for token in session.generate(&[Generation::new(ids).max_tokens(16)])? {
         let token = token?;
         match has_text {
             true => print!("{}", token.text),

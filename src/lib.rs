@@ -5,10 +5,10 @@
 //! use candlepower::{EngineOptions, Generation, LoadOptions};
 //!
 //! let mut session = EngineOptions::new("tests/fixtures/llama-tiny").device("cpu").open()?;
-//! for token in session.generate(&[Generation::new([1, 2, 3]).max_tokens(4_usize)])? {
+//! for token in session.generate(&[Generation::new([1, 2, 3]).max_tokens(4)])? {
 //!     println!("{}", token?.id);
 //! }
-//! let load = LoadOptions::default().concurrency([2]).requests([4]).input_len(8_usize).output_len(4_usize);
+//! let load = LoadOptions::default().concurrency([2]).requests([4]).input_len(8).output_len(4);
 //! let results = session.play(&load)?;
 //! println!("{:?} tok/s", results.runs[0].metrics.output_tokens_per_sec);
 //! # Ok::<(), candlepower::Error>(())

@@ -15,18 +15,20 @@ use crate::session::{LARGEST_COUNT, SessionError, Wish};
 /// ```
 /// use candlepower::LoadOptions;
 ///
-/// let load = LoadOptions::default().concurrency([4]).requests([16]).output_len(8_usize);
+/// let load = LoadOptions::default().concurrency([4]).requests([16]).output_len(8);
 /// assert_eq!(load.warmup, 1);
 /// ```
 #[derive(Debug, Clone, PartialEq, Setters)]
-#[setters(into, strip_option)]
+#[setters(strip_option)]
 #[non_exhaustive]
 pub struct LoadOptions {
     /// Named loads; not with `concurrency` or `request_rate`.
     pub scenario: Option<Preset>,
     /// Requests in flight, one number for each run.
+    #[setters(into)]
     pub concurrency: Vec<usize>,
     /// Requests of each run; a single number repeats.
+    #[setters(into)]
     pub requests: Vec<usize>,
     /// Open loop: requests a second, however busy the engine is.
     pub request_rate: Option<f64>,
@@ -37,8 +39,10 @@ pub struct LoadOptions {
     /// Output tokens, exact unless `stop_at_eos`; `None`: 32, 601 in the report's scenarios.
     pub output_len: Option<usize>,
     /// The same text for every request.
+    #[setters(into)]
     pub prompt: Option<String>,
     /// A file of requests, one JSON object a line.
+    #[setters(into)]
     pub dataset: Option<PathBuf>,
     /// An output ends at the model's end token.
     pub stop_at_eos: bool,
@@ -133,7 +137,7 @@ mod tests {
             (load().concurrency([4, 0]), "--concurrency 0"),
             (load().requests([0]), "--requests 0"),
             (load().warmup(LARGEST_COUNT + 1), "--warmup"),
-            (load().repeats(0_usize), "--repeats 0"),
+            (load().repeats(0), "--repeats 0"),
             (
                 load().concurrency([1]).request_rate(2.0),
                 "--concurrency and --request-rate",

@@ -43,7 +43,7 @@ impl Session {
     /// use candlepower::{EngineOptions, LoadOptions};
     ///
     /// let mut session = EngineOptions::new("tests/fixtures/llama-tiny").device("cpu").open()?;
-    /// let load = LoadOptions::default().concurrency([2]).requests([4]).input_len(8_usize).output_len(4_usize);
+    /// let load = LoadOptions::default().concurrency([2]).requests([4]).input_len(8).output_len(4);
     /// let results = session.play(&load)?;
     /// assert_eq!(results.runs[0].metrics.successful_requests, Some(4));
     /// # Ok::<(), candlepower::Error>(())

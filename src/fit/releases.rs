@@ -33,7 +33,7 @@ pub enum SecondRunner {
     Always,
 }
 
-/// The rules of a release, and of those after it up to the next in [`RELEASES`].
+/// The rules of a release, and of those after it up to the next in `RELEASES`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Release {
     /// Major, minor, patch.

@@ -113,7 +113,7 @@ pub trait Kernels: Send + Sync {
     ) -> Result<()>;
 
     /// The token at which the mass of `row`'s tokens so far exceeds `mass`, and its logit: see
-    /// [`sampling::summary::locate`].
+    /// [`super::sampling::summary::locate`].
     fn locate(
         &self,
         logits: &Tensor,

@@ -7,13 +7,15 @@ use crate::session::{EngineOptions, LARGEST_COUNT, SessionError, Wish};
 
 /// The steps to time: every batch at every context.
 #[derive(Debug, Clone, PartialEq, Eq, Setters)]
-#[setters(into, strip_option)]
+#[setters(strip_option)]
 #[non_exhaustive]
 pub struct ProfileOptions {
     pub phase: Phase,
     /// Sequences of the step.
+    #[setters(into)]
     pub batch: Vec<usize>,
     /// Tokens of each sequence, those of the step included.
+    #[setters(into)]
     pub context: Vec<usize>,
     /// How often each step is run; `None`: for about three seconds, 4 to 64 times.
     pub steps: Option<usize>,

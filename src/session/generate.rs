@@ -20,10 +20,11 @@ const DEFAULT_MAX_TOKENS: usize = 128;
 
 /// A prompt to continue, and how. Greedy, up to the model's end token, unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Setters)]
-#[setters(into, strip_option)]
+#[setters(strip_option)]
 #[non_exhaustive]
 pub struct Generation {
     /// Token ids, taken as they are.
+    #[setters(into)]
     pub prompt: Vec<u32>,
     /// `None`: 128, or what the context leaves.
     pub max_tokens: Option<usize>,
@@ -134,7 +135,7 @@ impl Session {
     /// use candlepower::{EngineOptions, Generation};
     ///
     /// let mut session = EngineOptions::new("tests/fixtures/llama-tiny").device("cpu").open()?;
-    /// let prompt = Generation::new([1, 2, 3]).max_tokens(4_usize).ignore_eos(true);
+    /// let prompt = Generation::new([1, 2, 3]).max_tokens(4).ignore_eos(true);
     /// let mut ids = Vec::new();
     /// for token in session.generate(&[prompt])? {
     ///     ids.push(token?.id);

@@ -52,10 +52,11 @@ impl ActivationScheme {
 /// assert!(options.max_num_seqs(0).check().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Setters)]
-#[setters(into, strip_option)]
+#[setters(strip_option)]
 #[non_exhaustive]
 pub struct EngineOptions {
     /// A directory in Hugging Face layout, a hub id (`org/name`), a card's name, or the path of a `config.json`.
+    #[setters(into)]
     pub model: String,
     /// Random weights at the model's shapes; no weight files are read.
     pub dummy_weights: bool,
@@ -66,6 +67,7 @@ pub struct EngineOptions {
     /// `None`: `WeightOnly`, on a simulated card `Dynamic`.
     pub activation_scheme: Option<ActivationScheme>,
     /// `cpu`, `cuda` or `sim:<gpu>`; `None`: `cuda` where a GPU answers, else `cpu`.
+    #[setters(into)]
     pub device: Option<String>,
     /// Tensor-parallel ranks.
     pub tp: usize,
@@ -196,8 +198,8 @@ mod tests {
         let options = EngineOptions::new("m");
         assert!(options.check().is_ok());
         let bad = [
-            (options.clone().tp(0_usize), "--tp 0"),
-            (options.clone().layers(0_usize), "--layers 0"),
+            (options.clone().tp(0), "--tp 0"),
+            (options.clone().layers(0), "--layers 0"),
             (
                 options.clone().block_size(LARGEST_COUNT + 1),
                 "--block-size",
@@ -205,7 +207,7 @@ mod tests {
             (options.clone().threads(MOST_THREADS + 1), "--threads 4097"),
             (options.clone().gpu_memory_utilization(f64::NAN), "NaN"),
             (options.clone().gpu_memory_utilization(1.5), "at most 1"),
-            (options.kv_cache_memory(0_u64), "--kv-cache-memory 0"),
+            (options.kv_cache_memory(0), "--kv-cache-memory 0"),
         ];
         for (options, word) in bad {
             let error = options.check().unwrap_err();

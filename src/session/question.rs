@@ -30,20 +30,23 @@ const REPORT_OUTPUT: usize = 601;
 /// # Ok::<(), candlepower::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Setters)]
-#[setters(into, strip_option)]
+#[setters(strip_option)]
 #[non_exhaustive]
 pub struct Question {
     /// As in [`EngineOptions::model`](super::EngineOptions::model).
+    #[setters(into)]
     pub model: String,
     /// Only the first so many decoder layers.
     pub layers: Option<usize>,
     /// Of activations; `None`: the checkpoint's.
     pub dtype: Option<WeightType>,
     /// A card's name, or a `.toml` file of one.
+    #[setters(into)]
     pub gpu: Option<String>,
     /// Usable GiB of a card instead of what `gpu` has; alone: of a card of compute capability 8.9.
     pub gpu_memory: Option<f64>,
     /// Each number is answered by itself; empty: as many as `tp` x `pp`.
+    #[setters(into)]
     pub gpus: Vec<usize>,
     /// Tensor-parallel ranks; `None`: GPUs / `pp`.
     pub tp: Option<usize>,

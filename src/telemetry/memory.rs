@@ -1,6 +1,8 @@
-//! Memory of the machine, within the limits of its container.
+//! Memory of the machine, within the limits of this process.
 
 use sysinfo::{MemoryRefreshKind, System};
+
+use super::limits::limits;
 
 /// Bytes that this process may count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +21,12 @@ pub fn memory() -> Memory {
         };
     };
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-    let (total, available) = (system.total_memory(), system.available_memory());
-    match system.cgroup_limits() {
-        None => Memory { total, available },
-        // Page cache counts against a container, but it gives way: what is in use is the rest.
-        Some(limits) => Memory {
-            total: total.min(limits.total_memory),
-            available: available.min(limits.total_memory.saturating_sub(limits.rss)),
-        },
-    }
+    let machine = Memory {
+        total: system.total_memory(),
+        available: system.available_memory(),
+    };
+    limits().iter().fold(machine, |memory, limit| Memory {
+        total: memory.total.min(limit.total),
+        available: memory.available.min(limit.left),
+    })
 }

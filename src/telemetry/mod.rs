@@ -2,6 +2,7 @@
 
 pub mod drivers;
 pub mod gpus;
+mod limits;
 pub mod machine;
 pub mod memory;
 #[cfg(feature = "cuda")]

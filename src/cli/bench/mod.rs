@@ -44,6 +44,9 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
         let trace = tracer.finish(&mut session.engine).map_err(Failure::run)?;
         file.fill(|out| trace.write(out))?;
     }
+    if let Some(reason) = nothing_came(&played) {
+        return Err(Failure::Run(anyhow!("{reason}, so there is no result")));
+    }
     let results = bench::results(&session, &played, time, references);
     let page = server_page(args, &session, &plan, progress.as_ref())?;
     // Files first: a reader who closes the pipe early ends the program in `show`.
@@ -51,6 +54,14 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     show(args, &results, page.as_deref())?;
     written?;
     verdict(&results, played.cut_short)
+}
+
+/// Why there is nothing to show: the run was cut short before its first token.
+fn nothing_came(played: &Played) -> Option<String> {
+    let reason = played.cut_short.as_ref()?;
+    let mut requests = played.raw.iter().flat_map(|run| &run.requests);
+    let came = requests.any(|request| !request.tokens.is_empty());
+    (!came).then(|| format!("{reason} before the first token"))
 }
 
 fn tracer(args: &BenchArgs, session: &Session) -> Tracer {

@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn kv_8g(options: EngineOptions) -> EngineOptions {
-        options.kv_cache_memory(8_u64 << 30)
+        options.kv_cache_memory(8 << 30)
     }
 
     fn gpu(memory_gib: f64) -> GpuIdentity {
@@ -323,7 +323,7 @@ mod tests {
         assert!(ask_for("DeepSeek-R1-Distill-Qwen-32B", plain, card, check).is_ok());
         let error = refused(
             "DeepSeek-R1-Distill-Qwen-32B",
-            |o| o.max_model_len(131_072_usize),
+            |o| o.max_model_len(131_072),
             card,
         );
         assert!(
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn a_large_step_is_answered_with_a_smaller_one() {
         let flags = |o: EngineOptions| {
-            o.max_num_batched_tokens(131_072_usize)
+            o.max_num_batched_tokens(131_072)
                 .gpu_memory_utilization(0.95)
         };
         let error = refused("QwQ-32B", flags, (79.1, 78.6, 1));
@@ -356,7 +356,7 @@ mod tests {
     fn a_cache_of_a_given_size_must_fit_beside_the_rest() {
         let card = (79.1, 78.6, 1);
         assert!(ask_for("QwQ-32B", kv_8g, card, check).is_ok());
-        let error = refused("QwQ-32B", |o| o.kv_cache_memory(30_u64 << 30), card);
+        let error = refused("QwQ-32B", |o| o.kv_cache_memory(30 << 30), card);
         assert!(
             error.starts_with("--kv-cache-memory asks for 27.94 GiB")
                 || error.starts_with("--kv-cache-memory asks for 30.00 GiB"),

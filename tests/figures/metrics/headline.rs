@@ -84,7 +84,7 @@ fn what_some_loads_lack_is_a_dash_with_its_reason_once() {
 #[test]
 fn a_real_record_s_nulls_are_explained() {
     let screen = headline(&results(), 80);
-    let reasons = "- not observed (p95 needs 20 values or more)\n";
+    let reasons = "\n- not observed (p95 needs 20 values or more); ~ too few";
     assert!(screen.contains(reasons), "{screen}");
     assert!(screen.contains("c4: 1 of 4 requests FAILED; the first: timed out after 2 s\n"));
     // 0.5 good requests a second of 0.75, and two of four.

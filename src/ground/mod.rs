@@ -3,12 +3,15 @@
 
 pub mod clock;
 pub mod event;
+pub mod foreign;
 pub mod gpu;
+pub mod json;
 pub mod pending;
 pub mod recorder;
 pub mod records;
 pub mod request;
 pub mod results;
+pub mod terminal;
 
 pub use clock::{Clock, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};

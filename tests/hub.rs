@@ -1,9 +1,15 @@
 //! Where a model's files come from, against a hub on the loopback interface.
 
+#[path = "hub/cache.rs"]
+mod cache;
 #[path = "hub/home.rs"]
 mod home;
+#[path = "hub/integrity.rs"]
+mod integrity;
 #[path = "hub/local.rs"]
 mod local;
+#[path = "hub/network.rs"]
+mod network;
 #[path = "hub/server.rs"]
 mod server;
 

@@ -9,9 +9,11 @@ use super::fit_args::{EngineFlag, FitArgs};
 use super::{fit_text, model_files, output};
 use crate::fit::{self, Answer, Ask, Card, Engine, Limits, Load, Release, StoredBytes};
 use crate::hardware::{self, Capability};
-use crate::hub::{self, DummyReason, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards};
+use crate::hub::{
+    self, DummyReason, HubSettings, ModelSource, ResolveOptions, Stop, WeightFiles, cards,
+};
 use crate::model::tensors::expected;
-use crate::model::{Checkpoint, ModelSpec};
+use crate::model::{Checkpoint, Described, ModelSpec};
 use crate::parallel::Split;
 
 /// The exit code of an answer that nothing fits.
@@ -136,13 +138,15 @@ fn model(args: &FitArgs) -> Result<(String, ModelSpec, Option<Arc<StoredBytes>>)
         dummy_weights: cards::find(&args.model).is_none(),
         progress: !args.output.quiet,
         settings: HubSettings::from_env(),
+        stop: Stop::default(),
     };
     let source = hub::resolve(&args.model, &options).map_err(model_files::source_failure)?;
-    let file = match &source.config_path {
-        Some(path) => path.display().to_string(),
-        None => format!("card {}", source.name),
-    };
-    let mut spec = ModelSpec::from_json(&source.config_json, &file).map_err(Failure::usage)?;
+    let file = source.config_name();
+    let Described { mut spec, remarks } = Described::of(&source).map_err(Failure::usage)?;
+    if !args.output.quiet {
+        let remarks = remarks.iter();
+        remarks.for_each(|remark| output::note(&format!("warning: {remark}")));
+    }
     spec.check_runnable(&file).map_err(Failure::usage)?;
     if let Some(layers) = args.layers {
         model_files::check_layers(layers, &spec, &file).map_err(Failure::Usage)?;

@@ -10,8 +10,8 @@ use super::device::Device;
 use super::failure::Failure;
 use super::output;
 use crate::ground::results;
-use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles};
-use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, dummy};
+use crate::hub::{self, HubError, HubSettings, ModelSource, ResolveOptions, Stop, WeightFiles};
+use crate::model::{Checkpoint, Described, DummyWeights, ModelSpec, WeightSource, dummy};
 use crate::parallel::{ShardPlan, Split};
 use crate::text::{TokenPool, Tokenizer};
 
@@ -35,13 +35,15 @@ impl ModelFiles {
             dummy_weights: args.dummy_weights || device.is_simulated(),
             progress: !args.output.quiet,
             settings: HubSettings::from_env(),
+            stop: Stop::default(),
         };
         let source = hub::resolve(&args.model, &options).map_err(source_failure)?;
-        let file = match &source.config_path {
-            Some(path) => path.display().to_string(),
-            None => format!("card {}", source.name),
-        };
-        let mut spec = ModelSpec::from_json(&source.config_json, &file).map_err(Failure::usage)?;
+        let file = source.config_name();
+        let Described { mut spec, remarks } = Described::of(&source).map_err(Failure::usage)?;
+        if !args.output.quiet {
+            let remarks = remarks.iter();
+            remarks.for_each(|remark| output::note(&format!("warning: {remark}")));
+        }
         spec.check_runnable(&file).map_err(Failure::usage)?;
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = args.layers {

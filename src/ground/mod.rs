@@ -11,6 +11,7 @@ pub mod recorder;
 pub mod records;
 pub mod request;
 pub mod results;
+pub mod safetensors_header;
 pub mod terminal;
 
 pub use clock::{Clock, VirtualClock, WallClock};

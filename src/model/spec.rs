@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::config::RawConfig;
 pub use super::quantization::{FP8, QuantizationSpec};
 use super::rope::RopeSpec;
+use crate::ground::json::JsonError;
 
 /// Why a `config.json` cannot be used. Every message starts with the file's name.
 #[derive(Debug, thiserror::Error)]
@@ -12,10 +12,7 @@ pub enum SpecError {
     #[error(
         "{file}: not valid JSON for a model config: {source}; fix the file or download it again"
     )]
-    Json {
-        file: String,
-        source: serde_json::Error,
-    },
+    Json { file: String, source: JsonError },
     #[error("{file}: not a JSON object, so not a model config; fix the file or download it again")]
     NotAnObject { file: String },
     #[error(
@@ -136,22 +133,6 @@ pub struct ModelSpec {
 }
 
 impl ModelSpec {
-    /// Parses the text of a `config.json`; `file` names it in errors.
-    pub fn from_json(text: &str, file: &str) -> Result<Self, SpecError> {
-        let json = |source| SpecError::Json {
-            file: file.to_owned(),
-            source,
-        };
-        let value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
-        if !value.is_object() {
-            return Err(SpecError::NotAnObject {
-                file: file.to_owned(),
-            });
-        }
-        let raw: RawConfig = serde_json::from_str(text).map_err(json)?;
-        raw.into_spec(file)
-    }
-
     /// Refuses weights in a layout whose tensors this version cannot name.
     pub fn check_runnable(&self, file: &str) -> Result<(), SpecError> {
         let unknown = self.quantization.as_ref().and_then(|q| q.unknown());

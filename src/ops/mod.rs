@@ -9,7 +9,6 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod experts;
-pub mod mapped;
 pub mod nothing;
 pub mod reference;
 pub mod row;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use candlepower::hub::{HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles, resolve};
+use candlepower::hub::{
+    HubError, HubSettings, ModelSource, Patience, ResolveOptions, Stop, WeightFiles, resolve,
+};
 
 use super::server::COMMIT;
 
@@ -29,7 +31,9 @@ impl Home {
                 token: None,
                 offline: false,
                 retry_pause: Duration::from_millis(1),
+                patience: Patience::default(),
             },
+            stop: Stop::default(),
         };
         Self { dir, options }
     }

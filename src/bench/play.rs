@@ -23,16 +23,21 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// Everything that decides a run.
 #[derive(Debug, Clone)]
 pub struct Script {
+    /// What each request asks.
     pub work: Work,
+    /// When each request arrives.
     pub load: Load,
+    /// How many.
     pub requests: usize,
     /// Requests played before the window, with outputs cut to a few tokens.
     pub warmup: usize,
     /// From arrival; a request that takes longer is ended and counted as failed.
     pub request_timeout: Option<Duration>,
+    /// How tokens are drawn.
     pub sampling: Sampling,
     /// Ids that end an output early; empty for exact lengths.
     pub end_tokens: Vec<u32>,
+    /// Of synthetic prompts and drawn arrivals.
     pub seed: u64,
 }
 
@@ -41,6 +46,7 @@ pub struct Script {
 pub struct Recording {
     /// Seconds from the first scheduled arrival, as are all times below.
     pub requests: Vec<RequestRecord>,
+    /// One entry a scheduler step.
     pub steps: Vec<StepRecord>,
     /// Of each sparse layer; empty where there is none, or nothing is known.
     pub experts: Vec<ExpertLoad>,
@@ -286,5 +292,7 @@ fn timed_out(timeout: Duration) -> String {
 fn shift(mut step: StepRecord, origin: Duration) -> StepRecord {
     step.start -= origin.as_secs_f64();
     step.end -= origin.as_secs_f64();
+    // What was idle before the run is not part of it.
+    step.idle_seconds = step.idle_seconds.min(step.start);
     step
 }

@@ -43,6 +43,10 @@ pub struct Engine {
     ahead: Option<Flight>,
     /// When the latest step was done.
     done: Duration,
+    /// Since when no request is held; `None` while one is.
+    idle_since: Option<Duration>,
+    /// Time without a request since the latest step.
+    idle: Duration,
     // Reused between steps.
     flights: Vec<Flight>,
     output: StepOutput,
@@ -71,6 +75,8 @@ impl Engine {
         Ok(Self {
             scheduler: Scheduler::new(config)?,
             executor,
+            idle_since: Some(clock.now()),
+            idle: Duration::ZERO,
             clock,
             active: HashMap::new(),
             steps: 0,
@@ -124,9 +130,10 @@ impl Engine {
 
     /// Queues a request. One that can never fit fails at once, as an event, with the numbers.
     pub fn submit(&mut self, request: Request, events: &mut Vec<Event>) {
+        let time = self.clock.now();
         let mut emit = |kind| {
             events.push(Event {
-                time: self.clock.now(),
+                time,
                 request: request.id,
                 kind,
             });
@@ -144,6 +151,9 @@ impl Engine {
                     request,
                 };
                 self.active.insert(active.request.id, active);
+                if let Some(since) = self.idle_since.take() {
+                    self.idle += time.saturating_sub(since);
+                }
             }
             Err(refusal) => emit(EventKind::Failed(refusal.to_string())),
         }
@@ -153,11 +163,13 @@ impl Engine {
     pub fn abort(&mut self, id: RequestId, reason: &str, events: &mut Vec<Event>) {
         if self.active.remove(&id).is_some() {
             self.scheduler.abort(id);
+            let time = self.clock.now();
             events.push(Event {
-                time: self.clock.now(),
+                time,
                 request: id,
                 kind: EventKind::Failed(reason.to_owned()),
             });
+            self.note_idle(time);
         }
     }
 
@@ -199,14 +211,24 @@ impl Engine {
         record.communication_bytes = self.output.traffic.bytes;
         record.communication_seconds = self.output.traffic.time.as_secs_f64();
         record.start = start.as_secs_f64();
-        record.exec_seconds = (done - launched)
-            .saturating_sub(self.output.host)
+        let pause = start.saturating_sub(self.done);
+        record.idle_seconds = std::mem::take(&mut self.idle).min(pause).as_secs_f64();
+        record.exec_seconds = done
+            .saturating_sub(launched + self.output.host)
             .as_secs_f64();
         let end = self.clock.now();
         record.end = end.as_secs_f64();
         self.done = end;
+        self.note_idle(end);
         self.flights.push(flight);
         Ok(record)
+    }
+
+    /// From `time` on no request is held, if none is left.
+    fn note_idle(&mut self, time: Duration) {
+        if self.active.is_empty() {
+            self.idle_since = Some(time);
+        }
     }
 
     /// Schedules a step and submits it; `None`: nothing can run.

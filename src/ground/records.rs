@@ -33,6 +33,9 @@ pub struct StepRecord {
     pub step: u64,
     pub start: f64,
     pub end: f64,
+    /// Part of the time from the end of the step before to `start` in which the engine held no request.
+    #[serde(default)]
+    pub idle_seconds: f64,
     /// Part of `end - start` spent inside the executor.
     pub exec_seconds: f64,
     /// Requests holding KV blocks after scheduling.

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use super::error::HubError;
 use super::layout::{WeightFiles, shards};
 use super::part::{failed, is_sha256, sha256};
-use super::waiting::Stop;
+use crate::ground::Progress;
 use crate::ground::safetensors_header::{self, HeaderError};
 
 /// Removes weights that cannot be read and whose bytes are provably not those of their blob's name, a SHA-256;
 /// gives the name of one. Whole files are not hashed: that would take as long as loading them.
-pub(super) fn remove(weights: &WeightFiles, stop: &Stop) -> Result<Option<String>, HubError> {
+pub(super) fn remove(
+    weights: &WeightFiles,
+    progress: &dyn Progress,
+) -> Result<Option<String>, HubError> {
     let paths: Vec<PathBuf> = match weights {
         WeightFiles::Dummy { .. } => Vec::new(),
         WeightFiles::Single(path) => vec![path.clone()],
@@ -29,7 +32,7 @@ pub(super) fn remove(weights: &WeightFiles, stop: &Stop) -> Result<Option<String
         let Some(name) = blob.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        if !is_sha256(name) || sha256(&blob, stop)?.is_none_or(|hash| hash == name) {
+        if !is_sha256(name) || sha256(&blob, progress)?.is_none_or(|hash| hash == name) {
             continue;
         }
         std::fs::remove_file(path).map_err(failed(path, "removed"))?;

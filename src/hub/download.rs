@@ -3,8 +3,6 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use super::cache::{HubId, link};
 use super::error::HubError;
 use super::http::{Client, Facts};
@@ -13,14 +11,13 @@ use super::part::{Part, failed, sha256};
 use super::settings::HubSettings;
 use super::shard_sets;
 use super::transfer::{Transfer, passing};
-use super::waiting::{GLANCE, Stop, pause};
-use crate::ground::terminal::printable;
+use super::waiting::{GLANCE, pause};
+use crate::ground::Progress;
 
 /// Of a request for what a file is.
 const MAX_PROBES: u32 = 5;
 /// Of a file that arrives, and not as it was announced.
 const MAX_COPIES: usize = 2;
-const BAR: &str = "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({eta})";
 
 /// Downloads what a run needs of a repository and returns the snapshot's directory.
 ///
@@ -33,10 +30,9 @@ pub(super) fn download(
     settings: &HubSettings,
     repo: &HubId,
     weights: bool,
-    progress: bool,
-    stop: &Stop,
+    progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    let client = Client::new(settings, repo, stop)?;
+    let client = Client::new(settings, repo, progress)?;
     // A hub that cannot be reached now was perhaps never there.
     let config = probe(&client, CONFIG, |error| {
         !matches!(error, HubError::Unreachable { .. })
@@ -47,7 +43,6 @@ pub(super) fn download(
         client,
         settings,
         repo,
-        progress,
     };
     snapshot.fetch(CONFIG)?;
     for file in OPTIONAL {
@@ -87,7 +82,6 @@ struct Snapshot<'a> {
     client: Client<'a>,
     settings: &'a HubSettings,
     repo: &'a HubId,
-    progress: bool,
 }
 
 impl Snapshot<'_> {
@@ -153,7 +147,7 @@ impl Snapshot<'_> {
             match lock.try_lock() {
                 Ok(()) => return Ok(()),
                 Err(TryLockError::Error(error)) => return Err(failed(path, "locked")(error)),
-                Err(TryLockError::WouldBlock) => match pause(self.client.stop, GLANCE) {
+                Err(TryLockError::WouldBlock) => match pause(self.client.progress, GLANCE) {
                     true => {}
                     false => return Err(self.client.stopped()),
                 },
@@ -176,10 +170,9 @@ impl Snapshot<'_> {
                 client: &self.client,
                 file,
                 facts,
-                bar: self.bar(file, facts.size),
             };
             let filled = transfer.fill(&mut part);
-            transfer.bar.finish_and_clear();
+            self.client.progress.finish();
             if filled.is_err() && part.length == 0 {
                 // Nothing to go on from.
                 let _ = std::fs::remove_file(&path);
@@ -205,22 +198,9 @@ impl Snapshot<'_> {
         let Some(announced) = &facts.sha256 else {
             return Ok(None);
         };
-        match sha256(path, self.client.stop)? {
+        match sha256(path, self.client.progress)? {
             Some(hash) => Ok(Some(hash).filter(|hash| hash != announced)),
             None => Err(self.client.stopped()),
         }
-    }
-
-    /// On stderr, and drawn only where that is a terminal.
-    fn bar(&self, file: &str, size: u64) -> ProgressBar {
-        let target = match self.progress {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let style =
-            ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::with_draw_target(Some(size), target)
-            .with_style(style)
-            .with_message(printable(file).into_owned())
     }
 }

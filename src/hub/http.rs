@@ -14,7 +14,8 @@ use super::cache::HubId;
 use super::error::HubError;
 use super::part::is_sha256;
 use super::settings::{HubSettings, Token};
-use super::waiting::{Ended, Stop, pause, stoppable};
+use super::waiting::{Ended, pause, stoppable};
+use crate::ground::Progress;
 
 const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -37,7 +38,7 @@ pub(super) struct Client<'a> {
     shown_endpoint: String,
     pub repo: &'a HubId,
     pub settings: &'a HubSettings,
-    pub stop: &'a Stop,
+    pub progress: &'a dyn Progress,
 }
 
 /// A file as the server describes it.
@@ -77,7 +78,7 @@ impl<'a> Client<'a> {
     pub fn new(
         settings: &'a HubSettings,
         repo: &'a HubId,
-        stop: &'a Stop,
+        progress: &'a dyn Progress,
     ) -> Result<Self, HubError> {
         let token = settings.token.as_ref();
         if let Some(fault) = token.and_then(Token::fault) {
@@ -100,7 +101,7 @@ impl<'a> Client<'a> {
             shown_endpoint: settings.shown_endpoint(),
             repo,
             settings,
-            stop,
+            progress,
         })
     }
 
@@ -110,7 +111,7 @@ impl<'a> Client<'a> {
     /// It was stopped.
     pub fn pause(&self, attempt: u32, asked: Duration) -> Result<(), HubError> {
         let usual = self.settings.retry_pause * (1 << attempt);
-        match pause(self.stop, asked.max(usual)) {
+        match pause(self.progress, asked.max(usual)) {
             true => Ok(()),
             false => Err(self.stopped()),
         }
@@ -234,7 +235,7 @@ impl<'a> Client<'a> {
             reason,
         };
         let longest = CONNECT_TIMEOUT + self.settings.patience.headers;
-        match stoppable(self.stop, longest, move || request.call()) {
+        match stoppable(self.progress, longest, move || request.call()) {
             Ok(answer) => answer.map_err(|error| unreachable(error.to_string())),
             Err(Ended::Stopped) => Err(self.stopped()),
             Err(Ended::Late) => Err(unreachable(format!("no answer within {longest:?}"))),

@@ -22,8 +22,8 @@ pub use cards::{CARDS, Card};
 pub use error::HubError;
 pub use layout::{DummyReason, WeightFiles, parse_index, shard_tensors, shards, weights_in};
 pub use settings::{HubSettings, Patience, Token};
-pub use waiting::Stop;
 
+use crate::ground::Progress;
 use crate::ground::foreign::{self, Foreign};
 
 /// Card names that an unknown model's error suggests.
@@ -34,11 +34,7 @@ const SUGGESTIONS: usize = 3;
 pub struct ResolveOptions {
     /// No weights are needed, looked for or fetched.
     pub dummy_weights: bool,
-    /// Draw progress bars of downloads on stderr (never where stderr is not a terminal).
-    pub progress: bool,
     pub settings: HubSettings,
-    /// Ends a download.
-    pub stop: Stop,
 }
 
 /// A file beside `config.json`.
@@ -110,7 +106,11 @@ fn quantization_in(dir: &Path) -> Result<Option<SideFile>, HubError> {
 ///
 /// # Errors
 /// Nothing of that name exists, or its files are incomplete, malformed or cannot be fetched.
-pub fn resolve(model: &str, options: &ResolveOptions) -> Result<ModelSource, HubError> {
+pub fn resolve(
+    model: &str,
+    options: &ResolveOptions,
+    progress: &dyn Progress,
+) -> Result<ModelSource, HubError> {
     let path = Path::new(model);
     // A directory that only shares its name with a card (of results, say) does not hide it.
     let shadows = path.is_dir() && !path.join(layout::CONFIG).is_file();
@@ -126,7 +126,7 @@ pub fn resolve(model: &str, options: &ResolveOptions) -> Result<ModelSource, Hub
             way_out,
         })
     } else if model.contains('/') {
-        from_hub(&HubId::parse(model)?, options)
+        from_hub(&HubId::parse(model)?, options, progress)
     } else {
         Err(HubError::Unknown {
             model: model.to_owned(),
@@ -257,14 +257,18 @@ fn from_card(card: &Card, options: &ResolveOptions) -> Result<ModelSource, HubEr
     }
 }
 
-fn from_hub(repo: &HubId, options: &ResolveOptions) -> Result<ModelSource, HubError> {
+fn from_hub(
+    repo: &HubId,
+    options: &ResolveOptions,
+    progress: &dyn Progress,
+) -> Result<ModelSource, HubError> {
     let settings = &options.settings;
     let missing = match repo.snapshot(&settings.cache) {
         Ok(dir) => match wanted(&dir, options) {
             Ok(weights) if settings.offline => {
                 return ModelSource::in_dir(repo.to_string(), &dir, weights);
             }
-            Ok(weights) => match damage::remove(&weights, &options.stop)? {
+            Ok(weights) => match damage::remove(&weights, progress)? {
                 None => return ModelSource::in_dir(repo.to_string(), &dir, weights),
                 Some(file) => format!("{file} was damaged"),
             },
@@ -280,13 +284,7 @@ fn from_hub(repo: &HubId, options: &ResolveOptions) -> Result<ModelSource, HubEr
         });
     }
     let with_weights = !options.dummy_weights;
-    let dir = download::download(
-        settings,
-        repo,
-        with_weights,
-        options.progress,
-        &options.stop,
-    )?;
+    let dir = download::download(settings, repo, with_weights, progress)?;
     ModelSource::in_dir(repo.to_string(), &dir, wanted(&dir, options)?)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::error::HubError;
-use super::waiting::Stop;
+use crate::ground::Progress;
 
 const HASH_BUFFER_BYTES: usize = 1 << 20;
 /// Hexadecimal digits.
@@ -80,12 +80,12 @@ pub(super) fn is_sha256(etag: &str) -> bool {
 }
 
 /// The SHA-256 of a file, in hexadecimal digits; `None`: it was stopped.
-pub(super) fn sha256(path: &Path, stop: &Stop) -> Result<Option<String>, HubError> {
+pub(super) fn sha256(path: &Path, progress: &dyn Progress) -> Result<Option<String>, HubError> {
     let mut file = File::open(path).map_err(failed(path, "opened"))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; HASH_BUFFER_BYTES];
     loop {
-        if stop.asked() {
+        if progress.is_stopped() {
             return Ok(None);
         }
         match file.read(&mut buffer).map_err(failed(path, "read"))? {
@@ -107,7 +107,19 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+    use crate::ground::Unwatched;
+
+    struct Stopped;
+
+    impl Progress for Stopped {
+        fn stop(&self) -> &AtomicBool {
+            static STOP: AtomicBool = AtomicBool::new(true);
+            &STOP
+        }
+    }
 
     #[test]
     fn a_full_disk_is_told_with_what_is_needed() {
@@ -129,11 +141,8 @@ mod tests {
         let path = dir.path().join("a");
         std::fs::write(&path, "abc").unwrap();
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(
-            sha256(&path, &Stop::default()).unwrap().as_deref(),
-            Some(abc)
-        );
+        assert_eq!(sha256(&path, &Unwatched).unwrap().as_deref(), Some(abc));
         assert!(is_sha256(abc) && !is_sha256(&abc.to_uppercase()) && !is_sha256(&abc[1..]));
-        assert_eq!(sha256(&path, &Stop::when(|| true)).unwrap(), None);
+        assert_eq!(sha256(&path, &Stopped).unwrap(), None);
     }
 }

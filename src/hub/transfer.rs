@@ -4,7 +4,6 @@ use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use ureq::Body;
 
 use super::error::HubError;
@@ -12,6 +11,7 @@ use super::http::{Client, Facts};
 use super::part::Part;
 use super::settings::Patience;
 use super::waiting::{GLANCE, Pace};
+use crate::ground::Task;
 
 /// Attempts in a row that may bring next to nothing before the download is given up.
 const MAX_FRUITLESS_ATTEMPTS: u32 = 4;
@@ -27,7 +27,6 @@ pub(super) struct Transfer<'a> {
     pub client: &'a Client<'a>,
     pub file: &'a str,
     pub facts: &'a Facts,
-    pub bar: ProgressBar,
 }
 
 impl Transfer<'_> {
@@ -74,7 +73,6 @@ impl Transfer<'_> {
             client,
             file,
             facts,
-            bar,
         } = self;
         let stream = client.open(file, part.length, facts).map_err(|error| {
             match passing(&error, &client.settings.patience) {
@@ -85,7 +83,9 @@ impl Transfer<'_> {
         if stream.start == 0 {
             part.truncate()?;
         }
-        bar.set_position(part.length);
+        let task = Task::Download((*file).to_owned());
+        client.progress.start(task, facts.size);
+        client.progress.advance(part.length);
         let chunks = chunks(stream.body);
         let mut pace = Pace::new(&client.settings.patience);
         loop {
@@ -99,7 +99,7 @@ impl Transfer<'_> {
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            if client.stop.asked() {
+            if client.progress.is_stopped() {
                 return Err(Broken::Final(client.stopped()));
             }
             let received = part.length + chunk.len() as u64;
@@ -107,7 +107,7 @@ impl Transfer<'_> {
                 return Err(Broken::Final(client.wrong_size(file, received, facts)));
             }
             part.append(&chunk)?;
-            bar.set_position(part.length);
+            client.progress.advance(chunk.len() as u64);
             if let Some(rate) = pace.too_slow(chunk.len()) {
                 return Err(Broken::Final(client.too_slow(file, rate)));
             }

@@ -1,34 +1,13 @@
 //! Waiting that ends when it must: for a stop, for a server that is too slow.
 
-use std::fmt;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::settings::Patience;
+use crate::ground::Progress;
 
 /// Between two looks at whether to stop.
 pub(super) const GLANCE: Duration = Duration::from_millis(100);
-
-/// Asked again and again during a download: whether it shall end.
-#[derive(Clone, Default)]
-pub struct Stop(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
-
-impl Stop {
-    pub fn when(asked: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(asked)))
-    }
-
-    pub fn asked(&self) -> bool {
-        self.0.as_ref().is_some_and(|asked| asked())
-    }
-}
-
-impl fmt::Debug for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Stop({})", self.asked())
-    }
-}
 
 /// Why there is nothing to wait for any more.
 pub(super) enum Ended {
@@ -40,7 +19,7 @@ pub(super) enum Ended {
 
 /// What `work` gives within `longest`; it may wait for a server as long as it likes.
 pub(super) fn stoppable<T: Send + 'static>(
-    stop: &Stop,
+    progress: &dyn Progress,
     longest: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Ended> {
@@ -54,7 +33,7 @@ pub(super) fn stoppable<T: Send + 'static>(
         match result.recv_timeout(GLANCE) {
             Ok(result) => return Ok(result),
             Err(RecvTimeoutError::Disconnected) => return Err(Ended::Gone),
-            Err(RecvTimeoutError::Timeout) if stop.asked() => return Err(Ended::Stopped),
+            Err(RecvTimeoutError::Timeout) if progress.is_stopped() => return Err(Ended::Stopped),
             Err(RecvTimeoutError::Timeout) if started.elapsed() > longest => {
                 return Err(Ended::Late);
             }
@@ -64,11 +43,11 @@ pub(super) fn stoppable<T: Send + 'static>(
 }
 
 /// Sleeps; false when it was stopped.
-pub(super) fn pause(stop: &Stop, length: Duration) -> bool {
+pub(super) fn pause(progress: &dyn Progress, length: Duration) -> bool {
     let end = Instant::now() + length;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        if stop.asked() {
+        if progress.is_stopped() {
             return false;
         }
         if left.is_zero() {

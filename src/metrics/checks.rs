@@ -64,17 +64,19 @@ fn littles_law(input: &MeasureInput) -> Check {
 }
 
 /// The engine's count of its requests, step by step, against what the requests' own stamps say: two
-/// observers of one run. `None` where a request failed, for its end has no stamp.
+/// observers of one run. A pause between steps counts for the next one's requests, but for what of it the
+/// engine held none. `None` where a request failed, for its end has no stamp.
 fn engine_load(input: &MeasureInput) -> Option<Check> {
     let everyone = input.requests.iter().all(timing::succeeded);
     if input.steps.is_empty() || !everyone {
         return None;
     }
     let mut counted = 0.0;
-    let mut since = input.steps.first()?.start;
+    let mut before: Option<f64> = None;
     for step in input.steps {
+        let since = before.map_or(step.start, |end| end + step.idle_seconds);
         counted += (step.running + step.waiting) as f64 * (step.end - since);
-        since = step.end;
+        before = Some(step.end);
     }
     let stamped: f64 = input
         .requests

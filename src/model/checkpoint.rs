@@ -13,12 +13,13 @@ use super::names;
 use super::spec::ModelSpec;
 use super::stacked::unstack;
 use super::stored_file::StoredFile;
-use super::tensors::{EMBEDDING, Format, HEAD, TensorSpec, expected};
+use super::tensors::{EMBEDDING, HEAD, expected};
 use super::weights::WeightSource;
 use crate::ground::foreign::Foreign;
 use crate::ground::safetensors_header::{self, HeaderError};
 use crate::ground::terminal::listed;
 use crate::hub::{HubError, WeightFiles, shard_tensors};
+use crate::shape::{Format, TensorSpec};
 
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {

@@ -4,10 +4,12 @@
 
 use serde_json::Value;
 
+use super::error::{SpecError, invalid};
 use super::fields::Fields;
 use super::quantization::QuantizationSpec;
 use super::raw_rope::RawRope;
-use super::spec::{Architecture, ExpertSpec, ModelSpec, SpecError, WeightType};
+use super::spec::{Architecture, ExpertSpec, ModelSpec};
+use crate::shape::WeightType;
 
 /// `head_dim` of Qwen3 configs that do not state it.
 const QWEN3_HEAD_DIM: usize = 128;
@@ -22,9 +24,6 @@ const LARGEST_SIZE: usize = 1 << 31;
 const MOST_LAYERS: usize = 1 << 14;
 /// A thousand times the largest models known.
 const MOST_PARAMETERS: u128 = 1 << 51;
-
-/// Of a value that an error shows.
-const MOST_SHOWN: usize = 80;
 
 #[derive(Debug)]
 pub(super) struct RawConfig {
@@ -293,25 +292,6 @@ fn token_ids(value: Option<Value>, key: &'static str, file: &str) -> Result<Vec<
         let found = value.unwrap_or_default();
         invalid(file, key, found, "it must be a token id or a list of them")
     })
-}
-
-pub(super) fn invalid(
-    file: &str,
-    key: &'static str,
-    value: impl ToString,
-    rule: impl Into<String>,
-) -> SpecError {
-    let mut value = value.to_string();
-    if let Some((end, _)) = value.char_indices().nth(MOST_SHOWN) {
-        value.truncate(end);
-        value += "…";
-    }
-    SpecError::Invalid {
-        file: file.to_owned(),
-        key,
-        value,
-        rule: rule.into(),
-    }
 }
 
 fn check(spec: &ModelSpec, hidden_act: Option<&str>, file: &str) -> Result<(), SpecError> {

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::config::RawConfig;
+use super::error::SpecError;
 use super::fields::Fields;
 use super::quantization::QuantizationSpec;
-use super::spec::{ModelSpec, SpecError};
+use super::spec::ModelSpec;
 use crate::ground::json::{self, Limits};
 use crate::hub::ModelSource;
 

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::config::invalid;
-use super::spec::SpecError;
+use super::error::{SpecError, invalid};
 
 /// An object of a file. A key that is null counts as absent.
 #[derive(Clone, Copy)]

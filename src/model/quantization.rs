@@ -3,14 +3,14 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::config::invalid;
+use super::error::{SpecError, invalid};
 use super::fields::Fields;
-use super::spec::SpecError;
 use crate::ground::json::{self, Limits};
 use crate::hub::SideFile;
+use crate::shape::Quantization;
 
 /// `quant_method` of weights in 8-bit floats.
-pub const FP8: &str = "fp8";
+const FP8: &str = "fp8";
 /// The one format of such floats that is known, and the only one of most files, which then do not name it.
 const E4M3: &str = "e4m3";
 /// In place of a method's name.
@@ -33,18 +33,6 @@ pub struct QuantizationSpec {
 }
 
 impl QuantizationSpec {
-    /// FP8 in blocks of so many rows and columns.
-    pub fn fp8(block: [usize; 2]) -> Self {
-        Self {
-            method: FP8.to_owned(),
-            format: Some(E4M3.to_owned()),
-            weight_block_size: Some(block),
-            activation_scheme: None,
-            modules_to_not_convert: Vec::new(),
-            quantize_activations: false,
-        }
-    }
-
     /// What a `config.json` says: under `quantization_config`, under `compression_config` as compressed-tensors
     /// once wrote it, or under `quantization` as MLX does.
     pub(super) fn within(config: &Fields) -> Result<Option<Self>, SpecError> {
@@ -135,6 +123,12 @@ impl QuantizationSpec {
     pub(super) fn block(&self, module: &str) -> Option<[usize; 2]> {
         let kept = self.method != FP8 || self.keeps(module);
         self.weight_block_size.filter(|_| !kept)
+    }
+
+    /// What is read of it where nothing is computed; `None`: it is not known.
+    pub(super) fn in_short(&self) -> Option<Quantization> {
+        let block = self.weight_block_size.filter(|_| self.method == FP8)?;
+        Some(Quantization::Fp8 { block })
     }
 
     /// What it is, in words, where its tensors are not known.

@@ -6,10 +6,9 @@
 
 use serde_json::{Map, Value};
 
-use super::config::invalid;
+use super::error::{SpecError, invalid};
 use super::fields::Fields;
 use super::rope::RopeSpec;
-use super::spec::SpecError;
 
 const DEFAULT_THETA: f64 = 10_000.0;
 const ORIGINAL: &str = "original_max_position_embeddings";

@@ -8,9 +8,8 @@ use std::f64::consts::PI;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::config::invalid;
+use super::error::{SpecError, invalid};
 use super::fields::Fields;
-use super::spec::SpecError;
 use crate::ground::terminal::listed;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -145,6 +144,19 @@ impl RopeSpec {
             }
         };
         Ok(Self { theta, scaling })
+    }
+
+    /// Positions that a stretched embedding reaches where the config writes so many; 0: it is not stretched.
+    pub(super) fn stretched_positions(&self, written: usize) -> f64 {
+        match self.scaling {
+            RopeScaling::Default | RopeScaling::Llama3 { .. } => 0.0,
+            RopeScaling::Linear { factor } => written as f64 * factor,
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings,
+                ..
+            } => original_max_position_embeddings * factor,
+        }
     }
 
     /// Inverse frequency of each of the `head_dim / 2` rotated pairs, in radians per position.

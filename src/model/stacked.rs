@@ -11,7 +11,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::entry::Entry;
 use super::spec::ModelSpec;
-use super::tensors::{SCALE_SUFFIX, layer_name, scale_name};
+use super::tensors::layer_name;
+use crate::shape::{SCALE_SUFFIX, scale_name};
 
 /// One stacked tensor, and what of an expert lies in it, from top to bottom.
 struct Stack {

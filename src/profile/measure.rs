@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::counters::{Counters, Counts};
 use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
-use crate::ground::Clock;
 use crate::ground::recorder::OpRecord;
 use crate::ground::results::Roofs;
+use crate::ground::{Clock, Progress, Task};
 
 /// Steps that nobody asked for a number of: so many as take this long,
 const DEFAULT_TIME: Duration = Duration::from_secs(3);
@@ -49,7 +49,8 @@ pub struct Measured {
 }
 
 /// Runs `plan` on the executor: once to warm up, once to see how long it takes, then `count` times
-/// in earnest; the device's roofs last. `progress` is told the number of steps, then of each.
+/// in earnest; the device's roofs last. `progress` is told of the steps of `label`; where it says stop, those that are done
+/// count, and none where the count had not begun.
 ///
 /// # Errors
 /// A step fails, or operations cannot be timed on this device.
@@ -59,7 +60,7 @@ pub fn measure(
     plan: &Arc<StepPlan>,
     count: StepCount,
     mut counters: Option<&mut Counters>,
-    progress: &mut dyn FnMut(Progress),
+    (label, progress): (&str, &dyn Progress),
 ) -> Result<Measured, ExecError> {
     let mut output = StepOutput::default();
     let mut step = |executor: &mut dyn Executor| -> Result<_, ExecError> {
@@ -69,29 +70,34 @@ pub fn measure(
         Ok((start, clock.now()))
     };
     step(executor)?;
+    if progress.is_stopped() {
+        return Ok(Measured::default());
+    }
     let (start, end) = step(executor)?;
     let count = count.of(end - start);
-    progress(Progress::Steps(count));
-    let mut steps = Vec::with_capacity(count);
+    progress.start(Task::Steps(label.to_owned()), count as u64);
+    let mut steps = Vec::new();
     executor.start_timelines(clock)?;
     if let Some(counters) = &mut counters {
         counters.start();
     }
-    for _ in 0..count {
-        steps.push(step(executor)?);
-        progress(Progress::Step);
+    let mut failed = None;
+    while steps.len() < count && !progress.is_stopped() && failed.is_none() {
+        match step(executor) {
+            Ok(times) => steps.push(times),
+            Err(error) => failed = Some(error),
+        }
+        progress.advance(1);
     }
     let counts = counters.map_or(Counts::default(), Counters::stop);
-    Ok(Measured {
-        steps,
-        timelines: executor.take_timelines()?,
-        roofs: executor.measure_roofs(),
-        counts,
-    })
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    Steps(usize),
-    Step,
+    progress.finish();
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(Measured {
+            steps,
+            timelines: executor.take_timelines()?,
+            roofs: executor.measure_roofs(),
+            counts,
+        }),
+    }
 }

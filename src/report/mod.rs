@@ -3,8 +3,11 @@
 mod columns;
 pub mod csv;
 pub mod files;
+pub mod fit;
 mod gpus;
 pub mod grid;
+mod headline;
+mod layout;
 pub mod markdown;
 pub mod number;
 pub mod profile;
@@ -14,11 +17,12 @@ pub mod table;
 pub mod vllm;
 
 use crate::ground::results::Results;
-use crate::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 
+pub use crate::bench::RawRun;
 pub use files::{prepare, write_all, write_text};
+pub use headline::headline;
 pub use markdown::markdown;
-pub use server_cost::{CostRow, server_cost};
+pub use server_cost::server_cost;
 pub use table::table;
 
 #[derive(Debug, thiserror::Error)]
@@ -30,16 +34,6 @@ pub enum ReportError {
     },
     #[error("results cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
-}
-
-/// What one run recorded, as its raw files hold it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct RawRun {
-    pub requests: Vec<RequestRecord>,
-    pub steps: Vec<StepRecord>,
-    pub telemetry: Vec<TelemetrySample>,
-    /// Of each sparse layer.
-    pub experts: Vec<ExpertLoad>,
 }
 
 /// `results.json`: one object, indented.

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::error::{TextError, parse_if_there, read_if_there};
-use super::stream::DecodeStream;
 use super::synthetic::TokenPool;
 use super::tokenizer_config::{self, SpecialToken, TokenizerConfig};
 
@@ -81,11 +80,6 @@ impl Tokenizer {
             .map_err(|error| TextError::Decode {
                 reason: error.to_string(),
             })
-    }
-
-    /// Decodes a growing output piece by piece.
-    pub fn decode_stream(&self, skip_special: bool) -> DecodeStream<'_> {
-        DecodeStream::new(self, skip_special)
     }
 
     /// Tokens known, added ones included. A model's `vocab_size` may be larger (padding).

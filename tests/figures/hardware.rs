@@ -1,0 +1,6 @@
+//! GPUs and links as data: complete, plausible, sourced; files of one's own; all-reduce times.
+
+mod all_reduce;
+mod command;
+mod known;
+mod own_card;

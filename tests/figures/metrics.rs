@@ -1,0 +1,13 @@
+//! Metrics, references and reports against figures worked out by hand.
+
+mod checks;
+mod extended;
+mod fixture;
+mod gpus;
+mod headline;
+mod headline_words;
+mod nulls;
+mod reference;
+mod report;
+mod screen;
+mod source;

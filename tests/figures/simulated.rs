@@ -1,0 +1,11 @@
+//! The simulated device: how near its predictions come to published figures, and the laws it keeps.
+
+mod cases;
+mod command;
+mod laws;
+mod mixtures;
+mod pauses;
+mod published;
+mod report;
+mod scale;
+mod setup;

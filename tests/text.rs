@@ -1,5 +1,9 @@
 //! Tokenizer, chat templates and generation settings, on the tiny fixtures and on inline files.
 
+#[path = "text/checkpoints.rs"]
+mod checkpoints;
+#[path = "text/constructs.rs"]
+mod constructs;
 #[path = "text/fenced.rs"]
 mod fenced;
 #[path = "text/hostile.rs"]

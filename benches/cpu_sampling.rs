@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use candlepower::exec::sample::{Head, Sampler};
 use candlepower::ground::Sampling;
 use candlepower::ops::cpu::Cpu;
-use candlepower::ops::{Buffer, Kernels, Pick, Sampled, cost, storage};
+use candlepower::ops::{Backend, Buffer, Pick, Sampled, cost, storage};
 use candlepower::parallel::Solo;
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, Normal};

@@ -10,7 +10,7 @@ mod roofs;
 use candle_core::DType;
 use candlepower::ground::recorder::Cost;
 use candlepower::ops::cpu::Cpu;
-use candlepower::ops::{Expert, ExpertSpace, Experts, Kernels, Routes, cost, storage};
+use candlepower::ops::{Backend, Expert, ExpertSpace, Experts, Kernels, Routes, cost, storage};
 use roofs::{Beside, Case, Place, Traffic};
 
 const HIDDEN: usize = 4096;

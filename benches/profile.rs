@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use candlepower::exec::{Executor, Ranks, StepOutput, StepPlan};
 use candlepower::ground::recorder::{Cost, Recorder};
 use candlepower::ground::results::Kind;
-use candlepower::ground::{Clock, WallClock};
+use candlepower::ground::{Clock, Unwatched, WallClock};
 use candlepower::model::ModelSpec;
 use candlepower::profile::{self, About, Load, Phase, Profile, StepCount};
 
@@ -147,7 +147,7 @@ fn profiled(
     let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
     let plan = Arc::new(load.plan(BLOCK_SIZE, spec.vocab_size));
     let count = StepCount::Exactly(steps);
-    let measured = profile::measure(ranks, &clock, &plan, count, None, &mut |_| {});
+    let measured = profile::measure(ranks, &clock, &plan, count, None, ("step", &Unwatched));
     let about = About {
         kind: Kind::Measured,
         device: "cpu".to_owned(),

@@ -9,7 +9,7 @@ use candlepower::hub::cards;
 use candlepower::model::ModelSpec;
 use candlepower::ops::cpu::Cpu;
 use candlepower::ops::{
-    AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, PartScales, Rope, Rows,
+    AttentionShape, Backend, Buffer, HeadNorms, KvLayer, Linear, Norm, PartScales, Rope, Rows,
     WeightRows, storage,
 };
 use float8::F8E4M3;

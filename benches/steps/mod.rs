@@ -8,7 +8,7 @@ use candle_core::DType;
 use candlepower::exec::{Executor, KvLayout, Rank, Ranks, StepPlan};
 use candlepower::ground::Sampling;
 use candlepower::hub::cards;
-use candlepower::model::{Decoder, DummyWeights, ModelSpec, Share, StepLimits, spec::WeightType};
+use candlepower::model::{Decoder, DummyWeights, ModelSpec, Share, StepLimits, WeightType};
 use candlepower::ops::cpu::Cpu;
 use candlepower::ops::{Pick, Rows};
 use candlepower::parallel::{Collective, ShardPlan};
@@ -45,14 +45,16 @@ pub fn load(spec: &ModelSpec, tp: usize, threads: usize) -> Ranks {
         seed: 0,
         weight_type: WeightType::Bf16,
     };
-    let plan = ShardPlan::new(spec, tp).expect("a legal split");
+    let plan = ShardPlan::new(&spec.shape(), tp).expect("a legal split");
     let elements = plan.kv_elements_per_token();
+    let spec = spec.clone();
     let build = move |collective: Box<dyn Collective>| {
         let share = Share {
+            spec: &spec,
             plan: &plan,
             rank: collective.rank(),
         };
-        let decoder = Decoder::load(share, &weights, &Cpu, limits, &mut |_| {})?;
+        let decoder = Decoder::load(share, &weights, &Cpu, limits, &mut |_| Ok(()))?;
         Ok(Rank::new(Box::new(Cpu), collective, decoder))
     };
     let mut ranks =

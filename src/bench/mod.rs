@@ -1,13 +1,17 @@
-//! A load played against an engine: arrivals in, events out.
+//! A load played against an engine: arrivals in, events out, results at the end.
 
+mod options;
+mod plan;
 pub mod play;
 mod player;
+mod run;
 pub mod scenario;
-pub mod simulation;
 mod tracer;
 mod warm_up;
 
+pub use options::LoadOptions;
+pub use plan::{BenchPlan, RunPlan};
 pub use play::{Recording, Script, TooMany, play, play_traced};
+pub use run::{Played, RawRun, play_all, results};
 pub use scenario::{Load, Preset};
-pub use simulation::{Simulation, SimulationError, Started};
 pub use tracer::Tracer;

@@ -19,16 +19,21 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// Everything that decides a run.
 #[derive(Debug, Clone)]
 pub struct Script {
+    /// What each request asks.
     pub work: Work,
+    /// When each request arrives.
     pub load: Load,
+    /// How many.
     pub requests: usize,
     /// Requests played before the window, with outputs cut to a few tokens.
     pub warmup: usize,
     /// From arrival; a request that takes longer is ended and counted as failed.
     pub request_timeout: Option<Duration>,
+    /// How tokens are drawn.
     pub sampling: Sampling,
     /// Ids that end an output early; empty for exact lengths.
     pub end_tokens: Vec<u32>,
+    /// Of synthetic prompts and drawn arrivals.
     pub seed: u64,
 }
 
@@ -40,10 +45,13 @@ pub struct Script {
     available >> 20
 )]
 pub struct TooMany {
+    /// That was asked for.
     pub concurrency: usize,
     /// That would be in flight.
     pub requests: usize,
+    /// That they would take.
     pub bytes: u64,
+    /// That are free.
     pub available: u64,
     /// Requests that fit.
     pub most: u64,
@@ -80,6 +88,7 @@ impl Script {
 pub struct Recording {
     /// In order of arrival. Seconds from the first scheduled arrival, as are all times below.
     pub requests: Log<RequestRecord>,
+    /// One entry a scheduler step.
     pub steps: Log<StepRecord>,
     /// Of each sparse layer; empty where there is none, or nothing is known.
     pub experts: Vec<ExpertLoad>,

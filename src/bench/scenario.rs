@@ -8,7 +8,10 @@ use crate::workload::Arrivals;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
     /// A fixed number in flight: the next one comes when one ends.
-    Closed { concurrency: usize },
+    Closed {
+        /// Requests in flight.
+        concurrency: usize,
+    },
     /// At drawn times, however busy the engine is.
     Open(Arrivals),
     /// At the times of the dataset.
@@ -18,20 +21,28 @@ pub enum Load {
 /// One named load of the source report, or the quick one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
+    /// 2 requests one at a time, then 16 with 8 in flight: under a minute on two CPU cores.
     Quick,
+    /// 10 requests, one at a time.
     C1,
+    /// 200 requests, 50 in flight.
     C50,
+    /// 1,500 requests, 300 in flight.
     C300,
+    /// 5,000 requests, 1,000 in flight.
     C1000,
+    /// The report's four loads, one after another.
     All,
 }
 
 /// Tokens in and out of the report's requests.
 pub const REPORT_INPUT_LEN: usize = 100;
+/// Tokens out of each of the report's requests.
 pub const REPORT_OUTPUT_LEN: usize = 601;
 const QUICK_OUTPUT_LEN: usize = 32;
 
 impl Preset {
+    /// As the flag takes them.
     pub const NAMES: [&'static str; 6] = ["quick", "c1", "c50", "c300", "c1000", "all"];
 
     /// `(concurrency, requests)` of each of its runs.
@@ -47,10 +58,12 @@ impl Preset {
         }
     }
 
+    /// Prompt tokens of each request.
     pub fn input_len(self) -> usize {
         REPORT_INPUT_LEN
     }
 
+    /// Output tokens of each request.
     pub fn output_len(self) -> usize {
         match self {
             Self::Quick => QUICK_OUTPUT_LEN,

@@ -4,10 +4,9 @@ use clap::{Args, ValueEnum};
 
 use super::values;
 use crate::fit::KvType;
-use crate::model::{StepLimits, WeightType};
+use crate::model::WeightType;
 use crate::scheduler::Policy;
-
-pub const DEFAULT_MODEL: &str = "Qwen2.5-0.5B";
+use crate::session::{ActivationScheme, DEFAULT_MODEL, EngineOptions};
 
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
@@ -25,7 +24,7 @@ pub struct CommonArgs {
     pub dtype: DtypeFlag,
     /// Inputs of layers whose weights are FP8: as they are, or quantised too [default: weight-only on the CPU, dynamic on sim:]
     #[arg(long, value_enum, value_name = "SCHEME", help_heading = "Model")]
-    pub activation_scheme: Option<ActivationScheme>,
+    pub activation_scheme: Option<SchemeFlag>,
 
     /// cuda, cpu, or sim:<gpu>: a card of `candlepower gpus`, or a .toml file of one, in virtual time [default: cuda if usable, else cpu]
     #[arg(long, value_name = "D", help_heading = "Device")]
@@ -97,12 +96,29 @@ pub struct OutputArgs {
 }
 
 impl CommonArgs {
-    /// The largest step that the flags allow.
-    pub fn step_limits(&self) -> StepLimits {
-        StepLimits {
-            rows: self.max_num_batched_tokens,
-            logit_rows: self.max_num_seqs.min(self.max_num_batched_tokens),
-        }
+    pub fn options(&self) -> EngineOptions {
+        let mut options = EngineOptions::new(&self.model);
+        options.dummy_weights = self.dummy_weights;
+        options.layers = self.layers;
+        options.dtype = self.dtype.weight_type();
+        options.activation_scheme = self.activation_scheme.map(SchemeFlag::scheme);
+        options.device = self.device.clone();
+        options.tp = self.tp;
+        options.expert_parallel = self.expert_parallel;
+        options.threads = self.threads;
+        options.pin_threads = self.pin_threads;
+        options.max_model_len = self.max_model_len;
+        options.max_num_seqs = self.max_num_seqs;
+        options.max_num_batched_tokens = self.max_num_batched_tokens;
+        options.block_size = self.block_size;
+        options.gpu_memory_utilization = self.gpu_memory_utilization;
+        options.cuda_graphs = !self.no_cuda_graphs;
+        options.kv_cache_memory = self.kv_cache_memory;
+        options.kv_cache_dtype = self.kv_cache_dtype.kv_type();
+        options.scheduler = self.scheduler;
+        options.prefix_cache = self.prefix_cache;
+        options.seed = self.seed;
+        options
     }
 }
 
@@ -130,18 +146,18 @@ impl DtypeFlag {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ActivationScheme {
+pub enum SchemeFlag {
     /// Activations keep their type
     WeightOnly,
     /// To FP8, each token's 128 columns (a block of the weight) by their own largest value
     Dynamic,
 }
 
-impl ActivationScheme {
-    pub fn name(self) -> &'static str {
+impl SchemeFlag {
+    fn scheme(self) -> ActivationScheme {
         match self {
-            Self::WeightOnly => "weight-only",
-            Self::Dynamic => "dynamic",
+            Self::WeightOnly => ActivationScheme::WeightOnly,
+            Self::Dynamic => ActivationScheme::Dynamic,
         }
     }
 }
@@ -156,11 +172,11 @@ pub enum KvDtypeFlag {
 }
 
 impl KvDtypeFlag {
-    /// As `fit` and the simulated device count it.
     pub fn kv_type(self) -> KvType {
         match self {
             Self::Auto => KvType::Auto,
-            Self::Bf16 | Self::F16 => KvType::Half,
+            Self::Bf16 => KvType::Bf16,
+            Self::F16 => KvType::F16,
             Self::F32 => KvType::F32,
             Self::Fp8 => KvType::Fp8,
         }

@@ -4,11 +4,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::common::OutputArgs;
-use super::cuda;
 use super::failure::Failure;
-use super::{job, output, probe};
+use super::output;
+use crate::ground::revision;
 use crate::hub::HubSettings;
-use crate::telemetry::{machine, memory};
+use crate::session::{self, gpus};
+use crate::telemetry::{drivers, machine, memory};
 
 const GIB: f64 = (1u64 << 30) as f64;
 
@@ -72,10 +73,10 @@ fn look() -> Findings {
         needed_for,
         way_out,
     };
-    let cuda = cuda::missing();
+    let cuda = gpus::missing();
     let cuda = cuda.map(|(what, way_out)| missing_here(what, "--device cuda", way_out));
     let mut missing: Vec<Missing> = cuda.into_iter().collect();
-    if !job::FEATURES.contains(&"mpi") {
+    if !session::features().any(|feature| feature == "mpi") {
         missing.push(missing_here(
             "MPI",
             "ranks over several machines",
@@ -99,11 +100,11 @@ fn look() -> Findings {
         cpu_features: features,
         ram_gib: memory.total as f64 / GIB,
         available_gib: memory.available as f64 / GIB,
-        gpus: cuda::names().unwrap_or_else(probe::nvidia_gpus),
-        driver: probe::nvidia_driver(),
-        p2p: cuda::peer_access(),
-        nccl: probe::nccl().map(|file| file.display().to_string()),
-        mpi: probe::mpi(),
+        gpus: gpus::names().unwrap_or_else(drivers::nvidia_gpus),
+        driver: drivers::nvidia_driver(),
+        p2p: gpus::peer_access(),
+        nccl: drivers::nccl().map(|file| file.display().to_string()),
+        mpi: drivers::mpi(),
         hf_cached_models: cached_models(&hub),
         hf_cache: hub.cache.display().to_string(),
         hf_endpoint: hub.shown_endpoint(),
@@ -111,11 +112,6 @@ fn look() -> Findings {
         hf_offline: hub.offline,
         missing,
     }
-}
-
-/// The revision this program was built from, if it was built in a repository.
-pub fn revision() -> Option<&'static str> {
-    Some(env!("CANDLEPOWER_GIT")).filter(|git| !git.is_empty())
 }
 
 fn cpu_features() -> Vec<&'static str> {

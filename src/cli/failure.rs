@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::exec::ExecError;
+use crate::session::SessionError;
 
 /// The run failed.
 pub const RUN: u8 = 1;
@@ -24,18 +24,19 @@ impl Failure {
         Self::Usage(error.into())
     }
 
-    /// Of ranks that could not be loaded.
-    pub fn load(error: ExecError) -> Self {
-        match error {
-            ExecError::Pin(_) => Self::usage(error),
-            _ => Self::run(error),
-        }
-    }
-
     pub fn code(&self) -> u8 {
         match self {
             Self::Run(_) => RUN,
             Self::Usage(_) => USAGE,
+        }
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        match error.is_usage() {
+            true => Self::usage(error),
+            false => Self::run(error),
         }
     }
 }

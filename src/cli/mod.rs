@@ -1,62 +1,39 @@
 //! The command line: the only room that prints or reads arguments.
 
+// Comments on flags are their help: `sim:<gpu>` is no HTML.
+#![allow(rustdoc::invalid_html_tags)]
+
 mod bench;
-mod bench_args;
-mod bench_plan;
 mod common;
-#[cfg(feature = "cuda")]
-mod cuda;
-#[cfg(not(feature = "cuda"))]
-#[path = "no_cuda.rs"]
-mod cuda;
-mod device;
+mod console;
 mod doctor;
 mod failure;
 mod fit;
-mod fit_args;
-mod fit_text;
 mod generate;
-mod generate_args;
-#[cfg(feature = "cuda")]
-#[cfg(feature = "cuda")]
-mod gpu_memory;
 mod gpus;
-mod interrupt;
-#[cfg(feature = "mpi")]
-mod job;
-#[cfg(not(feature = "mpi"))]
-#[path = "no_job.rs"]
-mod job;
-mod launch;
-mod loading;
-mod memory_check;
-mod model_files;
 mod models;
 mod output;
-mod probe;
 mod profile;
-mod profile_args;
-mod progress;
-mod server_cost;
-mod session;
-mod simulated;
 mod values;
 mod written;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::{Arc, LazyLock};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::ground::{self, Unwatched, revision};
+use crate::session::launch::{self, Launched};
+use crate::session::{self, Job};
 use common::CommonArgs;
+use console::Console;
 use failure::Failure;
-use job::Job;
-use launch::Launched;
 
 #[derive(Debug, Parser)]
 #[command(
     name = "candlepower",
-    version,
+    version = version(),
     about = "What can this machine do with a large language model, without a server in the way?",
     after_help = "Examples:\n  \
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
@@ -73,16 +50,30 @@ struct Cli {
     command: Command,
 }
 
+/// The crate's version, the revision, and what this build can run on: `--device cpu` and `sim:<gpu>` are always there.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let revision = revision().unwrap_or("no revision");
+        let features: Vec<_> = session::features().collect();
+        let features = match features.as_slice() {
+            [] => "none".to_owned(),
+            some => some.join(", "),
+        };
+        format!("{} ({revision}; features: {features})", ground::VERSION)
+    });
+    &VERSION
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Play a load against the engine and report the metric set.
-    Bench(Box<bench_args::BenchArgs>),
+    Bench(Box<bench::BenchArgs>),
     /// Time each operation of a step, beside the roofs of this machine.
-    Profile(Box<profile_args::ProfileArgs>),
+    Profile(Box<profile::ProfileArgs>),
     /// Complete a prompt: proof that the engine computes the model.
-    Generate(Box<generate_args::GenerateArgs>),
+    Generate(Box<generate::GenerateArgs>),
     /// Say whether a model runs on given GPUs, with what context and concurrency, and what would help.
-    Fit(Box<fit_args::FitArgs>),
+    Fit(Box<fit::FitArgs>),
     /// List the model cards: shapes that run without any files.
     Models(models::ModelsArgs),
     /// List the GPUs known by name: data sheets, measured limits, sources.
@@ -134,7 +125,22 @@ pub fn main() -> ExitCode {
 
 /// Runs the command as one process of several, of which rank 0 speaks for all.
 fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<u8, Failure> {
-    let job = Job::join(launched, args)?;
+    let options = args.options();
+    let tell = |line: &str| output::note(&format!("error: {line}"));
+    // Rank 0 decides when to stop, by a signal handler of its own; of the others a second signal ends the process.
+    let job = match launched.rank {
+        0 => Job::join(
+            launched,
+            &options,
+            Arc::default(),
+            tell,
+            &Console::plain(&args.output),
+        ),
+        _ => {
+            let told_to_end = console::told_to_stop(true);
+            Job::join(launched, &options, told_to_end, tell, &Unwatched)
+        }
+    }?;
     match job.rank() {
         0 => {
             if let Err(failure) = command.run(Some(&job)) {
@@ -142,7 +148,7 @@ fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<u8
                 job.abort(failure.code());
             }
         }
-        _ => job.serve(args),
+        _ => job.serve(&options),
     }
     job.leave();
     Ok(0)

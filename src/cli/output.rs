@@ -1,21 +1,41 @@
 //! stdout carries results, stderr everything else. A closed pipe is not an error.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::process::exit;
+
+use rustix::fs::OFlags;
 
 use super::failure::Failure;
 
-/// Writes results to stdout and flushes.
+/// Writes results to stdout and flushes. Where that cannot be, stderr has them: they may have taken hours.
 pub fn result(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    let written = match was_closed(&stdout) {
+        true => Err(io::Error::other("it was closed before the program started")),
+        false => stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    };
     match written {
+        Ok(()) => Ok(()),
         // The reader has seen enough (`| head`): nobody is left to tell.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit(0),
-        other => other.map_err(|e| Failure::run(anyhow::anyhow!("stdout cannot be written: {e}"))),
+        Err(error) => {
+            note(text.trim_end());
+            Err(Failure::run(anyhow::anyhow!(
+                "stdout cannot be written: {error}; the result stands above"
+            )))
+        }
     }
+}
+
+/// Whether it was closed (`>&-`) at the start: Rust then opens the null device in its place, for reading too, as no shell does.
+fn was_closed(stdout: &impl AsFd) -> bool {
+    let mode = rustix::fs::fcntl_getfl(stdout).map(|flags| flags & OFlags::ACCMODE);
+    let own = rustix::fs::fstat(stdout).map(|stat| stat.st_rdev);
+    let null = rustix::fs::stat("/dev/null").map(|stat| stat.st_rdev);
+    mode == Ok(OFlags::RDWR) && own.is_ok() && own == null
 }
 
 pub fn line(text: &str) -> Result<(), Failure> {

@@ -27,8 +27,8 @@ use crate::ops::cpu::rendezvous::Stopped;
 
 pub use plan::StepPlan;
 pub use rank::Rank;
-pub use ranks::{Build, Ranks};
-pub use seat::{Seat, Threads};
+pub use ranks::Ranks;
+pub use seat::{Build, Seat, Threads};
 pub use simulated::{Server, Simulated};
 
 #[derive(Debug, thiserror::Error)]

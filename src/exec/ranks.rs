@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::guard::{caught, guarded};
-use super::seat::Threads;
+use super::seat::{Build, Threads};
 use super::tickets::Tickets;
 use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
 use crate::ground::recorder::{Cost, OpRecord};
@@ -17,9 +17,6 @@ use crate::ops::DeviceRoofs;
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::workers::Workers;
 use crate::parallel::{self, Collective};
-
-/// Builds a rank from its view of the others, among the rank's own workers.
-pub type Build = dyn Fn(Box<dyn Collective>) -> candle_core::Result<Rank> + Send + Sync;
 
 enum Command {
     Step(Arc<StepPlan>),

@@ -1,9 +1,12 @@
 //! The CPU threads that ranks share, and a rank built among its own.
 
-use super::{Build, ExecError, Rank};
+use super::{ExecError, Rank};
 use crate::ops::cpu::pin;
 use crate::ops::cpu::workers::Workers;
 use crate::parallel::Collective;
+
+/// Builds a rank from its view of the others, among the rank's own workers.
+pub type Build = dyn Fn(Box<dyn Collective>) -> candle_core::Result<Rank> + Send + Sync;
 
 /// The threads of all ranks that share CPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

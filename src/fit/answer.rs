@@ -3,39 +3,41 @@
 use serde::Serialize;
 
 use super::ask::{Ask, Engine, GIB};
+use super::explain;
+use super::fixes::{self, Fix};
 use super::ledger::Ledger;
 use super::reason::{binds, message, reason, tokens, waves};
 use super::verdict::{Judged, Verdict, judge};
-use super::{explain, fixes};
 
 /// GiB of the rank that holds the most.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PerRank {
+    /// Weights of this rank.
     pub weights_gib: f64,
+    /// What is left for the KV cache.
     pub kv_gib: f64,
+    /// Activations of the largest step.
     pub activations_gib: f64,
     /// Communication, libraries and the CUDA context.
     pub overhead_gib: f64,
+    /// CUDA graphs.
     pub graphs_gib: f64,
     /// All of these.
     pub total_gib: f64,
     /// The share of the memory that the engine may use.
     pub budget_gib: f64,
+    /// Of the card, in all.
     pub memory_gib: f64,
 }
 
-/// A change that makes it run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Fix {
-    pub change: String,
-    pub verdict: Verdict,
-    pub kv_tokens: u64,
-}
-
+/// Whether a model runs, and the ledger that says so.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
+    /// Whether it runs, all its requests at once or some of them queued.
     pub fits: bool,
+    /// What came out, in a word.
     pub verdict: Verdict,
+    /// One sentence with the numbers that decided.
     pub reason: String,
     /// That does not hold: for `Unsupported`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,13 +45,21 @@ pub struct Answer {
     /// What vLLM prints when it gives up so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The model, as it was asked for.
     pub model: String,
+    /// The card, in full.
     pub gpu: String,
+    /// GPUs in all.
     pub gpus: usize,
+    /// Whole copies of the model on them.
     pub replicas: usize,
+    /// Tensor-parallel ranks of a copy.
     pub tp: usize,
+    /// Pipeline stages of a copy.
     pub pp: usize,
+    /// Whether experts are whole on one rank each.
     pub expert_parallel: bool,
+    /// Whose rules: `candlepower`, or `vllm` and its release.
     pub engine: &'static str,
     /// The release of vLLM whose rules these are came with this number.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,11 +70,15 @@ pub struct Answer {
     pub kv_tokens: Option<u64>,
     /// Of one rank.
     pub kv_bytes_per_token: Option<u64>,
+    /// Tokens of the longest request that was asked for, or that the model has positions for.
     pub max_model_len: usize,
     /// At most the model's own positions.
     pub max_model_len_that_fits: Option<u64>,
+    /// Requests that run at a time.
     pub max_num_seqs: usize,
+    /// Tokens of one step.
     pub max_num_batched_tokens: usize,
+    /// Share of the card's memory that the engine may use.
     pub gpu_memory_utilization: f64,
     /// With a load: its requests that run at once. Else requests of `max_model_len` that the KV cache holds.
     pub max_concurrency: Option<f64>,
@@ -121,7 +135,7 @@ fn plain(ask: &Ask, judged: &Judged) -> Answer {
         kv_tokens: held,
         kv_bytes_per_token: ledger.map(|ledger| ledger.kv_bytes_per_token),
         max_model_len: settings.max_model_len,
-        max_model_len_that_fits: held.map(|held| held.min(ask.positions() as u64)),
+        max_model_len_that_fits: held.map(|held| held.min(ask.shape.positions as u64)),
         max_num_seqs: settings.max_num_seqs,
         max_num_batched_tokens: settings.max_num_batched_tokens,
         gpu_memory_utilization: settings.utilization,

@@ -5,11 +5,8 @@ use std::sync::Arc;
 
 use super::releases::Release;
 use crate::hardware::{Capability, Gpu};
-use crate::model::ModelSpec;
-use crate::model::rope::RopeScaling;
-use crate::model::spec::WeightType;
-use crate::model::tensors::{Format, TensorSpec};
 use crate::parallel::Split;
+use crate::shape::{Format, ModelShape, TensorSpec, WeightType};
 
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
 
@@ -20,6 +17,7 @@ pub struct Card {
     pub name: String,
     /// As CUDA reports it.
     pub memory_gib: f64,
+    /// Compute capability.
     pub capability: Capability,
 }
 
@@ -36,36 +34,49 @@ impl From<&Gpu> for Card {
 /// Whose rules and whose memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Engine {
+    /// This crate's own engine.
     Candlepower,
+    /// vLLM, as a release of it counts.
     Vllm(&'static Release),
 }
 
 /// Element type of the KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KvType {
-    /// The activations' type.
+    /// The activations' type; on the CPU bf16, f32 for weights in f32.
+    #[default]
     Auto,
-    /// Bf16 and f16.
-    Half,
+    /// 2 bytes.
+    Bf16,
+    /// 2 bytes.
+    F16,
+    /// 4 bytes.
     F32,
+    /// 1 byte, e4m3.
     Fp8,
 }
 
 /// What may be left to the engine's defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Limits {
+    /// Tokens of the longest request.
     pub max_model_len: Option<usize>,
     /// Share of the card's memory that the engine may use.
     pub utilization: Option<f64>,
+    /// Requests that run at a time.
     pub max_num_seqs: Option<usize>,
+    /// Tokens of one step.
     pub max_num_batched_tokens: Option<usize>,
 }
 
 /// Requests that are wanted at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
+    /// Requests at once.
     pub concurrency: usize,
+    /// Prompt tokens of each.
     pub input_len: usize,
+    /// Output tokens of each.
     pub output_len: usize,
 }
 
@@ -79,27 +90,36 @@ impl Load {
 /// Bytes of an element of each tensor, by name, where a checkpoint is there to tell.
 pub type StoredBytes = HashMap<String, usize>;
 
+/// What is asked.
 #[derive(Debug, Clone)]
 pub struct Ask {
     /// Words for the model.
     pub model: String,
-    pub spec: ModelSpec,
+    /// Of the model.
+    pub shape: ModelShape,
+    /// Of a checkpoint that is there to tell.
     pub stored: Option<Arc<StoredBytes>>,
+    /// The card under each rank.
     pub card: Card,
     /// At least `split.tp * pp`; a multiple of that is replicas.
     pub gpus: usize,
+    /// How ranks share the model.
     pub split: Split,
     /// Pipeline stages.
     pub pp: usize,
+    /// Whose rules and whose memory.
     pub engine: Engine,
+    /// What the engine was told.
     pub limits: Limits,
     /// Tokens of a KV block.
     pub block_size: usize,
     /// Type of activations; `None`: the checkpoint's.
     pub dtype: Option<WeightType>,
+    /// Of the KV cache.
     pub kv_type: KvType,
     /// No CUDA graphs.
     pub eager: bool,
+    /// `None`: nothing was said of one.
     pub load: Option<Load>,
 }
 
@@ -114,33 +134,16 @@ impl Ask {
         self.gpus / self.ranks()
     }
 
-    /// Longest context that the model's positions stand for: those of a stretched rotary embedding too.
-    pub fn positions(&self) -> usize {
-        let written = self.spec.max_position_embeddings;
-        let stretched = match self.spec.rope.scaling {
-            RopeScaling::Default | RopeScaling::Llama3 { .. } => 0.0,
-            RopeScaling::Linear { factor } => written as f64 * factor,
-            RopeScaling::Yarn {
-                factor,
-                original_max_position_embeddings,
-                ..
-            } => original_max_position_embeddings * factor,
-        };
-        written.max(stretched as usize)
-    }
-
     /// Of activations: what was asked for, else the checkpoint's; FP8 weights compute in its 16-bit type.
     pub fn dtype(&self) -> WeightType {
-        self.dtype
-            .or(self.spec.weight_type)
-            .unwrap_or(WeightType::Bf16)
+        self.dtype.or(self.shape.weight_type).unwrap_or_default()
     }
 
     /// Bytes of an element of the KV cache.
     pub fn kv_bytes(&self) -> usize {
         match self.kv_type {
             KvType::Auto => self.dtype().bytes(),
-            KvType::Half => WeightType::Bf16.bytes(),
+            KvType::Bf16 | KvType::F16 => WeightType::Bf16.bytes(),
             KvType::F32 => WeightType::F32.bytes(),
             KvType::Fp8 => 1,
         }
@@ -156,7 +159,7 @@ impl Ask {
             // vLLM converts all weights to the activations' type.
             (Format::Plain, Engine::Vllm(_)) => self.dtype().bytes(),
             (Format::Plain, Engine::Candlepower) => {
-                stored().unwrap_or(self.spec.weight_type_or_usual().bytes())
+                stored().unwrap_or(self.shape.weight_type.unwrap_or_default().bytes())
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What our own engine takes: an arena whose size is known before it is allocated.
 
 use super::ask::{Ask, GIB};
-use super::ledger::{Item, Settings, Stage, Terms};
-use crate::model::{Share, StepLimits, workspace_bytes};
+use super::terms::{Item, Settings, Stage, Terms};
+use crate::model::{StepLimits, workspace_bytes};
 
 /// Defaults of the command line.
 const MAX_NUM_SEQS: usize = 256;
@@ -21,7 +21,7 @@ const GRAPHS_GIB: f64 = 0.1 / 8.0;
 pub(super) fn settings(ask: &Ask) -> Settings {
     let limits = ask.limits;
     Settings {
-        max_model_len: limits.max_model_len.unwrap_or(ask.positions()),
+        max_model_len: limits.max_model_len.unwrap_or(ask.shape.positions),
         utilization: limits.utilization.unwrap_or(UTILIZATION),
         max_num_seqs: limits.max_num_seqs.unwrap_or(MAX_NUM_SEQS),
         max_num_batched_tokens: limits
@@ -59,13 +59,9 @@ fn activations(stage: &Stage) -> Item {
             .max_num_seqs
             .min(stage.settings.max_num_batched_tokens),
     };
-    let share = Share {
-        plan: stage.plan,
-        rank: 0,
-    };
     let element = stage.ask.dtype().bytes();
     Item {
-        bytes: workspace_bytes(share, limits, element),
+        bytes: workspace_bytes(stage.plan, 0, limits, element),
         how: format!(
             "the arena of a step of {} tokens at {element} B a value, and {} rows of logits in f32",
             limits.rows, limits.logit_rows

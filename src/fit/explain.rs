@@ -1,8 +1,9 @@
 //! The arithmetic line by line.
 
 use super::ask::{Ask, GIB};
-use super::ledger::Item;
+use super::ledger::Ledger;
 use super::reason::{counted, tokens};
+use super::terms::Item;
 use super::verdict::Judged;
 
 /// Empty where nothing was counted.
@@ -43,13 +44,10 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
         ledger.kv_bytes as f64 / GIB,
         &format!("budget - weights - activations - overhead{graphs}"),
     ));
-    let heads = kv_heads(ask);
     lines.push(format!(
-        "a token takes {} B of it: 2 (K and V) x {} layers x {heads} KV heads x {} x {} B",
+        "a token takes {} B of it: {}",
         counted(ledger.kv_bytes_per_token),
-        ledger.layers.len(),
-        ask.spec.head_dim,
-        ask.kv_bytes()
+        kv_product(ask, ledger)
     ));
     lines.push(format!(
         "{} tokens: {} blocks of {}; a request of {} tokens takes {} of them",
@@ -73,7 +71,21 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
     lines
 }
 
-/// KV heads of a rank.
-fn kv_heads(ask: &Ask) -> usize {
-    (ask.spec.num_key_value_heads / ask.split.tp).max(1)
+/// Of a rank: a product for each kind of layer.
+fn kv_product(ask: &Ask, ledger: &Ledger) -> String {
+    let mut kinds: Vec<((&str, String), usize)> = Vec::new();
+    for layer in &ask.shape.layers[ledger.layers.clone()] {
+        let factors = layer.kv.factors(ask.split.tp);
+        match kinds.iter_mut().find(|(known, _)| *known == factors) {
+            Some((_, layers)) => *layers += 1,
+            None => kinds.push((factors, 1)),
+        }
+    }
+    let products = kinds.into_iter().map(|((before, behind), layers)| {
+        format!(
+            "{before} x {layers} layers x {behind} x {} B",
+            ask.kv_bytes()
+        )
+    });
+    products.collect::<Vec<_>>().join(" + ")
 }

@@ -1,12 +1,13 @@
 //! The nearest changes with which it runs: each is thought through again before it is named.
 
-use super::answer::Fix;
+use serde::Serialize;
+
 use super::ask::{Ask, Engine, KvType, Limits};
 use super::reason::tokens;
 use super::rules;
 use super::verdict::{Judged, Verdict, judge};
-use crate::model::spec::{QuantizationSpec, WeightType};
 use crate::parallel::Split;
+use crate::shape::WeightType;
 
 const MOST_FIXES: usize = 3;
 /// As much of a card as is asked for in earnest.
@@ -17,6 +18,17 @@ const LOW_UTILIZATION: f64 = 0.9;
 const FP8_BLOCK: [usize; 2] = [128, 128];
 /// More GPUs than this are no fix.
 const MOST_GPUS: usize = 64;
+
+/// A change that makes it run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fix {
+    /// In flags.
+    pub change: String,
+    /// What comes out with it.
+    pub verdict: Verdict,
+    /// Tokens that the KV cache holds then.
+    pub kv_tokens: u64,
+}
 
 /// A change in words, and the ask with it.
 type Candidate = (String, Ask);
@@ -93,7 +105,7 @@ fn flags(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
             },
         );
     }
-    let positions = ask.positions();
+    let positions = ask.shape.positions;
     if judged.verdict == Verdict::Unsupported && settings.max_model_len > positions {
         let max_model_len = Some(positions);
         limit(
@@ -181,7 +193,7 @@ fn layouts(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
         return Vec::new();
     }
     let mut list = Vec::new();
-    if ask.spec.experts.is_some() && !ask.split.expert_parallel {
+    if ask.shape.experts().is_some() && !ask.split.expert_parallel {
         list.push(("--expert-parallel".to_owned(), whole_experts(ask)));
     }
     let mut legal = rules::legal(ask);
@@ -190,7 +202,7 @@ fn layouts(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
         let pp = ask.gpus / tp;
         let stages = [pp, 1]
             .into_iter()
-            .filter(|&pp| pp <= ask.spec.num_hidden_layers);
+            .filter(|&pp| pp <= ask.shape.layers.len());
         for pp in stages {
             if (tp, pp) != (ask.split.tp, ask.pp) {
                 list.push(spread(ask, ask.gpus, tp, pp));
@@ -203,17 +215,17 @@ fn layouts(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
 
 /// The same model in other weights.
 fn checkpoints(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
-    if ask.spec.quantization.is_some() || judged.verdict == Verdict::RunsQueued {
+    if ask.shape.quantization.is_some() || judged.verdict == Verdict::RunsQueued {
         return Vec::new();
     }
-    let mut fp8 = Ask {
+    let fp8 = Ask {
+        shape: ask.shape.in_fp8(FP8_BLOCK),
         stored: None,
         ..ask.clone()
     };
-    fp8.spec.quantization = Some(QuantizationSpec::fp8(FP8_BLOCK));
     let words = "an FP8 checkpoint of the model";
     let mut list = vec![(words.to_owned(), fp8.clone())];
-    if ask.spec.experts.is_some() && !ask.split.expert_parallel {
+    if ask.shape.experts().is_some() && !ask.split.expert_parallel {
         list.push((
             format!("{words} with --expert-parallel"),
             whole_experts(&fp8),
@@ -233,7 +245,7 @@ fn hardware(ask: &Ask, _judged: &Judged) -> Vec<Candidate> {
         for &tp in splits.take(2) {
             list.push(spread(ask, gpus, tp, gpus / tp));
         }
-        if ask.spec.experts.is_some() && !ask.split.expert_parallel {
+        if ask.shape.experts().is_some() && !ask.split.expert_parallel {
             let (change, wider) = spread(ask, gpus, gpus, 1);
             list.push((format!("{change} --expert-parallel"), whole_experts(&wider)));
         }

@@ -3,61 +3,10 @@
 use std::ops::Range;
 
 use super::ask::{Ask, Engine, GIB};
+use super::terms::{Settings, Stage, Terms};
 use super::{candlepower, vllm};
-use crate::model::tensors::EMBEDDING;
 use crate::parallel::ShardPlan;
-
-/// Bytes of one term, and the arithmetic behind them.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Item {
-    pub bytes: u64,
-    pub how: String,
-}
-
-impl Item {
-    pub fn gib(&self) -> f64 {
-        self.bytes as f64 / GIB
-    }
-
-    pub fn from_gib(gib: f64, how: impl Into<String>) -> Self {
-        Self {
-            bytes: (gib * GIB) as u64,
-            how: how.into(),
-        }
-    }
-}
-
-/// The engine's limits, its defaults filled in.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Settings {
-    pub max_model_len: usize,
-    pub utilization: f64,
-    pub max_num_seqs: usize,
-    pub max_num_batched_tokens: usize,
-}
-
-/// One pipeline stage, as its rank 0 holds it: no other rank holds more.
-pub(super) struct Stage<'a> {
-    pub ask: &'a Ask,
-    pub plan: &'a ShardPlan,
-    pub settings: Settings,
-    pub layers: Range<usize>,
-    pub last: bool,
-    /// Bytes of its weights in the plan.
-    pub weights: u64,
-}
-
-/// What the engine makes of a stage.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Terms {
-    pub weights: Item,
-    pub activations: Item,
-    /// Communication, libraries and the CUDA context.
-    pub overhead: Item,
-    pub graphs: Item,
-    /// Whether the budget has room for the graphs; else they come on top of it.
-    pub graphs_in_budget: bool,
-}
+use crate::shape::Role;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ledger {
@@ -82,8 +31,9 @@ impl Ledger {
         };
         let memory = (ask.card.memory_gib * GIB).round() as u64;
         let budget = (memory as f64 * stage.settings.utilization) as u64;
-        let elements = 2 * stage.layers.len() * stage.plan.rank_shape(0).num_kv_heads;
-        let kv_bytes_per_token = (elements * ask.spec.head_dim * ask.kv_bytes()) as u64;
+        let layers = &ask.shape.layers[stage.layers.clone()];
+        let elements = layers.iter().map(|l| l.kv.elements_per_token(ask.split.tp));
+        let kv_bytes_per_token = (elements.sum::<usize>() * ask.kv_bytes()) as u64;
         let graphs = match terms.graphs_in_budget {
             true => terms.graphs.bytes,
             false => 0,
@@ -112,7 +62,7 @@ impl Ledger {
 
 /// The ledger of the stage whose KV cache is the smallest: every stage has as many blocks as it.
 pub(super) fn tightest(ask: &Ask, plan: &ShardPlan, settings: Settings) -> Ledger {
-    let stages = stages(ask.spec.num_hidden_layers, ask.pp);
+    let stages = stages(ask.shape.layers.len(), ask.pp);
     let weights = weights(ask, plan, &stages);
     let ledger = |index: usize| {
         let stage = Stage {
@@ -151,15 +101,15 @@ fn weights(ask: &Ask, plan: &ShardPlan, stages: &[Range<usize>]) -> Vec<u64> {
     let mut bytes = vec![0; stages.len()];
     let last = stages.len() - 1;
     for part in plan.tensors() {
-        let tensor = &part.tensor;
+        let tensor = part.tensor;
         let held = part.elements(0) * ask.element_bytes(tensor) as u64;
         let stage = match tensor.layer {
             Some(layer) => stages.partition_point(|layers| layers.end <= layer),
-            None if tensor.name == EMBEDDING => 0,
+            None if tensor.role == Role::Embedding => 0,
             None => last,
         };
         bytes[stage] += held;
-        if tensor.name == EMBEDDING && ask.spec.tie_word_embeddings && last > 0 {
+        if tensor.role == Role::Embedding && ask.shape.tie_word_embeddings && last > 0 {
             bytes[last] += held;
         }
     }

@@ -13,10 +13,12 @@ mod ledger;
 mod reason;
 mod releases;
 mod rules;
+mod terms;
 mod verdict;
 mod vllm;
 
-pub use answer::{Answer, Fix, PerRank, answer};
+pub use answer::{Answer, PerRank, answer};
 pub use ask::{Ask, Card, Engine, KvType, Limits, Load, StoredBytes};
+pub use fixes::Fix;
 pub use releases::{Release, UnknownRelease};
 pub use verdict::Verdict;

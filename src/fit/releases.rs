@@ -33,7 +33,7 @@ pub enum SecondRunner {
     Always,
 }
 
-/// The rules of a release, and of those after it up to the next in [`RELEASES`].
+/// The rules of a release, and of those after it up to the next in `RELEASES`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Release {
     /// Major, minor, patch.
@@ -44,6 +44,7 @@ pub struct Release {
     pub v1: bool,
     /// Tokens of a step of the older engine with chunked prompts, which it had only for long contexts.
     pub chunk_tokens: usize,
+    /// Defaults of cards with much memory.
     pub large_cards: LargeCards,
     /// Sequences at a time by default on the other cards.
     pub max_num_seqs: usize,
@@ -52,7 +53,9 @@ pub struct Release {
     /// All that the process holds outside of PyTorch counts, its CUDA context too, and not only what was
     /// added since its start.
     pub counts_context: bool,
+    /// What the sampler takes.
     pub sampler: Sampler,
+    /// Which models the second model runner serves.
     pub second_runner: SecondRunner,
     /// The budget makes room for CUDA graphs: in the first runner, in the second.
     pub reserves_graphs: [bool; 2],
@@ -170,6 +173,7 @@ const RELEASES: [&Release; 12] = [
 #[error(
     "{0:?} names no release of vLLM; write its number, such as 0.10.2, or the month it came out, such as 2025-09"
 )]
+/// A release that is not among those known.
 pub struct UnknownRelease(String);
 
 impl Release {

@@ -3,8 +3,8 @@
 use super::ask::{Ask, Engine};
 use super::releases::Release;
 use crate::hardware::Capability;
-use crate::model::spec::{FP8, ModelSpec, WeightType};
 use crate::parallel::{self, Split};
+use crate::shape::{ModelShape, Quantization, WeightType};
 
 /// First compute capability on which vLLM runs FP8 weights, be it widened to 16 bits in the kernel.
 const VLLM_FP8: Capability = Capability { major: 8, minor: 0 };
@@ -29,7 +29,7 @@ impl Broken {
 pub(super) fn broken(ask: &Ask) -> Option<Broken> {
     let own = match ask.engine {
         Engine::Candlepower => split_rule(ask),
-        Engine::Vllm(_) => vllm_split_rule(&ask.spec, ask.split),
+        Engine::Vllm(_) => vllm_split_rule(&ask.shape, ask.split),
     };
     own.map(|rule| Broken {
         hint: Some(legal_hint(ask)),
@@ -42,11 +42,11 @@ pub(super) fn broken(ask: &Ask) -> Option<Broken> {
 
 /// Numbers of ranks that the shapes allow.
 pub(super) fn legal(ask: &Ask) -> Vec<usize> {
-    let mut legal = parallel::legal(&ask.spec, ask.split.expert_parallel);
+    let mut legal = parallel::legal(&ask.shape, ask.split.expert_parallel);
     if let Engine::Vllm(_) = ask.engine {
         legal.retain(|&tp| {
             let split = Split { tp, ..ask.split };
-            vllm_split_rule(&ask.spec, split).is_none()
+            vllm_split_rule(&ask.shape, split).is_none()
         });
     }
     legal
@@ -62,11 +62,11 @@ fn legal_hint(ask: &Ask) -> String {
 }
 
 fn split_rule(ask: &Ask) -> Option<String> {
-    parallel::broken_rule(&ask.spec, ask.split)
+    parallel::broken_rule(&ask.shape, ask.split)
 }
 
 fn stages_rule(ask: &Ask) -> Option<Broken> {
-    let layers = ask.spec.num_hidden_layers;
+    let layers = ask.shape.layers.len();
     (ask.pp > layers).then(|| {
         Broken::new(format!(
             "{} pipeline stages need a layer each, and the model has {layers}",
@@ -76,7 +76,7 @@ fn stages_rule(ask: &Ask) -> Option<Broken> {
 }
 
 fn length_rule(ask: &Ask) -> Option<Broken> {
-    let (asked, positions) = (ask.limits.max_model_len?, ask.positions());
+    let (asked, positions) = (ask.limits.max_model_len?, ask.shape.positions);
     let rule = match ask.engine {
         Engine::Candlepower => {
             format!("a length of {asked} tokens is beyond the model's {positions} positions")
@@ -89,18 +89,18 @@ fn length_rule(ask: &Ask) -> Option<Broken> {
 }
 
 /// What vLLM asserts of a split, in the order and words in which a user meets them.
-fn vllm_split_rule(spec: &ModelSpec, split: Split) -> Option<String> {
+fn vllm_split_rule(shape: &ModelShape, split: Split) -> Option<String> {
     let Split {
         tp,
         expert_parallel,
     } = split;
-    let (heads, kv_heads) = (spec.num_attention_heads, spec.num_key_value_heads);
+    let (heads, kv_heads) = (shape.num_attention_heads, shape.num_key_value_heads());
     if !heads.is_multiple_of(tp) {
         return Some(format!(
             "Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp})."
         ));
     }
-    if expert_parallel && spec.experts.is_none() {
+    if expert_parallel && shape.experts().is_none() {
         let rule = "Number of experts in the model must be greater than 0 when expert parallelism is enabled.";
         return Some(rule.to_owned());
     }
@@ -110,32 +110,30 @@ fn vllm_split_rule(spec: &ModelSpec, split: Split) -> Option<String> {
             "KV heads ({kv_heads}) must be divisible by tensor parallel size ({tp}), or it by them."
         ));
     }
-    let dense = spec.has_dense_layers().then_some(spec.intermediate_size);
-    let experts = spec.experts.as_ref();
-    let expert = experts
-        .map(|e| e.moe_intermediate_size)
-        .filter(|_| !expert_parallel);
-    let whole = experts.map(|e| e.num_experts).filter(|_| expert_parallel);
+    let (dense, experts) = (shape.dense_width(), shape.experts());
+    let expert = experts.map(|e| e.width).filter(|_| !expert_parallel);
+    let whole = experts.map(|e| e.count).filter(|_| expert_parallel);
     let sizes = [dense, expert, whole].into_iter().flatten();
     let uneven = sizes.into_iter().find(|size| !size.is_multiple_of(tp));
     uneven
         .map(|size| format!("{size} is not divisible by {tp}"))
         .or_else(|| {
             let share = |size: usize| size / tp;
-            fp8_rule(spec, tp, dense.map(share), expert.map(share))
+            fp8_rule(shape, tp, dense.map(share), expert.map(share))
         })
 }
 
 /// What vLLM asserts of weights in FP8 blocks: a rank's part of q, k, v, o and of gate, up, down (`dense`
 /// and `expert` features of it) is whole blocks.
 fn fp8_rule(
-    spec: &ModelSpec,
+    shape: &ModelShape,
     tp: usize,
     dense: Option<usize>,
     expert: Option<usize>,
 ) -> Option<String> {
-    let quantization = spec.quantization.as_ref().filter(|q| q.method == FP8)?;
-    let [block_n, block_k] = quantization.weight_block_size?;
+    let Quantization::Fp8 {
+        block: [block_n, block_k],
+    } = shape.quantization?;
     // A single rank has the blocks as they are in the file.
     if tp == 1 {
         return None;
@@ -152,9 +150,11 @@ fn fp8_rule(
     let columns = |size, what| whole(size, what, "k", block_k);
     let output = "Weight output_partition_size";
     let input = "Weight input_size_per_partition";
+    let kv_heads = shape.num_key_value_heads();
+    let kv_size = kv_heads * shape.head_dim;
     let (q, kv) = (
-        spec.q_size() / tp,
-        spec.kv_size() / tp.min(spec.num_key_value_heads),
+        shape.num_attention_heads * shape.head_dim / tp,
+        kv_size / tp.min(kv_heads),
     );
     let attention = rows(q, output).or_else(|| rows(kv, output));
     attention
@@ -171,11 +171,7 @@ fn card_rule(ask: &Ask) -> Option<Broken> {
     let name = &ask.card.name;
     let before = |since| own < since;
     let hint = Some("--dtype f16 runs there".to_owned());
-    let fp8 = ask
-        .spec
-        .quantization
-        .as_ref()
-        .is_some_and(|q| q.method == FP8);
+    let fp8 = matches!(ask.shape.quantization, Some(Quantization::Fp8 { .. }));
     match ask.engine {
         Engine::Candlepower if ask.dtype() == WeightType::Bf16 && before(Capability::BF16) => {
             Some(Broken {

@@ -3,14 +3,17 @@
 use serde::Serialize;
 
 use super::ask::{Ask, Engine};
-use super::ledger::{self, Ledger, Settings};
+use super::ledger::{self, Ledger};
 use super::rules::{self, Broken};
+use super::terms::Settings;
 use super::{candlepower, vllm};
 use crate::parallel::ShardPlan;
 
+/// What came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
+    /// It runs, all requests at once.
     Fits,
     /// It runs, and some of the requests wait for others to end.
     RunsQueued,
@@ -27,8 +30,22 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether it starts and serves.
     pub fn fits(self) -> bool {
         matches!(self, Self::Fits | Self::RunsQueued)
+    }
+
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fits => "FITS",
+            Self::RunsQueued => "RUNS_QUEUED",
+            Self::GraphOom => "GRAPH_OOM",
+            Self::Len => "LEN",
+            Self::NoKv => "NO_KV",
+            Self::NoWeights => "NO_WEIGHTS",
+            Self::Unsupported => "UNSUPPORTED",
+        }
     }
 }
 
@@ -79,7 +96,7 @@ pub(super) fn judge(ask: &Ask) -> Judged {
     if let Some(broken) = rules::broken(ask) {
         return unsupported(broken);
     }
-    let plan = match ShardPlan::split(&ask.spec, ask.split) {
+    let plan = match ShardPlan::split(&ask.shape, ask.split) {
         Ok(plan) => plan,
         Err(error) => {
             return unsupported(Broken {

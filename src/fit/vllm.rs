@@ -3,8 +3,9 @@
 //! The case ids name rows of `tests/fixtures/calibration/vllm_fit_cases.json`.
 
 use super::ask::{Ask, Card, GIB};
-use super::ledger::{Item, Settings, Stage, Terms};
 use super::releases::{LargeCards, Release, Sampler, SecondRunner};
+use super::terms::{Item, Settings, Stage, Terms};
+use crate::shape::Mlp;
 
 /// From here on a card is large (`arg_utils.py`).
 const LARGE_GIB: f64 = 70.0;
@@ -55,7 +56,7 @@ const RESERVED_GIB_PER_FEATURE: f64 = 2.7e-4;
 
 pub(super) fn settings(release: &Release, ask: &Ask) -> Settings {
     let limits = ask.limits;
-    let max_model_len = limits.max_model_len.unwrap_or(ask.positions());
+    let max_model_len = limits.max_model_len.unwrap_or(ask.shape.positions);
     let large = is_large(release, &ask.card);
     let tokens = match release.v1 {
         true if large => LARGE_TOKENS,
@@ -90,7 +91,7 @@ fn is_large(release: &Release, card: &Card) -> bool {
 fn second_runner(release: &Release, ask: &Ask) -> bool {
     match release.second_runner {
         SecondRunner::Never => false,
-        SecondRunner::Dense => ask.spec.experts.is_none(),
+        SecondRunner::Dense => ask.shape.experts().is_none(),
         SecondRunner::Always => true,
     }
 }
@@ -109,7 +110,7 @@ pub(super) fn terms(release: &Release, stage: &Stage) -> Terms {
 fn weights(stage: &Stage) -> Item {
     let ask = stage.ask;
     // Cosines and sines of every position, in the activations' type.
-    let rope = ask.positions() * ask.spec.head_dim * ask.dtype().bytes();
+    let rope = ask.shape.positions * ask.shape.head_dim * ask.dtype().bytes();
     let left = match ask.ranks() {
         1 => 0.0,
         _ => LEFT_BEHIND_GIB,
@@ -129,7 +130,7 @@ fn activations(release: &Release, stage: &Stage) -> Item {
     let (ask, settings) = (stage.ask, stage.settings);
     let element = ask.dtype().bytes();
     let tokens = settings.max_num_batched_tokens;
-    let hidden = ask.spec.hidden_size;
+    let hidden = ask.shape.hidden_size;
     let width = HIDDEN_ROWS * hidden + mlp_width(stage);
     let forward = (tokens * width * element) as f64 / GIB;
     let forward_how = format!("{tokens} tokens x {width} values x {element} B");
@@ -139,7 +140,7 @@ fn activations(release: &Release, stage: &Stage) -> Item {
         (false, Sampler::Sort) => SORT_BYTES,
         (false, Sampler::Threshold) => THRESHOLD_BYTES,
     };
-    let vocab = ask.spec.vocab_size;
+    let vocab = ask.shape.vocab_size;
     let logits = (rows * vocab) as f64 * each + (tokens * hidden * element) as f64;
     let sampler = logits / GIB;
     match stage.last && sampler > forward {
@@ -156,15 +157,15 @@ fn activations(release: &Release, stage: &Stage) -> Item {
 /// Values that a token has inside an MLP at once: gate and up, and their product. With experts a copy of
 /// the token for each that it chose, and one buffer before and behind them that the larger side fills.
 fn mlp_width(stage: &Stage) -> usize {
-    let (spec, shape) = (&stage.ask.spec, stage.plan.rank_shape(0));
-    let dense = stage.layers.clone().any(|layer| !spec.is_sparse(layer));
-    let dense_width = match dense {
-        true => 3 * shape.intermediate_size,
+    let (shape, rank) = (&stage.ask.shape, stage.plan.rank_shape(0));
+    let mut layers = shape.layers[stage.layers.clone()].iter();
+    let dense_width = match layers.any(|layer| matches!(layer.mlp, Mlp::Dense { .. })) {
+        true => 3 * rank.intermediate_size,
         false => 0,
     };
-    let expert_width = spec.experts.as_ref().map_or(0, |experts| {
-        let inside = shape.moe_intermediate_size;
-        experts.num_experts_per_tok * ((2 * inside).max(spec.hidden_size) + inside)
+    let expert_width = shape.experts().map_or(0, |experts| {
+        let inside = rank.moe_intermediate_size;
+        experts.per_token * ((2 * inside).max(shape.hidden_size) + inside)
     });
     dense_width.max(expert_width)
 }
@@ -184,7 +185,7 @@ fn graphs(release: &Release, stage: &Stage, in_budget: bool) -> Item {
         return Item::from_gib(0.0, "none: eager");
     }
     if in_budget {
-        let hidden = stage.ask.spec.hidden_size;
+        let hidden = stage.ask.shape.hidden_size;
         let gib = RESERVED_GIB_PER_FEATURE * hidden as f64;
         return Item::from_gib(
             gib,

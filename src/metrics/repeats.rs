@@ -33,6 +33,13 @@ const T_ABOVE_ALL: f64 = 8.0;
 
 /// One summary a scenario that was played `FEWEST` times or more, in order of first play.
 pub fn summarize(runs: &[Run]) -> Vec<RepeatSummary> {
+    let mut plays = plays(runs);
+    plays.retain(|group| group.len() >= FEWEST);
+    plays.iter().map(|group| summary(group)).collect()
+}
+
+/// The runs of each scenario, in order of first play.
+pub fn plays(runs: &[Run]) -> Vec<Vec<&Run>> {
     let mut groups: Vec<Vec<&Run>> = Vec::new();
     for run in runs {
         match groups.iter_mut().find(|group| same(group[0], run)) {
@@ -40,8 +47,7 @@ pub fn summarize(runs: &[Run]) -> Vec<RepeatSummary> {
             None => groups.push(vec![run]),
         }
     }
-    groups.retain(|group| group.len() >= FEWEST);
-    groups.iter().map(|group| summary(group)).collect()
+    groups
 }
 
 /// The same scenario, whichever its repeat.

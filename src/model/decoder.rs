@@ -4,55 +4,15 @@ use std::ops::Range;
 
 use candle_core::{DType, Result};
 
+use super::context::Context;
+use super::layer::Layer;
 use super::load::{Loader, Share};
-use super::mlp::Mlp;
 use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
 use super::weights::WeightSource;
 use super::workspace::{StepLimits, Workspace, workspace_bytes};
 use crate::ground::ExpertLoad;
-use crate::ground::recorder::Recorder;
 use crate::ops::cost::Activations;
-use crate::ops::{AttentionShape, Buffer, HeadNorms, Kernels, KvLayer, Linear, Norm, Rope, Rows};
-use crate::parallel::Collective;
-
-pub(super) struct Layer {
-    pub input_norm: Norm,
-    /// q, k and v stacked.
-    pub qkv: Linear,
-    pub head_norms: Option<HeadNorms>,
-    pub o: Linear,
-    pub post_attention_norm: Norm,
-    pub mlp: Mlp,
-    pub shape: AttentionShape,
-}
-
-/// What a forward pass works with, beside the decoder's own weights.
-pub struct Context<'a> {
-    pub kernels: &'a dyn Kernels,
-    pub collective: &'a dyn Collective,
-    pub recorder: &'a Recorder,
-}
-
-impl Context<'_> {
-    /// What operations cost with these kernels' activations.
-    pub(super) fn cost(&self) -> Activations {
-        Activations::of(self.kernels.activations())
-    }
-
-    pub(super) fn linear(
-        &self,
-        name: &'static str,
-        layer: Option<usize>,
-        x: &Buffer,
-        w: &Linear,
-        rows: usize,
-        out: &Buffer,
-    ) -> Result<()> {
-        let cost = self.cost().linear(w, rows);
-        self.recorder
-            .run(name, layer, cost, || self.kernels.linear(x, w, rows, out))
-    }
-}
+use crate::ops::{Backend, Buffer, KvLayer, Linear, Norm, Queue, Rope, Rows};
 
 pub struct Decoder {
     embedding: Linear,
@@ -69,16 +29,17 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Packs the weights of one rank; `progress` is told the bytes of each as it is done.
+    /// Packs the weights of one rank; `progress` is told the bytes of each as it is done, and its error ends the
+    /// load.
     pub fn load(
         share: Share,
         source: &dyn WeightSource,
-        kernels: &dyn Kernels,
+        backend: &dyn Backend,
         limits: StepLimits,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Self> {
-        let spec = share.spec();
-        let mut loader = Loader::new(share, source, kernels, progress);
+        let Share { spec, plan, rank } = share;
+        let mut loader = Loader::new(share, source, backend, progress);
         let embedding = loader.linear(&[EMBEDDING.to_owned()])?;
         let layers = (0..spec.num_hidden_layers)
             .map(|layer| loader.layer(layer))
@@ -99,8 +60,13 @@ impl Decoder {
             },
             vocab: share.shape().vocab,
             vocab_size: spec.vocab_size,
-            workspace: Workspace::new(share, kernels, limits)?,
-            workspace_bytes: workspace_bytes(share, limits, kernels.activations().size_in_bytes()),
+            workspace: Workspace::new(plan, rank, backend, limits)?,
+            workspace_bytes: workspace_bytes(
+                plan,
+                rank,
+                limits,
+                backend.activations().size_in_bytes(),
+            ),
         })
     }
 
@@ -152,14 +118,14 @@ impl Decoder {
     /// One cache layer a decoder layer.
     pub fn kv_cache(
         &self,
-        kernels: &dyn Kernels,
+        backend: &dyn Backend,
         num_blocks: usize,
         block_size: usize,
         dtype: DType,
     ) -> Result<Vec<KvLayer>> {
         self.layers
             .iter()
-            .map(|layer| kernels.kv_layer(num_blocks, block_size, &layer.shape, dtype))
+            .map(|layer| backend.kv_layer(num_blocks, block_size, &layer.shape, dtype))
             .collect()
     }
 
@@ -279,9 +245,10 @@ impl Decoder {
         hidden: &Buffer,
         count: usize,
         context: &Context,
+        queue: &dyn Queue,
     ) -> Result<&Buffer> {
         let logits = self.logits(hidden, count, context)?;
-        context.kernels.queue_greedy(logits, &self.vocab, count)?;
+        queue.queue_greedy(logits, &self.vocab, count)?;
         Ok(logits)
     }
 

@@ -7,10 +7,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use float8::F8E4M3;
 use half::{bf16, f16};
 
-use super::spec::WeightType;
-use super::tensors::{Format, Role, TensorSpec};
 use super::weights::WeightSource;
 use crate::ops::cpu::{e4m3, workers};
+use crate::shape::{Format, Role, TensorSpec, WeightType};
 
 /// Half the width of the uniform distribution: a standard deviation of about 0.02, as
 /// `initializer_range` of the supported families.

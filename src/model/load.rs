@@ -2,43 +2,32 @@
 
 use candle_core::{Error, Result, Tensor, bail};
 
-use super::decoder::Layer;
+use super::layer::Layer;
 use super::mlp::{Mlp, Sparse};
 use super::spec::{ExpertSpec, ModelSpec};
-use super::tensors::{Format, bias_name, layer_name, scale_name};
+use super::tensors::{bias_name, layer_name};
 use super::weights::{Matrix, WeightSource};
-use crate::ops::{
-    AttentionShape, Expert, Experts, HeadNorms, Kernels, Linear, Norm, Routing, WeightRows,
-};
+use super::workspace::attention_shape;
+use crate::ops::{Backend, Expert, Experts, HeadNorms, Linear, Norm, Routing, WeightRows};
 use crate::parallel::shard::{RankShape, ShardPlan, Slice, TensorPlan};
-
-pub(super) fn attention_shape(spec: &ModelSpec, shape: &RankShape, layer: usize) -> AttentionShape {
-    AttentionShape {
-        num_heads: shape.num_heads,
-        num_kv_heads: shape.num_kv_heads,
-        head_dim: spec.head_dim,
-        window: spec.layer_window(layer),
-    }
-}
+use crate::shape::{Format, scale_name};
 
 /// One rank's share of a split model.
 #[derive(Debug, Clone, Copy)]
 pub struct Share<'a> {
+    pub spec: &'a ModelSpec,
+    /// Of its shape.
     pub plan: &'a ShardPlan,
     pub rank: usize,
 }
 
 impl<'a> Share<'a> {
-    pub fn spec(&self) -> &'a ModelSpec {
-        self.plan.spec()
-    }
-
-    pub fn shape(&self) -> RankShape {
+    pub(super) fn shape(&self) -> RankShape {
         self.plan.rank_shape(self.rank)
     }
 
     /// What this rank holds of a tensor; `None`: nothing of it, or the model has no such tensor.
-    fn find(&self, name: &str) -> Option<(&'a TensorPlan, Slice)> {
+    fn find(&self, name: &str) -> Option<(TensorPlan<'a>, Slice)> {
         let plan = self.plan.tensor(name)?;
         Some((plan, plan.slice(self.rank)?))
     }
@@ -47,29 +36,29 @@ impl<'a> Share<'a> {
 pub(super) struct Loader<'a> {
     share: Share<'a>,
     source: &'a dyn WeightSource,
-    kernels: &'a dyn Kernels,
-    progress: &'a mut dyn FnMut(u64),
+    backend: &'a dyn Backend,
+    progress: &'a mut dyn FnMut(u64) -> Result<()>,
 }
 
 impl<'a> Loader<'a> {
-    /// `progress` is told the bytes of each packed weight.
+    /// `progress` is told the bytes of each packed weight; its error ends the load.
     pub fn new(
         share: Share<'a>,
         source: &'a dyn WeightSource,
-        kernels: &'a dyn Kernels,
-        progress: &'a mut dyn FnMut(u64),
+        backend: &'a dyn Backend,
+        progress: &'a mut dyn FnMut(u64) -> Result<()>,
     ) -> Self {
         Self {
             share,
             source,
-            kernels,
+            backend,
             progress,
         }
     }
 
     pub fn layer(&mut self, layer: usize) -> Result<Layer> {
         let name = |suffix: &str| layer_name(layer, suffix);
-        let head_norms = match self.share.spec().qk_norm {
+        let head_norms = match self.share.spec.qk_norm {
             false => None,
             true => Some(HeadNorms {
                 q: self.norm(&name("self_attn.q_norm.weight"))?,
@@ -84,12 +73,12 @@ impl<'a> Loader<'a> {
             o: self.linear(&[name("self_attn.o_proj.weight")])?,
             post_attention_norm: self.norm(&name("post_attention_layernorm.weight"))?,
             mlp: self.mlp(layer)?,
-            shape: attention_shape(self.share.spec(), &self.share.shape(), layer),
+            shape: attention_shape(self.share.plan.shape(), &self.share.shape(), layer),
         })
     }
 
     fn mlp(&mut self, layer: usize) -> Result<Mlp> {
-        match self.share.spec().experts.as_ref() {
+        match self.share.spec.experts.as_ref() {
             Some(experts) if experts.is_sparse(layer) => self.sparse(layer, experts),
             _ => {
                 let Expert { gate_up, down } = self.gated(&layer_name(layer, "mlp"))?;
@@ -117,7 +106,7 @@ impl<'a> Loader<'a> {
                 first,
                 held: held.collect::<Result<_>>()?,
             },
-            load: self.kernels.index_buffer(1, experts.num_experts)?,
+            load: self.backend.index_buffer(1, experts.num_experts)?,
         }))
     }
 
@@ -134,8 +123,8 @@ impl<'a> Loader<'a> {
             bail!("the model has no norm {name}");
         };
         Ok(Norm {
-            weight: self.kernels.vector(weight)?,
-            eps: self.share.spec().rms_norm_eps as f32,
+            weight: self.backend.vector(weight)?,
+            eps: self.share.spec.rms_norm_eps as f32,
         })
     }
 
@@ -154,13 +143,13 @@ impl<'a> Loader<'a> {
             false => Some(Tensor::cat(&biases, 0)?),
         };
         let parts: Vec<&dyn WeightRows> = matrices.iter().map(|m| m as &dyn WeightRows).collect();
-        let packed = self.kernels.pack(&parts, bias);
+        let packed = self.backend.pack(&parts, bias);
         let mut linear =
             packed.map_err(|error| Error::msg(format!("{}: {error}", names.join(", "))))?;
         if self.quantizes_activations() {
             linear = linear.with_quantized_activations();
         }
-        (self.progress)(linear.bytes());
+        (self.progress)(linear.bytes())?;
         Ok(linear)
     }
 
@@ -177,7 +166,7 @@ impl<'a> Loader<'a> {
     }
 
     fn quantizes_activations(&self) -> bool {
-        let quantization = self.share.spec().quantization.as_ref();
+        let quantization = self.share.spec.quantization.as_ref();
         quantization.is_some_and(|q| q.quantize_activations)
     }
 
@@ -185,6 +174,6 @@ impl<'a> Loader<'a> {
         let Some((plan, slice)) = self.share.find(name) else {
             return Ok(None);
         };
-        Ok(Some(self.source.vector(&plan.tensor, slice.range)?))
+        Ok(Some(self.source.vector(plan.tensor, slice.range)?))
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::decoder::Context;
+use super::context::Context;
 use super::workspace::{ExpertWorkspace, Workspace};
 use crate::ops::{Buffer, Expert, Experts, Linear, Routing, cost};
 

@@ -2,46 +2,10 @@
 
 use serde::Serialize;
 
-use super::config::RawConfig;
-pub use super::quantization::{FP8, QuantizationSpec};
+use super::error::SpecError;
+use super::quantization::QuantizationSpec;
 use super::rope::RopeSpec;
-
-/// Why a `config.json` cannot be used. Every message starts with the file's name.
-#[derive(Debug, thiserror::Error)]
-pub enum SpecError {
-    #[error(
-        "{file}: not valid JSON for a model config: {source}; fix the file or download it again"
-    )]
-    Json {
-        file: String,
-        source: serde_json::Error,
-    },
-    #[error("{file}: not a JSON object, so not a model config; fix the file or download it again")]
-    NotAnObject { file: String },
-    #[error(
-        "{file}: {key} is missing, and a decoder cannot be built without it; add it or download the file again"
-    )]
-    Missing { file: String, key: &'static str },
-    #[error("{file}: {key} is {value}, but {rule}; correct it or download the file again")]
-    Invalid {
-        file: String,
-        key: &'static str,
-        value: String,
-        rule: String,
-    },
-    #[error(
-        "{file}: architecture {found:?} is not supported; supported are llama, qwen2, qwen3 and qwen3_moe"
-    )]
-    Architecture { file: String, found: String },
-    #[error(
-        "{file}: rope scaling kind {found:?} is not supported; supported are default, linear, llama3 and yarn"
-    )]
-    RopeKind { file: String, found: String },
-    #[error(
-        "{file}: weights quantised by {method} are not known to this version, which knows bf16, f16, f32 and FP8 in blocks (quant_method fp8 with weight_block_size, in e4m3); use such a checkpoint of the model"
-    )]
-    QuantisationUnknown { file: String, method: String },
-}
+use crate::shape::WeightType;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,32 +23,6 @@ impl Architecture {
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
             Self::Qwen3Moe => "qwen3_moe",
-        }
-    }
-}
-
-/// Number format of stored weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WeightType {
-    Bf16,
-    F16,
-    F32,
-}
-
-impl WeightType {
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Bf16 | Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-            Self::F32 => "f32",
         }
     }
 }
@@ -136,22 +74,6 @@ pub struct ModelSpec {
 }
 
 impl ModelSpec {
-    /// Parses the text of a `config.json`; `file` names it in errors.
-    pub fn from_json(text: &str, file: &str) -> Result<Self, SpecError> {
-        let json = |source| SpecError::Json {
-            file: file.to_owned(),
-            source,
-        };
-        let value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
-        if !value.is_object() {
-            return Err(SpecError::NotAnObject {
-                file: file.to_owned(),
-            });
-        }
-        let raw: RawConfig = serde_json::from_str(text).map_err(json)?;
-        raw.into_spec(file)
-    }
-
     /// Refuses weights in a layout whose tensors this version cannot name.
     pub fn check_runnable(&self, file: &str) -> Result<(), SpecError> {
         let unknown = self.quantization.as_ref().and_then(|q| q.unknown());
@@ -181,17 +103,13 @@ impl ModelSpec {
         self.experts.as_ref().is_some_and(|e| e.is_sparse(layer))
     }
 
-    pub fn has_dense_layers(&self) -> bool {
-        (0..self.num_hidden_layers).any(|layer| !self.is_sparse(layer))
-    }
-
     pub fn layer_window(&self, layer: usize) -> Option<usize> {
         self.layer_windows.get(layer).copied().flatten()
     }
 
     /// Of the weights; bf16 where the config names none.
     pub fn weight_type_or_usual(&self) -> WeightType {
-        self.weight_type.unwrap_or(WeightType::Bf16)
+        self.weight_type.unwrap_or_default()
     }
 
     /// Rows of the q projection.
@@ -202,11 +120,6 @@ impl ModelSpec {
     /// Rows of the k (and of the v) projection.
     pub fn kv_size(&self) -> usize {
         self.num_key_value_heads * self.head_dim
-    }
-
-    /// Elements that one token adds to the KV cache over all layers (K and V).
-    pub fn kv_elements_per_token(&self) -> usize {
-        2 * self.num_hidden_layers * self.kv_size()
     }
 
     /// All parameters, counted once when the head is tied. Experts included.

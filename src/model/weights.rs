@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::tensors::{Format, TensorSpec};
 use crate::ops::{PartScales, WeightRows};
 use crate::parallel::shard::{Slice, TensorPlan};
+use crate::shape::{Format, TensorSpec};
 
 /// Tensors as a model expects them, on the CPU, read on demand.
 pub trait WeightSource: Send + Sync {
@@ -33,8 +33,8 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn new((plan, slice): (&'a TensorPlan, &Slice)) -> Result<Self> {
-        let tensor = &plan.tensor;
+    fn new((plan, slice): (TensorPlan<'a>, &Slice)) -> Result<Self> {
+        let tensor = plan.tensor;
         let [height, width] = tensor.shape[..] else {
             bail!("{} is {:?}, not a matrix", tensor.name, tensor.shape);
         };
@@ -66,17 +66,17 @@ impl<'a> Matrix<'a> {
     /// `scales` are those beside a weight in FP8.
     pub fn new(
         source: &'a dyn WeightSource,
-        (plan, slice): (&'a TensorPlan, Slice),
-        scales: Option<(&'a TensorPlan, Slice)>,
+        (plan, slice): (TensorPlan<'a>, Slice),
+        scales: Option<(TensorPlan<'a>, Slice)>,
     ) -> Result<Self> {
         let scales = scales
             .as_ref()
-            .map(|(plan, slice)| Part::new((plan, slice)));
+            .map(|(plan, slice)| Part::new((*plan, slice)));
         Ok(Self {
             source,
             part: Part::new((plan, &slice))?,
             padding: slice.padding,
-            dtype: source.dtype(&plan.tensor)?,
+            dtype: source.dtype(plan.tensor)?,
             scales: scales.transpose()?,
         })
     }

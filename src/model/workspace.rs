@@ -2,8 +2,9 @@
 
 use candle_core::Result;
 
-use super::load::{Share, attention_shape};
-use crate::ops::{Buffer, ExpertSpace, Kernels, Routes};
+use crate::ops::{AttentionShape, Backend, Buffer, ExpertSpace, Routes};
+use crate::parallel::{RankShape, ShardPlan};
+use crate::shape::ModelShape;
 
 /// Largest step that a decoder must hold.
 #[derive(Debug, Clone, Copy)]
@@ -45,20 +46,34 @@ pub(super) struct ExpertWorkspace {
     pub space: ExpertSpace,
 }
 
+/// Of one rank's part of a layer's attention.
+pub(super) fn attention_shape(
+    shape: &ModelShape,
+    rank: &RankShape,
+    layer: usize,
+) -> AttentionShape {
+    AttentionShape {
+        num_heads: rank.num_heads,
+        num_kv_heads: rank.num_kv_heads,
+        head_dim: shape.head_dim,
+        window: shape.layers[layer].kv.window(),
+    }
+}
+
 /// Rows and width of a buffer.
 type Shape = (usize, usize);
 
 /// Of each buffer that every model has, in the order of [`Workspace`].
-fn shapes(share: Share, limits: StepLimits) -> [Shape; 9] {
+fn shapes(plan: &ShardPlan, rank: usize, limits: StepLimits) -> [Shape; 9] {
     let StepLimits { rows, logit_rows } = limits;
-    let (spec, sizes) = (share.spec(), share.shape());
-    let h = spec.hidden_size;
-    let heads = attention_shape(spec, &sizes, 0);
+    let (shape, sizes) = (plan.shape(), plan.rank_shape(rank));
+    let h = shape.hidden_size;
+    let heads = attention_shape(shape, &sizes, 0);
     [
         (rows, h),
         (rows, h),
         (rows, h),
-        (rows, spec.head_dim),
+        (rows, shape.head_dim),
         (rows, heads.qkv_width()),
         (rows, heads.q_width()),
         (logit_rows, h),
@@ -67,38 +82,42 @@ fn shapes(share: Share, limits: StepLimits) -> [Shape; 9] {
     ]
 }
 
-fn dense_shapes(share: Share, limits: StepLimits) -> Option<[Shape; 2]> {
-    let width = share.shape().intermediate_size;
-    let shapes = [(limits.rows, 2 * width), (limits.rows, width)];
-    share.spec().has_dense_layers().then_some(shapes)
+fn dense_shapes(plan: &ShardPlan, rank: usize, limits: StepLimits) -> Option<[Shape; 2]> {
+    plan.shape().dense_width()?;
+    let width = plan.rank_shape(rank).intermediate_size;
+    Some([(limits.rows, 2 * width), (limits.rows, width)])
 }
 
 /// What a sparse layer needs: the scores of all experts, indices and weights of those chosen, and a row of
 /// each step in and behind each of these. With whole experts a rank may be chosen by every row.
-fn expert_shapes(share: Share, limits: StepLimits) -> Option<[Shape; 6]> {
-    let spec = share.spec();
-    let experts = spec.experts.as_ref()?;
-    let (rows, top_k) = (limits.rows, experts.num_experts_per_tok);
+fn expert_shapes(plan: &ShardPlan, rank: usize, limits: StepLimits) -> Option<[Shape; 6]> {
+    let experts = plan.shape().experts()?;
+    let (rows, top_k) = (limits.rows, experts.per_token);
     let chosen = rows.saturating_mul(top_k);
-    let width = share.shape().moe_intermediate_size;
+    let width = plan.rank_shape(rank).moe_intermediate_size;
     Some([
-        (rows, experts.num_experts),
+        (rows, experts.count),
         (rows, top_k),
         (rows, top_k),
         (chosen, 2 * width),
         (chosen, width),
-        (chosen, spec.hidden_size),
+        (chosen, plan.shape().hidden_size),
     ])
 }
 
-/// Bytes of the workspace that a rank will allocate where an activation takes `element_bytes`; the
+/// Bytes of the workspace that `rank` will allocate where an activation takes `element_bytes`; the
 /// largest number there is instead of more. Logits are f32 everywhere.
-pub fn workspace_bytes(share: Share, limits: StepLimits, element_bytes: usize) -> u64 {
+pub fn workspace_bytes(
+    plan: &ShardPlan,
+    rank: usize,
+    limits: StepLimits,
+    element_bytes: usize,
+) -> u64 {
     let bytes =
         |(rows, width): Shape, each: usize| (rows as u64).saturating_mul((width * each) as u64);
-    let [activations @ .., logits] = shapes(share, limits);
-    let dense = dense_shapes(share, limits).into_iter().flatten();
-    let experts = expert_shapes(share, limits).into_iter().flatten();
+    let [activations @ .., logits] = shapes(plan, rank, limits);
+    let dense = dense_shapes(plan, rank, limits).into_iter().flatten();
+    let experts = expert_shapes(plan, rank, limits).into_iter().flatten();
     let activations = activations.into_iter().chain(dense).chain(experts);
     activations
         .map(|shape| bytes(shape, element_bytes))
@@ -106,9 +125,14 @@ pub fn workspace_bytes(share: Share, limits: StepLimits, element_bytes: usize) -
 }
 
 impl Workspace {
-    pub fn new(share: Share, kernels: &dyn Kernels, limits: StepLimits) -> Result<Self> {
-        let buffer = |(rows, width): Shape| kernels.buffer(rows, width);
-        let wide = |(rows, width): Shape| kernels.wide_buffer(rows, width);
+    pub fn new(
+        plan: &ShardPlan,
+        rank: usize,
+        backend: &dyn Backend,
+        limits: StepLimits,
+    ) -> Result<Self> {
+        let buffer = |(rows, width): Shape| backend.buffer(rows, width);
+        let wide = |(rows, width): Shape| backend.wide_buffer(rows, width);
         let [
             x,
             delta,
@@ -119,10 +143,11 @@ impl Workspace {
             last_x,
             last_attention,
             logits,
-        ] = shapes(share, limits);
-        let dense = dense_shapes(share, limits).map(|shapes| DenseWorkspace::new(kernels, shapes));
+        ] = shapes(plan, rank, limits);
+        let dense =
+            dense_shapes(plan, rank, limits).map(|shapes| DenseWorkspace::new(backend, shapes));
         let experts =
-            expert_shapes(share, limits).map(|shapes| ExpertWorkspace::new(kernels, shapes));
+            expert_shapes(plan, rank, limits).map(|shapes| ExpertWorkspace::new(backend, shapes));
         Ok(Self {
             x: buffer(x)?,
             delta: buffer(delta)?,
@@ -140,23 +165,23 @@ impl Workspace {
 }
 
 impl DenseWorkspace {
-    fn new(kernels: &dyn Kernels, [gate_up, activated]: [Shape; 2]) -> Result<Self> {
+    fn new(backend: &dyn Backend, [gate_up, activated]: [Shape; 2]) -> Result<Self> {
         Ok(Self {
-            gate_up: kernels.buffer(gate_up.0, gate_up.1)?,
-            activated: kernels.buffer(activated.0, activated.1)?,
+            gate_up: backend.buffer(gate_up.0, gate_up.1)?,
+            activated: backend.buffer(activated.0, activated.1)?,
         })
     }
 }
 
 impl ExpertWorkspace {
-    fn new(kernels: &dyn Kernels, shapes: [Shape; 6]) -> Result<Self> {
+    fn new(backend: &dyn Backend, shapes: [Shape; 6]) -> Result<Self> {
         let [scores, experts, weights, gate_up, activated, out] = shapes;
-        let buffer = |(rows, width): Shape| kernels.buffer(rows, width);
-        let wide = |(rows, width): Shape| kernels.wide_buffer(rows, width);
+        let buffer = |(rows, width): Shape| backend.buffer(rows, width);
+        let wide = |(rows, width): Shape| backend.wide_buffer(rows, width);
         Ok(Self {
             scores: wide(scores)?,
             routes: Routes {
-                experts: kernels.index_buffer(experts.0, experts.1)?,
+                experts: backend.index_buffer(experts.0, experts.1)?,
                 weights: wide(weights)?,
             },
             space: ExpertSpace {

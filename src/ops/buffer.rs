@@ -36,7 +36,7 @@ impl Buffer {
     }
 
     pub fn bytes(&self) -> u64 {
-        super::bytes_of(self)
+        super::bytes::bytes_of(self)
     }
 }
 

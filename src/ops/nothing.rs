@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::{
     Ask, AttentionShape, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer, Linear, Norm,
-    Rope, Routes, Routing, Rows, Summary, WeightRows,
+    Rope, Routes, Routing, Rows, Summary,
 };
 
 /// Stands for kernels whose activations have this type.
@@ -20,22 +20,6 @@ impl Kernels for Nothing {
 
     fn activations(&self) -> DType {
         self.0
-    }
-
-    fn buffer(&self, _rows: usize, _width: usize) -> Result<Buffer> {
-        bail!("nothing is allocated by kernels that do nothing")
-    }
-
-    fn index_buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
-        self.buffer(rows, width)
-    }
-
-    fn kv_layer(&self, _: usize, _: usize, _: &AttentionShape, _: DType) -> Result<KvLayer> {
-        bail!("nothing is allocated by kernels that do nothing")
-    }
-
-    fn pack(&self, _parts: &[&dyn WeightRows], _bias: Option<Tensor>) -> Result<Linear> {
-        bail!("nothing is packed by kernels that do nothing")
     }
 
     fn embed(&self, _: &Linear, _: u32, _: &[u32], _: &Buffer) -> Result<()> {

@@ -5,7 +5,8 @@ use std::ops::Range;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use float8::F8E4M3;
 
-use super::{bytes_of, storage};
+use super::bytes::bytes_of;
+use super::storage;
 
 /// Rows of one stored weight matrix `[n, k]`, read on demand so that no second whole copy exists.
 pub trait WeightRows: Sync {

@@ -11,6 +11,7 @@ pub mod nccl;
 mod rules;
 pub mod shard;
 mod solo;
+mod split;
 mod threads;
 
 use candle_core::Result;
@@ -19,8 +20,9 @@ use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 
 pub use rules::{ShardError, broken_rule, legal};
-pub use shard::{RankShape, ShardPlan, Split};
+pub use shard::{RankShape, ShardPlan};
 pub use solo::Solo;
+pub use split::Split;
 pub use threads::Threads;
 
 /// One rank's view of its peers. Every rank makes the same calls in the same order, and each result

@@ -1,7 +1,7 @@
 //! Which numbers of ranks a model can be split over.
 
-use super::shard::Split;
-use crate::model::spec::ModelSpec;
+use super::split::Split;
+use crate::shape::{Layer, Mlp, ModelShape};
 
 /// A number of ranks that this model cannot be split over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,37 +14,37 @@ pub struct ShardError {
 }
 
 /// Every number of ranks that no rule is against.
-pub fn legal(spec: &ModelSpec, expert_parallel: bool) -> Vec<usize> {
-    let splits = (1..=spec.num_attention_heads).map(|tp| Split {
+pub fn legal(shape: &ModelShape, expert_parallel: bool) -> Vec<usize> {
+    let splits = (1..=shape.num_attention_heads).map(|tp| Split {
         tp,
         expert_parallel,
     });
-    let legal = splits.filter(|&split| broken_rule(spec, split).is_none());
+    let legal = splits.filter(|&split| broken_rule(shape, split).is_none());
     legal.map(|split| split.tp).collect()
 }
 
 /// The first rule that a split breaks, with its numbers.
-pub fn broken_rule(spec: &ModelSpec, split: Split) -> Option<String> {
+pub fn broken_rule(shape: &ModelShape, split: Split) -> Option<String> {
     if split.tp == 0 {
         return Some("a model needs at least one rank".to_owned());
     }
     let divides = |what: &str, size: usize| divides(what, size, split.tp);
-    divides("attention heads", spec.num_attention_heads)
-        .or_else(|| kv_heads(spec.num_key_value_heads, split.tp))
+    let any_layer = |rule: &dyn Fn(&Layer) -> Option<String>| shape.layers.iter().find_map(rule);
+    divides("attention heads", shape.num_attention_heads)
+        .or_else(|| any_layer(&|layer| kv_heads(layer.kv.num_heads(), split.tp)))
         .or_else(|| {
-            let features = divides("intermediate features", spec.intermediate_size);
-            features.filter(|_| spec.has_dense_layers())
+            any_layer(&|layer| match layer.mlp {
+                Mlp::Dense { width } => divides("intermediate features", width),
+                Mlp::Experts(_) => None,
+            })
         })
-        .or_else(|| match &spec.experts {
+        .or_else(|| match shape.experts() {
             None if split.expert_parallel => Some(
                 "this is a dense model, so there are no experts to split over ranks".to_owned(),
             ),
             None => None,
-            Some(experts) if split.expert_parallel => divides("experts", experts.num_experts),
-            Some(experts) => divides(
-                "intermediate features of an expert",
-                experts.moe_intermediate_size,
-            ),
+            Some(experts) if split.expert_parallel => divides("experts", experts.count),
+            Some(experts) => divides("intermediate features of an expert", experts.width),
         })
 }
 

@@ -10,30 +10,12 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::rules::{ShardError, broken_rule, legal};
-use crate::model::spec::ModelSpec;
-use crate::model::tensors::{Format, Role, TensorSpec, each_expected};
+use super::split::Split;
+use crate::shape::{Format, ModelShape, Role, TensorSpec};
 
 /// The vocabulary is filled up to a multiple of this before it is split, as vLLM does
 /// (`DEFAULT_VOCAB_PADDING_SIZE`).
 pub const VOCAB_MULTIPLE: usize = 64;
-
-/// How a model is split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Split {
-    /// Ranks.
-    pub tp: usize,
-    /// Each expert whole on one rank, instead of a part of it on every rank.
-    pub expert_parallel: bool,
-}
-
-impl From<usize> for Split {
-    fn from(tp: usize) -> Self {
-        Self {
-            tp,
-            expert_parallel: false,
-        }
-    }
-}
 
 /// How ranks share one tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,19 +48,18 @@ pub struct Slice {
     pub padding: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorPlan {
-    pub tensor: TensorSpec,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorPlan<'a> {
+    pub tensor: &'a TensorSpec,
     pub cut: Cut,
     tp: usize,
 }
 
-/// A model split over `tp` ranks.
+/// A model split over `tp` ranks. What ranks hold of a tensor is worked out when it is asked for.
 #[derive(Debug, Clone)]
 pub struct ShardPlan {
-    spec: ModelSpec,
+    shape: ModelShape,
     split: Split,
-    tensors: Vec<TensorPlan>,
     /// Filled at the first question: whoever only counts asks none, and large models have 70,000 tensors.
     by_name: OnceLock<HashMap<String, usize>>,
 }
@@ -89,7 +70,7 @@ pub struct RankShape {
     pub num_heads: usize,
     /// At least 1: with more ranks than KV heads, neighbours hold the same one.
     pub num_kv_heads: usize,
-    /// Of the dense layers.
+    /// Of the dense layers; 0: there are none.
     pub intermediate_size: usize,
     /// Of each expert that is here; 0: a dense model.
     pub moe_intermediate_size: usize,
@@ -106,38 +87,29 @@ impl ShardPlan {
     ///
     /// # Errors
     /// A size of the model is not divisible by `tp`.
-    pub fn new(spec: &ModelSpec, tp: usize) -> Result<Self, ShardError> {
-        Self::split(spec, tp.into())
+    pub fn new(shape: &ModelShape, tp: usize) -> Result<Self, ShardError> {
+        Self::split(shape, tp.into())
     }
 
     /// # Errors
     /// A size of the model is not divisible by the ranks.
-    pub fn split(spec: &ModelSpec, split: Split) -> Result<Self, ShardError> {
-        if let Some(rule) = broken_rule(spec, split) {
+    pub fn split(shape: &ModelShape, split: Split) -> Result<Self, ShardError> {
+        if let Some(rule) = broken_rule(shape, split) {
             return Err(ShardError {
                 tp: split.tp,
                 rule,
-                legal: legal(spec, split.expert_parallel),
+                legal: legal(shape, split.expert_parallel),
             });
         }
-        let mut tensors = Vec::new();
-        each_expected(spec, &mut |tensor| {
-            tensors.push(TensorPlan {
-                cut: cut(&tensor, spec, split),
-                tensor,
-                tp: split.tp,
-            });
-        });
         Ok(Self {
-            spec: spec.clone(),
+            shape: shape.clone(),
             split,
-            tensors,
             by_name: OnceLock::new(),
         })
     }
 
-    pub fn spec(&self) -> &ModelSpec {
-        &self.spec
+    pub fn shape(&self) -> &ModelShape {
+        &self.shape
     }
 
     /// Ranks.
@@ -149,30 +121,39 @@ impl ShardPlan {
         self.split.expert_parallel
     }
 
-    /// Every tensor, in the order of [`crate::model::tensors::expected`].
-    pub fn tensors(&self) -> &[TensorPlan] {
-        &self.tensors
+    /// Every tensor, in the order of the shape.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorPlan<'_>> {
+        self.shape.tensors.iter().map(|tensor| self.plan(tensor))
     }
 
-    pub fn tensor(&self, name: &str) -> Option<&TensorPlan> {
+    pub fn tensor(&self, name: &str) -> Option<TensorPlan<'_>> {
         let by_name = self.by_name.get_or_init(|| {
-            let names = self.tensors.iter().map(|plan| plan.tensor.name.clone());
+            let names = self.shape.tensors.iter().map(|tensor| tensor.name.clone());
             names.zip(0..).collect()
         });
-        by_name.get(name).map(|&index| &self.tensors[index])
+        let index = *by_name.get(name)?;
+        Some(self.plan(&self.shape.tensors[index]))
+    }
+
+    fn plan<'a>(&self, tensor: &'a TensorSpec) -> TensorPlan<'a> {
+        TensorPlan {
+            tensor,
+            cut: self.cut(tensor),
+            tp: self.split.tp,
+        }
     }
 
     pub fn rank_shape(&self, rank: usize) -> RankShape {
-        let (spec, Split { tp, .. }) = (&self.spec, self.split);
-        let rows = vocab_rows(spec.vocab_size, tp);
+        let (shape, Split { tp, .. }) = (&self.shape, self.split);
+        let (vocab, rows) = (shape.vocab_size, vocab_rows(shape.vocab_size, tp));
         let (experts, expert_width) = self.experts(rank);
         RankShape {
-            num_heads: spec.num_attention_heads / tp,
-            num_kv_heads: (spec.num_key_value_heads / tp).max(1),
-            intermediate_size: spec.intermediate_size / tp,
+            num_heads: shape.num_attention_heads / tp,
+            num_kv_heads: (shape.num_key_value_heads() / tp).max(1),
+            intermediate_size: shape.dense_width().unwrap_or(0) / tp,
             moe_intermediate_size: expert_width,
             experts,
-            vocab: (rank * rows).min(spec.vocab_size)..((rank + 1) * rows).min(spec.vocab_size),
+            vocab: (rank * rows).min(vocab)..((rank + 1) * rows).min(vocab),
             vocab_rows: rows,
         }
     }
@@ -183,33 +164,65 @@ impl ShardPlan {
             tp,
             expert_parallel,
         } = self.split;
-        match &self.spec.experts {
+        match self.shape.experts() {
             None => (0..0, 0),
             Some(experts) if expert_parallel => {
-                let each = experts.num_experts / tp;
-                (
-                    rank * each..(rank + 1) * each,
-                    experts.moe_intermediate_size,
-                )
+                let each = experts.count / tp;
+                (rank * each..(rank + 1) * each, experts.width)
             }
-            Some(experts) => (0..experts.num_experts, experts.moe_intermediate_size / tp),
+            Some(experts) => (0..experts.count, experts.width / tp),
         }
     }
 
     /// Bytes of the weights of `rank`, each tensor's elements at `element_bytes` of it.
     pub fn weight_bytes(&self, rank: usize, element_bytes: impl Fn(&TensorSpec) -> usize) -> u64 {
-        let bytes = |plan: &TensorPlan| plan.elements(rank) * element_bytes(&plan.tensor) as u64;
-        self.tensors.iter().map(bytes).sum()
+        let bytes = |plan: TensorPlan| plan.elements(rank) * element_bytes(plan.tensor) as u64;
+        self.tensors().map(bytes).sum()
     }
 
     /// Elements (K and V, all layers) that one token adds to the cache of each rank.
     pub fn kv_elements_per_token(&self) -> usize {
-        let heads = self.rank_shape(0).num_kv_heads;
-        2 * self.spec.num_hidden_layers * heads * self.spec.head_dim
+        self.shape.kv_elements_per_token(self.split.tp)
+    }
+
+    fn cut(&self, tensor: &TensorSpec) -> Cut {
+        let tp = self.split.tp;
+        let layer = tensor.layer.and_then(|layer| self.shape.layers.get(layer));
+        let experts = layer.and_then(|layer| layer.mlp.experts());
+        if let (Some(experts), Some(expert), true) =
+            (experts, tensor.expert, self.split.expert_parallel)
+        {
+            let each = experts.count / tp;
+            return Cut::Only {
+                rank: expert / each,
+            };
+        }
+        let even = |axis, parts| match tensor.format {
+            Format::Scale { of, block } => Cut::Blocks {
+                axis,
+                parts,
+                length: of[axis],
+                block: block[axis],
+            },
+            Format::Plain | Format::Fp8 => Cut::Even { axis, parts },
+        };
+        match tensor.role {
+            Role::Norm | Role::Router => Cut::Whole,
+            Role::SumBias => Cut::Only { rank: 0 },
+            Role::Query | Role::Up => even(0, tp),
+            Role::KeyValue => {
+                let heads = layer.map_or(1, |layer| layer.kv.num_heads());
+                even(0, tp.min(heads))
+            }
+            Role::Output | Role::Down => even(1, tp),
+            Role::Embedding | Role::Head => Cut::Padded {
+                rows: vocab_rows(self.shape.vocab_size, tp),
+            },
+        }
     }
 }
 
-impl TensorPlan {
+impl TensorPlan<'_> {
     /// What `rank` holds; `None`: nothing.
     pub fn slice(&self, rank: usize) -> Option<Slice> {
         let run = |axis: usize, range: Range<usize>, padding: usize| Slice {
@@ -275,36 +288,5 @@ fn vocab_rows(vocab: usize, tp: usize) -> usize {
     match tp {
         1 => vocab,
         _ => vocab.next_multiple_of(VOCAB_MULTIPLE).div_ceil(tp),
-    }
-}
-
-fn cut(tensor: &TensorSpec, spec: &ModelSpec, split: Split) -> Cut {
-    let tp = split.tp;
-    if let (Some(experts), Some(expert), true) =
-        (&spec.experts, tensor.expert, split.expert_parallel)
-    {
-        let each = experts.num_experts / tp;
-        return Cut::Only {
-            rank: expert / each,
-        };
-    }
-    let even = |axis, parts| match tensor.format {
-        Format::Scale { of, block } => Cut::Blocks {
-            axis,
-            parts,
-            length: of[axis],
-            block: block[axis],
-        },
-        Format::Plain | Format::Fp8 => Cut::Even { axis, parts },
-    };
-    match tensor.role {
-        Role::Norm | Role::Router => Cut::Whole,
-        Role::SumBias => Cut::Only { rank: 0 },
-        Role::Query | Role::Up => even(0, tp),
-        Role::KeyValue => even(0, tp.min(spec.num_key_value_heads)),
-        Role::Output | Role::Down => even(1, tp),
-        Role::Vocabulary => Cut::Padded {
-            rows: vocab_rows(spec.vocab_size, tp),
-        },
     }
 }

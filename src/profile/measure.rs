@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::counters::{Counters, Counts};
 use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
-use crate::ground::Clock;
 use crate::ground::recorder::OpRecord;
 use crate::ground::results::Roofs;
+use crate::ground::{Clock, Progress, Task};
 use crate::telemetry;
 
 /// Steps that nobody asked for a number of: so many as take this long,
@@ -52,7 +52,8 @@ pub struct Measured {
 }
 
 /// Runs `plan` on the executor: once to warm up, once to see how long it takes, then `count` times
-/// in earnest; the device's roofs last. `progress` is told the number of steps, then of each.
+/// in earnest; the device's roofs last. `progress` is told of the steps of `label`; where it says stop, those that are done
+/// count, and none where the count had not begun.
 ///
 /// # Errors
 /// A step fails, or operations cannot be timed on this device.
@@ -62,7 +63,7 @@ pub fn measure(
     plan: &Arc<StepPlan>,
     count: StepCount,
     mut counters: Option<&mut Counters>,
-    progress: &mut dyn FnMut(Progress),
+    (label, progress): (&str, &dyn Progress),
 ) -> Result<Measured, ExecError> {
     let mut output = StepOutput::default();
     let mut step = |executor: &mut dyn Executor| -> Result<_, ExecError> {
@@ -72,9 +73,11 @@ pub fn measure(
         Ok((start, clock.now()))
     };
     step(executor)?;
+    if progress.is_stopped() {
+        return Ok(Measured::default());
+    }
     let (start, end) = step(executor)?;
     let count = count.of(end - start);
-    progress(Progress::Steps(count));
     if count > ALWAYS {
         // One step tells what all of them will take.
         executor.start_timelines(clock)?;
@@ -82,22 +85,31 @@ pub fn measure(
         let operations = executor.take_timelines()?.iter().map(Vec::len).sum();
         check(count, operations, telemetry::memory().available)?;
     }
+    progress.start(Task::Steps(label.to_owned()), count as u64);
     let mut steps = Vec::new();
     executor.start_timelines(clock)?;
     if let Some(counters) = &mut counters {
         counters.start();
     }
-    for _ in 0..count {
-        steps.push(step(executor)?);
-        progress(Progress::Step);
+    let mut failed = None;
+    while steps.len() < count && !progress.is_stopped() && failed.is_none() {
+        match step(executor) {
+            Ok(times) => steps.push(times),
+            Err(error) => failed = Some(error),
+        }
+        progress.advance(1);
     }
     let counts = counters.map_or(Counts::default(), Counters::stop);
-    Ok(Measured {
-        steps,
-        timelines: executor.take_timelines()?,
-        roofs: executor.measure_roofs(),
-        counts,
-    })
+    progress.finish();
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(Measured {
+            steps,
+            timelines: executor.take_timelines()?,
+            roofs: executor.measure_roofs(),
+            counts,
+        }),
+    }
 }
 
 /// Refuses steps whose records do not fit into `available` bytes; 0 is unknown.
@@ -115,12 +127,6 @@ fn check(steps: usize, operations: usize, available: u64) -> Result<(), ExecErro
         }),
         false => Ok(()),
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    Steps(usize),
-    Step,
 }
 
 #[cfg(test)]

@@ -2,27 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::load::Load;
+use super::about::About;
 use super::measure::Measured;
 use super::result::{Bound, OpRow, Profile, RankRow, RoofRates, SCHEMA, Totals};
 use super::rows::{Rate, rows};
 use super::steps::{Step, is_exchange, mean_us, middle};
 use super::whole::whole;
 use super::{GIGA, MICRO};
-use crate::ground::results::{Kind, Roofs};
-
-/// What a profile says of its circumstances.
-#[derive(Debug, Clone, PartialEq)]
-pub struct About {
-    pub kind: Kind,
-    pub device: String,
-    pub hardware: String,
-    pub model: String,
-    pub layers: usize,
-    pub model_layers: usize,
-    pub threads: usize,
-    pub load: Load,
-}
+use crate::ground::results::Roofs;
 
 /// The table of at least one step on at least one rank.
 pub fn profile(about: &About, measured: &Measured) -> Profile {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::MICRO;
+use super::about::About;
 use super::result::{Whole, WholeOp};
 use super::steps::Step;
-use super::table::About;
 
 /// Where the operations of a step lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

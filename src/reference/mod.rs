@@ -5,6 +5,7 @@ pub mod artefacts;
 pub mod definition;
 pub mod own;
 pub mod published;
+mod server_cost;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,6 +14,7 @@ use crate::ground::results::{ReferenceRun, Scenario};
 
 pub use definition::{Reason, comparable, definition, value};
 pub use own::from_results;
+pub use server_cost::{CostRow, SERVER, server_cost};
 
 /// `--reference none`.
 const NONE: &str = "none";

@@ -3,8 +3,11 @@
 mod columns;
 pub mod csv;
 pub mod files;
+pub mod fit;
 mod gpus;
 pub mod grid;
+mod headline;
+mod layout;
 pub mod markdown;
 pub mod number;
 mod place;
@@ -15,12 +18,13 @@ pub mod table;
 pub mod vllm;
 
 use crate::ground::results::Results;
-use crate::ground::{ExpertLoad, Log, RequestRecord, StepRecord, TelemetrySample};
 
+pub use crate::bench::RawRun;
 pub use files::{Page, write_all};
+pub use headline::headline;
 pub use markdown::markdown;
 pub use place::{Listed, Manifest, prepare};
-pub use server_cost::{CostRow, server_cost};
+pub use server_cost::server_cost;
 pub use table::table;
 
 #[derive(Debug, thiserror::Error)]
@@ -44,16 +48,6 @@ pub enum ReportError {
     },
     #[error("results cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
-}
-
-/// What one run recorded, as its raw files hold it.
-#[derive(Debug, Default)]
-pub struct RawRun {
-    pub requests: Log<RequestRecord>,
-    pub steps: Log<StepRecord>,
-    pub telemetry: Vec<TelemetrySample>,
-    /// Of each sparse layer.
-    pub experts: Vec<ExpertLoad>,
 }
 
 /// `results.json`: one object, indented.

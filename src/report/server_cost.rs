@@ -5,22 +5,7 @@ use std::fmt::Write;
 
 use super::markdown::escaped;
 use super::number::number;
-
-/// One reference run, and what the simulated device says of its load.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CostRow {
-    pub machine: String,
-    pub model: String,
-    pub load: String,
-    /// Input tokens are counted beside the output's.
-    pub counts_input: bool,
-    /// Tokens a second, or why there is no such figure: here and in the two below.
-    pub raw: Result<f64, String>,
-    pub served: Result<f64, String>,
-    pub measured: Result<f64, String>,
-    /// In the raw prediction: each computes a request's tokens again.
-    pub preemptions: u64,
-}
+use crate::reference::CostRow;
 
 /// Marks figures that count input tokens.
 const WITH_INPUT: &str = "\\*";

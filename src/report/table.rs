@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use super::gpus;
 use super::grid::{Grid, Section, grid};
+use super::layout::{GAP, blocks, chars, push_right, wrap};
 use super::number::{number, superscript};
 use crate::ground::results::{Kind, Results, Run, WeightSource};
 
-const GAP: usize = 2;
 /// A column is never narrower.
 const NARROWEST: usize = 9;
 
@@ -24,7 +24,7 @@ pub fn table(results: &Results, width: usize) -> String {
     let widths: Vec<usize> = (0..grid.heads.len())
         .map(|c| column_width(&grid, c))
         .collect();
-    for block in blocks(&grid, &widths, width.saturating_sub(labels.total())) {
+    for block in blocks(&widths, width.saturating_sub(labels.total())) {
         out.push('\n');
         head(&mut out, &grid, &labels, &widths, block.clone());
         for section in &grid.sections {
@@ -204,21 +204,6 @@ fn column_width(grid: &Grid, column: usize) -> usize {
     cells.chain(heads).max().unwrap_or(0).max(NARROWEST)
 }
 
-/// Columns that fit beside each other, at least one a block.
-fn blocks(grid: &Grid, widths: &[usize], room: usize) -> Vec<Range<usize>> {
-    let mut blocks = Vec::new();
-    let (mut start, mut used) = (0, 0);
-    for (column, width) in widths.iter().enumerate() {
-        if column > start && used + GAP + width > room {
-            blocks.push(start..column);
-            (start, used) = (column, 0);
-        }
-        used += GAP + width;
-    }
-    blocks.push(start..grid.heads.len());
-    blocks
-}
-
 fn head(out: &mut String, grid: &Grid, labels: &Labels, widths: &[usize], block: Range<usize>) {
     for line in 0..2 {
         let mut text = " ".repeat(labels.total());
@@ -244,32 +229,4 @@ fn rows(
         }
         let _ = writeln!(out, "{}", text.trim_end());
     }
-}
-
-fn push_right(text: &mut String, cell: &str, width: usize) {
-    let pad = GAP + width.saturating_sub(chars(cell));
-    text.extend(std::iter::repeat_n(' ', pad));
-    text.push_str(cell);
-}
-
-/// Every character used here is one column wide.
-fn chars(text: &str) -> usize {
-    text.chars().count()
-}
-
-/// Breaks at spaces; later lines are indented.
-pub(super) fn wrap(out: &mut String, text: &str, width: usize) {
-    let mut used = 0;
-    for word in text.split(' ') {
-        if used > 0 && used + 1 + chars(word) > width {
-            out.push_str("\n  ");
-            used = GAP;
-        } else if used > 0 {
-            out.push(' ');
-            used += 1;
-        }
-        out.push_str(word);
-        used += chars(word);
-    }
-    out.push('\n');
 }

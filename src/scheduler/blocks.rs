@@ -3,14 +3,9 @@
 //! A freed block keeps its content, and its place in the prefix index, until it is handed out again. Free blocks wait
 //! in one list: those without reusable content in front, then the others, least recently used first.
 
+use super::block_id::{BlockId, NULL_BLOCK};
 use super::links::Links;
 use super::prefix::PrefixIndex;
-
-/// Index of a block in the KV cache.
-pub type BlockId = u32;
-
-/// Never handed out: padding in block tables may point at it and read or write it.
-pub const NULL_BLOCK: BlockId = 0;
 
 #[derive(Debug)]
 pub(super) struct BlockPool {

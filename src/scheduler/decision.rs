@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::blocks::BlockId;
+use super::block_id::BlockId;
 use crate::ground::RequestId;
 
 /// A request as the scheduler sees it.

@@ -10,9 +10,10 @@
 //! schedule   the rule                        blocks     block pool: reference counts, free list
 //! state      the scheduler between steps     prefix     index of full blocks by prefix hash
 //! integrity  what must always hold           links      linked lists in flat arrays
-//! log        record and replay
+//! log        record and replay               block_id   what a block is called
 //! ```
 
+mod block_id;
 mod blocks;
 mod config;
 mod decision;
@@ -27,7 +28,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use blocks::{BlockId, NULL_BLOCK};
+pub use block_id::{BlockId, NULL_BLOCK};
 pub use config::{Policy, SchedulerConfig, SchedulerError};
 pub use decision::{Decision, Entry, Outcome, Submission};
 pub use log::{LogError, LogRecord, SchedulerLog, replay};

@@ -3,7 +3,7 @@
 //! A block is known by the hash of all tokens up to its end, chained block by block, and a hit also compares the
 //! block's own token ids. Blocks of equal content may stand in the index side by side: each is evicted on its own.
 
-use super::blocks::BlockId;
+use super::block_id::BlockId;
 use super::links::Links;
 
 /// Parent of a sequence's first block. Any value does; these are the first fractional bits of pi.

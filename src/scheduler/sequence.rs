@@ -1,6 +1,6 @@
 //! One request inside the scheduler.
 
-use super::blocks::BlockId;
+use super::block_id::BlockId;
 use super::decision::Submission;
 use super::prefix::{ROOT_HASH, chain_hash};
 use crate::ground::{RequestId, pending};

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::blocks::{BlockId, BlockPool};
+use super::block_id::BlockId;
+use super::blocks::BlockPool;
 use super::config::{SchedulerConfig, SchedulerError};
 use super::decision::{Outcome, Submission};
 use super::sequence::{Sequence, blocks_at_full_length};

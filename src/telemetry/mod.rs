@@ -1,5 +1,6 @@
 //! What the machine is and how busy it was while a run went on.
 
+pub mod drivers;
 pub mod gpus;
 pub mod machine;
 pub mod memory;

@@ -20,16 +20,19 @@ pub struct DecodeStream<'t> {
     given: usize,
 }
 
-impl<'t> DecodeStream<'t> {
-    pub(super) fn new(tokenizer: &'t Tokenizer, skip_special: bool) -> Self {
-        Self {
-            tokenizer,
+impl Tokenizer {
+    /// Decodes a growing output piece by piece.
+    pub fn decode_stream(&self, skip_special: bool) -> DecodeStream<'_> {
+        DecodeStream {
+            tokenizer: self,
             skip_special,
             ids: Vec::new(),
             given: 0,
         }
     }
+}
 
+impl DecodeStream<'_> {
     /// Adds a token and returns the text that became complete, possibly empty.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use candlepower::exec::{Executor, KvLayout, Rank, Ranks};
 use candlepower::ground::{EventKind, Request, RequestId, Sampling, StopRule, WallClock};
 use candlepower::hub::weights_in;
 use candlepower::model::{Checkpoint, Decoder, ModelSpec, Share, StepLimits, WeightSource};
-use candlepower::ops::{Kernels, cpu::Cpu, reference::Reference};
+use candlepower::ops::{self, cpu::Cpu, reference::Reference};
 use candlepower::parallel::{Collective, ShardPlan, Split};
 use candlepower::scheduler::{Policy, SchedulerConfig};
 
@@ -64,7 +64,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    pub fn kernels(self) -> Box<dyn Kernels> {
+    pub fn kernels(self) -> Box<dyn ops::Backend> {
         match self {
             Self::Cpu => Box::new(Cpu),
             Self::Reference => Box::new(Reference),
@@ -73,7 +73,7 @@ impl Backend {
 }
 
 /// What a rank works with.
-pub type Connected = (Box<dyn Kernels>, Box<dyn Collective>);
+pub type Connected = (Box<dyn ops::Backend>, Box<dyn Collective>);
 
 /// A checkpoint directory, opened.
 pub struct Model {
@@ -115,12 +115,13 @@ impl Model {
         limits: StepLimits,
     ) -> Ranks {
         let split = split.into();
-        let plan = Arc::new(ShardPlan::split(&self.spec, split).unwrap());
+        let plan = Arc::new(ShardPlan::split(&self.spec.shape(), split).unwrap());
         let elements = plan.kv_elements_per_token();
-        let source = self.source.clone();
+        let (spec, source) = (self.spec.clone(), self.source.clone());
         let build = move |collective: Box<dyn Collective>| {
             let (kernels, collective) = connect(collective)?;
             let share = Share {
+                spec: &spec,
                 plan: &plan,
                 rank: collective.rank(),
             };
@@ -129,7 +130,7 @@ impl Model {
                 source.as_ref(),
                 kernels.as_ref(),
                 limits,
-                &mut |_| {},
+                &mut |_| Ok(()),
             )?;
             Ok(Rank::new(kernels, collective, decoder))
         };

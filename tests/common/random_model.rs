@@ -5,7 +5,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candlepower::model::ModelSpec;
-use candlepower::model::tensors::{self, Format};
+use candlepower::model::tensors;
+use candlepower::shape::{Format, TensorSpec};
 use serde_json::Value;
 
 use super::random::Random;
@@ -39,7 +40,7 @@ pub fn write(dir: &Path, config: &Value, dtype: DType, random: &mut Random) {
     candle_core::safetensors::save(&weights, dir.join("model.safetensors")).unwrap();
 }
 
-fn values(tensor: &tensors::TensorSpec, random: &mut Random) -> Vec<f32> {
+fn values(tensor: &TensorSpec, random: &mut Random) -> Vec<f32> {
     let name = tensor.name.as_str();
     let (center, width) = match tensor.shape[..] {
         _ if tensor.format == Format::Fp8 => (0.0, E4M3_MAX),

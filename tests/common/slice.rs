@@ -22,18 +22,19 @@ pub const LOGIT_ROWS: usize = 3;
 
 /// Ranks of two threads in all, with a cache. The bytes of every one are those of the plan.
 pub fn dummy(spec: &ModelSpec, split: Split) -> Ranks {
-    let plan = Arc::new(ShardPlan::split(spec, split).unwrap());
+    let plan = Arc::new(ShardPlan::split(&spec.shape(), split).unwrap());
     let weights = DummyWeights {
         seed: 5,
         weight_type: WeightType::Bf16,
     };
-    let shared = plan.clone();
+    let (shared, spec) = (plan.clone(), spec.clone());
     let build = move |collective: Box<dyn Collective>| {
         let share = Share {
+            spec: &spec,
             plan: &shared,
             rank: collective.rank(),
         };
-        let decoder = Decoder::load(share, &weights, &Cpu, LIMITS, &mut |_| {})?;
+        let decoder = Decoder::load(share, &weights, &Cpu, LIMITS, &mut |_| Ok(()))?;
         Ok(Rank::new(Box::new(Cpu), collective, decoder))
     };
     let elements = plan.kv_elements_per_token();

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use candlepower::ops::cuda::Cuda;
 use candlepower::ops::reference::Reference;
-use candlepower::ops::{Kernels, Norm, Rope, Rows};
+use candlepower::ops::{Backend, Kernels, Norm, Rope, Rows};
 
 use crate::common::random::Random;
 use crate::common::stored::Stored;
@@ -47,7 +47,7 @@ fn embedding_and_gather_copy_rows() {
             let picked = random.within(1..2 * count + 1);
             let logit_rows = random.tokens(picked, count);
             begin(&cuda, &tokens, &vec![0; count], &logit_rows);
-            let embed = |kernels: &dyn Kernels, out: &_| {
+            let embed = |kernels: &dyn Backend, out: &_| {
                 let table = Stored::plain(table.to_dtype(dtype).unwrap());
                 let table = kernels.pack(&[&table], None).unwrap();
                 kernels.embed(&table, first, &tokens, out).unwrap();

@@ -5,7 +5,9 @@ use std::ops::Range;
 use candle_core::{DType, Device, IndexOp, Result, Tensor};
 use candlepower::ops::cuda::Cuda;
 use candlepower::ops::reference::Reference;
-use candlepower::ops::{Buffer, Expert, ExpertSpace, Experts, Kernels, Linear, Routes, Routing};
+use candlepower::ops::{
+    Backend, Buffer, Expert, ExpertSpace, Experts, Kernels, Linear, Routes, Routing,
+};
 
 use crate::common::random::Random;
 use crate::common::stored::Stored;
@@ -67,7 +69,7 @@ impl Case {
         }
     }
 
-    fn experts(&self, kernels: &dyn Kernels, quantize: bool) -> Experts {
+    fn experts(&self, kernels: &dyn Backend, quantize: bool) -> Experts {
         let pack = |parts: &[Stored]| match quantize {
             true => pack(kernels, parts, None).with_quantized_activations(),
             false => pack(kernels, parts, None),
@@ -254,7 +256,7 @@ fn routes_agree_with_the_reference() {
         let scores = Tensor::from_vec(scores, (rows + SPARE, num_experts), &Device::Cpu).unwrap();
         let cuda = cuda(DType::BF16);
         let mut found = Vec::new();
-        for kernels in [&Reference as &dyn Kernels, &cuda] {
+        for kernels in [&Reference as &dyn Backend, &cuda] {
             let scores = match kernels.name() {
                 "cuda" => sent(&cuda, &scores, DType::F32),
                 _ => Buffer::new(scores.copy().unwrap()).unwrap(),

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candlepower::ops::reference::Reference;
-use candlepower::ops::{Kernels, PartScales};
+use candlepower::ops::{Backend, Kernels, PartScales};
 use float8::F8E4M3;
 
 use crate::common::random::Random;

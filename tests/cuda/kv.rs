@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use candlepower::ops::cpu::e4m3;
 use candlepower::ops::cuda::Cuda;
 use candlepower::ops::reference::Reference;
-use candlepower::ops::{AttentionShape, HeadNorms, Kernels, KvLayer, Norm, Rows};
+use candlepower::ops::{AttentionShape, Backend, HeadNorms, Kernels, KvLayer, Norm, Rows};
 
 use crate::common::random::Random;
 use crate::support::{

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candlepower::ops::reference::Reference;
-use candlepower::ops::{Kernels, WeightRows};
+use candlepower::ops::{Backend, Kernels, WeightRows};
 
 use crate::common::random::Random;
 use crate::common::stored::Stored;

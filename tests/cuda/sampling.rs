@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use candlepower::ops::cuda::Cuda;
 use candlepower::ops::reference::Reference;
 use candlepower::ops::sampling::summary;
-use candlepower::ops::{Ask, Kernels, Summary};
+use candlepower::ops::{Ask, Backend, Kernels, Summary};
 
 use crate::common::random::Random;
 use crate::common::stored::Stored;
@@ -225,7 +225,7 @@ fn greedy_is_the_first_of_the_highest() {
             let weight = Stored::plain(Tensor::from_vec(weight, (n, 1), &Device::Cpu).unwrap());
             let signs = random.vec(count + SPARE, |unit| unit.signum());
             let x = Tensor::from_vec(signs, (count + SPARE, 1), &Device::Cpu).unwrap();
-            let greedy = |kernels: &dyn Kernels, x: &Tensor, logits: &_| {
+            let greedy = |kernels: &dyn Backend, x: &Tensor, logits: &_| {
                 let head = kernels.pack(&[&weight], None).unwrap();
                 let mut found = Vec::new();
                 kernels

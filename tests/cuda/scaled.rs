@@ -1,7 +1,7 @@
 //! Weights of e4m3 with block scales, and activations rounded as such layers may ask.
 
 use candle_core::{DType, Device, Tensor};
-use candlepower::ops::{Kernels, Linear, PartScales, WeightRows};
+use candlepower::ops::{Backend, Kernels, Linear, PartScales, WeightRows};
 use float8::F8E4M3;
 
 use crate::common::random::Random;
@@ -87,7 +87,7 @@ impl Stored {
     }
 }
 
-pub fn pack(kernels: &dyn Kernels, parts: &[Stored], bias: Option<Tensor>) -> Linear {
+pub fn pack(kernels: &dyn Backend, parts: &[Stored], bias: Option<Tensor>) -> Linear {
     let parts: Vec<&dyn WeightRows> = parts.iter().map(|part| part as _).collect();
     kernels.pack(&parts, bias).unwrap()
 }

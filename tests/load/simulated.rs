@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use candlepower::bench::{Load, Script, Simulation, play};
+use candlepower::bench::{Load, Script, play};
 use candlepower::fit::KvType;
 use candlepower::ground::Sampling;
 use candlepower::ground::results::Scenario;
@@ -13,6 +13,7 @@ use candlepower::metrics::{MeasureInput, measure};
 use candlepower::model::ModelSpec;
 use candlepower::parallel::Split;
 use candlepower::scheduler::{Policy, SchedulerConfig};
+use candlepower::session::Simulation;
 use candlepower::text::TokenPool;
 use candlepower::workload::{Arrivals, Work};
 
@@ -27,7 +28,9 @@ fn simulation() -> Simulation {
     let name = "Qwen2.5-0.5B";
     Simulation {
         model: name.to_owned(),
-        spec: ModelSpec::from_json(cards::find(name).unwrap().config_json, name).unwrap(),
+        shape: ModelSpec::from_json(cards::find(name).unwrap().config_json, name)
+            .unwrap()
+            .shape(),
         gpu: candlepower::hardware::find("h100-sxm").unwrap(),
         split: Split::from(1),
         server: None,

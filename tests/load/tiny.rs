@@ -8,7 +8,7 @@ use candle_core::DType;
 use candlepower::bench::{Load, Script, play};
 use candlepower::ground::{Event, EventKind, Request, Sampling, StopRule};
 use candlepower::scheduler::{Policy, SchedulerConfig};
-use candlepower::workload::{Work, WorkItem};
+use candlepower::workload::{Dataset, Work, WorkItem};
 
 use super::asked;
 use super::process::Process;
@@ -145,7 +145,7 @@ fn a_thousand_at_a_time_with_deadlines() {
         }
     };
     let script = |requests| Script {
-        work: Work::Dataset((0..997).map(item).collect()),
+        work: Work::Dataset((0..997).map(item).collect::<Dataset>().into()),
         load: Load::Closed { concurrency: 1000 },
         requests,
         warmup: 100,

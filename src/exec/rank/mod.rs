@@ -17,11 +17,13 @@ use crate::ground::recorder::{OpRecord, Recorder};
 use crate::ground::results::RankMemory;
 use crate::ground::{Clock, ExpertLoad};
 use crate::model::{Context, Decoder};
-use crate::ops::{Buffer, DeviceMemory, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost};
+use crate::ops::{
+    Backend, Buffer, DeviceMemory, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost,
+};
 use crate::parallel::Collective;
 
 pub struct Rank {
-    kernels: Box<dyn Kernels>,
+    backend: Box<dyn Backend>,
     collective: Box<dyn Collective>,
     decoder: Decoder,
     kv: Vec<KvLayer>,
@@ -36,12 +38,12 @@ pub struct Rank {
 
 impl Rank {
     pub fn new(
-        kernels: Box<dyn Kernels>,
+        backend: Box<dyn Backend>,
         collective: Box<dyn Collective>,
         decoder: Decoder,
     ) -> Self {
         Self {
-            kernels,
+            backend,
             collective,
             decoder,
             kv: Vec::new(),
@@ -59,7 +61,7 @@ impl Rank {
     }
 
     pub fn measure_roofs(&self) -> Option<DeviceRoofs> {
-        self.kernels.measure_roofs()
+        self.backend.measure_roofs()
     }
 
     /// Runs the largest steps on a small cache, which it drops, and tells what they leave; graphs are counted as many
@@ -95,7 +97,7 @@ impl Rank {
 
     /// Of the rank's device, where it has memory of its own.
     pub fn device_memory(&self) -> Result<Option<DeviceMemory>, ExecError> {
-        self.kernels
+        self.backend
             .memory()
             .map_err(device_error("the device's memory could not be read"))
     }
@@ -110,7 +112,7 @@ impl Rank {
         self.kv = self
             .decoder
             .kv_cache(
-                self.kernels.as_ref(),
+                self.backend.as_ref(),
                 layout.num_blocks,
                 layout.block_size,
                 layout.dtype,
@@ -129,7 +131,7 @@ impl Rank {
     pub fn memory(&self) -> RankMemory {
         RankMemory {
             rank: self.collective.rank(),
-            device: self.kernels.device(),
+            device: self.backend.device(),
             weights_bytes: self.decoder.weight_bytes(),
             kv_bytes: self.kv.iter().map(kv_bytes).sum(),
             workspace_bytes: self.decoder.workspace_bytes(),
@@ -159,7 +161,7 @@ impl Rank {
     /// From now on operations are timed one by one, on `clock`.
     pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
         self.read_at_start.set(self.experts_read.get());
-        self.recorder.start_timeline(clock, self.kernels.timer());
+        self.recorder.start_timeline(clock, self.backend.timer());
     }
 
     /// The operations since then.
@@ -182,7 +184,7 @@ impl Rank {
         if self.decoder.expert_bytes().is_none() {
             return Ok(0);
         }
-        let read = self.kernels.experts_read();
+        let read = self.backend.experts_read();
         let read = read.map_err(device_error("the experts that were read are not known"))?;
         Ok(read.unwrap_or(0))
     }
@@ -220,7 +222,7 @@ impl Rank {
 
     fn context(&self) -> Context<'_> {
         Context {
-            kernels: self.kernels.as_ref(),
+            kernels: self.backend.as_ref(),
             collective: self.collective.as_ref(),
             recorder: &self.recorder,
         }
@@ -267,7 +269,7 @@ impl Rank {
         let hidden = self.hidden(plan, &context)?;
         if count == 0 {
             out.clear();
-            return self.kernels.synchronize();
+            return self.backend.synchronize();
         }
         if plan.picks.iter().all(Pick::is_argmax) {
             let find = |out: &mut _| self.decoder.greedy(hidden, count, &context, out);
@@ -286,7 +288,7 @@ impl Rank {
     ) -> candle_core::Result<()> {
         let vocab = self.decoder.vocab();
         let head = Head {
-            kernels: self.kernels.as_ref(),
+            kernels: self.backend.as_ref(),
             collective: self.collective.as_ref(),
             vocab,
             vocab_size: self.decoder.vocab_size(),

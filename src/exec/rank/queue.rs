@@ -1,5 +1,7 @@
 //! Steps that a device takes ahead of the host: as graphs, and two at a time.
 
+use candle_core::bail;
+
 use super::{Rank, begin, device_error};
 use crate::exec::graphs::{Graph, GraphLimits};
 use crate::exec::sample::Sampler;
@@ -7,7 +9,7 @@ use crate::exec::{ExecError, StepOutput, StepPlan};
 use crate::ground::recorder::Cost;
 use crate::model::Context;
 use crate::ops::nothing::Nothing;
-use crate::ops::{Buffer, Pick, Sampled};
+use crate::ops::{Buffer, Pick, Queue, Sampled};
 
 /// A step that the device has been given.
 pub struct Queued {
@@ -27,9 +29,10 @@ impl Rank {
             step_rows,
             max_blocks,
         } = *limits;
-        self.kernels
-            .reserve(step_rows, rows, max_blocks)
-            .map_err(failed)?;
+        let Some(queue) = self.backend.queue() else {
+            return Ok(());
+        };
+        queue.reserve(step_rows, rows, max_blocks).map_err(failed)?;
         for rows in limits.buckets().into_iter().rev().take(most) {
             let plan = limits.plan(rows);
             // Kernels are compiled and scratch is allocated by a step that runs.
@@ -38,13 +41,11 @@ impl Rank {
             let context = self.context();
             let mut work = || {
                 let hidden = self.forward(&plan, &context)?;
-                self.decoder.queue_greedy(hidden, rows, &context)?;
+                self.decoder.queue_greedy(hidden, rows, &context, queue)?;
                 Ok(())
             };
-            let captured = self.kernels.capture(&mut work).map_err(failed)?;
-            if let Some(replay) = captured {
-                self.graphs.keep(*limits, rows, replay);
-            }
+            let replay = queue.capture(&mut work).map_err(failed)?;
+            self.graphs.keep(*limits, rows, replay);
         }
         self.recorder.take_total();
         Ok(())
@@ -53,7 +54,7 @@ impl Rank {
     /// Whether [`Self::queue`] can take `plan`.
     pub fn can_queue(&self, plan: &StepPlan) -> bool {
         // What experts were read is asked after each step, when no other is under way.
-        self.kernels.queues()
+        self.backend.queue().is_some()
             && self.decoder.expert_bytes().is_none()
             && self.collective.size() == 1
             && !self.recorder.is_timing()
@@ -74,10 +75,11 @@ impl Rank {
 
     /// Waits for the step that was queued first; `output` is overwritten and keeps its buffer.
     pub fn collect(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
-        let Some(Queued { rows, cost }) = self.queued.pop_front() else {
+        let queued = self.queued.pop_front().zip(self.backend.queue());
+        let Some((Queued { rows, cost }, queue)) = queued else {
             return Err(ExecError::NothingQueued);
         };
-        let find = |out: &mut Vec<_>| self.kernels.collect_greedy(rows, out);
+        let find = |out: &mut Vec<_>| queue.collect_greedy(rows, out);
         let (collective, recorder) = (self.collective.as_ref(), &self.recorder);
         self.sampler
             .greedy(collective, recorder, find, &mut output.sampled)
@@ -88,12 +90,13 @@ impl Rank {
     }
 
     fn queue_step(&self, plan: &StepPlan) -> candle_core::Result<()> {
+        let queue = self.queue_of_backend()?;
         let count = plan.picks.len();
         match self.graphs.of(plan) {
             Some(graph) => {
                 self.start_graph(graph, plan)?;
-                self.kernels.send_greedy(graph.rows())?;
-                let nothing = Nothing(self.kernels.activations());
+                queue.send_greedy(graph.rows())?;
+                let nothing = Nothing(self.backend.activations());
                 let (hidden, context) = self.count(plan, &nothing)?;
                 self.decoder
                     .greedy(hidden, count, &context, &mut Vec::new())
@@ -101,14 +104,21 @@ impl Rank {
             None => {
                 let context = self.context();
                 let hidden = self.hidden(plan, &context)?;
-                self.decoder.queue_greedy(hidden, count, &context)?;
-                self.kernels.send_greedy(count)
+                self.decoder.queue_greedy(hidden, count, &context, queue)?;
+                queue.send_greedy(count)
             }
         }
     }
 
+    fn queue_of_backend(&self) -> candle_core::Result<&dyn Queue> {
+        match self.backend.queue() {
+            Some(queue) => Ok(queue),
+            None => bail!("{} queues no steps", self.backend.name()),
+        }
+    }
+
     fn start_graph(&self, graph: &Graph, plan: &StepPlan) -> candle_core::Result<()> {
-        begin(self.kernels.as_ref(), &graph.pad(plan))?;
+        begin(self.backend.as_ref(), &graph.pad(plan))?;
         graph.replay()
     }
 
@@ -134,17 +144,18 @@ impl Rank {
         out: &mut Vec<Sampled>,
     ) -> candle_core::Result<()> {
         self.start_graph(graph, plan)?;
-        let nothing = Nothing(self.kernels.activations());
+        let nothing = Nothing(self.backend.activations());
         let (hidden, context) = self.count(plan, &nothing)?;
         let (decoder, count) = (&self.decoder, plan.picks.len());
         if !plan.picks.iter().all(Pick::is_argmax) {
             let logits = decoder.logits(hidden, count, &context)?;
             return self.draw(logits, plan, sampler, out);
         }
+        let queue = self.queue_of_backend()?;
         let find = |out: &mut Vec<_>| {
-            self.kernels.send_greedy(graph.rows())?;
+            queue.send_greedy(graph.rows())?;
             decoder.greedy(hidden, count, &context, &mut Vec::new())?;
-            self.kernels.collect_greedy(count, out)
+            queue.collect_greedy(count, out)
         };
         sampler.greedy(context.collective, context.recorder, find, out)
     }

@@ -1,5 +1,5 @@
 //! Every constant of the simulated device, and where it came from. None belongs to one model, one card or
-//! one row: `tests/simulated.rs` holds how far they carry.
+//! one row: `tests/figures/simulated.rs` holds how far they carry.
 //!
 //! "The cases" are the 16-bit rows of `tests/fixtures/calibration/throughput_cases.json`; "the report's
 //! rows" are its four at concurrency 1 (`models/vllm_reference.json`).

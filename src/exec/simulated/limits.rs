@@ -6,7 +6,7 @@ use super::calibration::{
 };
 use crate::ground::recorder::Cost;
 use crate::hardware::{AllReduceCurve, Capability, Gpu, HardwareError, Link};
-use crate::model::WeightType;
+use crate::shape::WeightType;
 
 const GIGA: f64 = 1e9;
 const TERA: f64 = 1e12;

@@ -18,10 +18,11 @@ use crate::ground::recorder::{Cost, OpRecord, Recorder};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ground::{Clock, VirtualClock};
 use crate::hardware::Gpu;
-use crate::model::{Share, StepLimits, WeightType, workspace_bytes};
+use crate::model::{StepLimits, workspace_bytes};
 use crate::ops::sampling::draw::mix;
 use crate::ops::{Pick, Sampled};
 use crate::parallel::ShardPlan;
+use crate::shape::WeightType;
 
 use limits::Limits;
 use pass::Work;
@@ -88,7 +89,7 @@ impl Simulated {
         let work = Work {
             shapes: &self.shapes,
             limits: &self.limits,
-            experts: shards.spec().experts.as_ref(),
+            experts: shards.shape().experts(),
             ranks,
             expert_parallel: shards.expert_parallel(),
             kv_element: kv.dtype.size_in_bytes(),
@@ -106,7 +107,7 @@ impl Simulated {
             )
         });
         let host = seconds(host);
-        let vocab = shards.spec().vocab_size;
+        let vocab = shards.shape().vocab_size;
         let output = StepOutput {
             sampled: plan.picks.iter().map(|pick| draw(pick, vocab)).collect(),
             cost: Cost {
@@ -149,7 +150,7 @@ impl Executor for Simulated {
             device: gpu.name.clone(),
             weights_bytes: plan.weight_bytes(rank, |tensor| tensor.element_bytes(element)),
             kv_bytes,
-            workspace_bytes: workspace_bytes(Share { plan, rank }, *limits, element),
+            workspace_bytes: workspace_bytes(plan, rank, *limits, element),
         };
         Ok((0..plan.tp()).map(memory).collect())
     }

@@ -9,8 +9,8 @@ use crate::exec::StepPlan;
 use crate::ground::clock::seconds as duration;
 use crate::ground::recorder::{Cost, OpRecord, Recorder, Traffic};
 use crate::hardware::HardwareError;
-use crate::model::spec::ExpertSpec;
 use crate::ops::Rows;
+use crate::shape::Experts;
 
 /// Two FLOPs a multiply-add.
 const FMA: u64 = 2;
@@ -39,7 +39,7 @@ pub struct Pass {
 pub struct Work<'a> {
     pub shapes: &'a Shapes,
     pub limits: &'a Limits,
-    pub experts: Option<&'a ExpertSpec>,
+    pub experts: Option<Experts>,
     /// Ranks, and whether each holds whole experts.
     pub ranks: usize,
     pub expert_parallel: bool,
@@ -68,7 +68,7 @@ impl Work<'_> {
     fn layer(&self, layer: &Layer, rows: &Rows) -> Result<Vec<OpRecord>, HardwareError> {
         let (shapes, count) = (self.shapes, rows.len());
         let norm = || self.stream("norm", NORM_STREAMS * count * shapes.hidden);
-        let written = count * (2 * shapes.q_width() + 2 * shapes.kv_width());
+        let written = count * (2 * shapes.q_width() + 2 * layer.kv_width);
         let mut ops = vec![
             norm(),
             self.linear("qkv", &layer.qkv, count),
@@ -148,7 +148,7 @@ impl Work<'_> {
                     queries += own;
                 }
             }
-            let cached = tokens * (self.shapes.kv_width() * self.kv_element) as u64;
+            let cached = tokens * (layer.kv_width * self.kv_element) as u64;
             Cost {
                 bytes: cached + self.bytes(2 * queries * self.shapes.q_width()),
                 flops: 2 * FMA * pairs * self.shapes.q_width() as u64,
@@ -164,15 +164,12 @@ impl Work<'_> {
     /// All experts of a layer. Tokens choose evenly and apart from each other, so that of `E` experts
     /// `E (1 - (1 - k / E)^rows)` are read. Whole experts have their own tokens only, and the step waits for the
     /// rank that reads most of them.
-    fn expert_mlp(&self, layer: &Layer, experts: &ExpertSpec, rows: usize) -> OpRecord {
-        let (all, each) = (
-            experts.num_experts as f64,
-            experts.num_experts_per_tok as f64,
-        );
+    fn expert_mlp(&self, layer: &Layer, experts: Experts, rows: usize) -> OpRecord {
+        let (all, each) = (experts.count as f64, experts.per_token as f64);
         let touched = 1.0 - (1.0 - each / all).powf(rows as f64);
         let (here, slowest) = match self.expert_parallel {
             true => {
-                let held = experts.num_experts / self.ranks;
+                let held = experts.count / self.ranks;
                 let most = expected_most(held, touched, self.ranks);
                 (self.ranks as f64, most / (held as f64 * touched))
             }

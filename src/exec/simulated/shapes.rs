@@ -1,8 +1,7 @@
 //! What one rank holds of each layer, from the shard plan: bytes as stored, elements as multiplied.
 
-use crate::model::WeightType;
-use crate::model::tensors::{Format, HEAD, Role, TensorSpec};
 use crate::parallel::{RankShape, ShardPlan};
+use crate::shape::{Format, Mlp, Role, TensorSpec, WeightType};
 
 /// The rank that is simulated: none holds more.
 const RANK: usize = 0;
@@ -23,6 +22,8 @@ pub struct Matrix {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Layer {
     pub window: Option<usize>,
+    /// Elements that one token adds to the KV cache, K and V together.
+    pub kv_width: usize,
     pub qkv: Matrix,
     pub o: Matrix,
     pub gate_up: Matrix,
@@ -49,29 +50,29 @@ pub struct Shapes {
 impl Shapes {
     /// Plain weights and activations are of `dtype`.
     pub fn new(plan: &ShardPlan, dtype: WeightType) -> Self {
-        let (spec, rank) = (plan.spec(), plan.rank_shape(RANK));
-        let hidden = spec.hidden_size;
-        let q = rank.num_heads * spec.head_dim;
-        let kv = rank.num_kv_heads * spec.head_dim;
-        let mut layers: Vec<Layer> = (0..spec.num_hidden_layers)
-            .map(|layer| {
-                let width = match spec.is_sparse(layer) {
-                    true => rank.moe_intermediate_size,
-                    false => rank.intermediate_size,
-                };
-                Layer {
-                    window: spec.layer_window(layer),
-                    qkv: matrix(hidden, q + 2 * kv),
-                    o: matrix(q, hidden),
-                    gate_up: matrix(hidden, 2 * width),
-                    down: matrix(width, hidden),
-                    router: None,
-                }
-            })
-            .collect();
+        let (shape, rank) = (plan.shape(), plan.rank_shape(RANK));
+        let hidden = shape.hidden_size;
+        let q = rank.num_heads * shape.head_dim;
+        let layers = shape.layers.iter().map(|layer| {
+            let width = match layer.mlp {
+                Mlp::Dense { .. } => rank.intermediate_size,
+                Mlp::Experts(_) => rank.moe_intermediate_size,
+            };
+            let kv_width = layer.kv.elements_per_token(plan.tp());
+            Layer {
+                window: layer.kv.window(),
+                kv_width,
+                qkv: matrix(hidden, q + kv_width),
+                o: matrix(q, hidden),
+                gate_up: matrix(hidden, 2 * width),
+                down: matrix(width, hidden),
+                router: None,
+            }
+        });
+        let mut layers: Vec<Layer> = layers.collect();
         let mut head = matrix(hidden, rank.vocab_rows);
         for part in plan.tensors() {
-            let tensor = &part.tensor;
+            let tensor = part.tensor;
             let held = part.elements(RANK);
             let layer = tensor.layer.map(|layer| &mut layers[layer]);
             let matrix = match (layer, tensor.role) {
@@ -82,7 +83,8 @@ impl Shapes {
                 (Some(layer), Role::Router) => {
                     layer.router.insert(self::matrix(hidden, tensor.shape[0]))
                 }
-                (None, Role::Vocabulary) if is_head(plan, tensor) => &mut head,
+                (None, Role::Head) => &mut head,
+                (None, Role::Embedding) if shape.tie_word_embeddings => &mut head,
                 _ => continue,
             };
             matrix.add(tensor, held, dtype);
@@ -99,7 +101,7 @@ impl Shapes {
         Self {
             rank,
             hidden,
-            head_dim: spec.head_dim,
+            head_dim: shape.head_dim,
             element: dtype.bytes(),
             head,
             kinds,
@@ -109,11 +111,6 @@ impl Shapes {
 
     pub fn q_width(&self) -> usize {
         self.rank.num_heads * self.head_dim
-    }
-
-    /// Of K and V together.
-    pub fn kv_width(&self) -> usize {
-        2 * self.rank.num_kv_heads * self.head_dim
     }
 }
 
@@ -134,9 +131,4 @@ fn matrix(inputs: usize, outputs: usize) -> Matrix {
         outputs,
         ..Matrix::default()
     }
-}
-
-/// The embedding is the head where they are tied.
-fn is_head(plan: &ShardPlan, tensor: &TensorSpec) -> bool {
-    plan.spec().tie_word_embeddings || tensor.name == HEAD
 }

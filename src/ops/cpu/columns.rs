@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::gemm::{Gemm, tile_rows};
+use super::job::Gemm;
 use super::panel::{PANEL, PanelElement};
 use super::shared::SharedOut;
-use super::tile::{MicroKernel, Scaling, Sums, TILE_SUMS, Tile};
+use super::tile::{MicroKernel, Scaling, Sums, TILE_SUMS, Tile, tile_rows};
 use super::workers;
 
 /// How far ahead of its use a lone tile's weights are asked for.

@@ -3,7 +3,7 @@
 //! Without a fused multiply-add in the compiled target a step is `a * b + c`, rounded twice: these
 //! kernels then agree with the fused ones to f32 rounding, not bit for bit.
 
-use super::attention::kernel::{
+use super::attention_kernel::{
     AttentionKernel, CHAIN, Scores, Softmax, TILE_POSITIONS, higher, shift,
 };
 use super::panel::{PANEL, PanelElement, slot};

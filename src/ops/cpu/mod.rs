@@ -4,6 +4,7 @@
 mod by_dtype;
 mod activation;
 pub mod attention;
+pub mod attention_kernel;
 mod best;
 mod columns;
 #[cfg(target_arch = "x86_64")]
@@ -13,6 +14,7 @@ mod elementwise;
 mod experts;
 pub mod gemm;
 pub mod highest;
+mod job;
 #[cfg(target_arch = "x86_64")]
 pub mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
@@ -44,19 +46,15 @@ use self::panel::unpack_row;
 use super::sampling::summary;
 use super::storage;
 use super::{
-    Ask, AttentionShape, Buffer, DeviceRoofs, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer,
-    Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows,
+    Ask, AttentionShape, Backend, Buffer, DeviceRoofs, ExpertSpace, Experts, HeadNorms, Kernels,
+    KvLayer, Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows,
 };
 
 /// Picks the instruction set of the host at each call; holds no state of its own.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Cpu;
 
-impl Kernels for Cpu {
-    fn name(&self) -> &'static str {
-        "cpu"
-    }
-
+impl Backend for Cpu {
     fn measure_roofs(&self) -> Option<DeviceRoofs> {
         Some(DeviceRoofs {
             read_bytes_per_s: roof::read_bandwidth(),
@@ -97,6 +95,12 @@ impl Kernels for Cpu {
 
     fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
         pack::pack(parts, bias)
+    }
+}
+
+impl Kernels for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
     }
 
     fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {

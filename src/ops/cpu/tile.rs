@@ -1,6 +1,7 @@
 //! The seam of a linear layer's innermost loop: what an instruction set must supply.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::panel::{Element, PANEL, PanelElement};
 use super::shared::SharedOut;
@@ -155,4 +156,11 @@ pub trait MicroKernel: Copy + Send + Sync {
     /// Continues `sums`, `[rows, panels * 16]`, with one multiply-add a step, in order of k. Scaled: with one a
     /// block, of the sum of its steps from zero and its column's scale.
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>);
+}
+
+/// Rows of tile `tile` of `tiles` equal ones (to within a row) over `rows` rows.
+pub(super) fn tile_rows(rows: usize, tiles: usize, tile: usize) -> Range<usize> {
+    // The taller tiles first, so that they are `rows % tiles` in number.
+    let start = |i: usize| i * (rows / tiles) + i.min(rows % tiles);
+    start(tile)..start(tile + 1)
 }

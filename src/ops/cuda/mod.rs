@@ -29,8 +29,9 @@ use candle_core::{DType, Result, Tensor, bail};
 pub use device::{Gpu, is_out_of_memory};
 
 use super::{
-    Ask, AttentionShape, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts, HeadNorms,
-    Kernels, KvLayer, Linear, Norm, Replay, Rope, Routes, Routing, Rows, Summary, WeightRows,
+    Ask, AttentionShape, Backend, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts,
+    HeadNorms, Kernels, KvLayer, Linear, Norm, Queue, Replay, Rope, Routes, Routing, Rows, Summary,
+    WeightRows,
 };
 use crate::ground::recorder::Timer;
 use modules::{Arg, Grid, Modules};
@@ -109,11 +110,7 @@ fn suffix(dtype: DType) -> Result<&'static str> {
     }
 }
 
-impl Kernels for Cuda {
-    fn name(&self) -> &'static str {
-        "cuda"
-    }
-
+impl Backend for Cuda {
     fn device(&self) -> String {
         format!("cuda:{}", self.gpu.ordinal())
     }
@@ -124,35 +121,12 @@ impl Kernels for Cuda {
         self.gpu.memory().map(Some)
     }
 
-    fn reserve(&self, rows: usize, sequences: usize, max_blocks: usize) -> Result<()> {
-        let largest = Sections {
-            rows,
-            sequences,
-            logit_rows: sequences,
-            max_blocks,
-        };
-        self.step().reserve(&self.gpu, largest)
-    }
-
-    fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Replay>>> {
-        self.gpu.fix();
-        graph::capture(&self.gpu, work).map(Some)
-    }
-
     fn timer(&self) -> Option<Box<dyn Timer>> {
         Some(Box::new(timer::Events::new(&self.gpu)))
     }
 
-    fn activations(&self) -> DType {
-        self.dtype
-    }
-
     fn measure_roofs(&self) -> Option<DeviceRoofs> {
         roof::measure(self).ok()
-    }
-
-    fn begin_step(&self, tokens: &[u32], rows: &Rows, logit_rows: &[u32]) -> Result<()> {
-        self.step().upload(&self.gpu, tokens, rows, logit_rows)
     }
 
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
@@ -189,6 +163,28 @@ impl Kernels for Cuda {
 
     fn pack(&self, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
         pack::pack(self, parts, bias)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.gpu.synchronize()
+    }
+
+    fn queue(&self) -> Option<&dyn Queue> {
+        Some(self)
+    }
+}
+
+impl Kernels for Cuda {
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn activations(&self) -> DType {
+        self.dtype
+    }
+
+    fn begin_step(&self, tokens: &[u32], rows: &Rows, logit_rows: &[u32]) -> Result<()> {
+        self.step().upload(&self.gpu, tokens, rows, logit_rows)
     }
 
     fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
@@ -310,17 +306,26 @@ impl Kernels for Cuda {
         self.send_greedy(rows)?;
         self.collect_greedy(rows, out)
     }
+}
+
+impl Queue for Cuda {
+    fn reserve(&self, rows: usize, sequences: usize, max_blocks: usize) -> Result<()> {
+        let largest = Sections {
+            rows,
+            sequences,
+            logit_rows: sequences,
+            max_blocks,
+        };
+        self.step().reserve(&self.gpu, largest)
+    }
+
+    fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Replay>> {
+        self.gpu.fix();
+        graph::capture(&self.gpu, work)
+    }
 
     fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<()> {
         sampling::greedy_launch(self, logits, vocab, rows)
-    }
-
-    fn synchronize(&self) -> Result<()> {
-        self.gpu.synchronize()
-    }
-
-    fn queues(&self) -> bool {
-        true
     }
 
     fn send_greedy(&self, rows: usize) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, IndexOp, Result, Tensor};
 
-use super::super::{BlockScales, Buffer, Experts, Kernels, Routes, Routing, storage};
+use super::super::{Backend, BlockScales, Buffer, Experts, Routes, Routing, storage};
 use super::store;
 
 /// The largest e4m3 number.
@@ -48,7 +48,7 @@ pub fn route(
 
 /// With the linear layers of any `kernels`.
 pub fn experts(
-    kernels: &dyn Kernels,
+    kernels: &dyn Backend,
     x: &Buffer,
     experts: &Experts,
     routes: &Routes,

@@ -11,18 +11,14 @@ use std::ops::Range;
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor, bail};
 
 use super::{
-    Ask, AttentionShape, BlockScales, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer,
-    Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows, storage, weight,
+    Ask, AttentionShape, Backend, BlockScales, Buffer, ExpertSpace, Experts, HeadNorms, Kernels,
+    KvLayer, Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows, storage, weight,
 };
 
 #[derive(Debug, Default)]
 pub struct Reference;
 
-impl Kernels for Reference {
-    fn name(&self) -> &'static str {
-        "reference"
-    }
-
+impl Backend for Reference {
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
         Buffer::new(Tensor::zeros((rows, width), DType::F32, &Device::Cpu)?)
     }
@@ -61,6 +57,12 @@ impl Kernels for Reference {
             bias,
             scales,
         })
+    }
+}
+
+impl Kernels for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
     }
 
     fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use crate::ground::results::Kind;
 use crate::profile::{OpRow, Profile};
+use crate::report::columns;
+use crate::report::layout::wrap;
 use crate::report::number::number;
-use crate::report::{columns, table};
 
 const MILLI: f64 = 1e3;
 const MEGA: f64 = 1e6;
@@ -79,7 +80,7 @@ fn one(out: &mut String, profile: &Profile, width: usize) {
         ranks(out, profile);
     }
     for remark in remarks(profile) {
-        table::wrap(out, &remark, width);
+        wrap(out, &remark, width);
     }
     out.push('\n');
 }
@@ -126,9 +127,9 @@ fn title(out: &mut String, profile: &Profile, width: usize) {
         },
     ];
     if profile.kind == Kind::Virtual {
-        table::wrap(out, NOT_MEASURED, width);
+        wrap(out, NOT_MEASURED, width);
     }
-    lines.iter().for_each(|line| table::wrap(out, line, width));
+    lines.iter().for_each(|line| wrap(out, line, width));
 }
 
 fn operation(op: &OpRow) -> [String; COLUMNS] {

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use super::super::attention_kernel::{
+    AttentionKernel, SPAN, Scores, Softmax, TILE_POSITIONS, higher, shift,
+};
 use super::super::kernel_portable::weight;
 use super::super::panel::PanelElement;
 use super::super::shared::SharedOut;
 use super::Attend;
-use super::kernel::{AttentionKernel, SPAN, Scores, Softmax, TILE_POSITIONS, higher, shift};
 use super::plan::{Item, STRETCH, Split, partial_len, positions, stretches};
 
 /// What a thread needs for one item; kept between calls.

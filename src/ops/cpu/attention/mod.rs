@@ -7,15 +7,14 @@
 //! size, the chunk it came in, the rest of the batch, or the number of threads.
 
 mod item;
-pub mod kernel;
 mod plan;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use self::item::{Scratch, attend_item, join};
-use self::kernel::{AttentionKernel, TILE_POSITIONS};
 use self::plan::Plan;
+use super::attention_kernel::{AttentionKernel, TILE_POSITIONS};
 #[cfg(target_arch = "x86_64")]
 use super::kernel_avx2::Avx2;
 use super::kernel_portable::Portable;

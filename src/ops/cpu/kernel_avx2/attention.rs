@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
-use super::super::attention::kernel::{
+use super::super::attention_kernel::{
     AttentionKernel, CHAIN, LANES, SPAN, Scores, Softmax, TILE_POSITIONS,
 };
 use super::super::kernel_portable::softmax;

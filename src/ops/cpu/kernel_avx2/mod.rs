@@ -7,7 +7,7 @@ mod attention;
 
 use std::arch::x86_64::*;
 
-use super::attention::kernel::LANES;
+use super::attention_kernel::LANES;
 use super::cursor::Cursor;
 use super::panel::{Element, PANEL, PanelElement};
 use super::tile::{MicroKernel, Sums, Tile};

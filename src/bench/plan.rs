@@ -1,0 +1,313 @@
+//! From a load as it is asked for to the runs that are played, checked before anything is loaded.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::options::LoadOptions;
+use super::play::Script;
+use super::scenario::{Load, Preset};
+use crate::ground::Sampling;
+use crate::ground::results::{Engine, Scenario};
+use crate::scheduler::blocks_at_full_length;
+use crate::session::{ModelFiles, SessionError, Wish};
+use crate::telemetry;
+use crate::text::{Conversation, TextError};
+use crate::workload::dataset::{self, NotEncoded};
+use crate::workload::{Arrivals, Work};
+
+/// Prompt tokens of a load that says nothing.
+const DEFAULT_INPUT_LEN: usize = 100;
+/// Output tokens of a load by hand that says nothing: the quick scenario's.
+const DEFAULT_OUTPUT_LEN: usize = 32;
+/// Requests of a load by hand that says nothing: so many for each in flight.
+const DEFAULT_WAVES: usize = 4;
+/// Requests of an open loop that says nothing.
+const DEFAULT_OPEN_REQUESTS: usize = 32;
+
+/// One run: a load, played once.
+#[derive(Debug, Clone)]
+pub struct RunPlan {
+    /// The load, as results name it.
+    pub scenario: Scenario,
+    /// What the player does.
+    pub script: Script,
+    /// The prompt's text, or how prompts were made.
+    pub prompt: String,
+    /// Tokens of the longest request.
+    longest: usize,
+}
+
+impl RunPlan {
+    /// Most of these requests that the engine can run at once.
+    pub fn capacity(&self, engine: &Engine) -> usize {
+        let blocks = blocks_at_full_length(self.longest, 0, engine.block_size).max(1);
+        engine.max_num_seqs.min(engine.num_kv_blocks / blocks)
+    }
+}
+
+/// All runs of a load.
+#[derive(Debug, Clone)]
+pub struct BenchPlan {
+    /// In the order in which they are played.
+    pub runs: Vec<RunPlan>,
+    /// What a session must be opened for: the length that was asked for, else that of the longest request.
+    pub max_model_len: usize,
+    /// What of the dataset is not used, in sentences.
+    pub remarks: Vec<String>,
+}
+
+impl BenchPlan {
+    /// # Errors
+    /// The load contradicts itself, its dataset is malformed, or its requests are longer than the model's context.
+    pub fn new(load: &LoadOptions, files: &ModelFiles) -> Result<Self, SessionError> {
+        load.check()?;
+        let (work, prompt) = work(load, files)?;
+        let longest = work.longest();
+        let max_model_len = files.max_model_len(longest)?;
+        if longest > max_model_len {
+            return Err(Wish::LongestRequest {
+                longest,
+                max_model_len,
+            }
+            .into());
+        }
+        let seed = files.options.seed;
+        let end_tokens = match load.stop_at_eos {
+            true => files.end_tokens()?,
+            false => Vec::new(),
+        };
+        let mut runs = Vec::new();
+        for (name, arrivals, requests) in loads(load, &work)? {
+            for repeat in 0..load.repeats {
+                runs.push(RunPlan {
+                    scenario: scenario(load, &name, arrivals, requests, &work, repeat),
+                    script: Script {
+                        work: work.clone(),
+                        load: arrivals,
+                        requests,
+                        warmup: load.warmup,
+                        request_timeout: load.request_timeout,
+                        sampling: Sampling {
+                            seed,
+                            ..Sampling::GREEDY
+                        },
+                        end_tokens: end_tokens.clone(),
+                        // Every run has synthetic prompts of its own.
+                        seed: seed.wrapping_add(runs.len() as u64),
+                    },
+                    prompt: prompt.clone(),
+                    longest,
+                });
+            }
+        }
+        let available = telemetry::memory().available;
+        for run in &runs {
+            let fits = run.script.check(available);
+            fits.map_err(|refusal| Wish::Load(refusal.to_string()))?;
+        }
+        Ok(Self {
+            runs,
+            max_model_len,
+            remarks: remarks(&work, load),
+        })
+    }
+}
+
+/// The requests' content, and words for it.
+fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), SessionError> {
+    let default_output = match load.scenario {
+        Some(preset) => preset.output_len(),
+        None => DEFAULT_OUTPUT_LEN,
+    };
+    let output_len = load.output_len.unwrap_or(default_output);
+    if let Some(text) = &load.prompt {
+        let prompt = files.encode(text, true)?;
+        let work = Work::Fixed {
+            prompt: prompt.into(),
+            output_len,
+        };
+        return Ok((work, text.clone()));
+    }
+    let pool = files.token_pool()?;
+    if let Some(path) = &load.dataset {
+        let encode = |text: &str| files.encode(text, true).map_err(not_encoded);
+        let template = OnceCell::new();
+        let chat = |conversation: &Conversation| {
+            let template = template.get_or_init(|| files.chat_template());
+            let template = template
+                .as_ref()
+                .map_err(|e| NotEncoded::Failed(e.to_string()))?;
+            files
+                .encode_chat(template, conversation)
+                .map_err(not_encoded)
+        };
+        let items = dataset::read(
+            path,
+            &dataset::Defaults {
+                output_len,
+                vocab_size: files.spec.vocab_size,
+                max_len: files.spec.max_position_embeddings,
+                pool: &pool,
+                seed: files.options.seed,
+                encode: &encode,
+                chat: &chat,
+            },
+        )
+        .map_err(Wish::from)?;
+        let words = format!("dataset {}", path.display());
+        return Ok((Work::Dataset(items.into()), words));
+    }
+    let input_len = load.input_len.unwrap_or(DEFAULT_INPUT_LEN);
+    let words = format!("synthetic: {input_len} random token ids a request");
+    let work = Work::Synthetic {
+        input_len,
+        output_len,
+        pool: Arc::new(pool),
+    };
+    Ok((work, words))
+}
+
+fn not_encoded(error: SessionError) -> NotEncoded {
+    let reason = error.to_string();
+    match error {
+        SessionError::Wish(Wish::Text(TextError::TooLong { .. })) => NotEncoded::TooLong(reason),
+        _ => NotEncoded::Failed(reason),
+    }
+}
+
+/// Name, load and number of requests of each run.
+fn loads(load: &LoadOptions, work: &Work) -> Result<Vec<(String, Load, usize)>, SessionError> {
+    let trace = match work {
+        Work::Dataset(items) if items.iter().all(|item| item.arrival.is_some()) => {
+            Some(items.len())
+        }
+        _ => None,
+    };
+    if let Some(rate) = load.request_rate {
+        let arrivals = Arrivals::new(rate, load.burstiness).map_err(Wish::from)?;
+        let counts = match load.requests.as_slice() {
+            [] => vec![dataset_len(work).unwrap_or(DEFAULT_OPEN_REQUESTS)],
+            counts => counts.to_vec(),
+        };
+        let name = |count| format!("rate{rate}-r{count}");
+        let runs = counts.into_iter();
+        return Ok(runs.map(|n| (name(n), Load::Open(arrivals), n)).collect());
+    }
+    if let (Some(lines), true) = (
+        trace,
+        load.concurrency.is_empty() && load.scenario.is_none(),
+    ) {
+        let count = match load.requests.as_slice() {
+            [] => lines,
+            [count] if *count <= lines => *count,
+            other => {
+                let asked = other.to_vec();
+                return Err(Wish::TraceRequests { asked, lines }.into());
+            }
+        };
+        return Ok(vec![("trace".to_owned(), Load::Trace, count)]);
+    }
+    let pairs = match (load.scenario, load.concurrency.as_slice()) {
+        (Some(preset), _) => with_requests(preset.loads(), &load.requests)?,
+        (None, []) if load.requests.is_empty() && dataset_len(work).is_none() => {
+            Preset::Quick.loads().to_vec()
+        }
+        (None, []) => {
+            let default = dataset_len(work).unwrap_or(DEFAULT_WAVES);
+            with_requests(&[(1, default)], &load.requests)?
+        }
+        (None, given) => {
+            let default = |c: &usize| (*c, dataset_len(work).unwrap_or(c * DEFAULT_WAVES));
+            let defaults: Vec<_> = given.iter().map(default).collect();
+            with_requests(&defaults, &load.requests)?
+        }
+    };
+    let run = |(concurrency, requests)| {
+        let arrivals = Load::Closed { concurrency };
+        (format!("c{concurrency}"), arrivals, requests)
+    };
+    Ok(pairs.into_iter().map(run).collect())
+}
+
+/// Pairs each concurrency with its number of requests; a single value of either repeats.
+fn with_requests(
+    loads: &[(usize, usize)],
+    requests: &[usize],
+) -> Result<Vec<(usize, usize)>, SessionError> {
+    let pair = |i: usize| {
+        let concurrency = loads[if loads.len() == 1 { 0 } else { i }].0;
+        let requests = requests[if requests.len() == 1 { 0 } else { i }];
+        (concurrency, requests)
+    };
+    match (loads.len(), requests.len()) {
+        (_, 0) => Ok(loads.to_vec()),
+        (a, b) if a == b || a == 1 || b == 1 => Ok((0..a.max(b)).map(pair).collect()),
+        (loads, numbers) => Err(Wish::RequestNumbers { loads, numbers }.into()),
+    }
+}
+
+fn dataset_len(work: &Work) -> Option<usize> {
+    match work {
+        Work::Dataset(items) => Some(items.len()),
+        _ => None,
+    }
+}
+
+fn scenario(
+    load: &LoadOptions,
+    name: &str,
+    arrivals: Load,
+    requests: usize,
+    work: &Work,
+    repeat: usize,
+) -> Scenario {
+    let (concurrency, rate) = match arrivals {
+        Load::Closed { concurrency } => (Some(concurrency), None),
+        Load::Open(arrivals) => (None, Some(arrivals.rate())),
+        Load::Trace => (None, None),
+    };
+    let (input_len, output_len) = match work {
+        Work::Synthetic {
+            input_len,
+            output_len,
+            ..
+        } => (Some(*input_len), Some(*output_len)),
+        Work::Fixed { prompt, output_len } => (Some(prompt.len()), Some(*output_len)),
+        Work::Dataset(items) => (
+            common(items.iter().map(|i| i.prompt.len())),
+            common(items.iter().map(|i| i.output_len)),
+        ),
+    };
+    Scenario {
+        name: name.to_owned(),
+        concurrency,
+        requests,
+        input_len,
+        output_len,
+        request_rate: rate,
+        burstiness: rate.map(|_| load.burstiness),
+        warmup: load.warmup,
+        repeat,
+        repeats: load.repeats,
+        request_timeout_s: load.request_timeout.map(|t| t.as_secs_f64()),
+        stop_at_eos: load.stop_at_eos,
+        dataset: load.dataset.as_ref().map(|p| p.display().to_string()),
+        goodput: load.goodput,
+    }
+}
+
+/// The value that all share.
+fn common(mut values: impl Iterator<Item = usize>) -> Option<usize> {
+    let first = values.next()?;
+    values.all(|v| v == first).then_some(first)
+}
+
+fn remarks(work: &Work, load: &LoadOptions) -> Vec<String> {
+    match (work, &load.dataset) {
+        (Work::Dataset(items), Some(path)) => {
+            let of_file = |remark| format!("note: {}: {remark}", path.display());
+            items.remarks.iter().map(of_file).collect()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,192 @@
+//! Flags of `bench`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::super::common::CommonArgs;
+use super::super::values;
+use crate::bench::{LoadOptions, Preset};
+use crate::exec::Server;
+use crate::ground::results::Slo;
+use crate::session::EngineOptions;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    candlepower bench\n  \
+    candlepower bench --scenario c50 --model DeepSeek-R1-Distill-Qwen-1.5B --layers 4\n  \
+    candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64 --output-len 64 --out results\n  \
+    candlepower bench --request-rate 2 --requests 20 --goodput ttft:2000,tpot:200 --json\n  \
+    candlepower bench --concurrency 8 --trace trace.json --trace-steps 20..40\n  \
+    candlepower bench --device sim:rtx4090-48g --tp 2 --model QwQ-32B --scenario all --format markdown")]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// With --device sim: the server whose host time is added to each step; none is raw capacity
+    #[arg(long, value_enum, default_value_t = ServerFlag::None, value_name = "S", help_heading = "Device")]
+    pub server: ServerFlag,
+    /// With --device sim: no CUDA graphs, the host launches each kernel
+    #[arg(long, help_heading = "Device")]
+    pub enforce_eager: bool,
+
+    /// quick, or one of the report's loads: c1, c50, c300, c1000, all
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["concurrency", "request_rate"], help_heading = "Load")]
+    pub scenario: Option<Preset>,
+    /// Requests in flight, one number for each run
+    #[arg(long, value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, conflicts_with = "request_rate", help_heading = "Load")]
+    pub concurrency: Vec<usize>,
+    /// Requests of each run; a single value repeats
+    #[arg(long, value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, help_heading = "Load")]
+    pub requests: Vec<usize>,
+    /// Open loop: requests a second
+    #[arg(long, value_name = "R", value_parser = values::positive_number, help_heading = "Load")]
+    pub request_rate: Option<f64>,
+    /// Shape of the gaps between arrivals: 1 is Poisson, below 1 bursts
+    #[arg(long, value_name = "B", default_value_t = 1.0, value_parser = values::positive_number, requires = "request_rate", help_heading = "Load")]
+    pub burstiness: f64,
+
+    /// Prompt tokens [default: 100]
+    #[arg(long, value_name = "N", value_parser = values::positive, conflicts_with_all = ["prompt", "dataset"], help_heading = "Work")]
+    pub input_len: Option<usize>,
+    /// Output tokens, exact unless --stop-at-eos [default: 32, the report's scenarios 601]
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Work")]
+    pub output_len: Option<usize>,
+    /// The same text for every request
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "dataset",
+        help_heading = "Work"
+    )]
+    pub prompt: Option<String>,
+    /// One JSON object a line: {prompt | prompt_ids | input_len, output_len?, arrival?}
+    #[arg(long, value_name = "FILE.jsonl", help_heading = "Work")]
+    pub dataset: Option<PathBuf>,
+    /// End an output at the model's end token
+    #[arg(long, help_heading = "Work")]
+    pub stop_at_eos: bool,
+
+    /// Short requests before the window opens; they are not counted
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::whole, help_heading = "Method")]
+    pub warmup: usize,
+    /// Play every run N times
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Method")]
+    pub repeats: usize,
+    /// Seconds after its arrival at which a request fails
+    #[arg(long, value_name = "S", value_parser = values::seconds, help_heading = "Method")]
+    pub request_timeout: Option<Duration>,
+    /// Limits that a good request keeps: ttft:MS,tpot:MS,e2el:MS
+    #[arg(long, value_name = "SLO", value_parser = slo, help_heading = "Method")]
+    pub goodput: Option<Slo>,
+    /// Reference runs beside this one: a name, a file, or none [default: all that match]
+    #[arg(long, value_name = "NAME|FILE|none", help_heading = "Output")]
+    pub reference: Option<String>,
+    /// What stdout shows
+    #[arg(long, value_enum, default_value_t = Format::Headline, conflicts_with = "json", help_heading = "Output")]
+    pub format: Format,
+    /// Write results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
+    /// with --device sim: also server.md, what the reference runs' server cost
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    /// Let --out replace the result that its directory holds
+    #[arg(long, requires = "out", help_heading = "Output")]
+    pub overwrite: bool,
+    /// Time the operations of some steps of the first run, as a Chrome trace, which Perfetto opens
+    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
+    pub trace: Option<PathBuf>,
+    /// Which steps: from N, counted from 0 behind the warm-up, up to and without M
+    #[arg(long, value_name = "N..M", default_value = "0..64", value_parser = values::range, requires = "trace", help_heading = "Output")]
+    pub trace_steps: Range<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServerFlag {
+    None,
+    Vllm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The answer in a few lines
+    Headline,
+    /// Every metric beside the references' (alias: table)
+    #[value(alias = "table")]
+    Full,
+    /// What summary.md holds; with --device sim: what server.md holds too
+    Markdown,
+    /// What summary.csv holds
+    Csv,
+    /// What results.json holds, as --json does
+    Json,
+}
+
+impl BenchArgs {
+    pub fn options(&self) -> EngineOptions {
+        let mut options = self.common.options();
+        options.server = self.server();
+        options.cuda_graphs &= !self.enforce_eager;
+        options
+    }
+
+    pub fn server(&self) -> Option<Server> {
+        match self.server {
+            ServerFlag::None => None,
+            ServerFlag::Vllm => Some(Server::VLLM),
+        }
+    }
+
+    pub fn load(&self) -> LoadOptions {
+        let mut load = LoadOptions::default();
+        load.scenario = self.scenario;
+        load.concurrency = self.concurrency.clone();
+        load.requests = self.requests.clone();
+        load.request_rate = self.request_rate;
+        load.burstiness = self.burstiness;
+        load.input_len = self.input_len;
+        load.output_len = self.output_len;
+        load.prompt = self.prompt.clone();
+        load.dataset = self.dataset.clone();
+        load.stop_at_eos = self.stop_at_eos;
+        load.warmup = self.warmup;
+        load.repeats = self.repeats;
+        load.request_timeout = self.request_timeout;
+        load.goodput = self.goodput;
+        load
+    }
+}
+
+fn slo(text: &str) -> Result<Slo, String> {
+    let mut slo = Slo::default();
+    for part in text.split(',') {
+        let (name, value) = part
+            .split_once(':')
+            .ok_or_else(|| format!("{part:?} is not NAME:MS; write ttft:200,tpot:50"))?;
+        let value = values::positive_number(value).map_err(|e| format!("{part:?}: {e}"))?;
+        match name.trim() {
+            "ttft" => slo.ttft_ms = Some(value),
+            "tpot" => slo.tpot_ms = Some(value),
+            "e2el" => slo.e2el_ms = Some(value),
+            other => return Err(format!("{other:?} is not one of ttft, tpot and e2el")),
+        }
+    }
+    Ok(slo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goodput_limits_are_read_by_name() {
+        let limits = slo("ttft:200,e2el:5000").unwrap();
+        assert_eq!(limits.ttft_ms, Some(200.0));
+        assert_eq!(limits.tpot_ms, None);
+        assert_eq!(limits.e2el_ms, Some(5000.0));
+        for bad in ["", "ttft", "ttft:0", "itl:3", "tpot:-1"] {
+            assert!(slo(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `bench`: plays each load and reports the metric set.
+
+mod args;
+
+use anyhow::{anyhow, bail};
+
+use super::console::Console;
+use super::failure::Failure;
+use super::output;
+use super::written::Written;
+use crate::bench::{self, BenchPlan, Played, Tracer};
+use crate::ground::Progress;
+use crate::ground::results::Results;
+use crate::reference;
+use crate::report;
+use crate::session::{Device, Job, ModelFiles, Session};
+use crate::telemetry;
+use args::Format;
+
+pub use args::BenchArgs;
+
+/// Columns of a table that is not on a terminal.
+const PIPE_WIDTH: usize = 100;
+/// File of the page that only simulated cards have.
+const SERVER_PAGE: &str = "server.md";
+
+pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
+    let progress = Console::watching(&args.common.output);
+    let files = ModelFiles::find(&args.options(), progress.as_ref())?;
+    check_flags(args, &files.device).map_err(Failure::Usage)?;
+    let plan = BenchPlan::new(&args.load(), &files)?;
+    plan.remarks
+        .iter()
+        .for_each(|remark| progress.remark(remark));
+    let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
+    let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
+        .map_err(Failure::usage)?;
+    if let Some(dir) = &args.out {
+        report::prepare(dir, args.overwrite).map_err(Failure::usage)?;
+    }
+    let trace = Written::open("--trace", args.trace.as_deref())?;
+    let time = telemetry::utc_now();
+    let mut session = files.open_for(plan.max_model_len, job, &progress)?;
+    let mut tracer = trace.as_ref().map(|_| tracer(args, &session));
+    let played = bench::play_all(&mut session, &plan, tracer.as_mut())?;
+    if let (Some(file), Some(tracer)) = (trace, tracer) {
+        let trace = tracer.finish(&mut session.engine).map_err(Failure::run)?;
+        file.fill(|out| trace.write(out))?;
+    }
+    if let Some(reason) = nothing_came(&played) {
+        return Err(Failure::Run(anyhow!("{reason}, so there is no result")));
+    }
+    let results = bench::results(&session, &played, time, references);
+    let page = server_page(args, &session, &plan, progress.as_ref())?;
+    // Files first: a reader who closes the pipe early ends the program in `show`.
+    let written = write(args, &results, &played, page.as_deref());
+    show(args, &results, page.as_deref())?;
+    written?;
+    verdict(&results, played.cut_short)
+}
+
+/// Why there is nothing to show: the run was cut short before its first token.
+fn nothing_came(played: &Played) -> Option<String> {
+    let reason = played.cut_short.as_ref()?;
+    let mut requests = played.raw.iter().flat_map(|run| &run.requests);
+    let came = requests.any(|request| !request.tokens.is_empty());
+    (!came).then(|| format!("{reason} before the first token"))
+}
+
+fn tracer(args: &BenchArgs, session: &Session) -> Tracer {
+    let (model, hardware) = (session.model.label(), &session.hardware.name);
+    Tracer::new(args.trace_steps.clone(), format!("{model} on {hardware}"))
+}
+
+/// Flags that only a simulated device has, or has not.
+fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
+    match device {
+        Device::Simulated(_) if args.stop_at_eos => bail!(
+            "--stop-at-eos: a simulated device draws tokens without meaning, so no answer has an end of its own; leave it out"
+        ),
+        Device::Cpu | Device::Cuda if args.server().is_some() => {
+            bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
+        }
+        Device::Cpu if args.enforce_eager => {
+            bail!("--enforce-eager is for a GPU or a simulated device; add --device sim:<gpu>")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the server of the reference runs cost: for whoever reads pages, of a simulated card.
+fn server_page(
+    args: &BenchArgs,
+    session: &Session,
+    plan: &BenchPlan,
+    progress: &dyn Progress,
+) -> Result<Option<String>, Failure> {
+    let wanted = args.out.is_some() || args.format == Format::Markdown;
+    let Device::Simulated(gpu) = &session.files.device else {
+        return Ok(None);
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
+    let rows = reference::server_cost(&session.files, gpu, &scenarios, progress);
+    let rows = rows.map_err(Failure::usage)?;
+    let device = format!("sim:{}", gpu.name);
+    let page = || report::server_cost(&rows, &device, reference::SERVER.name);
+    Ok((!rows.is_empty()).then(page))
+}
+
+fn write(
+    args: &BenchArgs,
+    results: &Results,
+    played: &Played,
+    page: Option<&str>,
+) -> Result<(), Failure> {
+    let Some(dir) = &args.out else {
+        return Ok(());
+    };
+    let page = page.map(|text| report::Page {
+        name: SERVER_PAGE,
+        text,
+    });
+    let written = report::write_all(dir, args.overwrite, results, &played.raw, page.as_slice());
+    written.map_err(Failure::run)?;
+    if !args.common.output.quiet {
+        output::note(&format!("written to {}", dir.display()));
+    }
+    Ok(())
+}
+
+fn show(args: &BenchArgs, results: &Results, page: Option<&str>) -> Result<(), Failure> {
+    let width = output::terminal_width().unwrap_or(PIPE_WIDTH);
+    let format = match args.common.output.json {
+        true => Format::Json,
+        false => args.format,
+    };
+    output::result(&match format {
+        Format::Headline => report::headline(results, width),
+        Format::Full => report::table(results, width),
+        Format::Markdown => {
+            let page = page.map_or(String::new(), |page| format!("\n{page}"));
+            format!("{}{page}", report::markdown(results))
+        }
+        Format::Csv => report::csv::summary(results),
+        Format::Json => report::json(results).map_err(Failure::run)?,
+    })
+}
+
+/// A run that was cut short, or in which nothing succeeded, has failed; its results are shown all
+/// the same.
+fn verdict(results: &Results, cut_short: Option<String>) -> Result<(), Failure> {
+    if let Some(reason) = cut_short {
+        return Err(Failure::Run(anyhow!("the results are partial: {reason}")));
+    }
+    for run in &results.runs {
+        if run.metrics.successful_requests == Some(0) {
+            let first = run
+                .failures
+                .first()
+                .map_or("unknown", |f| f.reason.as_str());
+            return Err(Failure::Run(anyhow!(
+                "no request of {} succeeded; the first failed with: {first}",
+                run.scenario.name
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! `fit`: will this model run on that hardware, and if not, what is the nearest change that does.
+
+mod args;
+
+use anyhow::bail;
+
+use super::console::Console;
+use super::failure::Failure;
+use super::output;
+use crate::fit::{Engine, Release};
+use crate::report;
+use args::EngineFlag;
+
+pub use args::FitArgs;
+
+/// The exit code of an answer that nothing fits.
+const DOES_NOT_FIT: u8 = 3;
+
+/// Prints the answers; gives the exit code.
+pub fn run(args: &FitArgs) -> Result<u8, Failure> {
+    let console = Console::plain(&args.output);
+    let engine = engine(args).map_err(Failure::Usage)?;
+    let mut answers = args.question(engine).answers(&console)?;
+    if args.output.json {
+        if !args.explain {
+            answers.iter_mut().for_each(|answer| answer.explain.clear());
+        }
+        match answers.as_slice() {
+            [answer] if args.gpus.len() < 2 => output::json(answer)?,
+            answers => output::json(&answers)?,
+        }
+    } else {
+        output::result(&report::fit::text(&answers, args.explain))?;
+    }
+    match answers.iter().any(|answer| answer.fits) {
+        true => Ok(0),
+        false => Ok(DOES_NOT_FIT),
+    }
+}
+
+fn engine(args: &FitArgs) -> anyhow::Result<Engine> {
+    match (args.engine, args.vllm_version) {
+        (EngineFlag::Vllm, release) => Ok(Engine::Vllm(release.unwrap_or(Release::USUAL))),
+        (EngineFlag::Candlepower, None) => Ok(Engine::Candlepower),
+        (EngineFlag::Candlepower, Some(_)) => {
+            bail!(
+                "--vllm-version is for --engine vllm, and --engine is candlepower; add --engine vllm or leave it out"
+            )
+        }
+    }
+}

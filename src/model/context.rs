@@ -1,0 +1,36 @@
+//! What a forward pass works with.
+
+use candle_core::Result;
+
+use crate::ground::recorder::Recorder;
+use crate::ops::cost::Activations;
+use crate::ops::{Buffer, Kernels, Linear};
+use crate::parallel::Collective;
+
+/// All but the decoder's own weights.
+pub struct Context<'a> {
+    pub kernels: &'a dyn Kernels,
+    pub collective: &'a dyn Collective,
+    pub recorder: &'a Recorder,
+}
+
+impl Context<'_> {
+    /// What operations cost with these kernels' activations.
+    pub(super) fn cost(&self) -> Activations {
+        Activations::of(self.kernels.activations())
+    }
+
+    pub(super) fn linear(
+        &self,
+        name: &'static str,
+        layer: Option<usize>,
+        x: &Buffer,
+        w: &Linear,
+        rows: usize,
+        out: &Buffer,
+    ) -> Result<()> {
+        let cost = self.cost().linear(w, rows);
+        self.recorder
+            .run(name, layer, cost, || self.kernels.linear(x, w, rows, out))
+    }
+}

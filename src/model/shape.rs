@@ -1,0 +1,69 @@
+//! The shape of a `ModelSpec`: all that is read of it where nothing is computed.
+
+use super::spec::ModelSpec;
+use super::tensors::expected;
+use crate::shape::{Experts, Kv, Layer, Mlp, ModelShape};
+
+impl ModelSpec {
+    /// Of the model as it stands: what is changed of it later is not seen.
+    pub fn shape(&self) -> ModelShape {
+        ModelShape {
+            hidden_size: self.hidden_size,
+            num_attention_heads: self.num_attention_heads,
+            head_dim: self.head_dim,
+            vocab_size: self.vocab_size,
+            positions: self.positions(),
+            tie_word_embeddings: self.tie_word_embeddings,
+            weight_type: self.weight_type,
+            quantization: self.quantization.as_ref().and_then(|q| q.in_short()),
+            layers: self.layers().collect(),
+            tensors: expected(self).into(),
+        }
+    }
+
+    /// Elements that one token adds to the KV cache over all layers (K and V).
+    pub fn kv_elements_per_token(&self) -> usize {
+        let layers = self.layers();
+        layers.map(|layer| layer.kv.elements_per_token(1)).sum()
+    }
+
+    fn layers(&self) -> impl Iterator<Item = Layer> {
+        (0..self.num_hidden_layers).map(|layer| Layer {
+            kv: self.kv(layer),
+            mlp: self.mlp(layer),
+        })
+    }
+
+    fn kv(&self, layer: usize) -> Kv {
+        let (num_heads, head_dim) = (self.num_key_value_heads, self.head_dim);
+        match self.layer_window(layer) {
+            None => Kv::Full {
+                num_heads,
+                head_dim,
+            },
+            Some(window) => Kv::Window {
+                num_heads,
+                head_dim,
+                window,
+            },
+        }
+    }
+
+    fn mlp(&self, layer: usize) -> Mlp {
+        match self.experts.as_ref().filter(|e| e.is_sparse(layer)) {
+            None => Mlp::Dense {
+                width: self.intermediate_size,
+            },
+            Some(experts) => Mlp::Experts(Experts {
+                count: experts.num_experts,
+                per_token: experts.num_experts_per_tok,
+                width: experts.moe_intermediate_size,
+            }),
+        }
+    }
+
+    fn positions(&self) -> usize {
+        let written = self.max_position_embeddings;
+        written.max(self.rope.stretched_positions(written) as usize)
+    }
+}

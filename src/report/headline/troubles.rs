@@ -1,0 +1,51 @@
+//! What makes the numbers doubtful.
+
+use super::load::Load;
+use crate::ground::results::{Results, Run};
+
+/// Lines on the first screen; the table has them all.
+const MOST: usize = 6;
+
+/// Checks that fail, then requests that failed.
+pub(super) fn troubles(loads: &[Load]) -> Vec<String> {
+    let plays: Vec<(&Load, &Run)> = loads
+        .iter()
+        .flat_map(|load| load.plays.iter().map(move |run| (load, *run)))
+        .collect();
+    let broken = plays.iter().flat_map(|(load, run)| {
+        let broken = run.checks.iter().filter(|check| !check.ok);
+        broken.map(|check| {
+            let name = load.play_name(run);
+            format!("{name}: CHECK FAILED {}: {}", check.name, check.detail)
+        })
+    });
+    let failed = plays.iter().filter_map(|(load, run)| failures(load, run));
+    let mut lines: Vec<String> = broken.chain(failed).collect();
+    let rest = lines.len().saturating_sub(MOST);
+    lines.truncate(MOST);
+    if rest > 0 {
+        lines.push(format!("and {rest} more like these: --format full"));
+    }
+    lines
+}
+
+fn failures(load: &Load, run: &Run) -> Option<String> {
+    let name = load.play_name(run);
+    let reason = &run.failures.first()?.reason;
+    let (failed, all) = (run.failures.len(), run.scenario.requests);
+    Some(match run.extended.completed {
+        0 => format!("{name}: NO REQUEST SUCCEEDED; the first failed: {reason}"),
+        _ => format!("{name}: {failed} of {all} requests FAILED; the first: {reason}"),
+    })
+}
+
+pub(super) fn checks(results: &Results) -> String {
+    let checks = results.runs.iter().flat_map(|run| &run.checks);
+    let (held, all) = checks.fold((0, 0), |(held, all), check| {
+        (held + usize::from(check.ok), all + 1)
+    });
+    match held == all {
+        true => format!("checks: all {all} hold"),
+        false => format!("checks: {held} of {all} hold"),
+    }
+}

@@ -1,0 +1,8 @@
+//! `--device cuda`: a rank on each of the first GPUs.
+
+mod memory;
+mod start;
+
+pub(super) use start::start;
+
+const GIB: f64 = (1_u64 << 30) as f64;

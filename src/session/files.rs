@@ -1,0 +1,280 @@
+//! The files and shapes of a model, before any weight is loaded.
+
+use std::sync::Arc;
+
+use candle_core::DType;
+use time::OffsetDateTime;
+
+use super::device::Device;
+use super::error::{SessionError, Wish};
+use super::kv::{cpu_kv_dtype, kv_dtype};
+use super::options::{ActivationScheme, EngineOptions};
+use crate::ground::{Progress, results};
+use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
+use crate::model::{Checkpoint, Described, DummyWeights, ModelSpec, WeightSource, dummy};
+use crate::parallel::{ShardPlan, Split};
+use crate::text::{ChatTemplate, Conversation, GenerationConfig, TokenPool, Tokenizer, end_tokens};
+
+/// What a model is and where its files lie, split over the ranks that were asked for.
+pub struct ModelFiles {
+    /// What was asked for.
+    pub options: EngineOptions,
+    /// What was found for it.
+    pub device: Device,
+    /// Where the files lie.
+    pub source: ModelSource,
+    /// What the engine runs: of the layers that were asked for.
+    pub spec: ModelSpec,
+    /// Of the shape of `spec`.
+    pub plan: Arc<ShardPlan>,
+    /// `None`: prompts are token ids.
+    pub tokenizer: Option<Tokenizer>,
+    /// Layers of the model, of which `spec` may keep fewer.
+    pub model_layers: usize,
+}
+
+impl ModelFiles {
+    /// # Errors
+    /// An option is out of its range, there is no such model or device, or one cannot do what was asked.
+    pub fn find(options: &EngineOptions, progress: &dyn Progress) -> Result<Self, SessionError> {
+        options.check()?;
+        let device = Device::of(options)?;
+        let resolve = ResolveOptions {
+            // Nothing is read for a device that holds nothing.
+            dummy_weights: options.dummy_weights || device.is_simulated(),
+            settings: HubSettings::from_env(),
+        };
+        let source = hub::resolve(&options.model, &resolve, progress)?;
+        let (mut spec, file) = spec_of(&source, progress)?;
+        let model_layers = spec.num_hidden_layers;
+        if let Some(layers) = options.layers {
+            keep_layers(&mut spec, layers, &file)?;
+        }
+        set_activation_scheme(options, &device, &mut spec)?;
+        let split = Split {
+            tp: options.tp,
+            expert_parallel: options.expert_parallel,
+        };
+        let plan = ShardPlan::split(&spec.shape(), split).map_err(Wish::from)?;
+        let tokenizer = match (&source.dir, source.tokenizer_json()) {
+            (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Wish::from)?),
+            _ => None,
+        };
+        Ok(Self {
+            options: options.clone(),
+            device,
+            source,
+            spec,
+            plan: Arc::new(plan),
+            tokenizer,
+            model_layers,
+        })
+    }
+
+    /// The name under which figures are compared.
+    pub fn label(&self) -> String {
+        let ran = self.spec.num_hidden_layers;
+        results::setting::slice_label(&self.source.name, ran, self.model_layers)
+    }
+
+    /// Ids for synthetic prompts: ordinary text tokens where a tokenizer can tell.
+    ///
+    /// # Errors
+    /// The vocabulary has none.
+    pub fn token_pool(&self) -> Result<TokenPool, SessionError> {
+        let vocab = self.spec.vocab_size as u32;
+        let pool = match &self.tokenizer {
+            Some(tokenizer) => tokenizer.token_pool(vocab),
+            None => TokenPool::below(vocab),
+        };
+        Ok(pool.map_err(Wish::from)?)
+    }
+
+    /// Ids of `text`, with the tokens that the model wants around plain text where `add_special`.
+    ///
+    /// # Errors
+    /// There is no tokenizer, or its ids are none or not this model's.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, SessionError> {
+        let Some(tokenizer) = &self.tokenizer else {
+            return Err(Wish::NoTokenizer(self.source.name.clone()).into());
+        };
+        let most = self.spec.max_position_embeddings;
+        let ids = tokenizer.encode_within(text, add_special, most);
+        let ids = ids.map_err(Wish::from)?;
+        if ids.is_empty() {
+            return Err(Wish::EmptyPrompt(text.to_owned()).into());
+        }
+        let vocab = self.spec.vocab_size;
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Wish::ForeignTokenizer { id, vocab }.into());
+        }
+        Ok(ids)
+    }
+
+    /// That each of `ids` is one of the model's.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_ids(&self, ids: &[u32]) -> Result<(), SessionError> {
+        let vocab = self.spec.vocab_size;
+        match ids.iter().find(|&&id| id as usize >= vocab) {
+            None => Ok(()),
+            Some(&id) => Err(Wish::ForeignId { id, vocab }.into()),
+        }
+    }
+
+    /// # Errors
+    /// The model has none, or it is malformed.
+    pub fn chat_template(&self) -> Result<ChatTemplate, SessionError> {
+        let template = match &self.source.dir {
+            Some(dir) => ChatTemplate::load(dir).map_err(Wish::from)?,
+            None => None,
+        };
+        Ok(template.ok_or_else(|| Wish::NoTemplate(self.source.name.clone()))?)
+    }
+
+    /// Ids of messages, with the answer opened.
+    ///
+    /// # Errors
+    /// The template does not take them, or there is no tokenizer.
+    pub fn encode_chat(
+        &self,
+        template: &ChatTemplate,
+        conversation: &Conversation,
+    ) -> Result<Vec<u32>, SessionError> {
+        let now = OffsetDateTime::now_utc();
+        let text = template.render_at(conversation, true, now);
+        self.encode(&text.map_err(Wish::from)?, false)
+    }
+
+    /// The ids that end an output, as the checkpoint says; may be none.
+    ///
+    /// # Errors
+    /// `generation_config.json` is malformed.
+    pub fn end_tokens(&self) -> Result<Vec<u32>, SessionError> {
+        let generation = match &self.source.dir {
+            Some(dir) => GenerationConfig::load(dir).map_err(Wish::from)?,
+            None => None,
+        };
+        Ok(end_tokens(&self.spec.eos_token_ids, generation.as_ref()))
+    }
+
+    /// The length that was asked for, else `default`, within the model's own positions.
+    ///
+    /// # Errors
+    /// It is beyond them.
+    pub fn max_model_len(&self, default: usize) -> Result<usize, SessionError> {
+        let positions = self.spec.max_position_embeddings;
+        let asked = self.options.max_model_len.unwrap_or(default);
+        if asked > positions {
+            let model = self.source.name.clone();
+            return Err(Wish::BeyondPositions {
+                asked,
+                positions,
+                model,
+            }
+            .into());
+        }
+        Ok(asked)
+    }
+
+    /// Opens the weights; gives the type that they are stored in.
+    pub(super) fn weight_source(
+        &self,
+        progress: &dyn Progress,
+    ) -> Result<(Arc<dyn WeightSource>, DType), SessionError> {
+        let files = &self.source.weights;
+        if !matches!(files, WeightFiles::Dummy { .. }) {
+            let checkpoint = Checkpoint::open(files, &self.spec).map_err(Wish::from)?;
+            for warning in &checkpoint.warnings {
+                progress.remark(&format!("warning: {warning}"));
+            }
+            let dtype = checkpoint.weight_dtype();
+            return Ok((Arc::new(checkpoint), dtype));
+        }
+        let weight_type = self.spec.weight_type_or_usual();
+        let source = DummyWeights {
+            seed: self.options.seed,
+            weight_type,
+        };
+        Ok((Arc::new(source), dummy::dtype(weight_type)))
+    }
+
+    /// Bytes of the KV caches of all ranks for so many tokens, by what is known before the weights are opened.
+    pub fn kv_bytes(&self, tokens: usize) -> u64 {
+        let options = &self.options;
+        let asked = options.dtype;
+        let weights = dummy::dtype(asked.unwrap_or_else(|| self.spec.weight_type_or_usual()));
+        let dtype = kv_dtype(options.kv_cache_dtype, cpu_kv_dtype(weights));
+        let elements = self.plan.tp() * self.plan.kv_elements_per_token();
+        (tokens * elements * dtype.size_in_bytes()) as u64
+    }
+
+    /// Bytes of the weights of `ranks`, where those that are not quantised are of type `weights`.
+    pub(super) fn weight_bytes(&self, ranks: &[usize], weights: DType) -> u64 {
+        let held = ranks.iter().map(|&rank| {
+            let size = weights.size_in_bytes();
+            self.plan
+                .weight_bytes(rank, |tensor| tensor.element_bytes(size))
+        });
+        held.sum()
+    }
+}
+
+/// What `source` describes, and the words for where it says so.
+pub(super) fn spec_of(
+    source: &ModelSource,
+    progress: &dyn Progress,
+) -> Result<(ModelSpec, String), SessionError> {
+    let file = source.config_name();
+    let Described { spec, remarks } = Described::of(source).map_err(Wish::from)?;
+    let remarks = remarks.iter();
+    remarks.for_each(|remark| progress.remark(&format!("warning: {remark}")));
+    spec.check_runnable(&file).map_err(Wish::from)?;
+    Ok((spec, file))
+}
+
+/// Only the first `layers` of the model that `file` describes.
+pub(super) fn keep_layers(
+    spec: &mut ModelSpec,
+    layers: usize,
+    file: &str,
+) -> Result<(), SessionError> {
+    let all = spec.num_hidden_layers;
+    if layers > all {
+        let file = file.to_owned();
+        return Err(Wish::Layers { layers, all, file }.into());
+    }
+    spec.truncate_layers(layers);
+    Ok(())
+}
+
+/// What is done with the inputs of FP8 layers.
+fn set_activation_scheme(
+    options: &EngineOptions,
+    device: &Device,
+    spec: &mut ModelSpec,
+) -> Result<(), SessionError> {
+    let Some(scheme) = options.activation_scheme else {
+        // Cards multiply FP8 by FP8.
+        if let Some(quantization) = &mut spec.quantization {
+            quantization.quantize_activations = device.is_simulated();
+        }
+        return Ok(());
+    };
+    let name = scheme.name();
+    match &mut spec.quantization {
+        None => Err(Wish::NotFp8 {
+            scheme: name,
+            model: options.model.clone(),
+        }
+        .into()),
+        Some(_) if scheme == ActivationScheme::WeightOnly && device.is_simulated() => {
+            Err(Wish::SimulatedScheme(name).into())
+        }
+        Some(quantization) => {
+            quantization.quantize_activations = scheme == ActivationScheme::Dynamic;
+            Ok(())
+        }
+    }
+}

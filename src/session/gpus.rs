@@ -1,0 +1,92 @@
+//! The GPUs of this machine, as CUDA shows them.
+
+use super::error::{SessionError, Wish};
+use super::options::EngineOptions;
+use crate::ground::GpuIdentity;
+use crate::ground::results::{Environment, GpuInfo};
+use crate::ops::cuda::Gpu;
+use crate::parallel::nccl;
+use crate::telemetry::nvml;
+
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Cargo features that a result names.
+pub const FEATURES: &[&str] = match cfg!(feature = "nccl") {
+    true => &["cuda", "nccl"],
+    false => &["cuda"],
+};
+
+/// What keeps `--device cuda` from working, and what would help.
+pub fn missing() -> Option<(&'static str, &'static str)> {
+    match Gpu::count() {
+        Ok(0) => Some((
+            "a GPU",
+            "the CUDA driver shows none: see CUDA_VISIBLE_DEVICES",
+        )),
+        Ok(_) => None,
+        Err(_) => Some(("a working CUDA driver", "check nvidia-smi")),
+    }
+}
+
+/// Of the GPUs, by CUDA; `None`: it does not start.
+pub fn names() -> Option<Vec<String>> {
+    let count = Gpu::count().ok()?;
+    Some(identities(count).map(|gpu| gpu.name).collect())
+}
+
+/// Of the first `count` GPUs, those that tell.
+fn identities(count: usize) -> impl Iterator<Item = GpuIdentity> {
+    (0..count).filter_map(|index| Gpu::identify(index).ok())
+}
+
+/// Whether every GPU reaches every other's memory; `None`: there are not two.
+pub fn peer_access() -> Option<bool> {
+    Gpu::peer_access().ok().flatten()
+}
+
+/// Says which GPUs there are, and what drives them.
+pub fn describe(environment: &mut Environment) {
+    environment.gpus = identities(Gpu::count().unwrap_or(0))
+        .map(|gpu| GpuInfo {
+            index: gpu.index,
+            memory_gib: gpu.memory_bytes as f64 / GIB,
+            name: gpu.name,
+        })
+        .collect();
+    environment.driver = nvml::driver_version();
+    environment.cuda = nvml::cuda_version();
+    environment.nccl = nccl::version();
+}
+
+/// Whether a GPU answers.
+pub fn is_usable() -> bool {
+    Gpu::count().is_ok_and(|gpus| gpus > 0)
+}
+
+/// That there is a GPU for each rank, and a way between them.
+///
+/// # Errors
+/// One is missing.
+pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
+    let tp = options.tp;
+    let refused = |words: String| Err(Wish::Cuda(words).into());
+    let gpus = match Gpu::count() {
+        Ok(gpus) => gpus,
+        Err(e) => {
+            return refused(format!(
+                "--device cuda: the CUDA driver does not start ({e}); check nvidia-smi, or use --device cpu"
+            ));
+        }
+    };
+    if gpus < tp {
+        return refused(format!(
+            "--tp {tp} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
+        ));
+    }
+    if tp > 1 && !cfg!(feature = "nccl") {
+        return refused(format!(
+            "--device cuda --tp {tp} needs a build with NCCL, and this one has none; build it with --features nccl"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! A build without CUDA: there is no GPU for it.
+
+use super::error::{SessionError, Wish};
+use super::options::EngineOptions;
+use crate::ground::results::Environment;
+
+/// Cargo features that a result names.
+pub const FEATURES: &[&str] = &[];
+
+/// What keeps `--device cuda` from working, and what would help.
+pub fn missing() -> Option<(&'static str, &'static str)> {
+    Some((
+        "CUDA",
+        "build with --features cuda where nvcc is, or run on the CPU",
+    ))
+}
+
+/// Of the GPUs, by CUDA; only a CUDA build can ask.
+pub fn names() -> Option<Vec<String>> {
+    None
+}
+
+/// Whether every GPU reaches every other's memory; only a CUDA build can ask.
+pub fn peer_access() -> Option<bool> {
+    None
+}
+
+/// Says of the GPUs what this build can.
+pub fn describe(_environment: &mut Environment) {}
+
+/// Whether CUDA is there for the asking.
+pub fn is_usable() -> bool {
+    false
+}
+
+/// Why `cuda` cannot be had.
+///
+/// # Errors
+/// Always.
+pub(super) fn check(_options: &EngineOptions) -> Result<(), SessionError> {
+    Err(refusal())
+}
+
+pub(super) fn refusal() -> SessionError {
+    let words = "--device cuda needs a build with CUDA, and this one has none; build it with --features cuda, or use --device cpu or sim:<gpu>";
+    Wish::Cuda(words.to_owned()).into()
+}

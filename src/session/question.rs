@@ -1,0 +1,273 @@
+//! Will a model run on given GPUs: what `fit` is asked, from a model and plain values.
+
+use std::sync::Arc;
+
+use derive_setters::Setters;
+
+use super::error::{SessionError, Wish};
+use super::files::{keep_layers, spec_of};
+use crate::fit::{self, Answer, Ask, Card, Engine, KvType, Limits, Load, StoredBytes};
+use crate::ground::{Progress, Unwatched};
+use crate::hardware::{self, Capability};
+use crate::hub::{self, DummyReason, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards};
+use crate::model::{Checkpoint, ModelSpec, WeightType};
+use crate::parallel::Split;
+use crate::shape::ModelShape;
+
+/// A card of which only the memory is known.
+const USUAL_CAPABILITY: Capability = Capability { major: 8, minor: 9 };
+/// Tokens of a request of the source report's loads.
+const REPORT_INPUT: usize = 100;
+const REPORT_OUTPUT: usize = 601;
+
+/// Will this model run on that hardware, with what context and concurrency, and if not, what would.
+///
+/// ```
+/// use candlepower::Question;
+///
+/// let answer = Question::new("QwQ-32B").gpu("rtx4090-48g").gpus([2]).answer()?;
+/// assert!(answer.fits && answer.max_model_len >= 8192);
+/// # Ok::<(), candlepower::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Setters)]
+#[setters(strip_option)]
+#[non_exhaustive]
+pub struct Question {
+    /// As in [`EngineOptions::model`](super::EngineOptions::model).
+    #[setters(into)]
+    pub model: String,
+    /// Only the first so many decoder layers.
+    pub layers: Option<usize>,
+    /// Of activations; `None`: the checkpoint's.
+    pub dtype: Option<WeightType>,
+    /// A card's name, or a `.toml` file of one.
+    #[setters(into)]
+    pub gpu: Option<String>,
+    /// Usable GiB of a card instead of what `gpu` has; alone: of a card of compute capability 8.9.
+    pub gpu_memory: Option<f64>,
+    /// Each number is answered by itself; empty: as many as `tp` x `pp`.
+    #[setters(into)]
+    pub gpus: Vec<usize>,
+    /// Tensor-parallel ranks; `None`: GPUs / `pp`.
+    pub tp: Option<usize>,
+    /// Pipeline stages.
+    pub pp: usize,
+    /// Experts whole on one rank each.
+    pub expert_parallel: bool,
+    /// Whose rules and whose memory.
+    pub engine: Engine,
+    /// Tokens of the longest request; `None`: the model's positions.
+    pub max_model_len: Option<usize>,
+    /// Share of the card's memory; `None`: the engine's default, as for the next two.
+    pub gpu_memory_utilization: Option<f64>,
+    /// Requests that run at a time.
+    pub max_num_seqs: Option<usize>,
+    /// Tokens of one step.
+    pub max_num_batched_tokens: Option<usize>,
+    /// Tokens of a KV block.
+    pub block_size: usize,
+    /// Element type of the KV cache.
+    pub kv_cache_dtype: KvType,
+    /// Whether memory for CUDA graphs is counted.
+    pub cuda_graphs: bool,
+    /// Requests that are wanted at once, and tokens of each; where one of the three is given, the others are one request,
+    /// 100 tokens in and 601 out.
+    pub concurrency: Option<usize>,
+    /// Prompt tokens of each.
+    pub input_len: Option<usize>,
+    /// Output tokens of each.
+    pub output_len: Option<usize>,
+}
+
+impl Question {
+    /// Of `model`, by the rules of this crate's own engine.
+    pub fn new(model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            layers: None,
+            dtype: None,
+            gpu: None,
+            gpu_memory: None,
+            gpus: Vec::new(),
+            tp: None,
+            pp: 1,
+            expert_parallel: false,
+            engine: Engine::Candlepower,
+            max_model_len: None,
+            gpu_memory_utilization: None,
+            max_num_seqs: None,
+            max_num_batched_tokens: None,
+            block_size: super::options::DEFAULT_BLOCK_SIZE,
+            kv_cache_dtype: KvType::Auto,
+            cuda_graphs: true,
+            concurrency: None,
+            input_len: None,
+            output_len: None,
+        }
+    }
+
+    /// To the first, or only, number of GPUs.
+    ///
+    /// # Errors
+    /// As [`answers`](Self::answers).
+    pub fn answer(&self) -> Result<Answer, SessionError> {
+        let first = Self {
+            gpus: self.gpus.iter().take(1).copied().collect(),
+            ..self.clone()
+        };
+        let mut answers = first.answers(&Unwatched)?;
+        // One number of GPUs, one answer.
+        answers
+            .pop()
+            .ok_or_else(|| Wish::Question("no number of GPUs was asked of".to_owned()).into())
+    }
+
+    /// To each number of GPUs.
+    ///
+    /// # Errors
+    /// There is no such model or card, the hub failed, or the question contradicts itself.
+    pub fn answers(&self, progress: &dyn Progress) -> Result<Vec<Answer>, SessionError> {
+        let mut answers = Vec::new();
+        for ask in self.asks(progress)? {
+            let answer = fit::answer(&ask);
+            self.check_load(&answer)?;
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    /// One for each number of GPUs.
+    fn asks(&self, progress: &dyn Progress) -> Result<Vec<Ask>, SessionError> {
+        let card = self.card()?;
+        let (model, shape, stored) = self.found(progress)?;
+        let counts = match self.gpus.as_slice() {
+            [] => vec![self.tp.unwrap_or(1) * self.pp],
+            counts => counts.to_vec(),
+        };
+        let ask = |gpus: usize| {
+            Ok(Ask {
+                model: model.clone(),
+                shape: shape.clone(),
+                stored: stored.clone(),
+                card: card.clone(),
+                gpus,
+                split: Split {
+                    tp: self.ranks(gpus)?,
+                    expert_parallel: self.expert_parallel,
+                },
+                pp: self.pp,
+                engine: self.engine,
+                limits: Limits {
+                    max_model_len: self.max_model_len,
+                    utilization: self.gpu_memory_utilization,
+                    max_num_seqs: self.max_num_seqs,
+                    max_num_batched_tokens: self.max_num_batched_tokens,
+                },
+                block_size: self.block_size,
+                dtype: self.dtype,
+                kv_type: self.kv_cache_dtype,
+                eager: !self.cuda_graphs,
+                load: self.load(),
+            })
+        };
+        counts.into_iter().map(ask).collect()
+    }
+
+    /// Tensor-parallel ranks on `gpus`.
+    fn ranks(&self, gpus: usize) -> Result<usize, Wish> {
+        let pp = self.pp.max(1);
+        let tp = self.tp.unwrap_or((gpus / pp).max(1));
+        let ranks = tp.saturating_mul(pp);
+        if ranks > gpus {
+            return Err(Wish::Question(format!(
+                "--tp {tp} x --pp {pp} is {ranks} ranks, and --gpus is {gpus}; ask for at least as many GPUs, or fewer ranks"
+            )));
+        }
+        Ok(tp)
+    }
+
+    fn card(&self) -> Result<Card, Wish> {
+        let mut card = match (&self.gpu, self.gpu_memory) {
+            (Some(name), _) => Card::from(&hardware::find(name)?),
+            (None, Some(memory_gib)) => Card {
+                name: format!("a GPU of {memory_gib} GiB"),
+                memory_gib,
+                capability: USUAL_CAPABILITY,
+            },
+            (None, None) => {
+                return Err(Wish::Question(
+                    "no card was named; give --gpu a name of `candlepower gpus`, or --gpu-memory a number of GiB".to_owned(),
+                ));
+            }
+        };
+        card.memory_gib = self.gpu_memory.unwrap_or(card.memory_gib);
+        Ok(card)
+    }
+
+    /// Name, shapes, and how a checkpoint stores them where one is there.
+    fn found(
+        &self,
+        progress: &dyn Progress,
+    ) -> Result<(String, ModelShape, Option<Arc<StoredBytes>>), SessionError> {
+        let options = ResolveOptions {
+            // No weights are fetched for their headers; a card looks no further than the cache.
+            dummy_weights: cards::find(&self.model).is_none(),
+            settings: HubSettings::from_env(),
+        };
+        let source = hub::resolve(&self.model, &options, progress)?;
+        let (mut spec, file) = spec_of(&source, progress)?;
+        if let Some(layers) = self.layers {
+            keep_layers(&mut spec, layers, &file)?;
+        }
+        let shape = spec.shape();
+        let stored = stored(&source, &spec, &shape, progress)?;
+        Ok((source.name, shape, stored))
+    }
+
+    /// `None`: nothing was said of a load.
+    fn load(&self) -> Option<Load> {
+        let said = [self.concurrency, self.input_len, self.output_len];
+        said.iter().any(Option::is_some).then(|| Load {
+            concurrency: self.concurrency.unwrap_or(1),
+            input_len: self.input_len.unwrap_or(REPORT_INPUT),
+            output_len: self.output_len.unwrap_or(REPORT_OUTPUT),
+        })
+    }
+
+    fn check_load(&self, answer: &Answer) -> Result<(), Wish> {
+        match self.load() {
+            Some(load) if load.tokens() > answer.max_model_len => Err(Wish::Question(format!(
+                "a request of {} + {} tokens is longer than the {} of --max-model-len; raise it or shorten the request",
+                load.input_len, load.output_len, answer.max_model_len
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// From the headers of a checkpoint that is here.
+fn stored(
+    source: &ModelSource,
+    spec: &ModelSpec,
+    shape: &ModelShape,
+    progress: &dyn Progress,
+) -> Result<Option<Arc<StoredBytes>>, SessionError> {
+    let files = match (&source.weights, &source.dir) {
+        (
+            WeightFiles::Dummy {
+                why: DummyReason::Requested,
+            },
+            Some(dir),
+        ) => match hub::weights_in(dir) {
+            Ok(files) => files,
+            Err(_) => return Ok(None),
+        },
+        (WeightFiles::Dummy { .. }, _) => return Ok(None),
+        (files, _) => files.clone(),
+    };
+    let checkpoint = Checkpoint::open(&files, spec).map_err(Wish::from)?;
+    progress.detail("element sizes are those of the checkpoint's headers");
+    let names = shape.tensors.iter().map(|tensor| &tensor.name);
+    let bytes = names.filter_map(|name| Some((name.clone(), checkpoint.stored_bytes(name)?)));
+    Ok(Some(Arc::new(bytes.collect())))
+}

@@ -1,0 +1,110 @@
+//! `sim:<gpu>`: a session in virtual time.
+
+use std::sync::Arc;
+
+use super::assembly::{Session, activation_scheme, describe_model};
+use super::error::{SessionError, Wish};
+use super::files::ModelFiles;
+use super::kv::kv_dtype_name;
+use super::options::EngineOptions;
+use super::simulation::{Simulation, Started};
+use crate::ground::Progress;
+use crate::ground::results::{self, Kind};
+use crate::hardware::Gpu;
+use crate::model::dummy;
+use crate::parallel::Split;
+use crate::scheduler::SchedulerConfig;
+use crate::shape::ModelShape;
+
+impl EngineOptions {
+    /// What they ask of `gpu`, of any model.
+    pub fn simulation(
+        &self,
+        gpu: &Gpu,
+        model: &str,
+        shape: &ModelShape,
+        max_model_len: usize,
+    ) -> Simulation {
+        Simulation {
+            model: model.to_owned(),
+            shape: shape.clone(),
+            gpu: gpu.clone(),
+            split: Split {
+                tp: self.tp,
+                expert_parallel: self.expert_parallel,
+            },
+            server: self.server,
+            graphs: self.cuda_graphs,
+            dtype: self.dtype,
+            kv_type: self.kv_cache_dtype,
+            kv_bytes: self.kv_cache_memory,
+            utilization: self.gpu_memory_utilization,
+            scheduler: SchedulerConfig {
+                policy: self.scheduler,
+                max_num_seqs: self.max_num_seqs,
+                max_num_batched_tokens: self.max_num_batched_tokens,
+                max_model_len,
+                block_size: self.block_size,
+                num_blocks: 0,
+                prefix_cache: self.prefix_cache,
+            },
+        }
+    }
+}
+
+/// Loads nothing.
+///
+/// # Errors
+/// The model does not fit on the card.
+pub fn start(
+    files: ModelFiles,
+    gpu: &Gpu,
+    max_model_len: usize,
+    progress: &Arc<dyn Progress>,
+) -> Result<Session, SessionError> {
+    let options = &files.options;
+    let simulation = options.simulation(gpu, &files.source.name, files.plan.shape(), max_model_len);
+    let started = simulation.start().map_err(Wish::from)?;
+    let weights = files.spec.weight_type_or_usual();
+    Ok(Session {
+        kind: Kind::Predicted,
+        model: describe_model(&files, dummy::dtype(weights)),
+        hardware: results::Hardware {
+            device: options.device.clone().unwrap_or_default(),
+            name: gpu.full_name.clone(),
+            count: options.tp,
+            memory_gib: gpu.memory_gib,
+            roofs: None,
+        },
+        settings: settings(&files, &simulation, &started),
+        engine: started.engine,
+        probe: None,
+        files,
+        progress: progress.clone(),
+    })
+}
+
+fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> results::Engine {
+    let scheduler = &started.scheduler;
+    results::Engine {
+        max_model_len: scheduler.max_model_len,
+        max_num_seqs: scheduler.max_num_seqs,
+        max_num_batched_tokens: scheduler.max_num_batched_tokens,
+        block_size: scheduler.block_size,
+        num_kv_blocks: scheduler.usable_blocks(),
+        scheduler: scheduler.policy.to_string(),
+        prefix_cache: scheduler.prefix_cache,
+        dtype: simulation.dtype().name().to_owned(),
+        kv_cache_dtype: kv_dtype_name(started.kv_dtype).to_owned(),
+        activation_scheme: activation_scheme(&files.spec),
+        tp: simulation.split.tp,
+        expert_parallel: simulation.split.expert_parallel,
+        // Nothing computes.
+        threads: 0,
+        pin_threads: false,
+        seed: files.options.seed,
+        ranks: started.ranks.clone(),
+        communication_share: None,
+        server: simulation.server.map(|server| server.name.to_owned()),
+    }
+}

@@ -1,0 +1,182 @@
+//! An engine on a simulated device, from shapes and a card: what fits decides how much it holds.
+
+use std::sync::Arc;
+
+use candle_core::DType;
+
+use crate::engine::{Engine, EngineError};
+use crate::exec::simulated::Setup;
+use crate::exec::{ExecError, Executor, KvLayout, Server, Simulated};
+use crate::fit::{self, Ask, Card, KvType, Limits, Release, Verdict};
+use crate::ground::VirtualClock;
+use crate::ground::results::RankMemory;
+use crate::hardware::Gpu;
+use crate::model::StepLimits;
+use crate::parallel::{ShardError, ShardPlan, Split};
+use crate::scheduler::SchedulerConfig;
+use crate::shape::{ModelShape, WeightType};
+
+/// Why a simulation cannot start: the message of each says it.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SimulationError {
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    #[error("{model} does not run on {gpus} x {gpu}: {reason}; `candlepower fit` shows what would")]
+    DoesNotFit {
+        model: String,
+        gpus: usize,
+        gpu: String,
+        reason: String,
+    },
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// What is simulated, and with which limits.
+#[derive(Debug, Clone)]
+pub struct Simulation {
+    /// Words for the model.
+    pub model: String,
+    /// Of the model.
+    pub shape: ModelShape,
+    /// Every rank has one.
+    pub gpu: Gpu,
+    /// How the cards share it.
+    pub split: Split,
+    /// `None`: raw capacity.
+    pub server: Option<Server>,
+    /// Kernels are launched from CUDA graphs.
+    pub graphs: bool,
+    /// Of activations; `None`: the checkpoint's.
+    pub dtype: Option<WeightType>,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Bytes of the KV caches of all ranks; `None`: what the card's memory leaves.
+    pub kv_bytes: Option<u64>,
+    /// Share of the card's memory that may be used.
+    pub utilization: f64,
+    /// Its `num_blocks` is not read: the KV cache decides.
+    pub scheduler: SchedulerConfig,
+}
+
+/// An idle engine, and what it was resolved to.
+pub struct Started {
+    /// It runs in virtual time.
+    pub engine: Engine,
+    /// Its limits, the number of KV blocks among them.
+    pub scheduler: SchedulerConfig,
+    /// What the KV cache holds.
+    pub kv_dtype: DType,
+    /// Memory of each.
+    pub ranks: Vec<RankMemory>,
+}
+
+impl Simulation {
+    /// # Errors
+    /// The model cannot be split so, does not fit, or nothing is known of the cards' link.
+    pub fn start(&self) -> Result<Started, SimulationError> {
+        let plan = Arc::new(ShardPlan::split(&self.shape, self.split)?);
+        let kv_dtype = self.kv_dtype();
+        let layout = KvLayout {
+            num_blocks: self.num_blocks(&plan, kv_dtype)?,
+            block_size: self.scheduler.block_size,
+            dtype: kv_dtype,
+        };
+        let rows = self.scheduler.max_num_batched_tokens;
+        let setup = Setup {
+            plan,
+            gpu: self.gpu.clone(),
+            dtype: self.dtype(),
+            graphs: self.graphs,
+            server: self.server,
+            limits: StepLimits {
+                rows,
+                logit_rows: self.scheduler.max_num_seqs.min(rows),
+            },
+        };
+        let clock = Arc::new(VirtualClock::default());
+        let mut executor = Simulated::new(setup, clock.clone())?;
+        executor.allocate_kv(&layout)?;
+        let ranks = executor.memory()?;
+        let scheduler = SchedulerConfig {
+            num_blocks: layout.num_blocks,
+            ..self.scheduler.clone()
+        };
+        Ok(Started {
+            engine: Engine::new(scheduler.clone(), Box::new(executor), clock)?,
+            scheduler,
+            kv_dtype,
+            ranks,
+        })
+    }
+
+    /// Of activations.
+    pub fn dtype(&self) -> WeightType {
+        self.ask().dtype()
+    }
+
+    fn kv_dtype(&self) -> DType {
+        match (self.kv_type, self.dtype()) {
+            (KvType::Fp8, _) => DType::F8E4M3,
+            (KvType::F32, _) | (KvType::Auto, WeightType::F32) => DType::F32,
+            (KvType::F16, _) | (KvType::Auto, WeightType::F16) => DType::F16,
+            (KvType::Bf16, _) | (KvType::Auto, WeightType::Bf16) => DType::BF16,
+        }
+    }
+
+    /// The null block among them.
+    fn num_blocks(&self, plan: &ShardPlan, kv_dtype: DType) -> Result<usize, SimulationError> {
+        let answer = fit::answer(&self.ask());
+        let holds = match self.kv_bytes {
+            None => answer.fits,
+            Some(_) => !matches!(answer.verdict, Verdict::Unsupported | Verdict::NoWeights),
+        };
+        if !holds {
+            return Err(SimulationError::DoesNotFit {
+                model: self.model.clone(),
+                gpus: self.split.tp,
+                gpu: self.gpu.full_name.clone(),
+                reason: answer.reason,
+            });
+        }
+        let block_size = self.scheduler.block_size;
+        Ok(match self.kv_bytes {
+            None => 1 + answer.kv_tokens.unwrap_or_default() as usize / block_size,
+            Some(bytes) => {
+                let elements = block_size * plan.tp() * plan.kv_elements_per_token();
+                bytes as usize / (elements * kv_dtype.size_in_bytes())
+            }
+        })
+    }
+
+    fn ask(&self) -> Ask {
+        let scheduler = &self.scheduler;
+        Ask {
+            model: self.model.clone(),
+            shape: self.shape.clone(),
+            stored: None,
+            card: Card::from(&self.gpu),
+            gpus: self.split.tp,
+            split: self.split,
+            pp: 1,
+            engine: match self.server {
+                None => fit::Engine::Candlepower,
+                Some(_) => fit::Engine::Vllm(Release::USUAL),
+            },
+            limits: Limits {
+                max_model_len: Some(scheduler.max_model_len),
+                utilization: Some(self.utilization),
+                max_num_seqs: Some(scheduler.max_num_seqs),
+                max_num_batched_tokens: Some(scheduler.max_num_batched_tokens),
+            },
+            block_size: scheduler.block_size,
+            dtype: self.dtype,
+            kv_type: self.kv_type,
+            eager: !self.graphs,
+            load: None,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! `bench` through the program: what it prints and writes, and how it ends.
+
+mod ends;
+mod headline;
+mod held_up;
+mod outputs;
+mod places;
+mod ranks;
+mod recompute;
+mod references;
+mod thousand;

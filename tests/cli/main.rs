@@ -1,0 +1,10 @@
+//! The program, as a user starts it.
+
+mod bench;
+#[path = "../cli_support/mod.rs"]
+mod cli_support;
+mod errors;
+mod generate;
+mod launcher;
+mod profile;
+mod smollm2;

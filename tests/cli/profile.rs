@@ -1,0 +1,7 @@
+//! `profile`: its table adds up, its contract holds, its trace nests.
+
+mod command;
+mod flags;
+mod perfetto;
+mod table;
+mod trace;

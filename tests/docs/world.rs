@@ -1,0 +1,66 @@
+//! The folder that the pages' commands run in: it has the files that they name.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::cli_support::{Outcome, copy_files, fixture};
+
+/// Of `bench --dataset`.
+const REQUESTS: &str = r#"{"input_len": 8, "output_len": 3}
+{"prompt_ids": [1, 2, 3, 4], "output_len": 2}
+"#;
+/// The one that `gpus --help` shows.
+const CARD: &str = r#"compute_capability = "8.9"
+memory_gib = 23.5
+bandwidth_gb_s = 1008
+fp16_tflops = 165.2
+"#;
+/// Names of model folders, and the fixtures that stand for them.
+const MODELS: [(&str, &str); 3] = [
+    ("my-model", "qwen2-tiny"),
+    ("my-moe-fp8", "qwen3-moe-fp8-tiny"),
+    ("target/smollm2-135m", "llama-tiny"),
+];
+
+pub struct World {
+    dir: TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        for (name, stand_in) in MODELS {
+            let to = dir.path().join(name);
+            fs::create_dir_all(&to).unwrap();
+            copy_files(fixture(stand_in).as_ref(), &to);
+        }
+        let config = dir.path().join("my-model/config.json");
+        fs::copy(config, dir.path().join("config.json")).unwrap();
+        fs::write(dir.path().join("requests.jsonl"), REQUESTS).unwrap();
+        fs::write(dir.path().join("my-card.toml"), CARD).unwrap();
+        Self { dir }
+    }
+
+    /// By a shell, away from any network and from the caller's own model cache; `candlepower` is the built program.
+    pub fn run(&self, line: &str) -> Outcome {
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_candlepower"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(self.dir.path())
+            .env(
+                "PATH",
+                format!("{}:{path}", program.parent().unwrap().display()),
+            )
+            .env("HF_HOME", env!("CARGO_TARGET_TMPDIR"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env_remove("HF_TOKEN")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Outcome::of(output)
+    }
+}

@@ -1,0 +1,103 @@
+//! Loads against engines whose executors fail, pause or run late: nothing is lost, nothing of the warm-up
+//! leaks into the run.
+
+mod bounds;
+mod paced;
+mod pauses;
+mod stalls;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use candlepower::bench::{Load, Recording, Script, play};
+use candlepower::engine::Engine;
+use candlepower::exec::{ExecError, Executor, KvLayout, StepOutput, StepPlan, Ticket};
+use candlepower::ground::results::{RankMemory, Roofs};
+use candlepower::ground::{Sampling, WallClock};
+use candlepower::scheduler::{Policy, SchedulerConfig};
+use candlepower::workload::Work;
+
+/// Fails every step.
+struct Broken;
+
+impl Executor for Broken {
+    fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError> {
+        Ok(Vec::new())
+    }
+
+    fn measure_roofs(&mut self) -> Option<Roofs> {
+        None
+    }
+
+    fn allocate_kv(&mut self, _layout: &KvLayout) -> Result<(), ExecError> {
+        Ok(())
+    }
+
+    fn submit(&mut self, _plan: Arc<StepPlan>) -> Result<Ticket, ExecError> {
+        Err(ExecError::NoKv)
+    }
+
+    fn wait(&mut self, _ticket: Ticket, _output: &mut StepOutput) -> Result<(), ExecError> {
+        Err(ExecError::NoKv)
+    }
+}
+
+fn config() -> SchedulerConfig {
+    SchedulerConfig {
+        policy: Policy::Mixed,
+        max_num_seqs: 8,
+        max_num_batched_tokens: 64,
+        max_model_len: 32,
+        block_size: 16,
+        num_blocks: 33,
+        prefix_cache: false,
+    }
+}
+
+fn played(warmup: usize) -> (Recording, Engine, usize) {
+    let clock = Arc::new(WallClock::start());
+    let mut engine = Engine::new(config(), Box::new(Broken), clock).unwrap();
+    let script = Script {
+        work: Work::Fixed {
+            prompt: [1, 2, 3].into(),
+            output_len: 4,
+        },
+        load: Load::Closed { concurrency: 2 },
+        requests: 5,
+        warmup,
+        request_timeout: None,
+        sampling: Sampling::GREEDY,
+        end_tokens: Vec::new(),
+        seed: 0,
+    };
+    let mut told = 0;
+    let recording = play(&mut engine, &script, &AtomicBool::new(false), &mut || {
+        told += 1
+    });
+    (recording, engine, told)
+}
+
+#[test]
+fn a_warm_up_that_fails_ends_the_run_before_it_begins() {
+    let (recording, engine, told) = played(3);
+    let reason = recording.cut_short.unwrap();
+    assert!(reason.starts_with("warm-up failed: "), "{reason}");
+    assert!(recording.requests.is_empty() && recording.steps.is_empty());
+    assert_eq!(told, 0, "requests of the warm-up are nobody's progress");
+    assert!(engine.is_idle(), "no request is left behind");
+    assert_eq!(engine.scheduler().blocks_used(), 0);
+}
+
+#[test]
+fn a_step_that_fails_fails_what_was_in_flight() {
+    let (recording, engine, told) = played(0);
+    assert!(recording.cut_short.is_some());
+    assert_eq!((recording.requests.len(), told), (2, 2));
+    assert!(
+        recording
+            .requests
+            .iter()
+            .all(|r| r.error.is_some() && r.finish.is_none())
+    );
+    assert!(engine.is_idle());
+}

@@ -1,0 +1,137 @@
+//! A device of even steps on a real clock, some of which may take longer.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use candlepower::bench::{Load, Recording, Script, play};
+use candlepower::engine::Engine;
+use candlepower::exec::simulated::Setup;
+use candlepower::exec::{ExecError, Executor, KvLayout, Simulated, StepOutput, StepPlan, Ticket};
+use candlepower::ground::results::{RankMemory, Roofs, Run, Scenario};
+use candlepower::ground::{Sampling, VirtualClock, WallClock};
+use candlepower::hub::cards;
+use candlepower::metrics::{MeasureInput, measure};
+use candlepower::model::{ModelSpec, StepLimits, WeightType};
+use candlepower::parallel::{ShardPlan, Split};
+use candlepower::workload::Work;
+
+use super::config;
+
+const STEP: Duration = Duration::from_millis(4);
+
+/// What a simulated device computes, at a pace of the real clock.
+pub struct Paced {
+    inner: Simulated,
+    steps: usize,
+    /// Step, counted from 0, and how long it is held up.
+    held: Vec<(usize, Duration)>,
+}
+
+impl Paced {
+    pub fn new(held: &[(usize, Duration)]) -> Self {
+        let card = cards::find("Qwen2.5-0.5B").unwrap();
+        let spec = ModelSpec::from_json(card.config_json, "a card").unwrap();
+        let setup = Setup {
+            plan: Arc::new(ShardPlan::split(&spec.shape(), Split::from(1)).unwrap()),
+            gpu: candlepower::hardware::find("h100-sxm").unwrap(),
+            dtype: WeightType::Bf16,
+            graphs: true,
+            server: None,
+            limits: StepLimits {
+                rows: 64,
+                logit_rows: 8,
+            },
+        };
+        let mut inner = Simulated::new(setup, Arc::new(VirtualClock::default())).unwrap();
+        let layout = KvLayout {
+            num_blocks: config().num_blocks,
+            block_size: config().block_size,
+            dtype: candle_core::DType::BF16,
+        };
+        inner.allocate_kv(&layout).unwrap();
+        Self {
+            inner,
+            steps: 0,
+            held: held.to_vec(),
+        }
+    }
+}
+
+impl Executor for Paced {
+    fn memory(&mut self) -> Result<Vec<RankMemory>, ExecError> {
+        self.inner.memory()
+    }
+
+    fn measure_roofs(&mut self) -> Option<Roofs> {
+        None
+    }
+
+    fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {
+        self.inner.allocate_kv(layout)
+    }
+
+    fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError> {
+        self.inner.submit(plan)
+    }
+
+    fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
+        std::thread::sleep(STEP);
+        for (step, time) in &self.held {
+            if *step == self.steps {
+                std::thread::sleep(*time);
+            }
+        }
+        self.steps += 1;
+        self.inner.wait(ticket, output)
+    }
+}
+
+/// Plays requests of three prompt tokens, or `work`, on a device with `held` steps.
+pub fn played(load: Load, work: Option<Work>, requests: usize, held: &[(usize, Duration)]) -> Run {
+    let clock = Arc::new(WallClock::start());
+    let mut engine = Engine::new(config(), Box::new(Paced::new(held)), clock).unwrap();
+    let fixed = Work::Fixed {
+        prompt: [1, 2, 3].into(),
+        output_len: 8,
+    };
+    let script = Script {
+        work: work.unwrap_or(fixed),
+        load,
+        requests,
+        warmup: 0,
+        request_timeout: None,
+        sampling: Sampling::GREEDY,
+        end_tokens: Vec::new(),
+        seed: 0,
+    };
+    let never = AtomicBool::new(false);
+    let recording = play(&mut engine, &script, &never, &mut || ());
+    assert_eq!(recording.cut_short, None);
+    run_of(&recording, load)
+}
+
+fn run_of(recording: &Recording, load: Load) -> Run {
+    let concurrency = match load {
+        Load::Closed { concurrency } => Some(concurrency),
+        Load::Open(_) | Load::Trace => None,
+    };
+    measure(&MeasureInput {
+        requests: &recording.requests,
+        steps: &recording.steps,
+        telemetry: &[],
+        experts: &recording.experts,
+        scenario: Scenario {
+            concurrency,
+            ..Scenario::default()
+        },
+        model: "a model",
+        prompt: "",
+        timestamp: "",
+        capacity: 8,
+        gpus: &[],
+        watched: &[],
+        roofs: None,
+        clocks: recording.clocks,
+    })
+}

@@ -1,0 +1,8 @@
+//! What is worked out rather than run: capacity, data sheets, predicted times, metrics.
+
+#[path = "../cli_support/mod.rs"]
+mod cli_support;
+mod fit;
+mod hardware;
+mod metrics;
+mod simulated;

@@ -1,0 +1,12 @@
+//! The simulated device: how near its predictions come to published figures, and the laws it keeps.
+
+mod cases;
+mod command;
+mod extremes;
+mod laws;
+mod mixtures;
+mod pauses;
+mod published;
+mod report;
+mod scale;
+mod setup;

@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::options::LoadOptions;
-use super::play::Script;
 use super::scenario::{Load, Preset};
+use super::script::Script;
 use crate::ground::Sampling;
 use crate::ground::results::{Engine, Scenario};
 use crate::scheduler::blocks_at_full_length;

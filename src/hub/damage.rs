@@ -4,8 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::error::HubError;
-use super::layout::{WeightFiles, shards};
+use super::layout::shards;
 use super::part::{failed, is_sha256, sha256};
+use super::weight_files::WeightFiles;
 use crate::ground::Progress;
 use crate::ground::safetensors_header::{self, HeaderError};
 

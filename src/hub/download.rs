@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use super::cache::{HubId, link};
 use super::error::HubError;
 use super::http::{Client, Facts};
-use super::layout::{CONFIG, OPTIONAL, SINGLE_WEIGHTS, WEIGHTS_INDEX, most_bytes, shards};
+use super::layout::{CONFIG, OPTIONAL, SINGLE_WEIGHTS, most_bytes, shards};
 use super::part::{Part, failed, sha256};
 use super::settings::HubSettings;
 use super::shard_sets;
 use super::transfer::{Transfer, passing};
 use super::waiting::{GLANCE, pause};
+use super::weight_files::WEIGHTS_INDEX;
 use crate::ground::Progress;
 
 /// Of a request for what a file is.

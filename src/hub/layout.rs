@@ -1,12 +1,13 @@
 //! The files of a checkpoint and which of them hold its weights.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use serde_json::Value;
 
 use super::error::HubError;
 use super::shard_sets;
+use super::weight_files::{WEIGHTS_INDEX, WeightFiles, is_there};
 use crate::ground::json::{self, JsonError, Limits};
 
 pub const CONFIG: &str = "config.json";
@@ -14,7 +15,6 @@ pub const GENERATION_CONFIG: &str = "generation_config.json";
 pub const TOKENIZER: &str = "tokenizer.json";
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
-pub const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 pub const SINGLE_WEIGHTS: &str = "model.safetensors";
 
 /// Where the tools that quantise say so, if not in `config.json`.
@@ -50,36 +50,6 @@ pub(super) fn most_bytes(file: &str) -> Option<u64> {
     }
 }
 
-/// Why a model runs on made-up weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DummyReason {
-    /// `--dummy-weights`.
-    Requested,
-    /// The model was given as a configuration file.
-    ConfigOnly,
-    /// The model was given as a card's name and the cache holds no complete checkpoint of it.
-    CardWithoutCheckpoint,
-}
-
-/// Where a model's weights are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WeightFiles {
-    Dummy {
-        why: DummyReason,
-    },
-    Single(PathBuf),
-    /// `index` lies in `dir`, and every shard it names is in `dir` too.
-    Sharded {
-        index: PathBuf,
-        dir: PathBuf,
-    },
-    /// A complete set of `shards` in `dir` that no index lists.
-    Set {
-        dir: PathBuf,
-        shards: Vec<String>,
-    },
-}
-
 /// The weights in `dir`: `model.safetensors.index.json` if there, else `model.safetensors`, else a complete set of
 /// `model-0000k-of-0000n.safetensors`, never any other file.
 ///
@@ -103,20 +73,6 @@ pub fn weights_in(dir: &Path) -> Result<WeightFiles, HubError> {
         return Ok(WeightFiles::Single(single));
     }
     shard_sets::find(dir)
-}
-
-/// Whether a file is there. A link to nothing is not a missing file: something was lost behind it.
-pub(super) fn is_there(path: &Path) -> Result<bool, HubError> {
-    if path.is_file() {
-        return Ok(true);
-    }
-    match std::fs::read_link(path) {
-        Ok(target) if !path.exists() => Err(HubError::DeadLink {
-            path: path.to_owned(),
-            target,
-        }),
-        _ => Ok(false),
-    }
 }
 
 /// Names of the shards in a safetensors index, each once, relative to the index.
@@ -190,6 +146,8 @@ fn unreadable(path: &Path, source: JsonError) -> HubError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn index_with(shards: &[&str]) -> (tempfile::TempDir, PathBuf) {

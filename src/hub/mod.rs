@@ -12,6 +12,7 @@ mod settings;
 mod shard_sets;
 mod transfer;
 mod waiting;
+mod weight_files;
 
 use std::fs::File;
 use std::io::Read;
@@ -20,8 +21,9 @@ use std::path::{Path, PathBuf};
 pub use cache::HubId;
 pub use cards::{CARDS, Card};
 pub use error::HubError;
-pub use layout::{DummyReason, WeightFiles, parse_index, shard_tensors, shards, weights_in};
+pub use layout::{parse_index, shard_tensors, shards, weights_in};
 pub use settings::{HubSettings, Patience, Token};
+pub use weight_files::{DummyReason, WeightFiles};
 
 use crate::ground::Progress;
 use crate::ground::foreign::{self, Foreign};

@@ -110,7 +110,7 @@ impl HubSettings {
         let endpoint = get("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
         Self {
             cache: get("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
-            endpoint: endpoint.trim().trim_end_matches('/').to_owned(),
+            endpoint: without_end(endpoint.trim()).to_owned(),
             token: get("HF_TOKEN")
                 .and_then(|token| Token::new(&token))
                 .or_else(|| Token::new(&std::fs::read_to_string(home.join("token")).ok()?)),
@@ -156,6 +156,15 @@ impl HubSettings {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let host = authority.rsplit('@').next().unwrap_or(authority);
         format!("{scheme}{host}{path}")
+    }
+}
+
+/// Without slashes behind it, but for those of a scheme that nothing follows.
+fn without_end(endpoint: &str) -> &str {
+    let bare = endpoint.trim_end_matches('/');
+    match bare.contains("://") || !endpoint.contains("://") {
+        true => bare,
+        false => endpoint,
     }
 }
 

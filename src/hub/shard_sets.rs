@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::error::HubError;
-use super::layout::{WEIGHTS_INDEX, WeightFiles, is_there};
+use super::weight_files::{WEIGHTS_INDEX, WeightFiles, is_there};
 use crate::ground::terminal::listed;
 
 const STEM: &str = "model-";

@@ -77,10 +77,10 @@ fn root<'a>(names: impl Iterator<Item = &'a String>) -> Root {
     let mut wrapped = false;
     for name in names {
         let bare = unwrapped(name);
+        wrapped |= bare != *name;
         if let Some(root) = bare.strip_suffix(MARK)
             && (root.is_empty() || root.ends_with('.'))
         {
-            wrapped |= bare != *name;
             roots.insert(root.to_owned());
         }
     }
@@ -116,7 +116,7 @@ fn rename(
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
     for (name, entry) in all {
         let usual = usual_name(root, &name);
-        if example.is_none() && usual.ends_with(MARK) {
+        if example.is_none() && usual != name {
             example = Some(format!("{name} as {usual}"));
         }
         if renamed.insert(usual.clone(), entry).is_some() {

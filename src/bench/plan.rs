@@ -170,7 +170,9 @@ fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), Sessio
 fn not_encoded(error: SessionError) -> NotEncoded {
     let reason = error.to_string();
     match error {
-        SessionError::Wish(Wish::Text(TextError::TooLong { .. })) => NotEncoded::TooLong(reason),
+        SessionError::Wish(wish) if matches!(*wish, Wish::Text(TextError::TooLong { .. })) => {
+            NotEncoded::TooLong(reason)
+        }
         _ => NotEncoded::Failed(reason),
     }
 }

@@ -239,7 +239,7 @@ impl WeightSource for Checkpoint {
             );
         }
         let runs: Vec<Range<u64>> = match columns.len() == width {
-            true => vec![byte(rows.start, 0)..byte(rows.end, 0)],
+            true => std::iter::once(byte(rows.start, 0)..byte(rows.end, 0)).collect(),
             false => rows
                 .clone()
                 .map(|row| byte(row, columns.start)..byte(row, columns.end))

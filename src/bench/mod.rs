@@ -6,12 +6,14 @@ pub mod play;
 mod player;
 mod run;
 pub mod scenario;
+mod script;
 mod tracer;
 mod warm_up;
 
 pub use options::LoadOptions;
 pub use plan::{BenchPlan, RunPlan};
-pub use play::{Recording, Script, TooMany, play, play_traced};
+pub use play::{Recording, play, play_traced};
 pub use run::{Played, RawRun, play_all, results};
 pub use scenario::{Load, Preset};
+pub use script::{Script, TooMany};
 pub use tracer::Tracer;

@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::options::LoadOptions;
-use super::play::Script;
 use super::scenario::{Load, Preset};
+use super::script::Script;
 use crate::ground::Sampling;
 use crate::ground::results::{Engine, Scenario};
 use crate::scheduler::blocks_at_full_length;
@@ -170,7 +170,9 @@ fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), Sessio
 fn not_encoded(error: SessionError) -> NotEncoded {
     let reason = error.to_string();
     match error {
-        SessionError::Wish(Wish::Text(TextError::TooLong { .. })) => NotEncoded::TooLong(reason),
+        SessionError::Wish(wish) if matches!(*wish, Wish::Text(TextError::TooLong { .. })) => {
+            NotEncoded::TooLong(reason)
+        }
         _ => NotEncoded::Failed(reason),
     }
 }

@@ -7,8 +7,8 @@ use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::play::Script;
 use super::scenario::Load;
+use super::script::Script;
 use crate::engine::{Engine, EngineError};
 use crate::ground::clock::seconds;
 use crate::ground::{Event, EventKind, Log, Request, RequestId, RequestRecord, StopRule};

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::play::Script;
 use super::player::Stopped;
+use super::script::Script;
 use crate::engine::Engine;
 use crate::ground::{Request, RequestId, StopRule};
 

@@ -7,16 +7,18 @@ use std::process::exit;
 use rustix::fs::OFlags;
 
 use super::failure::Failure;
+use crate::ground::terminal::printable;
 
 /// Writes results to stdout and flushes. Where that cannot be, stderr has them: they may have taken hours.
 pub fn result(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    let written = match was_closed(&stdout) {
-        true => Err(io::Error::other("it was closed before the program started")),
-        false => stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush()),
-    };
+    if may_be_closed(&stdout) {
+        note(text.trim_end());
+        return Ok(());
+    }
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
     match written {
         Ok(()) => Ok(()),
         // The reader has seen enough (`| head`): nobody is left to tell.
@@ -30,8 +32,9 @@ pub fn result(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Whether it was closed (`>&-`) at the start: Rust then opens the null device in its place, for reading too, as no shell does.
-fn was_closed(stdout: &impl AsFd) -> bool {
+/// Whether it was closed (`>&-`) at the start: Rust then opens the null device in its place, for reading too. No shell does
+/// that, but some programs do that start others and want no output; so it is no error.
+fn may_be_closed(stdout: &impl AsFd) -> bool {
     let mode = rustix::fs::fcntl_getfl(stdout).map(|flags| flags & OFlags::ACCMODE);
     let own = rustix::fs::fstat(stdout).map(|stat| stat.st_rdev);
     let null = rustix::fs::stat("/dev/null").map(|stat| stat.st_rdev);
@@ -47,9 +50,9 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
     line(&text)
 }
 
-/// A remark on stderr; stderr that is gone is nobody's loss.
+/// A remark on stderr; stderr that is gone is nobody's loss. Names in files do not drive the terminal.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 pub fn error(failure: &Failure) {

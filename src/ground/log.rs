@@ -235,11 +235,11 @@ mod tests {
             output_tokens: 3,
             arrival: id as f64 * 0.1,
             submitted: Some(id as f64 * 0.1 + 1e-9),
-            admitted: (id % 3 != 0).then_some(0.3),
+            admitted: (!id.is_multiple_of(3)).then_some(0.3),
             tokens: (0..1000).map(|i| f64::from(i).sqrt()).collect(),
-            finish: (id % 5 != 0).then_some(FinishReason::Length),
+            finish: (!id.is_multiple_of(5)).then_some(FinishReason::Length),
             preemptions: 2,
-            error: (id % 5 == 0).then(|| format!("request {id} failed")),
+            error: id.is_multiple_of(5).then(|| format!("request {id} failed")),
         }
     }
 

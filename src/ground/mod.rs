@@ -13,6 +13,7 @@ pub mod recorder;
 pub mod records;
 pub mod request;
 pub mod results;
+pub mod safetensors_header;
 pub mod terminal;
 pub mod version;
 

@@ -4,17 +4,14 @@
 use super::quantile::ratio;
 use super::requests::Requests;
 use super::steps::Steps;
-use super::timing;
 use super::{MeasureInput, reason};
+use crate::ground::ClockSpan;
 use crate::ground::results::Check;
-use crate::ground::{ClockSpan, RequestRecord};
 
 /// Relative difference that float sums may leave.
 const LITTLE_TOLERANCE: f64 = 1e-6;
 /// Share of the load that pauses between steps may leave.
 const LOAD_TOLERANCE: f64 = 0.01;
-/// Seconds.
-const IDENTITY_TOLERANCE: f64 = 1e-6;
 /// Seconds, and share of the run, by which a request may be handed over behind its schedule: what an
 /// operating system takes a thread its processor away for.
 const LATE_SECONDS: f64 = 0.25;
@@ -173,42 +170,4 @@ fn unbroken(name: &str, law: &str, offence: Option<String>) -> Check {
         ok: offence.is_none(),
         detail: offence.unwrap_or_else(|| law.to_owned()),
     }
-}
-
-pub(super) fn breaks_identity(record: &RequestRecord) -> Option<String> {
-    let e2el = timing::latency(record)?;
-    let rest = timing::gaps(record).count() as f64 * timing::tpot(record).unwrap_or(0.0);
-    let sum = timing::ttft(record)? + rest;
-    // Not a number is not equal either.
-    let holds = (e2el - sum).abs() <= IDENTITY_TOLERANCE;
-    (!holds).then(|| format!("E2EL {e2el} s, but TTFT + (n - 1) x TPOT = {sum} s"))
-}
-
-/// `before`: arrival of the request before.
-pub(super) fn breaks_order(record: &RequestRecord, before: f64) -> Option<String> {
-    if record.arrival < before {
-        return Some(format!(
-            "arrives at {} s, and the one before it at {before} s",
-            record.arrival
-        ));
-    }
-    if record.tokens.len() != record.output_tokens {
-        return Some(format!(
-            "{} output tokens, but {} time stamps",
-            record.output_tokens,
-            record.tokens.len()
-        ));
-    }
-    let stamps = std::iter::once(record.arrival)
-        .chain(record.submitted)
-        .chain(record.admitted)
-        .chain(record.tokens.iter().copied());
-    let mut before = f64::NEG_INFINITY;
-    for stamp in stamps {
-        if stamp < before {
-            return Some(format!("{stamp} s follows {before} s"));
-        }
-        before = stamp;
-    }
-    None
 }

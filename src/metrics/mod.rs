@@ -6,6 +6,7 @@ pub mod extended;
 pub mod goodput;
 mod gpus;
 pub mod in_flight;
+mod laws;
 pub mod predicted;
 pub mod quantile;
 pub mod records;

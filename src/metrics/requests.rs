@@ -1,9 +1,9 @@
 //! One pass over the requests of a run: all that its metrics and checks need of them.
 
 use super::MeasureInput;
-use super::checks::{breaks_identity, breaks_order};
 use super::goodput::Goodput;
 use super::in_flight::InFlight;
+use super::laws::{breaks_identity, breaks_order};
 use super::quantile::{Sample, Values, ratio};
 use super::schedule::{Follower, Late};
 use super::timing::{self, BusiestSecond, Window};

@@ -7,6 +7,8 @@ use crate::ground::{StepRecord, TelemetrySample};
 
 /// Seconds. A shorter stall is not told from a busy machine's.
 const SHORTEST: f64 = 1.0;
+/// Likewise between samples: what a GPU's driver tells may take it a second.
+const SHORTEST_SILENCE: f64 = 2.0;
 /// Times the median of its kind, for a step or a gap between samples to be beyond it.
 const BEYOND: f64 = 10.0;
 /// Of fewer there is no kind.
@@ -81,7 +83,8 @@ impl Kind {
                 "step {step} took {seconds:.3} s, and {others} others of its kind {median:.6} s at the median"
             )
         };
-        is_beyond(seconds, median, sample.count()).then(|| (seconds, words()))
+        (seconds > SHORTEST && is_beyond(seconds, median, sample.count()))
+            .then(|| (seconds, words()))
     }
 }
 
@@ -92,11 +95,12 @@ fn silence(telemetry: &[TelemetrySample]) -> Option<(f64, String)> {
     let gaps = gaps.sample()?;
     let (longest, median) = (gaps.max(), gaps.percentile(MEDIAN));
     let words = || format!("no sample was taken for {longest:.3} s, where {median:.3} s is usual");
-    is_beyond(longest, median, gaps.count()).then(|| (longest, words()))
+    (longest > SHORTEST_SILENCE && is_beyond(longest, median, gaps.count()))
+        .then(|| (longest, words()))
 }
 
 fn is_beyond(seconds: f64, median: f64, count: usize) -> bool {
-    count >= FEWEST && seconds > SHORTEST && seconds > BEYOND * median
+    count >= FEWEST && seconds > BEYOND * median
 }
 
 /// Steps of the same work within a factor of two.

@@ -34,7 +34,9 @@ pub enum ReportError {
         path: String,
         source: std::io::Error,
     },
-    #[error("--out {0}: is not a directory; give one, or the name of a new one")]
+    #[error(
+        "--out {0}: cannot be written, for it is no directory; give one, or the name of a new one"
+    )]
     NotADirectory(String),
     #[error("--out {dir}: holds a result ({sign}); give another directory, or --overwrite")]
     Taken { dir: String, sign: &'static str },

@@ -11,7 +11,7 @@ use super::kv::{cpu_kv_dtype, kv_dtype};
 use super::options::{ActivationScheme, EngineOptions};
 use crate::ground::{Progress, results};
 use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
-use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, dummy};
+use crate::model::{Checkpoint, Described, DummyWeights, ModelSpec, WeightSource, dummy};
 use crate::parallel::{ShardPlan, Split};
 use crate::text::{ChatTemplate, Conversation, GenerationConfig, TokenPool, Tokenizer, end_tokens};
 
@@ -36,17 +36,16 @@ pub struct ModelFiles {
 impl ModelFiles {
     /// # Errors
     /// An option is out of its range, there is no such model or device, or one cannot do what was asked.
-    pub fn find(options: &EngineOptions, _progress: &dyn Progress) -> Result<Self, SessionError> {
+    pub fn find(options: &EngineOptions, progress: &dyn Progress) -> Result<Self, SessionError> {
         options.check()?;
         let device = Device::of(options)?;
         let resolve = ResolveOptions {
             // Nothing is read for a device that holds nothing.
             dummy_weights: options.dummy_weights || device.is_simulated(),
-            progress: true,
             settings: HubSettings::from_env(),
         };
-        let source = hub::resolve(&options.model, &resolve)?;
-        let (mut spec, file) = spec_of(&source)?;
+        let source = hub::resolve(&options.model, &resolve, progress)?;
+        let (mut spec, file) = spec_of(&source, progress)?;
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = options.layers {
             keep_layers(&mut spec, layers, &file)?;
@@ -223,12 +222,14 @@ impl ModelFiles {
 }
 
 /// What `source` describes, and the words for where it says so.
-pub(super) fn spec_of(source: &ModelSource) -> Result<(ModelSpec, String), SessionError> {
-    let file = match &source.config_path {
-        Some(path) => path.display().to_string(),
-        None => format!("card {}", source.name),
-    };
-    let spec = ModelSpec::from_json(&source.config_json, &file).map_err(Wish::from)?;
+pub(super) fn spec_of(
+    source: &ModelSource,
+    progress: &dyn Progress,
+) -> Result<(ModelSpec, String), SessionError> {
+    let file = source.config_name();
+    let Described { spec, remarks } = Described::of(source).map_err(Wish::from)?;
+    let remarks = remarks.iter();
+    remarks.for_each(|remark| progress.remark(&format!("warning: {remark}")));
     spec.check_runnable(&file).map_err(Wish::from)?;
     Ok((spec, file))
 }

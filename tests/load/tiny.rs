@@ -42,7 +42,7 @@ fn session(prefix_cache: bool) -> Session {
 fn request(random: &mut Random, id: u64) -> Request {
     let prompt = random.within(1..LONGEST);
     // Some begin alike, for the prefix cache.
-    let token = |at: usize, random: &mut Random| match id % 3 == 0 && at < 32 {
+    let token = |at: usize, random: &mut Random| match id.is_multiple_of(3) && at < 32 {
         true => 7,
         false => random.within(1..200) as u32,
     };

@@ -1,5 +1,7 @@
 //! Tokenizer, chat templates and generation settings, on the tiny fixtures and on inline files.
 
+mod checkpoints;
+mod constructs;
 mod fenced;
 mod hostile;
 mod memory;

@@ -1,7 +1,8 @@
 //! Filters and functions of Jinja that the engine lacks.
 
-use minijinja::value::{Kwargs, StringInput, Tuple, ValueOrKwargs};
+use minijinja::value::{Kwargs, ObjectRepr, Rest, StringInput, Tuple, ValueOrKwargs};
 use minijinja::{Error, State, Value, functions};
+use minijinja_contrib::globals;
 
 use super::strings;
 use super::values::{hold, hold_within, pay, refused};
@@ -103,6 +104,35 @@ pub fn truncate(
         false => cut.rsplit_once(' ').map_or(cut, |(words, _)| words),
     };
     Ok(Value::from(format!("{cut}{end}")))
+}
+
+pub fn indent(
+    state: &mut State,
+    value: StringInput<'_>,
+    width: Option<Value>,
+    first: Option<bool>,
+    rest: Kwargs,
+) -> Result<Value, Error> {
+    let width = width.or(rest.get("width")?).unwrap_or(Value::from(4));
+    let first = first.or(rest.get("first")?).unwrap_or(false);
+    let blank = rest.get::<Option<bool>>("blank")?.unwrap_or(false);
+    rest.assert_all_used()?;
+    if let Some(indent) = width.as_str() {
+        return strings::indent(state, value.as_str(), indent, first, blank);
+    }
+    let width = usize::try_from(i64::try_from(width)?).unwrap_or(0);
+    pay(state, width)?;
+    strings::indent(state, value.as_str(), &" ".repeat(width), first, blank)
+}
+
+/// Whether Python would call it: what is undefined too, which fails only then.
+pub fn is_callable(value: &Value) -> bool {
+    let object = value.as_object();
+    value.is_undefined() || object.is_some_and(|object| object.repr() == ObjectRepr::Plain)
+}
+
+pub fn cycler(items: Rest<Value>) -> Result<Value, Error> {
+    globals::cycler(items.0)
 }
 
 pub fn namespace(state: &mut State, defaults: Option<ValueOrKwargs>) -> Result<Value, Error> {

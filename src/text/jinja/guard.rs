@@ -8,8 +8,9 @@ use minijinja::Error;
 use minijinja::machinery::{CodeGenerator, Instruction, Instructions, parse};
 use minijinja::syntax::SyntaxConfig;
 
+/// A filter that templates do not know of, but may name without harm.
+pub const HOLD: &str = "hold__";
 /// Filters that no template can name, as they are no words.
-pub const HOLD: &str = "<hold>";
 pub const HOLD_WITHIN: &str = "<hold-within>";
 pub const REMAINDER: &str = "%";
 
@@ -115,14 +116,14 @@ fn before<'s>(steps: &[&Instruction<'s>], at: usize) -> Vec<Instruction<'s>> {
     }
 }
 
-/// What stands behind the step: the container that it made, gone through.
+/// What stands behind the step: the container that it made, gone through. Lists have it in the source.
 fn after<'s>(step: &Instruction<'s>) -> Vec<Instruction<'s>> {
     use Instruction as I;
     match step {
-        I::BuildMap(_) | I::BuildList(_) | I::BuildTuple(_) | I::Slice | I::Add | I::Mul => {
+        I::BuildMap(_) | I::BuildTuple(_) | I::Slice | I::Add | I::Mul => {
             vec![filter(HOLD)]
         }
-        I::ApplyFilter(name, ..) if !SCALAR.contains(name) => vec![filter(HOLD)],
+        I::ApplyFilter(name, ..) if *name != HOLD && !SCALAR.contains(name) => vec![filter(HOLD)],
         _ => Vec::new(),
     }
 }

@@ -118,7 +118,7 @@ fn string(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
         }
         "title" => Ok(Value::from(strings::title(text))),
         "swapcase" => Ok(Value::from(strings::swap_case(text))),
-        "casefold" => Ok(Value::from(text.to_lowercase())),
+        "casefold" => Ok(Value::from(text.to_lowercase().replace('ß', "ss"))),
         "istitle" => Ok(Value::from(strings::is_title(text))),
         "isdecimal" => Ok(Value::from(
             !text.is_empty() && text.chars().all(|c| c.is_numeric()),

@@ -91,14 +91,19 @@ fn environment<'s>() -> Environment<'s> {
     environment.add_filter(guard::REMAINDER, filters::remainder);
     environment.add_filter("center", filters::center);
     environment.add_filter("filesizeformat", more::filesizeformat);
+    environment.add_filter("indent", filters::indent);
     environment.add_filter("striptags", more::striptags);
     environment.add_filter("tojson", tojson::tojson);
     environment.add_filter("truncate", filters::truncate);
     environment.add_filter("wordcount", filters::wordcount);
+    environment.add_function("cycler", filters::cycler);
     environment.add_function("dict", filters::dict);
     environment.add_function("joiner", globals::joiner);
     environment.add_function("namespace", filters::namespace);
     environment.add_function("raise_exception", raise_exception);
+    environment.add_test("callable", filters::is_callable);
+    // Escaping goes by the file's name, and a template may lie in a .json file.
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
     // It writes out all that the engine knows; Jinja has it as an extension only.
     environment.remove_global("debug");
     environment

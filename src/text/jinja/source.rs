@@ -1,11 +1,20 @@
-//! A template's text before it is parsed: bounded, and with the one statement that the parser lacks.
+//! A template's text before it is parsed: bounded, with the one statement that the parser lacks, and with lists that are
+//! made as the template runs. The parser would compute what is written out, however large, before anything is counted.
 
 use minijinja::{Error, ErrorKind};
 
+use super::guard::HOLD;
+
 /// The longest public chat templates have some tens of kilobytes.
 const LONGEST_SOURCE: usize = 1 << 20;
-/// Characters of a tag outside its strings. Operators in a row nest, and what nests is parsed by recursion.
-const LONGEST_TAG: usize = 4096;
+/// Characters of a tag outside its strings, of which public templates have 260 at most. Operators in a row nest, and what nests is parsed by recursion.
+const LONGEST_TAG: usize = 2048;
+
+/// Branches of one condition nest for the parser.
+const MOST_BRANCHES: usize = 256;
+
+/// Words behind which a bracket begins a list; behind other words it takes an item.
+const OPERATORS: [&str; 8] = ["and", "elif", "else", "if", "in", "is", "not", "or"];
 
 /// transformers adds `{% generation %}`, which marks what an assistant wrote and changes no text: a scope of its own,
 /// as `{% with %}` is.
@@ -21,6 +30,7 @@ pub fn prepare(source: &str) -> Result<String, Error> {
     }
     let mut prepared = String::with_capacity(source.len());
     let mut rest = source;
+    let mut branches = 0;
     while let Some(at) = rest.find('{') {
         let (text, tag) = rest.split_at(at);
         prepared.push_str(text);
@@ -31,7 +41,16 @@ pub fn prepare(source: &str) -> Result<String, Error> {
             _ => 1,
         };
         let (tag, behind) = tag.split_at(length);
-        prepared.push_str(&renamed(tag));
+        branches += usize::from(word_of(tag) == Some("elif"));
+        if branches > MOST_BRANCHES {
+            return Err(syntax(format!("it has more than {MOST_BRANCHES} elif")));
+        }
+        match tag.as_bytes().get(1) {
+            Some(b'{' | b'%') if word_of(tag) != Some("raw") => {
+                prepared.push_str(&with_held_lists(&renamed(tag)));
+            }
+            _ => prepared.push_str(tag),
+        }
         rest = behind;
     }
     prepared.push_str(rest);
@@ -90,6 +109,68 @@ fn renamed(tag: &str) -> String {
     }
 }
 
+/// Each list that is written out, put through the filter that holds it.
+fn with_held_lists(tag: &str) -> String {
+    let mut held = String::with_capacity(tag.len());
+    let mut quote = None;
+    // Whether each open bracket begins a list, and whether a bracket here would.
+    let mut lists = Vec::new();
+    let mut begins = true;
+    let mut word_start = None;
+    let mut characters = tag.char_indices();
+    while let Some((at, c)) = characters.next() {
+        let in_word = quote.is_none() && (c.is_alphanumeric() || c == '_');
+        match (word_start, in_word) {
+            (None, true) => word_start = Some(at),
+            (Some(start), false) => {
+                let word = &tag[start..at];
+                let attribute = tag[..start].trim_end().ends_with('.');
+                let statement = word_of(tag).is_some_and(|first| first.as_ptr() == word.as_ptr());
+                begins = !attribute && (statement || OPERATORS.contains(&word));
+                word_start = None;
+            }
+            _ => {}
+        }
+        if quote.is_some() || in_word || c.is_whitespace() {
+            match (quote, c) {
+                (Some(_), '\\') => {
+                    held.push(c);
+                    held.extend(characters.next().map(|(_, c)| c));
+                    continue;
+                }
+                (Some(open), c) if c == open => quote = None,
+                _ => {}
+            }
+            held.push(c);
+            continue;
+        }
+        match c {
+            '"' | '\'' => {
+                quote = Some(c);
+                begins = false;
+                held.push(c);
+            }
+            '[' => {
+                held.push_str(if begins { "([" } else { "[" });
+                lists.push(begins);
+                begins = true;
+            }
+            ']' => {
+                held.push(']');
+                if lists.pop() == Some(true) {
+                    held.push_str(&format!("|{HOLD})"));
+                }
+                begins = false;
+            }
+            _ => {
+                begins = !matches!(c, ')' | '}');
+                held.push(c);
+            }
+        }
+    }
+    held
+}
+
 fn syntax(detail: String) -> Error {
     Error::new(ErrorKind::SyntaxError, detail)
 }
@@ -127,10 +208,37 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_held_and_items_taken() {
+        for (source, prepared) in [
+            ("{{ [1, [2]] }}", "{{ ([1, ([2]|hold__)]|hold__) }}"),
+            ("{{ a[0]['b'][c[1]] }}", "{{ a[0]['b'][c[1]] }}"),
+            (
+                "{% for x in [1][0:1] if x not in ['['] %}",
+                "{% for x in ([1]|hold__)[0:1] if x not in (['[']|hold__) %}",
+            ),
+            (
+                "{%- if [1] %}{% set in = a.in[0] + [a] %}",
+                "{%- if ([1]|hold__) %}{% set in = a.in[0] + ([a]|hold__) %}",
+            ),
+            (
+                "{{ f()[0] }}{{ {'a': [1]}['a'] }}{{ 'x'[0] }}",
+                "{{ f()[0] }}{{ {'a': ([1]|hold__)}['a'] }}{{ 'x'[0] }}",
+            ),
+            (
+                "{# [1] #}[1]{% raw %}{{ [1] }}{% endraw %}",
+                "{# [1] #}[1]{% raw %}{{ [1] }}{% endraw %}",
+            ),
+            ("{{ \"a\\\"[\" ~ b[\n1] }}", "{{ \"a\\\"[\" ~ b[\n1] }}"),
+        ] {
+            assert_eq!(prepare(source).unwrap(), prepared);
+        }
+    }
+
+    #[test]
     fn length_is_bounded() {
         let long = |source: &str| prepare(source).unwrap_err().to_string();
         assert!(long(&"a".repeat(LONGEST_SOURCE + 1)).contains("1048577 bytes"));
-        assert!(long(&format!("{{{{ 1{} }}}}", "+1".repeat(3000))).contains("4096 characters"));
+        assert!(long(&format!("{{{{ 1{} }}}}", "+1".repeat(3000))).contains("2048 characters"));
         let text = format!("{{{{ '{}' }}}}", "a".repeat(100_000));
         assert_eq!(prepare(&text).unwrap(), text);
     }

@@ -74,25 +74,29 @@ pub fn split(
     Ok(Value::from_iter(pieces.into_iter().map(Value::from)))
 }
 
-/// Words; behind the last cut the text stays as it is.
+/// Words; what is left behind the last cut keeps the white space of its far end.
 fn words(text: &str, most: usize, right: bool) -> Vec<&str> {
     let mut pieces = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let cut = match (pieces.len() < most, right) {
+    let mut rest = text;
+    loop {
+        rest = if right {
+            rest.trim_end()
+        } else {
+            rest.trim_start()
+        };
+        if rest.is_empty() {
+            break;
+        }
+        let found = match (pieces.len() < most, right) {
             (false, _) => None,
             (true, false) => rest.split_once(char::is_whitespace),
             (true, true) => rest
                 .rsplit_once(char::is_whitespace)
                 .map(|(rest, word)| (word, rest)),
         };
-        let (piece, left) = cut.unwrap_or((rest, ""));
+        let (piece, left) = found.unwrap_or((rest, ""));
         pieces.push(piece);
-        rest = if right {
-            left.trim_end()
-        } else {
-            left.trim_start()
-        };
+        rest = left;
     }
     if right {
         pieces.reverse();
@@ -108,17 +112,23 @@ fn ends_line(c: char) -> bool {
     )
 }
 
+/// Where the first line ends, without and with what ends it.
+fn line_end(text: &str) -> Option<(usize, usize)> {
+    let at = text.find(ends_line)?;
+    let length = match text[at..].starts_with("\r\n") {
+        true => 2,
+        false => text[at..].chars().next().map_or(0, char::len_utf8),
+    };
+    Some((at, at + length))
+}
+
 pub fn lines(state: &State, text: &str, keep: bool) -> Result<Value, Error> {
     let count = text.matches(ends_line).count() + 1;
     pay(state, count.saturating_mul(PIECE_BYTES))?;
     let mut lines = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let (line, end) = match rest.find(ends_line) {
-            None => (rest.len(), rest.len()),
-            Some(at) if rest[at..].starts_with("\r\n") => (at, at + 2),
-            Some(at) => (at, at + rest[at..].chars().next().map_or(0, char::len_utf8)),
-        };
+        let (line, end) = line_end(rest).unwrap_or((rest.len(), rest.len()));
         lines.push(Value::from(&rest[..if keep { end } else { line }]));
         rest = &rest[end..];
     }
@@ -169,6 +179,36 @@ pub fn find(
         None if how.ends_with("find") => Ok(Value::from(-1)),
         None => Err(refused(format!("{how}: {part:?} is not in the text"))),
     }
+}
+
+/// `text` with `indent` in front of its lines: of the first one too if `first`, of empty ones if `blank`.
+pub fn indent(
+    state: &State,
+    text: &str,
+    indent: &str,
+    first: bool,
+    blank: bool,
+) -> Result<Value, Error> {
+    let count = text.matches(ends_line).count() + 1;
+    pay(
+        state,
+        count
+            .saturating_mul(indent.len() + 1)
+            .saturating_add(text.len()),
+    )?;
+    let mut indented = String::from(if first { indent } else { "" });
+    let mut rest = text;
+    while let Some((line, end)) = line_end(rest) {
+        indented.push_str(&rest[..line]);
+        indented.push('\n');
+        rest = &rest[end..];
+        let next = line_end(rest).map_or(rest.len(), |(line, _)| line);
+        if blank || next > 0 {
+            indented.push_str(indent);
+        }
+    }
+    indented.push_str(rest);
+    Ok(Value::from(indented))
 }
 
 /// Python joins texts only.

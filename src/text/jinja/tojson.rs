@@ -2,7 +2,7 @@
 
 use std::io;
 
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 use serde::Serialize;
 use serde_json::ser::Formatter;
@@ -12,22 +12,24 @@ const WIDEST_INDENT: usize = 64;
 /// Of one call.
 const MOST_BYTES: usize = 16 << 20;
 
-/// The filter: `json.dumps` with `ensure_ascii`, `indent` (spaces, or the text of a level), `separators` and `sort_keys`.
+/// The filter: `json.dumps`, with the arguments in transformers' order. `indent` is a number of spaces or the text of
+/// a level.
 pub fn tojson(
     state: &mut State,
     value: &Value,
+    ascii: Option<Value>,
     indent: Option<Value>,
     arguments: Kwargs,
 ) -> Result<Value, Error> {
-    let indent = match indent {
-        Some(indent) => Some(indent),
-        None => arguments.get::<Option<Value>>("indent")?,
-    };
+    let ascii = ascii.or(arguments.get("ensure_ascii")?);
+    let indent = indent.or(arguments.get("indent")?);
     let indent = indent
         .filter(|indent| !indent.is_none())
         .map(level_text)
         .transpose()?;
     let separators: Option<Vec<String>> = arguments.get("separators")?;
+    let sort_keys: Option<Value> = arguments.get("sort_keys")?;
+    arguments.assert_all_used()?;
     let item = if indent.is_some() { "," } else { ", " };
     let [item, key] = match separators.as_deref() {
         None => [item, ": "].map(str::to_owned),
@@ -38,23 +40,17 @@ pub fn tojson(
         indent,
         item,
         key,
-        ascii: arguments
-            .get::<Option<bool>>("ensure_ascii")?
-            .unwrap_or(false),
+        ascii: ascii.is_some_and(|ascii| ascii.is_true()),
         level: 0,
         empty: false,
     };
-    let sort_keys = arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
-    arguments.assert_all_used()?;
+    let mut json = json_of(value)?;
+    if sort_keys.is_some_and(|sort| sort.is_true()) {
+        json.sort_all_objects();
+    }
     let mut out = Bounded(Vec::new());
     let mut writer = serde_json::Serializer::with_formatter(&mut out, &mut style);
-    let written = match sort_keys {
-        false => value.serialize(&mut writer),
-        // serde_json's maps keep their order, so they are put into it.
-        true => serde_json::to_value(value)
-            .map(sorted)
-            .and_then(|value| value.serialize(&mut writer)),
-    };
+    let written = json.serialize(&mut writer);
     written.map_err(|error| refused(format!("tojson: {error}")))?;
     // The engine charges for the text itself; to write it takes more than to copy it.
     state.consume_fuel(out.0.len() as u64 / 8)?;
@@ -63,10 +59,32 @@ pub fn tojson(
         .map_err(|error| refused(error.to_string()))
 }
 
-fn sorted(value: serde_json::Value) -> serde_json::Value {
-    let mut value = value;
-    value.sort_all_objects();
-    value
+/// The value as Python has it in JSON: keys become texts.
+fn json_of(value: &Value) -> Result<serde_json::Value, Error> {
+    let unknown = || refused(format!("tojson: a {} is not JSON", value.kind()));
+    match value.kind() {
+        ValueKind::Undefined => Err(unknown()),
+        ValueKind::Map => {
+            let mut object = serde_json::Map::new();
+            for key in value.try_iter()?.checked() {
+                let key = key?;
+                let name = match (key.as_str(), key.kind()) {
+                    (Some(name), _) => name.to_owned(),
+                    (None, ValueKind::None | ValueKind::Bool | ValueKind::Number) => {
+                        json_of(&key)?.to_string()
+                    }
+                    _ => return Err(refused(format!("tojson: a key is a {}", key.kind()))),
+                };
+                object.insert(name, json_of(&value.get_item(&key)?)?);
+            }
+            Ok(object.into())
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items = value.try_iter()?.checked();
+            items.map(|item| json_of(&item?)).collect::<Result<_, _>>()
+        }
+        _ => serde_json::to_value(value).map_err(|_| unknown()),
+    }
 }
 
 fn level_text(indent: Value) -> Result<String, Error> {
@@ -206,7 +224,14 @@ impl Formatter for &mut Style {
     }
 
     fn write_f64<W: ?Sized + io::Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
-        // Python's notation of a float is the engine's.
-        out.write_all(Value::from(value).to_string().as_bytes())
+        // Rust changes to powers of ten where Python does, and writes them with fewer characters.
+        let text = format!("{value:?}");
+        match text.split_once('e') {
+            None => out.write_all(text.as_bytes()),
+            Some((digits, power)) => {
+                let power: i32 = power.parse().unwrap_or_default();
+                write!(out, "{digits}e{power:+03}")
+            }
+        }
     }
 }

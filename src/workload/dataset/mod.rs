@@ -1,6 +1,8 @@
 //! A file of requests, in the forms that benchmarks use: own lines, vLLM's and GuideLLM's, ShareGPT, OpenAI's messages,
 //! Mooncake's traces.
 
+mod dialogue;
+mod keys;
 mod records;
 mod row;
 

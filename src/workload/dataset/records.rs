@@ -34,6 +34,8 @@ pub struct Records<R> {
     form: Form,
     /// Lines that have ended.
     lines: usize,
+    /// Elements of the array.
+    found: usize,
 }
 
 impl<R: BufRead> Records<R> {
@@ -42,6 +44,7 @@ impl<R: BufRead> Records<R> {
             source,
             form: Form::Unknown,
             lines: 0,
+            found: 0,
         }
     }
 
@@ -115,7 +118,13 @@ impl<R: BufRead> Records<R> {
         loop {
             match self.skip_space()? {
                 Some(b',') => self.source.consume(1),
-                Some(b'{') => return self.object().map(Some),
+                Some(b'{') => {
+                    self.found += 1;
+                    return self.object().map(Some);
+                }
+                Some(b']') if self.found == 0 => {
+                    return Err(self.fault("the array holds no requests".to_owned()));
+                }
                 Some(b']') => {
                     self.source.consume(1);
                     return match self.skip_space()? {
@@ -271,7 +280,8 @@ mod tests {
             (5, "{}"),
         ]);
         assert_eq!(records(array), found);
-        assert_eq!(records(b"[]"), owned(&[]));
+        let empty = (1, "the array holds no requests".to_owned());
+        assert_eq!(records(b"[]"), Err(empty));
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn messages_go_through_the_chat_template() {
     let image = message("user", "[{\"type\":\"image_url\",\"image_url\":{}}]");
     let answer = message("assistant", "\"Hello\"");
     for (text, expected) in [
-        (line(&[user.clone()]), &[("u:Hi;", 7)][..]),
+        (line(std::slice::from_ref(&user)), &[("u:Hi;", 7)][..]),
         (
             line(&[message("system", "\"S\""), parts, answer.clone()]),
             &[("s:S;u:ab;", 5)],

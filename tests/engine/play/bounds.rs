@@ -38,7 +38,7 @@ fn script(load: Load, requests: usize, warmup: usize) -> Script {
 fn resident_mib() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
-    pages * 4096 >> 20
+    (pages * 4096) >> 20
 }
 
 /// Played, and stopped a moment later. The engine is whole afterwards.

@@ -33,7 +33,8 @@ fn the_slowest_and_the_fastest_card_are_simulated() {
             ("Qwen2.5-0.5B", None),
             ("Qwen3-235B-A22B", Some(Server::VLLM)),
         ] {
-            let simulation = simulation(card(model), gpu.clone(), 1, server);
+            let mut simulation = simulation(card(model), gpu.clone(), 1, server);
+            simulation.kv_bytes = Some(1 << 32);
             let mut engine = simulation.start().unwrap().engine;
             let script = asked(Load::Closed { concurrency: 2 }).script();
             let recording = play(&mut engine, &script, &AtomicBool::new(false), &mut || {});
@@ -78,8 +79,8 @@ fn a_clock_at_its_end_ends_the_run() {
 fn cards_of_no_speed_are_refused_by_the_command() {
     let dir = tempfile::tempdir().unwrap();
     for (bandwidth, tflops, key) in [
-        ("1e-9", "165.2", "bandwidth_gb_s = 1e-9"),
-        ("1008", "1e-12", "fp16_tflops = 1e-12"),
+        ("1e-9", "165.2", "bandwidth_gb_s = 0.000000001"),
+        ("1008", "1e-12", "fp16_tflops = 0.000000000001"),
         ("1e300", "165.2", "bandwidth_gb_s = "),
         ("nan", "165.2", "bandwidth_gb_s = nan"),
         ("1008", "-inf", "fp16_tflops = -inf"),

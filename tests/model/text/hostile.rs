@@ -73,7 +73,7 @@ fn texts_that_grow_are_stopped() {
         "'%s%s' % (ns.x, ns.x)",
         "'%s%s'|format(ns.x, ns.x)",
         "'{0}{0}'.format(ns.x)",
-        "(ns.x ~ '\n')|indent(20, true)",
+        "(ns.x ~ '\nx')|indent(ns.x|length, true)",
         "ns.x.ljust(2 * ns.x|length)",
         "ns.x|urlencode ~ ns.x",
         "{'a': ns.x, 'b': ns.x}|string",
@@ -90,7 +90,9 @@ fn texts_that_grow_are_stopped() {
         );
     }
     let block = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}";
-    assert!(failure(block).contains("keeps growing"));
+    let reason = failure(block);
+    let told = reason.contains("keeps growing") || reason.contains("bytes");
+    assert!(told, "{reason}");
 }
 
 #[test]
@@ -99,6 +101,11 @@ fn a_single_step_makes_nothing_huge() {
         "{{ 'a' * 10**9 }}",
         "{{ 'ab' * 1000000000000 }}",
         "{{ ['a'] * 100000000 }}",
+        "{{ ['a'] * 100000000 ~ '' }}",
+        "{{ ['a'] * 100000000 == ['b'] * 100000000 }}",
+        "{{ 'x' in ['a'] * 100000000 }}",
+        "{{ ('a', 'b') * 100000000 ~ '' }}",
+        "{{ [['a'] * 100000] * 100000 < [1] }}",
         "{{ [['a'] * 1000] * 1000000 }}",
         "{{ ('a',) * 1000000000 }}",
         "{{ range(1000000000)|list }}",
@@ -228,7 +235,7 @@ fn sources_are_bounded() {
         ("[0]", " if false"),
         (" if x else x", ""),
     ] {
-        let source = format!("{{{{ x{}{end} }}}}", part.repeat(4000 / part.len()));
+        let source = format!("{{{{ x{}{end} }}}}", part.repeat(2000 / part.len()));
         let _ = ChatTemplate::new(source, "t").render(&[], true);
     }
     let source = format!(

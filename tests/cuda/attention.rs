@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
-use candlepower::ops::{AttentionShape, Backend, Kernels, KvLayer, Rows, reference::Reference};
+use candlepower::ops::{AttentionShape, Kernels, KvLayer, Rows, reference::Reference};
 use proptest::prelude::*;
 
 use crate::common::probe::scattered;

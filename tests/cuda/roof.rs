@@ -1,7 +1,7 @@
 //! What a GPU can do at best: that it is measured, since how much it is depends on the GPU.
 
 use candle_core::DType;
-use candlepower::ops::{Backend, Kernels};
+use candlepower::ops::Backend;
 
 use crate::support::cuda;
 

@@ -1,7 +1,7 @@
 //! Weights of e4m3 with block scales, and activations rounded as such layers may ask.
 
 use candle_core::{DType, Device, Tensor};
-use candlepower::ops::{Backend, Kernels, Linear, PartScales, WeightRows};
+use candlepower::ops::{Backend, Linear, PartScales, WeightRows};
 use float8::F8E4M3;
 
 use crate::common::random::Random;

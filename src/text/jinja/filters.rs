@@ -125,10 +125,10 @@ pub fn indent(
     strings::indent(state, value.as_str(), &" ".repeat(width), first, blank)
 }
 
-/// Whether a template can call it.
+/// Whether a template can call it. What is not there counts, as in Python, where it can be called to fail.
 pub fn is_callable(value: &Value) -> bool {
     let object = value.as_object();
-    object.is_some_and(|object| object.repr() == ObjectRepr::Plain)
+    value.is_undefined() || object.is_some_and(|object| object.repr() == ObjectRepr::Plain)
 }
 
 pub fn cycler(items: Rest<Value>) -> Result<Value, Error> {

@@ -61,7 +61,13 @@ fn string(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
             let (width,): (i64,) = from_args(args)?;
             let sign = text.starts_with(['+', '-']) as usize;
             let (sign, digits) = text.split_at(sign);
-            let digits = strings::pad(state, digits, width.saturating_sub(sign.len() as i64), "0", "rjust")?;
+            let digits = strings::pad(
+                state,
+                digits,
+                width.saturating_sub(sign.len() as i64),
+                "0",
+                "rjust",
+            )?;
             Ok(Value::from(format!("{sign}{digits}")))
         }
         "removeprefix" => {

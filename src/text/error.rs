@@ -22,7 +22,9 @@ pub enum TextError {
     )]
     NoTokenizer { path: PathBuf },
 
-    #[error("{path} is not used ({reason}): give the prompt as token ids, or correct the file")]
+    #[error(
+        "{path} is not used ({reason}): correct the file or fetch it again, or give the prompt as token ids"
+    )]
     Fenced { path: PathBuf, reason: String },
 
     #[error("the text could not be tokenized ({reason}): give the prompt with --prompt-ids")]

@@ -59,7 +59,9 @@ impl<'de> Visitor<'de> for FileVisitor {
                 "post_processor" => file.post_processor = map.next_value()?,
                 "decoder" => file.decoder = map.next_value()?,
                 "added_tokens" => file.added_bytes = map.next_value::<AddedTokens>()?.0,
-                "model" => drop(map.next_value::<Model>()?),
+                "model" => {
+                    map.next_value::<Model>()?;
+                }
                 _ => small(&key, map.next_value()?)?,
             }
         }
@@ -97,8 +99,12 @@ impl<'de> Visitor<'de> for ModelVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Model, A::Error> {
         while let Some(key) = map.next_key::<Cow<str>>()? {
             match key.as_ref() {
-                "vocab" => drop(map.next_value::<Vocabulary>()?),
-                "merges" => drop(map.next_value::<Merges>()?),
+                "vocab" => {
+                    map.next_value::<Vocabulary>()?;
+                }
+                "merges" => {
+                    map.next_value::<Merges>()?;
+                }
                 "max_input_chars_per_word" => {
                     let longest: u64 = map.next_value()?;
                     if longest > LONGEST_WORD {

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::error::{TextError, invalid, object_if_there, text_if_there};
+use super::error::{TextError, invalid, object, object_if_there, text_if_there};
 use super::jinja;
 use super::tokenizer_config::{self, SpecialTokens, TokenizerConfig, templates};
+use crate::ground::terminal::listed;
 
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// More templates, each named by its file.
@@ -97,6 +98,26 @@ impl ChatTemplate {
         if found.is_empty() {
             return Ok(None);
         }
+        Self::of(&found, config.tokens, &path).map(Some)
+    }
+
+    /// The template in the text of a `tokenizer_config.json`; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(text: &[u8], path: &Path) -> Result<Option<Self>, TextError> {
+        let config = TokenizerConfig::of(&object(text, path)?, path)?;
+        match config.chat_templates.is_empty() {
+            true => Ok(None),
+            false => Self::of(&config.chat_templates, config.tokens, path).map(Some),
+        }
+    }
+
+    fn of(
+        found: &[(String, String)],
+        tokens: SpecialTokens,
+        path: &Path,
+    ) -> Result<Self, TextError> {
         let file = path.display().to_string();
         let named = |wanted: &str| {
             let mut all = found.iter();
@@ -105,15 +126,15 @@ impl ChatTemplate {
         };
         let Some(source) = named(DEFAULT_TEMPLATE) else {
             let names: Vec<_> = found.iter().map(|(name, _)| name).collect();
-            let names = crate::ground::terminal::listed(&names, ", ");
+            let names = listed(&names, ", ");
             return Err(TextError::NoDefaultTemplate { file, names });
         };
-        Ok(Some(Self {
+        Ok(Self {
             source,
             with_tools: named(TOOL_TEMPLATE),
             file,
-            tokens: config.tokens,
-        }))
+            tokens,
+        })
     }
 
     /// A template given as text; `file` names it in errors.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::ground::json::{self, JsonError, Limits};
@@ -75,25 +75,28 @@ pub(super) fn read_if_there(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, 
     }
 }
 
-/// The text of such a file.
+/// The text of such a file, in the memory that it was read into.
 pub(super) fn text_if_there(path: &Path, limit: u64) -> Result<Option<String>, TextError> {
-    let Some(bytes) = read_if_there(path, limit)? else {
+    let Some(mut bytes) = read_if_there(path, limit)? else {
         return Ok(None);
     };
     let text = json::text_of(&bytes).map_err(|error| invalid(path, error.to_string()))?;
-    Ok(Some(text.to_owned()))
+    let mark = bytes.len() - text.len();
+    bytes.drain(..mark);
+    let text = String::from_utf8(bytes).map_err(|error| invalid(path, error.to_string()))?;
+    Ok(Some(text))
 }
 
 /// A JSON object from a file, or `None` if there is no such file.
-pub(super) fn object_if_there(
-    path: &Path,
-) -> Result<Option<serde_json::Map<String, Value>>, TextError> {
-    let limits = Limits::CONFIG;
-    let Some(bytes) = read_if_there(path, limits.bytes)? else {
-        return Ok(None);
-    };
-    match json::parse(&bytes, limits).map(|json| json.value) {
-        Ok(Value::Object(object)) => Ok(Some(object)),
+pub(super) fn object_if_there(path: &Path) -> Result<Option<Map<String, Value>>, TextError> {
+    let bytes = read_if_there(path, Limits::CONFIG.bytes)?;
+    bytes.map(|bytes| object(&bytes, path)).transpose()
+}
+
+/// A JSON object; `path` names it in errors.
+pub(super) fn object(bytes: &[u8], path: &Path) -> Result<Map<String, Value>, TextError> {
+    match json::parse(bytes, Limits::CONFIG).map(|json| json.value) {
+        Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(invalid(path, "it is not one object in braces".to_owned())),
         Err(error) => Err(invalid(path, error.to_string())),
     }

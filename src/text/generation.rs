@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::error::{TextError, invalid, object_if_there};
+use super::error::{TextError, invalid, object, object_if_there};
 
 const FILE: &str = "generation_config.json";
 
@@ -21,9 +21,19 @@ impl GenerationConfig {
     /// The file is malformed.
     pub fn load(dir: &Path) -> Result<Option<Self>, TextError> {
         let path = dir.join(FILE);
-        let Some(config) = object_if_there(&path)? else {
-            return Ok(None);
-        };
+        let config = object_if_there(&path)?;
+        config.map(|config| Self::of(&config, &path)).transpose()
+    }
+
+    /// The text of such a file; `path` names it in errors.
+    ///
+    /// # Errors
+    /// It is malformed.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, TextError> {
+        Self::of(&object(text, path)?, path)
+    }
+
+    fn of(config: &Map<String, Value>, path: &Path) -> Result<Self, TextError> {
         let ids = match config.get("eos_token_id") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(ids)) => ids.iter().collect(),
@@ -32,9 +42,9 @@ impl GenerationConfig {
         let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
         let ids: Option<Vec<u32>> = ids.into_iter().map(id).collect();
         let wrong = || "eos_token_id is no token id, and no list of them".to_owned();
-        Ok(Some(Self {
-            eos_token_id: ids.ok_or_else(|| invalid(&path, wrong()))?,
-        }))
+        Ok(Self {
+            eos_token_id: ids.ok_or_else(|| invalid(path, wrong()))?,
+        })
     }
 }
 

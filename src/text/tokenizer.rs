@@ -38,19 +38,28 @@ impl Tokenizer {
         let text = text_if_there(&path, LARGEST_FILE)?.ok_or_else(|| TextError::NoTokenizer {
             path: dir.to_owned(),
         })?;
-        let fence = Fence::of(&text).map_err(|reason| TextError::Fenced {
-            path: path.clone(),
+        Self::of(text, &path, &TokenizerConfig::load(dir)?)
+    }
+
+    /// The text of a `tokenizer.json`; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, TextError> {
+        Self::of(text.to_owned(), path, &TokenizerConfig::default())
+    }
+
+    fn of(text: String, path: &Path, config: &TokenizerConfig) -> Result<Self, TextError> {
+        let fenced = |reason| TextError::Fenced {
+            path: path.to_owned(),
             reason,
-        })?;
+        };
+        let fence = Fence::of(&text).map_err(fenced)?;
         let inner = match within(LOAD_LIMIT, move || build(&text)) {
             Ok(Ok(inner)) => inner,
-            Ok(Err(reason)) => return Err(invalid(&path, reason)),
-            Err(stopped) => {
-                let reason = what_stopped(&stopped);
-                return Err(TextError::Fenced { path, reason });
-            }
+            Ok(Err(reason)) => return Err(invalid(path, reason)),
+            Err(stopped) => return Err(fenced(what_stopped(&stopped))),
         };
-        let config = TokenizerConfig::load(dir)?;
         let bos = match config.tokens.get("bos_token") {
             Some(token) if config.add_bos_token => match inner.token_to_id(token) {
                 Some(id) => Some(id),

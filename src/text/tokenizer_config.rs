@@ -40,17 +40,22 @@ impl TokenizerConfig {
     /// A file is malformed.
     pub fn load(dir: &Path) -> Result<Self, TextError> {
         let path = dir.join(FILE);
-        let config = object_if_there(&path)?.unwrap_or_default();
-        let mut tokens = SpecialTokens::default();
-        tokens.take(&config);
+        let mut config = Self::of(&object_if_there(&path)?.unwrap_or_default(), &path)?;
         if let Some(older) = object_if_there(&dir.join(TOKENS_FILE))? {
-            tokens.take(&older);
+            config.tokens.take(&older);
         }
+        Ok(config)
+    }
+
+    /// What the object in `path` says.
+    pub fn of(config: &Map<String, Value>, path: &Path) -> Result<Self, TextError> {
+        let mut tokens = SpecialTokens::default();
+        tokens.take(config);
         Ok(Self {
             add_bos_token: config.get("add_bos_token") == Some(&Value::Bool(true)),
             tokens,
             chat_templates: templates(config.get("chat_template"))
-                .map_err(|reason| invalid(&path, reason))?,
+                .map_err(|reason| invalid(path, reason))?,
         })
     }
 }

@@ -16,22 +16,25 @@ pub fn call(
 ) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::String => string(state, value, method, args),
-        ValueKind::Seq | ValueKind::Iterable if method == "index" => position(state, value, args),
-        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
-            let answer = match (value.kind(), method) {
-                (ValueKind::Map, "copy") => Ok(value.clone()),
-                (ValueKind::Seq, "copy") => Ok(value.clone()),
-                _ => pycompat::unknown_method_callback(state, value, method, args),
-            };
-            hold(state, answer?)
+        ValueKind::Seq | ValueKind::Iterable => {
+            let list = hold(state, value.clone())?;
+            match method {
+                "index" => position(&list, args),
+                "copy" => Ok(list),
+                _ => pycompat::unknown_method_callback(state, &list, method, args),
+            }
+        }
+        ValueKind::Map if method == "copy" => Ok(value.clone()),
+        ValueKind::Map => {
+            let answer = pycompat::unknown_method_callback(state, value, method, args)?;
+            hold(state, answer)
         }
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
     }
 }
 
-fn position(state: &State, list: &Value, args: &[Value]) -> Result<Value, Error> {
+fn position(list: &Value, args: &[Value]) -> Result<Value, Error> {
     let (wanted,): (&Value,) = from_args(args)?;
-    let list = hold(state, list.clone())?;
     for (at, item) in list.try_iter()?.checked().enumerate() {
         if item? == *wanted {
             return Ok(Value::from(at));
@@ -58,7 +61,13 @@ fn string(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
             let (width,): (i64,) = from_args(args)?;
             let sign = text.starts_with(['+', '-']) as usize;
             let (sign, digits) = text.split_at(sign);
-            let digits = strings::pad(state, digits, width - sign.len() as i64, "0", "rjust")?;
+            let digits = strings::pad(
+                state,
+                digits,
+                width.saturating_sub(sign.len() as i64),
+                "0",
+                "rjust",
+            )?;
             Ok(Value::from(format!("{sign}{digits}")))
         }
         "removeprefix" => {

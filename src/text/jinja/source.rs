@@ -7,9 +7,9 @@ use super::guard::HOLD;
 
 /// The longest public chat templates have some tens of kilobytes.
 const LONGEST_SOURCE: usize = 1 << 20;
-/// Characters of a tag outside its strings, of which public templates have 260 at most. Operators in a row nest, and what nests is parsed by recursion.
+/// Characters of a tag outside its strings, of which public templates have 260 at most. Operators in a row nest, and
+/// what nests is parsed by recursion.
 const LONGEST_TAG: usize = 2048;
-
 /// Branches of one condition nest for the parser.
 const MOST_BRANCHES: usize = 256;
 
@@ -69,10 +69,11 @@ fn statement_length(tag: &str) -> Result<usize, Error> {
     Ok(ends.next().map_or(tag.len(), |(at, _)| length + at))
 }
 
-/// Bytes up to and with `end`, which may stand in a string.
+/// Bytes up to and with `end`, which may stand in a string; two dicts may end together.
 fn tag_length(tag: &str, end: &str) -> Result<usize, Error> {
     let mut quote = None;
     let mut outside = 0;
+    let mut braces = 0_i32;
     let mut characters = tag.char_indices().skip(2);
     while let Some((at, c)) = characters.next() {
         match (quote, c) {
@@ -80,9 +81,12 @@ fn tag_length(tag: &str, end: &str) -> Result<usize, Error> {
             (Some(open), c) if c == open => quote = None,
             (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(c),
-            (None, _) if tag[at..].starts_with(end) => return Ok(at + end.len()),
-            (None, _) => outside += 1,
+            (None, _) if braces == 0 && tag[at..].starts_with(end) => return Ok(at + end.len()),
+            (None, '{') => braces += 1,
+            (None, '}') => braces = (braces - 1).max(0),
+            (None, _) => {}
         }
+        outside += usize::from(quote.is_none());
         if outside > LONGEST_TAG {
             let start: String = tag.chars().take(20).collect();
             return Err(syntax(format!(

@@ -189,13 +189,16 @@ def latencies(requests: list[Request]) -> dict[str, list[float]]:
 
 
 def low_confidence(requests: list[Request]) -> set[str]:
-    """Percentiles that exist but come from fewer than 10 / (1 - k) values."""
+    """Percentiles that exist but come from fewer than 10 / (1 - k) values: those of the extended set, and
+    the source report's, which exist for any number of values."""
+    sets = latencies(requests)
+    source = [("latency", "e2el", p) for p in (90, 95, 99)] + [("tpot", "tpot", 95)]
     return {
         f"p{p}_{name}_ms"
-        for name, values in latencies(requests).items()
+        for name, values in sets.items()
         for p in PERCENTS
         if not few(len(values), p) and few(len(values), p, 10)
-    }
+    } | {f"p{p}_{name}" for name, values, p in source if sets[values] and few(len(sets[values]), p, 10)}
 
 
 def in_flight(requests: list[Request]) -> tuple[Value, Value]:

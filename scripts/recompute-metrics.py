@@ -8,8 +8,8 @@
 An independent check (standard library only; the formulas are in metric_definitions.py
 and vllm_definitions.py). Reads requests.jsonl, steps.jsonl, experts.jsonl (of a model that
 has experts) and telemetry.csv of DIR, and
-compares results.json, vllm.json and summary.csv with what follows from them, to a
-relative 1e-6. Also fails on a missing metric, on a null without a reason in
+compares results.json, vllm.json (of several runs vllm-1.json and on), summary.csv and
+manifest.json with what follows from them, to a relative 1e-6. Also fails on a missing metric, on a null without a reason in
 `not_observed`, and on a reason for a value that is there. Prints each mismatch, then
 `N passed, M failed`; exits 1 if any failed, 2 if DIR cannot be read.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import math
 import sys
@@ -32,6 +33,7 @@ from vllm_definitions import vllm as vllm_file
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 FEWEST_REPEATS = 3
+MOST_FAILURES = 10_000  # that results.json lists
 
 
 class Tally:
@@ -108,6 +110,8 @@ def check_raw(tally: Tally, at: str, lines: list[dict], steps: list[dict], parti
     for before, after in zip(steps, steps[1:]):
         ordered = before["start"] <= before["end"] <= after["start"] and before["step"] < after["step"]
         tally.expect(ordered, f"{at}step {after['step']} overlaps the one before")
+        idle, pause = after.get("idle_seconds", 0.0), after["start"] - before["end"]
+        tally.expect(0 <= idle <= pause + ABSOLUTE, f"{at}step {after['step']}: idle for longer than the pause before it")
 
 
 def steady_target(scenario: dict, engine: dict, requests: list[Request]) -> int | None:
@@ -170,7 +174,7 @@ def check_run(tally: Tally, at: str, results: dict, run: dict, raw: tuple) -> No
         sorted(define.low_confidence(requests)),
     )
     failed = sorted(line["id"] for line, r in zip(lines, requests) if not r.ok)
-    tally.equal(f"{at}failures", sorted(f["id"] for f in run["failures"]), failed)
+    tally.equal(f"{at}failures", sorted(f["id"] for f in run["failures"]), failed[:MOST_FAILURES])
     check_observed(tally, at, run)
 
 
@@ -207,6 +211,20 @@ def check_summary(tally: Tally, path: Path, runs: list[dict]) -> None:
     tally.expect(not rows, f"summary.csv has lines that results.json lacks: {sorted(rows)[:3]}")
 
 
+def check_manifest(tally: Tally, folder: Path) -> None:
+    """manifest.json: every file but itself and report.html, and the SHA-256 of each."""
+    path = folder / "manifest.json"
+    if not path.exists():  # of a version that wrote none
+        return
+    listed = json.loads(path.read_text())["files"]
+    files = {p.name for p in folder.iterdir() if p.is_file()} - {"manifest.json", "report.html"}
+    tally.equal("manifest.json: names", sorted(listed), sorted(files))
+    for name in sorted(files & listed.keys()):
+        data = (folder / name).read_bytes()
+        want = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        tally.equal(f"manifest.json: {name}", listed[name], want)
+
+
 def check_repeats(tally: Tally, results: dict) -> None:
     """The spread of each scenario that was played three times or more."""
     plays: dict[str, list[dict]] = defaultdict(list)
@@ -232,17 +250,18 @@ def check(folder: Path) -> Tally:
     requests, steps = (read_lines(folder / f"{name}.jsonl") for name in ("requests", "steps"))
     telemetry = read_table(folder / "telemetry.csv")
     experts = read_lines(folder / "experts.jsonl") if (folder / "experts.jsonl").exists() else {}
-    vllm = json.loads((folder / "vllm.json").read_text())
     runs = results["runs"]
-    vllm = vllm if isinstance(vllm, list) else [vllm]
-    tally.equal("runs in vllm.json", len(vllm), len(runs))
+    names = ["vllm.json"] if len(runs) == 1 else [f"vllm-{i + 1}.json" for i in range(len(runs))]
+    vllm = [json.loads((folder / name).read_text()) for name in names]
+    found = sorted(path.name for path in folder.glob("vllm*.json"))
+    tally.equal("files of vllm's format", found, sorted(names))
+    check_manifest(tally, folder)
     tally.expect(requests.keys() <= set(range(len(runs))), "requests.jsonl numbers a run too many")
     for index, run in enumerate(runs):
         at = f"run {index}: " if len(runs) > 1 else ""
         raw = requests[index], steps[index], telemetry[index], experts.get(index, [])
         check_run(tally, at, results, run, raw)
-        if index < len(vllm):
-            check_vllm(tally, at, vllm[index], requests[index], run["scenario"].get("goodput"))
+        check_vllm(tally, at, vllm[index], requests[index], run["scenario"].get("goodput"))
     check_summary(tally, folder / "summary.csv", runs)
     check_repeats(tally, results)
     return tally

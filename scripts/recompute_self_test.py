@@ -106,6 +106,7 @@ def made_up() -> tuple[dict, dict]:
         "ttft": 3, "tpot": 2, "itl": 6, "e2el": 3, "queue": 3, "ttft_service": 3, "normalized_latency": 3,
     }  # fmt: skip
     extended["low_confidence"] = [f"p50_{name}_ms" for name in extended["percentile_n"]]
+    extended["low_confidence"] += ["p90_latency", "p95_latency", "p99_latency", "p95_tpot"]
     values = {**METRICS, **extended}
     run = {
         "scenario": {"name": "by-hand", "concurrency": 2, "requests": 4, "repeat": 0, "goodput": SLO},

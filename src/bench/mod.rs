@@ -3,13 +3,17 @@
 mod options;
 mod plan;
 pub mod play;
+mod player;
 mod run;
 pub mod scenario;
+mod script;
 mod tracer;
+mod warm_up;
 
 pub use options::LoadOptions;
 pub use plan::{BenchPlan, RunPlan};
-pub use play::{Recording, Script, play, play_traced};
+pub use play::{Recording, play, play_traced};
 pub use run::{Played, RawRun, play_all, results};
 pub use scenario::{Load, Preset};
+pub use script::{Script, TooMany};
 pub use tracer::Tracer;

@@ -1,15 +1,19 @@
 //! From a load as it is asked for to the runs that are played, checked before anything is loaded.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::options::LoadOptions;
-use super::play::Script;
 use super::scenario::{Load, Preset};
+use super::script::Script;
 use crate::ground::Sampling;
 use crate::ground::results::{Engine, Scenario};
 use crate::scheduler::blocks_at_full_length;
 use crate::session::{ModelFiles, SessionError, Wish};
-use crate::workload::{Arrivals, Work, dataset};
+use crate::telemetry;
+use crate::text::{Conversation, TextError};
+use crate::workload::dataset::{self, NotEncoded};
+use crate::workload::{Arrivals, Work};
 
 /// Prompt tokens of a load that says nothing.
 const DEFAULT_INPUT_LEN: usize = 100;
@@ -48,6 +52,8 @@ pub struct BenchPlan {
     pub runs: Vec<RunPlan>,
     /// What a session must be opened for: the length that was asked for, else that of the longest request.
     pub max_model_len: usize,
+    /// What of the dataset is not used, in sentences.
+    pub remarks: Vec<String>,
 }
 
 impl BenchPlan {
@@ -94,9 +100,15 @@ impl BenchPlan {
                 });
             }
         }
+        let available = telemetry::memory().available;
+        for run in &runs {
+            let fits = run.script.check(available);
+            fits.map_err(|refusal| Wish::Load(refusal.to_string()))?;
+        }
         Ok(Self {
             runs,
             max_model_len,
+            remarks: remarks(&work, load),
         })
     }
 }
@@ -118,7 +130,17 @@ fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), Sessio
     }
     let pool = files.token_pool()?;
     if let Some(path) = &load.dataset {
-        let encode = |text: &str| files.encode(text, true).map_err(|e| e.to_string());
+        let encode = |text: &str| files.encode(text, true).map_err(not_encoded);
+        let template = OnceCell::new();
+        let chat = |conversation: &Conversation| {
+            let template = template.get_or_init(|| files.chat_template());
+            let template = template
+                .as_ref()
+                .map_err(|e| NotEncoded::Failed(e.to_string()))?;
+            files
+                .encode_chat(template, conversation)
+                .map_err(not_encoded)
+        };
         let items = dataset::read(
             path,
             &dataset::Defaults {
@@ -128,6 +150,7 @@ fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), Sessio
                 pool: &pool,
                 seed: files.options.seed,
                 encode: &encode,
+                chat: &chat,
             },
         )
         .map_err(Wish::from)?;
@@ -142,6 +165,16 @@ fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), Sessio
         pool: Arc::new(pool),
     };
     Ok((work, words))
+}
+
+fn not_encoded(error: SessionError) -> NotEncoded {
+    let reason = error.to_string();
+    match error {
+        SessionError::Wish(wish) if matches!(*wish, Wish::Text(TextError::TooLong { .. })) => {
+            NotEncoded::TooLong(reason)
+        }
+        _ => NotEncoded::Failed(reason),
+    }
 }
 
 /// Name, load and number of requests of each run.
@@ -269,4 +302,14 @@ fn scenario(
 fn common(mut values: impl Iterator<Item = usize>) -> Option<usize> {
     let first = values.next()?;
     values.all(|v| v == first).then_some(first)
+}
+
+fn remarks(work: &Work, load: &LoadOptions) -> Vec<String> {
+    match (work, &load.dataset) {
+        (Work::Dataset(items), Some(path)) => {
+            let of_file = |remark| format!("note: {}: {remark}", path.display());
+            items.remarks.iter().map(of_file).collect()
+        }
+        _ => Vec::new(),
+    }
 }

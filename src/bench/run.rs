@@ -6,19 +6,19 @@ use super::play::{Recording, play_traced};
 use super::tracer::Tracer;
 use crate::ground::results::{Environment, Kind, ReferenceRun, Results, Run, SCHEMA};
 use crate::ground::{
-    ExpertLoad, RequestRecord, StepRecord, Task, TelemetrySample, VERSION, revision,
+    ExpertLoad, Log, RequestRecord, StepRecord, Task, TelemetrySample, VERSION, revision,
 };
 use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::session::{self, RunError, Session, SessionError, gpus};
 use crate::telemetry::{self, Recorded, Sampler};
 
 /// What one run recorded, as its raw files hold it.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Default)]
 pub struct RawRun {
     /// One a request, in the order of arrival.
-    pub requests: Vec<RequestRecord>,
+    pub requests: Log<RequestRecord>,
     /// One a scheduler step.
-    pub steps: Vec<StepRecord>,
+    pub steps: Log<StepRecord>,
     /// CPU, memory and GPUs, ten times a second.
     pub telemetry: Vec<TelemetrySample>,
     /// Of each sparse layer.
@@ -105,6 +105,7 @@ fn play_run(
         steps,
         experts,
         origin,
+        clocks,
         cut_short,
     } = recording;
     // After the first run: the roofs belong to this process, and delay nobody's first token.
@@ -134,6 +135,7 @@ fn play_run(
         gpus: &devices,
         watched: &seen.gpus,
         roofs: session.hardware.roofs,
+        clocks,
     });
     if session.kind == Kind::Predicted {
         metrics::mark_predicted(&mut measured, session.settings.server.is_some());

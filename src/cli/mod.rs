@@ -19,13 +19,13 @@ mod written;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::ground::Unwatched;
-use crate::session::Job;
+use crate::ground::{self, Unwatched, revision};
 use crate::session::launch::{self, Launched};
+use crate::session::{self, Job};
 use common::CommonArgs;
 use console::Console;
 use failure::Failure;
@@ -33,7 +33,7 @@ use failure::Failure;
 #[derive(Debug, Parser)]
 #[command(
     name = "candlepower",
-    version,
+    version = version(),
     about = "What can this machine do with a large language model, without a server in the way?",
     after_help = "Examples:\n  \
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
@@ -48,6 +48,20 @@ use failure::Failure;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// The crate's version, the revision, and what this build can run on: `--device cpu` and `sim:<gpu>` are always there.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let revision = revision().unwrap_or("no revision");
+        let features: Vec<_> = session::features().collect();
+        let features = match features.as_slice() {
+            [] => "none".to_owned(),
+            some => some.join(", "),
+        };
+        format!("{} ({revision}; features: {features})", ground::VERSION)
+    });
+    &VERSION
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -42,6 +43,35 @@ impl Written {
             path: path.to_owned(),
             file,
         }))
+    }
+
+    /// That no two flags name one file, of which the later would overwrite the earlier.
+    ///
+    /// # Errors
+    /// The first two that do.
+    pub fn distinct(files: &[Option<&Self>]) -> Result<(), Failure> {
+        let given: Vec<&Self> = files.iter().copied().flatten().collect();
+        for (index, one) in given.iter().enumerate() {
+            let same = |other: &&&Self| one.is_same_file(other);
+            if let Some(other) = given[index + 1..].iter().find(same) {
+                return Err(Failure::Usage(anyhow!(
+                    "{} and {} both write {}; give each a file of its own",
+                    one.flag,
+                    other.flag,
+                    one.path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// By the file, whatever its names; a device may be written by several.
+    fn is_same_file(&self, other: &Self) -> bool {
+        let of = |file: &File| file.metadata().ok().filter(|facts| facts.is_file());
+        match (of(&self.file), of(&other.file)) {
+            (Some(a), Some(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+            _ => false,
+        }
     }
 
     /// # Errors

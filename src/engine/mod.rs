@@ -173,7 +173,12 @@ impl Engine {
         }
     }
 
-    /// Requests that have neither finished nor failed.
+    /// How many requests have neither finished nor failed.
+    pub fn in_flight(&self) -> usize {
+        self.active.len()
+    }
+
+    /// Requests that have neither finished nor failed, the oldest first where ids ascend.
     pub fn unfinished(&self) -> Vec<RequestId> {
         let mut ids: Vec<_> = self.active.keys().copied().collect();
         ids.sort_unstable();
@@ -214,7 +219,7 @@ impl Engine {
         let pause = start.saturating_sub(self.done);
         record.idle_seconds = std::mem::take(&mut self.idle).min(pause).as_secs_f64();
         record.exec_seconds = done
-            .saturating_sub(launched + self.output.host)
+            .saturating_sub(launched.saturating_add(self.output.host))
             .as_secs_f64();
         let end = self.clock.now();
         record.end = end.as_secs_f64();

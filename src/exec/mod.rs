@@ -64,6 +64,17 @@ pub enum ExecError {
     Ended,
     #[error("operations cannot be timed one by one here; use --device cpu in one process")]
     NoTimelines,
+    #[error(
+        "--steps {steps}: their operations take about {} MiB, and {} MiB of memory are free; ask for {most} at most",
+        bytes >> 20,
+        available >> 20
+    )]
+    TooManySteps {
+        steps: usize,
+        bytes: u64,
+        available: u64,
+        most: u64,
+    },
     #[error("no step is queued")]
     NothingQueued,
     #[error("a step was submitted before allocate_kv")]

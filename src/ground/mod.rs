@@ -3,18 +3,24 @@
 
 pub mod clock;
 pub mod event;
+pub mod foreign;
 pub mod gpu;
+pub mod json;
+pub mod log;
 pub mod pending;
 pub mod progress;
 pub mod recorder;
 pub mod records;
 pub mod request;
 pub mod results;
+pub mod safetensors_header;
+pub mod terminal;
 pub mod version;
 
-pub use clock::{Clock, VirtualClock, WallClock};
+pub use clock::{Clock, ClockReading, ClockSpan, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};
 pub use gpu::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
+pub use log::Log;
 pub use progress::{Progress, Task, Unwatched};
 pub use records::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};

@@ -56,7 +56,7 @@ pub struct OpRecord {
 impl OpRecord {
     /// On the timeline's clock.
     pub fn end(&self) -> Duration {
-        self.start + self.time
+        self.start.saturating_add(self.time)
     }
 }
 

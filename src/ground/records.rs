@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::FinishReason;
 use super::gpu::GpuSample;
+use super::log::Entry;
 use super::request::RequestId;
 
 /// One line of `requests.jsonl`: everything that was observed of one request.
@@ -85,4 +86,16 @@ pub struct TelemetrySample {
     /// The GPUs that are watched, in the order of ranks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuSample>,
+}
+
+impl Entry for RequestRecord {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.tokens.capacity() * size_of::<f64>()
+    }
+}
+
+impl Entry for StepRecord {
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+    }
 }

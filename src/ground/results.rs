@@ -73,7 +73,7 @@ pub struct Run {
     pub gpus: Vec<GpuMetrics>,
     /// For every null of `metrics` and `extended`, by its name: why it was not observed.
     pub not_observed: BTreeMap<String, String>,
-    /// Requests that did not complete.
+    /// Requests that did not complete, the first 10,000 of them.
     pub failures: Vec<Failure>,
     /// Laws that the numbers of any run must obey.
     pub checks: Vec<Check>,

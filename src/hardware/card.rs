@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,16 +10,45 @@ use toml::{Table, Value};
 
 use super::{Capability, Gpu, HardwareError};
 
-/// Above every value of every unit here: more is a slip of the keyboard.
-const GREATEST: f64 = 1e9;
-/// Likewise for generations and lanes.
+/// What any card of these years has, a hundred times over on both sides: the rest is a slip of the keyboard, and
+/// would take times beyond any clock.
+#[derive(Clone, Copy, PartialEq)]
+struct Bounds {
+    least: f64,
+    greatest: f64,
+    rule: &'static str,
+}
+
+const MEMORY: Bounds = Bounds {
+    least: 0.1,
+    greatest: 1e5,
+    rule: "a positive number of gigabytes, from 0.1 to 100000",
+};
+const RATE: Bounds = Bounds {
+    least: 1.0,
+    greatest: 1e6,
+    rule: "a positive number of GB/s, from 1 to 1000000",
+};
+const COMPUTE: Bounds = Bounds {
+    least: 0.1,
+    greatest: 1e6,
+    rule: "a positive number of TFLOP/s, from 0.1 to 1000000",
+};
+const POWER: Bounds = Bounds {
+    least: 0.1,
+    greatest: 1e5,
+    rule: "a positive number of watts, from 0.1 to 100000",
+};
+/// Of generations and lanes.
 const GREATEST_COUNT: i64 = 64;
+/// Of a file: a card takes some hundred bytes.
+const GREATEST_FILE: u64 = 1 << 20;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Text,
     Capability,
-    Positive,
+    Number(Bounds),
     Count,
     Flag,
     /// Key of the card -> words.
@@ -30,25 +60,25 @@ const KEYS: [(&str, Kind); 25] = [
     ("name", Kind::Text),
     ("full_name", Kind::Text),
     ("compute_capability", Kind::Capability),
-    ("memory_sticker_gb", Kind::Positive),
-    ("memory_gib", Kind::Positive),
-    ("bandwidth_gb_s", Kind::Positive),
-    ("bf16_tflops", Kind::Positive),
-    ("fp16_tflops", Kind::Positive),
-    ("fp8_tflops", Kind::Positive),
-    ("f32_tflops", Kind::Positive),
-    ("power_w", Kind::Positive),
+    ("memory_sticker_gb", Kind::Number(MEMORY)),
+    ("memory_gib", Kind::Number(MEMORY)),
+    ("bandwidth_gb_s", Kind::Number(RATE)),
+    ("bf16_tflops", Kind::Number(COMPUTE)),
+    ("fp16_tflops", Kind::Number(COMPUTE)),
+    ("fp8_tflops", Kind::Number(COMPUTE)),
+    ("f32_tflops", Kind::Number(COMPUTE)),
+    ("power_w", Kind::Number(POWER)),
     ("pcie_generation", Kind::Count),
     ("pcie_lanes", Kind::Count),
     ("p2p", Kind::Flag),
     ("nvlink_generation", Kind::Count),
-    ("nvlink_gb_s", Kind::Positive),
+    ("nvlink_gb_s", Kind::Number(RATE)),
     ("nvlink_bridge", Kind::Flag),
-    ("measured_copy_gb_s", Kind::Positive),
-    ("measured_read_gb_s", Kind::Positive),
-    ("measured_matmul_tflops", Kind::Positive),
-    ("measured_fp8_matmul_tflops", Kind::Positive),
-    ("idle_w", Kind::Positive),
+    ("measured_copy_gb_s", Kind::Number(RATE)),
+    ("measured_read_gb_s", Kind::Number(RATE)),
+    ("measured_matmul_tflops", Kind::Number(COMPUTE)),
+    ("measured_fp8_matmul_tflops", Kind::Number(COMPUTE)),
+    ("idle_w", Kind::Number(POWER)),
     ("source", Kind::Text),
     ("sources", Kind::Words),
     ("absent", Kind::Words),
@@ -77,11 +107,25 @@ const REQUIRED: [(&str, &str); 4] = [
 /// `File`, and those of [`from_toml`].
 pub fn read(path: &Path) -> Result<Gpu, HardwareError> {
     let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|source| HardwareError::File {
+    let text = read_text(path).map_err(|source| HardwareError::File {
         file: file.clone(),
         source,
     })?;
     from_toml(&text, &file)
+}
+
+/// Of a plain file: others may never end.
+fn read_text(path: &Path) -> io::Result<String> {
+    let about = fs::metadata(path)?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a plain file"));
+    }
+    if about.len() > GREATEST_FILE {
+        let size = about.len();
+        let reason = format!("it has {size} bytes, and a card takes {GREATEST_FILE} at most");
+        return Err(io::Error::other(reason));
+    }
+    fs::read_to_string(path)
 }
 
 /// The card that `text` describes, under the keys of [`Gpu`]; `source` names where values without an
@@ -201,7 +245,7 @@ impl Kind {
         match self {
             Self::Text => "a text in quotes that is not empty",
             Self::Capability => "a compute capability such as \"8.9\"",
-            Self::Positive => "a positive number (at most 1e9)",
+            Self::Number(bounds) => bounds.rule,
             Self::Count => "a whole number from 1 to 64",
             Self::Flag => "true or false",
             Self::Words => "a table of keys of this card, each with a text in quotes",
@@ -215,7 +259,9 @@ impl Kind {
         match self {
             Self::Text => text.is_some_and(|t| !t.trim().is_empty()),
             Self::Capability => text.is_some_and(|t| t.parse::<Capability>().is_ok()),
-            Self::Positive => number.is_some_and(|n| n > 0.0 && n <= GREATEST),
+            Self::Number(Bounds {
+                least, greatest, ..
+            }) => number.is_some_and(|n| (least..=greatest).contains(&n)),
             Self::Count => whole.is_some_and(|n| (1..=GREATEST_COUNT).contains(&n)),
             Self::Flag => value.is_bool(),
             Self::Words => value.as_table().is_some_and(|words| {

@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use url::Url;
 
 use super::error::HubError;
 use super::layout::CONFIG;
+use crate::ground::terminal::listed;
 
 const DEFAULT_REVISION: &str = "main";
 
@@ -42,28 +44,62 @@ impl HubId {
     }
 
     /// The address of a file. A slash in a branch's name is escaped, as the hub wants it.
-    pub(super) fn url(&self, endpoint: &str, file: &str) -> String {
-        let revision = self.revision.replace('/', "%2F");
-        format!("{endpoint}/{}/resolve/{revision}/{file}", self.id)
+    pub(super) fn url(&self, endpoint: &Url, file: &str) -> Url {
+        let mut url = endpoint.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty()
+                .extend(self.id.split('/'))
+                .extend(["resolve", self.revision.as_str()])
+                .extend(file.split('/'));
+        }
+        url
+    }
+
+    fn repo(&self) -> Repo {
+        Repo::with_revision(self.id.clone(), RepoType::Model, self.revision.clone())
     }
 
     fn cached(&self, cache: &Path) -> CacheRepo {
-        let revision = self.revision.clone();
-        let repo = Repo::with_revision(self.id.clone(), RepoType::Model, revision);
-        Cache::new(cache.to_owned()).repo(repo)
+        Cache::new(cache.to_owned()).repo(self.repo())
     }
 
-    /// The cached directory of this revision, if at least its `config.json` is there.
-    pub fn snapshot(&self, cache: &Path) -> Option<PathBuf> {
-        let repo = self.cached(cache);
-        let by_ref = repo.get(CONFIG);
-        // A revision that is itself a commit needs no ref.
-        let by_commit = || Some(repo.pointer_path(&self.revision).join(CONFIG));
-        by_ref
-            .or_else(by_commit)
-            .filter(|config| config.is_file())?
-            .parent()
-            .map(Path::to_owned)
+    /// The cached directory of this revision, if at least its `config.json` is there; else what is missing, as a
+    /// clause.
+    pub fn snapshot(&self, cache: &Path) -> Result<PathBuf, String> {
+        let reference = format!("refs/{}", self.revision);
+        let folder = cache.join(self.repo().folder_name());
+        let commit = match std::fs::read_to_string(folder.join(&reference)) {
+            Ok(text) if is_name(text.trim()) => text.trim().to_owned(),
+            Ok(_) => return Err(format!("{reference} names no commit")),
+            // A revision that is itself a commit needs no ref.
+            Err(_) if self.snapshot_of(cache, &self.revision).is_dir() => self.revision.clone(),
+            Err(_) => return Err(self.without_ref(&folder, &reference)),
+        };
+        let snapshot = self.snapshot_of(cache, &commit);
+        if !snapshot.is_dir() {
+            return Err(format!("snapshots/{commit} is missing"));
+        }
+        match snapshot.join(CONFIG).is_file() {
+            true => Ok(snapshot),
+            false => Err(format!("{CONFIG} is missing")),
+        }
+    }
+
+    /// What is missing where nothing says which snapshot counts.
+    fn without_ref(&self, folder: &Path, reference: &str) -> String {
+        let snapshots = std::fs::read_dir(folder.join("snapshots")).into_iter();
+        let names = snapshots.flatten().flatten().map(|entry| entry.file_name());
+        let names = names.filter_map(|name| name.into_string().ok());
+        let mut commits: Vec<String> = names.filter(|name| is_name(name)).collect();
+        commits.sort();
+        match commits.first() {
+            None => format!("{CONFIG} is missing"),
+            Some(first) => format!(
+                "{reference} is missing, which says which snapshot counts ({}); {}@{first} names one itself",
+                listed(&commits, ", "),
+                self.id
+            ),
+        }
     }
 
     /// Where the snapshot of a commit is, or will be.
@@ -147,8 +183,10 @@ mod tests {
         let pinned = HubId::parse("org/name@refs/pr/1").unwrap();
         assert_eq!(pinned.to_string(), "org/name@refs/pr/1");
         assert_eq!(
-            pinned.url("http://h", "config.json"),
-            "http://h/org/name/resolve/refs%2Fpr%2F1/config.json"
+            pinned
+                .url(&Url::parse("http://h/hf").unwrap(), "sub/a b?#.json")
+                .as_str(),
+            "http://h/hf/org/name/resolve/refs%2Fpr%2F1/sub/a%20b%3F%23.json"
         );
     }
 

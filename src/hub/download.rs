@@ -1,23 +1,24 @@
 //! A repository's files brought into the cache: each file whole or not at all, and resumed where it broke off.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cache::{HubId, link};
 use super::error::HubError;
 use super::http::{Client, Facts};
-use super::layout::{CONFIG, OPTIONAL, SINGLE_WEIGHTS, WEIGHTS_INDEX, shards};
+use super::layout::{CONFIG, OPTIONAL, SINGLE_WEIGHTS, most_bytes, shards};
+use super::part::{Part, failed, sha256};
 use super::settings::HubSettings;
+use super::shard_sets;
+use super::transfer::{Transfer, passing};
+use super::waiting::{GLANCE, pause};
+use super::weight_files::WEIGHTS_INDEX;
+use crate::ground::Progress;
 
-/// Attempts in a row that may bring no new byte before the download is given up.
-const MAX_FRUITLESS_ATTEMPTS: u32 = 4;
-const COPY_BUFFER_BYTES: usize = 1 << 18;
-const TOO_MANY_REQUESTS: u16 = 429;
-const FIRST_SERVER_ERROR: u16 = 500;
-const BAR: &str = "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({eta})";
+/// Of a request for what a file is.
+const MAX_PROBES: u32 = 5;
+/// Of a file that arrives, and not as it was announced.
+const MAX_COPIES: usize = 2;
 
 /// Downloads what a run needs of a repository and returns the snapshot's directory.
 ///
@@ -25,22 +26,24 @@ const BAR: &str = "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({et
 /// model; the next run goes on from the bytes that arrived.
 ///
 /// # Errors
-/// A file is missing, refused, cut off, of the wrong size, or cannot be written.
+/// A file is missing, refused, cut off, damaged, too large or too slow, or cannot be written; or it was stopped.
 pub(super) fn download(
     settings: &HubSettings,
     repo: &HubId,
     weights: bool,
-    progress: bool,
+    progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    let client = Client::new(settings, repo);
-    let config = client.probe(CONFIG)?;
+    let client = Client::new(settings, repo, progress)?;
+    // A hub that cannot be reached now was perhaps never there.
+    let config = probe(&client, CONFIG, |error| {
+        !matches!(error, HubError::Unreachable { .. })
+    })?;
     let snapshot = Snapshot {
         dir: repo.snapshot_of(&settings.cache, &config.commit),
         commit: config.commit,
         client,
         settings,
         repo,
-        progress,
     };
     snapshot.fetch(CONFIG)?;
     for file in OPTIONAL {
@@ -54,13 +57,32 @@ pub(super) fn download(
     Ok(snapshot.dir)
 }
 
+/// What the server says of a file, asked again while that is of use.
+fn probe(
+    client: &Client,
+    file: &str,
+    again: impl Fn(&HubError) -> bool,
+) -> Result<Facts, HubError> {
+    let mut attempt = 1;
+    loop {
+        let error = match client.probe(file) {
+            Err(error) if attempt < MAX_PROBES && again(&error) => error,
+            result => return result,
+        };
+        let Some(wait) = passing(&error, &client.settings.patience) else {
+            return Err(error);
+        };
+        client.pause(attempt - 1, wait)?;
+        attempt += 1;
+    }
+}
+
 struct Snapshot<'a> {
     dir: PathBuf,
     commit: String,
     client: Client<'a>,
     settings: &'a HubSettings,
     repo: &'a HubId,
-    progress: bool,
 }
 
 impl Snapshot<'_> {
@@ -69,8 +91,10 @@ impl Snapshot<'_> {
             let names = shards(&self.dir.join(WEIGHTS_INDEX))?;
             return names.iter().try_for_each(|shard| self.fetch(shard));
         }
-        if self.fetch_if_there(SINGLE_WEIGHTS)? {
-            return Ok(());
+        for file in [SINGLE_WEIGHTS, &shard_sets::name(1, 1)] {
+            if self.fetch_if_there(file)? {
+                return Ok(());
+            }
         }
         Err(HubError::NoRemoteWeights {
             repo: self.repo.to_string(),
@@ -92,28 +116,17 @@ impl Snapshot<'_> {
         if pointer.is_file() {
             return Ok(());
         }
-        let facts = self.probe(file)?;
+        // The hub has answered for this model before, so what fails now may be a passing trouble.
+        let facts = probe(&self.client, file, |_| true)?;
         if facts.commit != self.commit {
             return Err(self.client.changed(file, facts.commit, &self.commit));
+        }
+        if let Some(most) = most_bytes(file).filter(|most| facts.size > *most) {
+            return Err(self.client.too_large(file, facts.size, most));
         }
         let blob = self.repo.blob(&self.settings.cache, &facts.etag);
         self.fetch_blob(file, &facts, &blob)?;
         link(&blob, &pointer).map_err(failed(&pointer, "linked to its content"))
-    }
-
-    /// The hub has answered for this model before, so what fails now may be a passing trouble.
-    fn probe(&self, file: &str) -> Result<Facts, HubError> {
-        for attempt in 0..MAX_FRUITLESS_ATTEMPTS {
-            match self.client.probe(file) {
-                Err(error) if passing(&error).is_some() => self.pause(attempt),
-                result => return result,
-            }
-        }
-        self.client.probe(file)
-    }
-
-    fn pause(&self, attempts: u32) {
-        std::thread::sleep(self.settings.retry_pause * (1 << attempts));
     }
 
     fn fetch_blob(&self, file: &str, facts: &Facts, blob: &Path) -> Result<(), HubError> {
@@ -123,183 +136,72 @@ impl Snapshot<'_> {
         // Several processes of one run ask for the same model: the first downloads, the others wait for it.
         let lock_path = blob.with_added_extension("lock");
         let lock = File::create(&lock_path).map_err(failed(&lock_path, "created"))?;
-        lock.lock().map_err(failed(&lock_path, "locked"))?;
+        self.lock(&lock, &lock_path)?;
+        self.bring(file, facts, blob)?;
+        // Who still waits for the lock finds the blob. A file that stays behind does no harm.
+        let _ = std::fs::remove_file(&lock_path);
+        Ok(())
+    }
+
+    fn lock(&self, lock: &File, path: &Path) -> Result<(), HubError> {
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::Error(error)) => return Err(failed(path, "locked")(error)),
+                Err(TryLockError::WouldBlock) => match pause(self.client.progress, GLANCE) {
+                    true => {}
+                    false => return Err(self.client.stopped()),
+                },
+            }
+        }
+    }
+
+    fn bring(&self, file: &str, facts: &Facts, blob: &Path) -> Result<(), HubError> {
         if std::fs::metadata(blob).is_ok_and(|found| found.len() == facts.size) {
-            return Ok(());
+            match self.other_hash(facts, blob)? {
+                None => return Ok(()),
+                Some(_) => std::fs::remove_file(blob).map_err(failed(blob, "removed"))?,
+            }
         }
         let path = blob.with_added_extension("part");
-        let mut part = Part::open(&path, facts.size)?;
-        let bar = self.bar(file, facts.size);
-        self.fill(file, facts, &mut part, &bar)?;
-        bar.finish_and_clear();
-        part.file.sync_all().map_err(failed(&path, "written"))?;
-        std::fs::rename(&path, blob).map_err(failed(blob, "put in place"))
-    }
-
-    /// Requests the rest of the file until it is whole.
-    fn fill(
-        &self,
-        file: &str,
-        facts: &Facts,
-        part: &mut Part,
-        bar: &ProgressBar,
-    ) -> Result<(), HubError> {
-        let mut furthest = part.length;
-        let mut fruitless = 0;
-        while part.length < facts.size {
-            let Err(broken) = self.attempt(file, facts, part, bar) else {
-                continue;
+        let mut found = String::new();
+        for _ in 0..MAX_COPIES {
+            let mut part = Part::open(&path, facts.size)?;
+            let transfer = Transfer {
+                client: &self.client,
+                file,
+                facts,
             };
-            let reason = match broken {
-                Broken::Transient(reason) => reason,
-                Broken::Final(error) => {
-                    // Bytes of a file that is not the announced one must not be resumed.
-                    if matches!(error, HubError::WrongSize { .. }) {
-                        part.truncate()?;
-                    }
-                    return Err(error);
-                }
-            };
-            fruitless = if part.length > furthest {
-                0
-            } else {
-                fruitless + 1
-            };
-            furthest = furthest.max(part.length);
-            if fruitless == MAX_FRUITLESS_ATTEMPTS {
-                return Err(HubError::Cut {
-                    file: file.to_owned(),
-                    repo: self.repo.to_string(),
-                    received: part.length,
-                    expected: facts.size,
-                    reason,
-                });
+            let filled = transfer.fill(&mut part);
+            self.client.progress.finish();
+            if filled.is_err() && part.length == 0 {
+                // Nothing to go on from.
+                let _ = std::fs::remove_file(&path);
             }
-            self.pause(fruitless);
-        }
-        Ok(())
-    }
-
-    /// One request, written to the part as far as it comes.
-    fn attempt(
-        &self,
-        file: &str,
-        facts: &Facts,
-        part: &mut Part,
-        bar: &ProgressBar,
-    ) -> Result<(), Broken> {
-        let mut stream = self.client.open(file, part.length, facts)?;
-        if stream.start == 0 {
+            filled?;
+            match self.other_hash(facts, &path)? {
+                None => return part.become_blob(blob),
+                Some(hash) => found = hash,
+            }
             part.truncate()?;
         }
-        bar.set_position(part.length);
-        let mut body = stream.body.as_reader();
-        let mut buffer = vec![0; COPY_BUFFER_BYTES];
-        loop {
-            let count = match body.read(&mut buffer) {
-                Ok(0) if part.length < facts.size => {
-                    return Err(Broken::Transient("the connection closed early".to_owned()));
-                }
-                Ok(0) => return Ok(()),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Broken::Transient(error.to_string())),
-            };
-            let received = part.length + count as u64;
-            if received > facts.size {
-                return Err(Broken::Final(self.client.wrong_size(file, received, facts)));
-            }
-            part.append(&buffer[..count])?;
-            bar.set_position(part.length);
-        }
+        std::fs::remove_file(&path).map_err(failed(&path, "removed"))?;
+        Err(HubError::Damaged {
+            file: file.to_owned(),
+            repo: self.repo.to_string(),
+            found,
+            expected: facts.sha256.clone().unwrap_or_default(),
+        })
     }
 
-    /// On stderr, and drawn only where that is a terminal.
-    fn bar(&self, file: &str, size: u64) -> ProgressBar {
-        let target = match self.progress {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
+    /// The hash of the file at `path`, if the hub announced another.
+    fn other_hash(&self, facts: &Facts, path: &Path) -> Result<Option<String>, HubError> {
+        let Some(announced) = &facts.sha256 else {
+            return Ok(None);
         };
-        let style =
-            ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::with_draw_target(Some(size), target)
-            .with_style(style)
-            .with_message(file.to_owned())
-    }
-}
-
-/// How an attempt ended early.
-enum Broken {
-    /// Worth another attempt, from the bytes that are there.
-    Transient(String),
-    Final(HubError),
-}
-
-impl From<HubError> for Broken {
-    fn from(error: HubError) -> Self {
-        match passing(&error) {
-            Some(reason) => Self::Transient(reason),
-            None => Self::Final(error),
+        match sha256(path, self.client.progress)? {
+            Some(hash) => Ok(Some(hash).filter(|hash| hash != announced)),
+            None => Err(self.client.stopped()),
         }
-    }
-}
-
-/// What went wrong, if the same request may succeed a little later.
-fn passing(error: &HubError) -> Option<String> {
-    match error {
-        HubError::Unreachable { reason, .. } => Some(reason.clone()),
-        HubError::Status { status, .. } => (*status == TOO_MANY_REQUESTS
-            || *status >= FIRST_SERVER_ERROR)
-            .then(|| format!("HTTP {status}")),
-        _ => None,
-    }
-}
-
-/// The bytes of a file that have arrived so far.
-struct Part {
-    file: File,
-    path: PathBuf,
-    length: u64,
-}
-
-impl Part {
-    /// Opens what an earlier run left; more than the file's size cannot be its beginning.
-    fn open(path: &Path, size: u64) -> Result<Self, HubError> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(failed(path, "opened"))?;
-        let length = file.metadata().map_err(failed(path, "inspected"))?.len();
-        let mut part = Self {
-            file,
-            path: path.to_owned(),
-            length,
-        };
-        if length > size {
-            part.truncate()?;
-        }
-        Ok(part)
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), HubError> {
-        let written = self.file.write_all(bytes);
-        written.map_err(failed(&self.path, "written"))?;
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn truncate(&mut self) -> Result<(), HubError> {
-        self.length = 0;
-        self.file.set_len(0).map_err(failed(&self.path, "emptied"))
-    }
-}
-
-fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> HubError {
-    let path = path.to_owned();
-    move |source| HubError::File {
-        path,
-        action,
-        source,
     }
 }

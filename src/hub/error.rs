@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::ground::json::JsonError;
+
 /// Each message is one sentence that names the file or model and the way out. None contains the access token.
 #[derive(Debug, Error)]
 pub enum HubError {
@@ -15,9 +17,13 @@ pub enum HubError {
     Unknown { model: String, closest: String },
 
     #[error(
-        "model `{path}` is a file but not a config.json: give the directory it lies in, or a .json file with the model's configuration"
+        "model `{path}` is {what} but not a config.json: {way_out}, or a .json file with the model's configuration"
     )]
-    NotAConfig { path: PathBuf },
+    NotAConfig {
+        path: PathBuf,
+        what: String,
+        way_out: &'static str,
+    },
 
     #[error(
         "hub id `{id}` is malformed: write org/name or org/name@revision, with letters, digits, `-`, `_` and `.`"
@@ -44,6 +50,27 @@ pub enum HubError {
     )]
     ShardOutside { index: PathBuf, shard: String },
 
+    #[error("model directory {dir} is not complete: {reason}")]
+    Incomplete { dir: PathBuf, reason: String },
+
+    #[error(
+        "model directory {dir} has no safetensors weights but {found}: {way_out}, or pass --dummy-weights"
+    )]
+    OtherWeights {
+        dir: PathBuf,
+        found: String,
+        way_out: String,
+    },
+
+    #[error("{path} is a link to {target}, which is not there: fetch the file again")]
+    DeadLink { path: PathBuf, target: PathBuf },
+
+    #[error("model directory `{model}` is missing: {way_out}")]
+    MissingDirectory { model: String, way_out: String },
+
+    #[error("{path} is not a model's file: {source}")]
+    Unreadable { path: PathBuf, source: JsonError },
+
     #[error("{index} is not a safetensors index ({reason}): fetch it again")]
     BadIndex { index: PathBuf, reason: String },
 
@@ -55,12 +82,62 @@ pub enum HubError {
     },
 
     #[error(
-        "{repo} is not complete in the cache {cache} ({missing} is missing) and HF_HUB_OFFLINE forbids to download it: unset HF_HUB_OFFLINE, or point HF_HOME at a cache that holds it"
+        "{repo} is not complete in the cache {cache} ({missing}), and HF_HUB_OFFLINE forbids to download it: unset HF_HUB_OFFLINE, or point HF_HOME at a cache that holds it"
     )]
     Offline {
         repo: String,
         missing: String,
         cache: PathBuf,
+    },
+
+    #[error(
+        "HF_ENDPOINT is `{endpoint}`, which is no address of a hub ({reason}): write it as https://huggingface.co"
+    )]
+    BadEndpoint { endpoint: String, reason: String },
+
+    #[error(
+        "HF_TOKEN (or the token file) holds {fault}, and a token is one word of letters, digits and signs: copy it again (it is not shown here)"
+    )]
+    BadToken { fault: &'static str },
+
+    #[error("the download of {repo} was stopped: run again to go on from what arrived")]
+    Stopped { repo: String },
+
+    #[error(
+        "{path} could not be written, for the disk is full ({size} bytes are needed for this file alone): free some space, or point HF_HOME at another disk, and run again to go on"
+    )]
+    DiskFull { path: PathBuf, size: u64 },
+
+    #[error(
+        "{file} of {repo} has {size} bytes at {endpoint}, where such a file has {most} at most: check the repository and HF_ENDPOINT"
+    )]
+    TooLarge {
+        file: String,
+        repo: String,
+        endpoint: String,
+        size: u64,
+        most: u64,
+    },
+
+    #[error(
+        "{endpoint} sends {file} of {repo} at {rate} bytes a second, and at less than {least} a download is given up: run again to go on, or set HF_ENDPOINT to another mirror"
+    )]
+    TooSlow {
+        file: String,
+        repo: String,
+        endpoint: String,
+        rate: u64,
+        least: u64,
+    },
+
+    #[error(
+        "{file} of {repo} arrived damaged twice (SHA-256 {found}, announced {expected}): run again, or set HF_ENDPOINT to another mirror"
+    )]
+    Damaged {
+        file: String,
+        repo: String,
+        found: String,
+        expected: String,
     },
 
     #[error(
@@ -91,13 +168,16 @@ pub enum HubError {
     },
 
     #[error(
-        "{endpoint} answered HTTP {status} for {file} of {repo}: try again later, or set HF_ENDPOINT to a mirror"
+        "{endpoint} answered HTTP {status} for {file} of {repo}{wait}: try again later, or set HF_ENDPOINT to a mirror",
+        wait = .retry_after.map_or(String::new(), |seconds| format!(" and asks to wait {seconds} s"))
     )]
     Status {
         file: String,
         repo: String,
         endpoint: String,
         status: u16,
+        /// Seconds.
+        retry_after: Option<u64>,
     },
 
     #[error(
@@ -153,11 +233,16 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// The hub or the way to it failed, not what was asked of it.
+    /// The hub, the way to it or the place for it failed, not what was asked.
     pub fn is_network(&self) -> bool {
         matches!(
             self,
-            Self::Status { .. }
+            Self::Stopped { .. }
+                | Self::DiskFull { .. }
+                | Self::TooLarge { .. }
+                | Self::TooSlow { .. }
+                | Self::Damaged { .. }
+                | Self::Status { .. }
                 | Self::Unreachable { .. }
                 | Self::NotAHub { .. }
                 | Self::Cut { .. }

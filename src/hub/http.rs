@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body};
+use url::Url;
 
 use super::cache::HubId;
 use super::error::HubError;
+use super::part::is_sha256;
 use super::settings::{HubSettings, Token};
+use super::waiting::{Ended, pause, stoppable};
+use crate::ground::Progress;
 
 const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -29,10 +33,12 @@ const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 pub(super) struct Client<'a> {
     agent: Agent,
-    endpoint: &'a str,
+    endpoint: Url,
     token: Option<&'a Token>,
     shown_endpoint: String,
-    repo: &'a HubId,
+    pub repo: &'a HubId,
+    pub settings: &'a HubSettings,
+    pub progress: &'a dyn Progress,
 }
 
 /// A file as the server describes it.
@@ -42,6 +48,8 @@ pub(super) struct Facts {
     pub commit: String,
     /// Names the content: equal etags are equal bytes.
     pub etag: String,
+    /// Of the content, where the hub tells it.
+    pub sha256: Option<String>,
     /// Bytes.
     pub size: u64,
 }
@@ -59,11 +67,23 @@ struct Answer {
     commit: Option<String>,
     linked_etag: Option<String>,
     etag: Option<String>,
+    /// By the hub itself, where `etag` is that.
+    sha256: Option<String>,
     linked_size: Option<u64>,
 }
 
 impl<'a> Client<'a> {
-    pub fn new(settings: &'a HubSettings, repo: &'a HubId) -> Self {
+    /// # Errors
+    /// The endpoint or the token can be of no use.
+    pub fn new(
+        settings: &'a HubSettings,
+        repo: &'a HubId,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, HubError> {
+        let token = settings.token.as_ref();
+        if let Some(fault) = token.and_then(Token::fault) {
+            return Err(HubError::BadToken { fault });
+        }
         let config = Agent::config_builder()
             .max_redirects(0)
             .http_status_as_error(false)
@@ -71,14 +91,35 @@ impl<'a> Client<'a> {
             .accept_encoding("identity")
             .user_agent(USER_AGENT)
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(settings.patience.headers))
             .timeout_per_read(Some(READ_TIMEOUT))
             .build();
-        Self {
+        Ok(Self {
             agent: config.into(),
-            endpoint: &settings.endpoint,
-            token: settings.token.as_ref(),
+            endpoint: settings.base()?,
+            token,
             shown_endpoint: settings.shown_endpoint(),
             repo,
+            settings,
+            progress,
+        })
+    }
+
+    /// Waits before attempt `attempt + 1`, as long as the server asked for where it did.
+    ///
+    /// # Errors
+    /// It was stopped.
+    pub fn pause(&self, attempt: u32, asked: Duration) -> Result<(), HubError> {
+        let usual = self.settings.retry_pause * (1 << attempt);
+        match pause(self.progress, asked.max(usual)) {
+            true => Ok(()),
+            false => Err(self.stopped()),
+        }
+    }
+
+    pub fn stopped(&self) -> HubError {
+        HubError::Stopped {
+            repo: self.repo.to_string(),
         }
     }
 
@@ -92,10 +133,12 @@ impl<'a> Client<'a> {
         let status = answer.response.status().as_u16();
         // An empty file has no first byte.
         if !(status == RANGE_NOT_SATISFIABLE && total == Some(0)) {
-            self.check_status(file, status)?;
+            self.check_status(file, &answer.response)?;
         }
         let missing = |what: &str| self.not_a_hub(file, format!("no {what} in the answer"));
+        let linked = answer.linked_etag.clone().filter(|etag| is_sha256(etag));
         Ok(Facts {
+            sha256: linked.or(answer.sha256),
             etag: answer
                 .linked_etag
                 .or(answer.etag)
@@ -119,7 +162,7 @@ impl<'a> Client<'a> {
             return Err(self.wrong_size(file, received, facts));
         }
         let status = answer.response.status().as_u16();
-        self.check_status(file, status)?;
+        self.check_status(file, &answer.response)?;
         let found = answer.linked_etag.or(answer.etag);
         if let Some(found) = found.filter(|etag| *etag != facts.etag) {
             return Err(self.changed(file, found, &facts.etag));
@@ -140,24 +183,20 @@ impl<'a> Client<'a> {
     }
 
     fn get(&self, file: &str, range: &str) -> Result<Answer, HubError> {
-        let mut url = self.repo.url(self.endpoint, file);
+        let mut url = self.repo.url(&self.endpoint, file);
         let (mut commit, mut linked_etag, mut etag, mut linked_size) = (None, None, None, None);
+        let mut sha256 = None;
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.agent.get(&url).header("range", range);
-            // A redirect to a storage host carries its own signature; the token is not its business.
-            if let Some(token) = self.token.filter(|_| origin(&url) == origin(self.endpoint)) {
-                request = request.header("authorization", token.bearer());
-            }
-            let response = request.call().map_err(|error| HubError::Unreachable {
-                file: file.to_owned(),
-                repo: self.repo.to_string(),
-                endpoint: self.shown_endpoint.clone(),
-                reason: error.to_string(),
-            })?;
+            let own = url.origin() == self.endpoint.origin();
+            let response = self.call(file, &url, range, own)?;
             let headers = response.headers();
             commit = commit.or_else(|| safe_name(headers, "x-repo-commit"));
             linked_etag = linked_etag.or_else(|| safe_name(headers, "x-linked-etag"));
-            etag = etag.or_else(|| safe_name(headers, "etag"));
+            if etag.is_none() {
+                etag = safe_name(headers, "etag");
+                // A storage's etags are of another making.
+                sha256 = etag.clone().filter(|etag| own && is_sha256(etag));
+            }
             linked_size = linked_size.or_else(|| header(headers, "x-linked-size")?.parse().ok());
             if !REDIRECTS.contains(&response.status().as_u16()) {
                 return Ok(Answer {
@@ -165,6 +204,7 @@ impl<'a> Client<'a> {
                     commit,
                     linked_etag,
                     etag,
+                    sha256,
                     linked_size,
                 });
             }
@@ -175,7 +215,36 @@ impl<'a> Client<'a> {
         Err(self.not_a_hub(file, format!("more than {MAX_REDIRECTS} redirects")))
     }
 
-    fn check_status(&self, file: &str, status: u16) -> Result<(), HubError> {
+    /// One request; `own`: to the hub itself. A redirect to a storage host carries its own signature; the token is
+    /// not its business.
+    fn call(
+        &self,
+        file: &str,
+        url: &Url,
+        range: &str,
+        own: bool,
+    ) -> Result<Response<Body>, HubError> {
+        let mut request = self.agent.get(url.as_str()).header("range", range);
+        if let Some(token) = self.token.filter(|_| own) {
+            request = request.header("authorization", token.bearer());
+        }
+        let unreachable = |reason: String| HubError::Unreachable {
+            file: file.to_owned(),
+            repo: self.repo.to_string(),
+            endpoint: self.shown_endpoint.clone(),
+            reason,
+        };
+        let longest = CONNECT_TIMEOUT + self.settings.patience.headers;
+        match stoppable(self.progress, longest, move || request.call()) {
+            Ok(answer) => answer.map_err(|error| unreachable(error.to_string())),
+            Err(Ended::Stopped) => Err(self.stopped()),
+            Err(Ended::Late) => Err(unreachable(format!("no answer within {longest:?}"))),
+            Err(Ended::Gone) => Err(unreachable("its answer could not be read".to_owned())),
+        }
+    }
+
+    fn check_status(&self, file: &str, response: &Response<Body>) -> Result<(), HubError> {
+        let status = response.status().as_u16();
         let (file, repo) = (file.to_owned(), self.repo.to_string());
         let endpoint = self.shown_endpoint.clone();
         match status {
@@ -201,7 +270,29 @@ impl<'a> Client<'a> {
                 repo,
                 endpoint,
                 status,
+                retry_after: header(response.headers(), "retry-after")
+                    .and_then(|seconds| seconds.parse().ok()),
             }),
+        }
+    }
+
+    pub fn too_large(&self, file: &str, size: u64, most: u64) -> HubError {
+        HubError::TooLarge {
+            file: file.to_owned(),
+            repo: self.repo.to_string(),
+            endpoint: self.shown_endpoint.clone(),
+            size,
+            most,
+        }
+    }
+
+    pub fn too_slow(&self, file: &str, rate: u64) -> HubError {
+        HubError::TooSlow {
+            file: file.to_owned(),
+            repo: self.repo.to_string(),
+            endpoint: self.shown_endpoint.clone(),
+            rate,
+            least: self.settings.patience.least_rate,
         }
     }
 
@@ -259,55 +350,12 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
     range.split('-').next()?.parse().ok()
 }
 
-/// Scheme and authority of an address.
-fn origin(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |at| at + "://".len());
-    let end = url[host..].find(['/', '?', '#']);
-    end.map_or(url, |end| &url[..host + end])
-}
-
-/// Where a redirect leads: an absolute address, or a path on the same host.
-fn redirected(from: &str, location: &str) -> Option<String> {
-    if location.starts_with("http://") || location.starts_with("https://") {
-        Some(location.to_owned())
-    } else if location.starts_with('/') && !location.starts_with("//") {
-        Some(format!("{}{location}", origin(from)))
-    } else {
-        None
-    }
+/// Where a redirect leads, on the web.
+fn redirected(from: &Url, location: &str) -> Option<Url> {
+    let to = from.join(location).ok()?;
+    let on_the_web = matches!(to.scheme(), "http" | "https") && to.has_host();
+    on_the_web.then_some(to)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_and_redirects() {
-        assert_eq!(origin("https://h:1/a/b"), "https://h:1");
-        assert_eq!(origin("https://h"), "https://h");
-        assert_ne!(origin("https://h.evil/x"), origin("https://h"));
-        assert_eq!(
-            redirected("http://h/a", "/b").as_deref(),
-            Some("http://h/b")
-        );
-        assert_eq!(
-            redirected("http://h/a", "https://c/d").as_deref(),
-            Some("https://c/d")
-        );
-        assert_eq!(redirected("http://h/a", "//c/d"), None);
-        assert_eq!(redirected("http://h/a", "ftp://c"), None);
-    }
-
-    #[test]
-    fn etags_that_are_no_file_names_are_dropped() {
-        let read = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("etag", value.parse().unwrap());
-            safe_name(&headers, "etag")
-        };
-        assert_eq!(read("\"abc-1\"").as_deref(), Some("abc-1"));
-        assert_eq!(read("W/\"abc\"").as_deref(), Some("abc"));
-        assert_eq!(read("\"../../abc\""), None);
-        assert_eq!(read("\"\""), None);
-    }
-}
+mod tests;

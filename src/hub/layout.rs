@@ -1,62 +1,65 @@
 //! The files of a checkpoint and which of them hold its weights.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::HubError;
+use super::shard_sets;
+use super::weight_files::{WEIGHTS_INDEX, WeightFiles, is_there};
+use crate::ground::json::{self, JsonError, Limits};
 
 pub const CONFIG: &str = "config.json";
 pub const GENERATION_CONFIG: &str = "generation_config.json";
 pub const TOKENIZER: &str = "tokenizer.json";
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
-pub const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 pub const SINGLE_WEIGHTS: &str = "model.safetensors";
 
+/// Where the tools that quantise say so, if not in `config.json`.
+pub const QUANTIZATION: [&str; 3] = [
+    "hf_quant_config.json",
+    "quantize_config.json",
+    "quant_config.json",
+];
+
 /// Small files that a repository may lack.
-pub const OPTIONAL: [&str; 4] = [
+pub const OPTIONAL: [&str; 7] = [
     GENERATION_CONFIG,
     TOKENIZER,
     TOKENIZER_CONFIG,
     CHAT_TEMPLATE,
+    QUANTIZATION[0],
+    QUANTIZATION[1],
+    QUANTIZATION[2],
 ];
 
-/// Why a model runs on made-up weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DummyReason {
-    /// `--dummy-weights`.
-    Requested,
-    /// The model was given as a configuration file.
-    ConfigOnly,
-    /// The model was given as a card's name and the cache holds no complete checkpoint of it.
-    CardWithoutCheckpoint,
+/// The largest tokenizer known has 34 MB.
+const MOST_TOKENIZER_BYTES: u64 = 128 << 20;
+const MOST_TEMPLATE_BYTES: u64 = 4 << 20;
+
+/// Bytes that a file of that name may have; `None`: weights, which may have any.
+pub(super) fn most_bytes(file: &str) -> Option<u64> {
+    match file {
+        TOKENIZER => Some(MOST_TOKENIZER_BYTES),
+        CHAT_TEMPLATE => Some(MOST_TEMPLATE_BYTES),
+        WEIGHTS_INDEX => Some(Limits::INDEX.bytes),
+        name if name.ends_with(".safetensors") => None,
+        _ => Some(Limits::CONFIG.bytes),
+    }
 }
 
-/// Where a model's weights are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WeightFiles {
-    Dummy {
-        why: DummyReason,
-    },
-    Single(PathBuf),
-    /// `index` lies in `dir`, and every shard it names is in `dir` too.
-    Sharded {
-        index: PathBuf,
-        dir: PathBuf,
-    },
-}
-
-/// The weights in `dir`: `model.safetensors.index.json` if there, else `model.safetensors`, never a glob.
+/// The weights in `dir`: `model.safetensors.index.json` if there, else `model.safetensors`, else a complete set of
+/// `model-0000k-of-0000n.safetensors`, never any other file.
 ///
 /// # Errors
-/// Neither file is there, the index is malformed, names a file outside `dir`, or one that is missing.
+/// None of these is there, the index is malformed, names a file outside `dir`, or a shard is missing.
 pub fn weights_in(dir: &Path) -> Result<WeightFiles, HubError> {
     let index = dir.join(WEIGHTS_INDEX);
-    if index.is_file() {
+    if is_there(&index)? {
         for shard in shards(&index)? {
-            if !dir.join(&shard).is_file() {
+            if !is_there(&dir.join(&shard))? {
                 return Err(HubError::MissingShard { index, shard });
             }
         }
@@ -66,17 +69,10 @@ pub fn weights_in(dir: &Path) -> Result<WeightFiles, HubError> {
         });
     }
     let single = dir.join(SINGLE_WEIGHTS);
-    if single.is_file() {
+    if is_there(&single)? {
         return Ok(WeightFiles::Single(single));
     }
-    Err(HubError::NoWeights {
-        dir: dir.to_owned(),
-    })
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+    shard_sets::find(dir)
 }
 
 /// Names of the shards in a safetensors index, each once, relative to the index.
@@ -92,17 +88,32 @@ pub fn shards(index: &Path) -> Result<BTreeSet<String>, HubError> {
 /// # Errors
 /// The file is unreadable or not an index, or a name would leave the directory (absolute, `..`).
 pub fn shard_tensors(index: &Path) -> Result<BTreeMap<String, Vec<String>>, HubError> {
+    let bytes = json::read_bounded(index, Limits::INDEX.bytes);
+    let bytes = bytes.map_err(|source| unreadable(index, source))?;
+    parse_index(&bytes, index)
+}
+
+/// As [`shard_tensors`], of the text of `index`.
+///
+/// # Errors
+/// As [`shard_tensors`].
+pub fn parse_index(text: &[u8], index: &Path) -> Result<BTreeMap<String, Vec<String>>, HubError> {
     let bad = |reason: String| HubError::BadIndex {
         index: index.to_owned(),
         reason,
     };
-    let parsed: Index =
-        serde_json::from_str(&read(index)?).map_err(|error| bad(error.to_string()))?;
-    if parsed.weight_map.is_empty() {
+    let mut json = json::parse(text, Limits::INDEX).map_err(|error| bad(error.to_string()))?;
+    let Some(Value::Object(map)) = json.value.get_mut("weight_map").map(Value::take) else {
+        return Err(bad("it has no weight_map".to_owned()));
+    };
+    if map.is_empty() {
         return Err(bad("its weight_map is empty".to_owned()));
     }
     let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (tensor, shard) in parsed.weight_map {
+    for (tensor, shard) in map {
+        let Value::String(shard) = shard else {
+            return Err(bad(format!("the file of {tensor} is {shard}, no name")));
+        };
         if !stays_inside(&shard) {
             let index = index.to_owned();
             return Err(HubError::ShardOutside { index, shard });
@@ -118,17 +129,25 @@ fn stays_inside(name: &str) -> bool {
     !name.is_empty() && !name.contains('\\') && Path::new(name).components().all(plain)
 }
 
-/// The text of a file, with its path in the error.
+/// The text of a configuration, with its path in the error.
 pub(super) fn read(path: &Path) -> Result<String, HubError> {
-    std::fs::read_to_string(path).map_err(|source| HubError::File {
+    let bytes = json::read_bounded(path, Limits::CONFIG.bytes);
+    let bytes = bytes.map_err(|source| unreadable(path, source))?;
+    let text = json::text_of(&bytes).map_err(|source| unreadable(path, source))?;
+    Ok(text.to_owned())
+}
+
+fn unreadable(path: &Path, source: JsonError) -> HubError {
+    HubError::Unreadable {
         path: path.to_owned(),
-        action: "read",
         source,
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn index_with(shards: &[&str]) -> (tempfile::TempDir, PathBuf) {
@@ -169,6 +188,8 @@ mod tests {
             ("{}", "weight_map"),
             ("{\"weight_map\": {}}", "empty"),
             ("[", "EOF"),
+            ("{\"weight_map\": {\"a\": 1}}", "the file of a is 1"),
+            ("<html>", "a web page"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = shards(&path).unwrap_err().to_string();

@@ -4,6 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use url::Url;
+
+use super::error::HubError;
+
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Spellings of "yes" that the hub's Python client accepts.
@@ -18,6 +22,18 @@ impl Token {
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// Why it cannot be sent: a header is one line of visible characters.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        if self.0.contains(['\n', '\r']) {
+            return Some("a line break");
+        }
+        if self.0.contains(|c: char| c.is_whitespace()) {
+            return Some("a space");
+        }
+        let plain = self.0.chars().all(|c| c.is_ascii_graphic());
+        (!plain).then_some("a character that no token has")
     }
 
     /// The value of an `Authorization` header.
@@ -44,6 +60,31 @@ pub struct HubSettings {
     pub offline: bool,
     /// Pause before the first retry of a broken download; doubles each time.
     pub retry_pause: Duration,
+    pub patience: Patience,
+}
+
+/// How long a server is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patience {
+    /// Until an answer's headers are there.
+    pub headers: Duration,
+    /// Over which a download's rate is looked at.
+    pub window: Duration,
+    /// Bytes a second that a download brings at least, over each `window`.
+    pub least_rate: u64,
+    /// As `Retry-After` may ask for.
+    pub longest_pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            headers: Duration::from_secs(30),
+            window: Duration::from_secs(30),
+            least_rate: 4 << 10,
+            longest_pause: Duration::from_secs(120),
+        }
+    }
 }
 
 impl HubSettings {
@@ -69,7 +110,7 @@ impl HubSettings {
         let endpoint = get("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
         Self {
             cache: get("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
-            endpoint: endpoint.trim().trim_end_matches('/').to_owned(),
+            endpoint: without_end(endpoint.trim()).to_owned(),
             token: get("HF_TOKEN")
                 .and_then(|token| Token::new(&token))
                 .or_else(|| Token::new(&std::fs::read_to_string(home.join("token")).ok()?)),
@@ -79,17 +120,51 @@ impl HubSettings {
                     .any(|word| value.trim().eq_ignore_ascii_case(word))
             }),
             retry_pause: FIRST_RETRY_PAUSE,
+            patience: Patience::default(),
+        }
+    }
+
+    /// The endpoint, checked.
+    ///
+    /// # Errors
+    /// It is no address on the web.
+    pub(super) fn base(&self) -> Result<Url, HubError> {
+        let bad = |reason: &str| HubError::BadEndpoint {
+            endpoint: self.shown_endpoint(),
+            reason: reason.to_owned(),
+        };
+        if self
+            .endpoint
+            .contains(|c: char| c.is_control() || c.is_whitespace())
+        {
+            return Err(bad("it has a space or line break"));
+        }
+        if !self.endpoint.contains("://") {
+            return Err(bad("it begins with neither https:// nor http://"));
+        }
+        let url = Url::parse(&self.endpoint).map_err(|error| bad(&error.to_string()))?;
+        match url.scheme() {
+            "http" | "https" => Ok(url),
+            _ => Err(bad("it begins with neither https:// nor http://")),
         }
     }
 
     /// The endpoint as it may be shown: a user name and password in the address are left out.
     pub fn shown_endpoint(&self) -> String {
-        let Some((scheme, rest)) = self.endpoint.split_once("://") else {
-            return self.endpoint.clone();
-        };
+        let start = self.endpoint.find("://").map_or(0, |at| at + "://".len());
+        let (scheme, rest) = self.endpoint.split_at(start);
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let host = authority.rsplit('@').next().unwrap_or(authority);
-        format!("{scheme}://{host}{path}")
+        format!("{scheme}{host}{path}")
+    }
+}
+
+/// Without slashes behind it, but for those of a scheme that nothing follows.
+fn without_end(endpoint: &str) -> &str {
+    let bare = endpoint.trim_end_matches('/');
+    match bare.contains("://") || !endpoint.contains("://") {
+        true => bare,
+        false => endpoint,
     }
 }
 
@@ -145,5 +220,44 @@ mod tests {
         assert_eq!(mirror.endpoint, "http://user:secret@mirror:8080/hf");
         assert_eq!(mirror.shown_endpoint(), "http://mirror:8080/hf");
         assert_eq!(settings(&[]).endpoint, DEFAULT_ENDPOINT);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_address_is_told() {
+        for (endpoint, part) in [
+            ("hf-mirror.com", "neither https://"),
+            ("user:secret@mirror:80/hf", "`mirror:80/hf`"),
+            ("localhost:8080", "neither https://"),
+            ("ftp://mirror", "neither https://"),
+            ("https://", "empty host"),
+            ("https://a\nb", "line break"),
+            ("https://mirror:99999", "port"),
+        ] {
+            let base = settings(&[("HF_ENDPOINT", endpoint)]).base();
+            let message = base.unwrap_err().to_string();
+            assert!(
+                message.contains(part) && message.contains("HF_ENDPOINT"),
+                "{message}"
+            );
+            assert!(!message.contains("secret"), "{message}");
+        }
+        assert!(
+            settings(&[("HF_ENDPOINT", " http://mirror:8080/hf/ ")])
+                .base()
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_token_that_no_header_holds_is_told() {
+        for (token, fault) in [
+            ("hf_a\nb", Some("a line break")),
+            ("hf_a b", Some("a space")),
+            ("hf_\u{1b}", Some("a character that no token has")),
+            ("hf_é", Some("a character that no token has")),
+            (" hf_abc\n", None),
+        ] {
+            assert_eq!(Token::new(token).unwrap().fault(), fault);
+        }
     }
 }

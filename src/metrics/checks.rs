@@ -2,48 +2,72 @@
 //! machine slow.
 
 use super::quantile::ratio;
-use super::timing::{self, Window};
+use super::requests::Requests;
+use super::steps::Steps;
 use super::{MeasureInput, reason};
-use crate::ground::RequestRecord;
+use crate::ground::ClockSpan;
 use crate::ground::results::Check;
 
 /// Relative difference that float sums may leave.
 const LITTLE_TOLERANCE: f64 = 1e-6;
 /// Share of the load that pauses between steps may leave.
 const LOAD_TOLERANCE: f64 = 0.01;
-/// Seconds.
-const IDENTITY_TOLERANCE: f64 = 1e-6;
+/// Seconds, and share of the run, by which a request may be handed over behind its schedule: what an
+/// operating system takes a thread its processor away for.
+const LATE_SECONDS: f64 = 0.25;
+const LATE_SHARE: f64 = 0.02;
+/// Seconds, and share of the run, by which two clocks may part.
+const CLOCK_SECONDS: f64 = 1.0;
+const CLOCK_SHARE: f64 = 0.001;
 
-pub(crate) fn checks(input: &MeasureInput) -> Vec<Check> {
+pub(crate) fn checks(input: &MeasureInput, requests: &Requests, steps: Steps) -> Vec<Check> {
     let mut checks = vec![
-        littles_law(input),
-        first_offender(
+        littles_law(requests),
+        unbroken(
             "e2el_identity",
             "E2EL = TTFT + (n - 1) x TPOT to 1 us for every request",
-            input.requests,
-            breaks_identity,
+            requests.identity.clone(),
         ),
-        first_offender(
+        unbroken(
             "event_order",
             "arrival, hand-over, first scheduling and tokens follow each other",
-            input.requests,
-            breaks_order,
+            requests.order.clone(),
         ),
     ];
-    checks.extend(concurrency(input));
-    checks.extend(engine_load(input));
+    checks.extend(concurrency(input, requests));
+    checks.extend(engine_load(requests, &steps));
+    checks.extend(arrival_schedule(requests));
+    checks.extend(input.clocks.map(clocks));
+    if steps.totals.steps > 0 {
+        checks.push(unbroken(
+            "stalls",
+            "no step, pause or sample is over a second late and far beyond its kind",
+            steps.stalls.worst(input.telemetry).map(held_up),
+        ));
+    }
+    let fault = input.requests.fault().or(input.steps.fault());
+    checks.extend(fault.map(|fault| Check {
+        name: "records".to_owned(),
+        ok: false,
+        detail: format!("the records of the run could not be read back to their end: {fault}"),
+    }));
     checks
 }
 
+fn held_up(stall: String) -> String {
+    format!(
+        "{stall}: the process or the machine was held up, and the figures have that time in them"
+    )
+}
+
 /// Mean in flight, from the integral over arrivals and ends, against throughput times latency.
-fn littles_law(input: &MeasureInput) -> Check {
+fn littles_law(requests: &Requests) -> Check {
     let name = "littles_law".to_owned();
-    let successful = input.successful();
-    let latencies: f64 = successful.iter().filter_map(|r| timing::latency(r)).sum();
-    let sides = input.window().and_then(|window| {
-        let in_flight = InFlight::of(&successful).mean(window)?;
-        let rate = ratio(successful.len() as f64, window.length())?;
-        let latency = ratio(latencies, successful.len() as f64)?;
+    let successful = requests.successful as f64;
+    let sides = requests.window.and_then(|window| {
+        let in_flight = requests.in_flight.mean(window)?;
+        let rate = ratio(successful, window.length())?;
+        let latency = ratio(requests.latencies, successful)?;
         Some((in_flight, rate, latency))
     });
     match sides {
@@ -64,29 +88,15 @@ fn littles_law(input: &MeasureInput) -> Check {
 }
 
 /// The engine's count of its requests, step by step, against what the requests' own stamps say: two
-/// observers of one run. A pause between steps counts for the next one's requests, but for what of it the
-/// engine held none. `None` where a request failed, for its end has no stamp.
-fn engine_load(input: &MeasureInput) -> Option<Check> {
-    let everyone = input.requests.iter().all(timing::succeeded);
-    if input.steps.is_empty() || !everyone {
+/// observers of one run. `None` where a request failed, for its end has no stamp.
+fn engine_load(requests: &Requests, steps: &Steps) -> Option<Check> {
+    let everyone = requests.successful == requests.count;
+    if steps.totals.steps == 0 || !everyone {
         return None;
     }
-    let mut counted = 0.0;
-    let mut before: Option<f64> = None;
-    for step in input.steps {
-        let since = before.map_or(step.start, |end| end + step.idle_seconds);
-        counted += (step.running + step.waiting) as f64 * (step.end - since);
-        before = Some(step.end);
-    }
-    let stamped: f64 = input
-        .requests
-        .iter()
-        .filter_map(|r| Some(r.tokens.last()? - r.submitted?))
-        .sum();
+    let (counted, stamped) = (steps.counted, requests.stamped);
     // A request may come or go at any moment of a step, and the count changes between steps only.
-    let lengths = input.steps.iter().map(|step| step.end - step.start);
-    let longest = lengths.fold(0.0, f64::max);
-    let allowed = input.requests.len() as f64 * longest + LOAD_TOLERANCE * stamped;
+    let allowed = requests.count as f64 * steps.longest + LOAD_TOLERANCE * stamped;
     Some(Check {
         name: "engine_load".to_owned(),
         ok: (counted - stamped).abs() <= allowed,
@@ -97,9 +107,9 @@ fn engine_load(input: &MeasureInput) -> Option<Check> {
 }
 
 /// In a closed loop no more requests are in flight than were asked for.
-fn concurrency(input: &MeasureInput) -> Option<Check> {
+fn concurrency(input: &MeasureInput, requests: &Requests) -> Option<Check> {
     let limit = input.scenario.concurrency?;
-    let most = InFlight::of(&input.successful()).max();
+    let most = requests.in_flight.max();
     Some(Check {
         name: "concurrency_limit".to_owned(),
         ok: most <= limit,
@@ -107,86 +117,57 @@ fn concurrency(input: &MeasureInput) -> Option<Check> {
     })
 }
 
-fn first_offender(
-    name: &str,
-    law: &str,
-    requests: &[RequestRecord],
-    breaks: fn(&RequestRecord) -> Option<String>,
-) -> Check {
-    let offence = requests
-        .iter()
-        .find_map(|r| breaks(r).map(|how| format!("request {}: {how}", r.id)));
+/// In an open loop requests come when they are due: one that comes late makes the load lower than asked for.
+fn arrival_schedule(requests: &Requests) -> Option<Check> {
+    let late = requests.latest?;
+    let length = requests.window.map_or(0.0, |window| window.length());
+    let allowed = LATE_SECONDS.max(LATE_SHARE * length);
+    let seconds = late.seconds;
+    let request = late.id;
+    Some(Check {
+        name: "arrival_schedule".to_owned(),
+        ok: seconds <= allowed,
+        detail: match seconds <= allowed {
+            true => format!(
+                "every request came when it was due, or with the end of the step under way: at most {seconds:.6} s later"
+            ),
+            false => format!(
+                "request {request} came {seconds:.3} s after it was due and no step was under way, {allowed:.3} s allowed: the load was lower than asked for"
+            ),
+        },
+    })
+}
+
+/// Clocks that went on while others stood, or jumped.
+fn clocks(span: ClockSpan) -> Check {
+    let ClockSpan {
+        monotonic,
+        boot,
+        calendar,
+    } = span;
+    let allowed = CLOCK_SECONDS + CLOCK_SHARE * monotonic;
+    let suspended = boot.map(|boot| boot - monotonic);
+    let set = calendar - monotonic;
+    let fault = if let Some(seconds) = suspended.filter(|seconds| seconds.abs() > allowed) {
+        Some(format!("the machine was suspended for {seconds:.3} s"))
+    } else if set.abs() > allowed {
+        Some(format!(
+            "the time of day was set by {set:.3} s, or the machine was stopped from outside"
+        ))
+    } else {
+        None
+    };
+    unbroken(
+        "clocks",
+        &format!("monotonic clock and time of day went on alike for {monotonic:.3} s"),
+        fault.map(|fault| format!("{fault} during the run")),
+    )
+}
+
+fn unbroken(name: &str, law: &str, offence: Option<String>) -> Check {
     Check {
         name: name.to_owned(),
         ok: offence.is_none(),
         detail: offence.unwrap_or_else(|| law.to_owned()),
-    }
-}
-
-fn breaks_identity(record: &RequestRecord) -> Option<String> {
-    let e2el = timing::latency(record)?;
-    let rest = timing::gaps(record).count() as f64 * timing::tpot(record).unwrap_or(0.0);
-    let sum = timing::ttft(record)? + rest;
-    // Not a number is not equal either.
-    let holds = (e2el - sum).abs() <= IDENTITY_TOLERANCE;
-    (!holds).then(|| format!("E2EL {e2el} s, but TTFT + (n - 1) x TPOT = {sum} s"))
-}
-
-fn breaks_order(record: &RequestRecord) -> Option<String> {
-    if record.tokens.len() != record.output_tokens {
-        return Some(format!(
-            "{} output tokens, but {} time stamps",
-            record.output_tokens,
-            record.tokens.len()
-        ));
-    }
-    let stamps = std::iter::once(record.arrival)
-        .chain(record.submitted)
-        .chain(record.admitted)
-        .chain(record.tokens.iter().copied());
-    let mut before = f64::NEG_INFINITY;
-    for stamp in stamps {
-        if stamp < before {
-            return Some(format!("{stamp} s follows {before} s"));
-        }
-        before = stamp;
-    }
-    None
-}
-
-/// How many requests are between arrival and last token.
-pub struct InFlight {
-    /// Time and change, in order; ends before arrivals of the same instant, as in a closed loop.
-    changes: Vec<(f64, isize)>,
-}
-
-impl InFlight {
-    pub fn of(records: &[&RequestRecord]) -> Self {
-        let mut changes: Vec<(f64, isize)> = records
-            .iter()
-            .filter_map(|r| Some([(r.arrival, 1), (*r.tokens.last()?, -1)]))
-            .flatten()
-            .collect();
-        changes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        Self { changes }
-    }
-
-    /// Over the window; `None` when it has no length.
-    pub fn mean(&self, window: Window) -> Option<f64> {
-        let (mut now, mut since, mut area) = (0, window.start, 0.0);
-        for &(time, change) in &self.changes {
-            area += now as f64 * (time - since);
-            since = time;
-            now += change;
-        }
-        ratio(area, window.length())
-    }
-
-    pub fn max(&self) -> usize {
-        let running = self.changes.iter().scan(0, |now, &(_, change)| {
-            *now += change;
-            Some(*now)
-        });
-        running.max().unwrap_or(0).max(0).unsigned_abs()
     }
 }

@@ -1,16 +1,11 @@
 //! The modern metric set, under vLLM's names and by its formulas, with what an engine sees from
 //! inside beside it.
 
-use std::collections::HashMap;
-
-use super::checks::InFlight;
 use super::experts::experts;
-use super::goodput::goodput;
-use super::quantile::{Sample, fewest_for, ratio};
-use super::steps::{StepTotals, steady_window};
-use super::timing::{self, Window};
+use super::quantile::{Sample, fewest_for, is_trusted, ratio};
+use super::requests::Requests;
+use super::steps::{StepTotals, Steps};
 use super::{MeasureInput, NotObserved, reason};
-use crate::ground::RequestRecord;
 use crate::ground::results::metric_set::Latency;
 use crate::ground::results::{Extended, Roofs, SampleCounts};
 use crate::telemetry::peak_rss;
@@ -21,61 +16,56 @@ const MEDIAN: u32 = 50;
 const P90: u32 = 90;
 const P95: u32 = 95;
 const P99: u32 = 99;
-/// Times the fewest values: enough for a percentile to be trusted.
-const TRUSTED: usize = 10;
 
-pub(crate) fn extended(input: &MeasureInput, nulls: &mut NotObserved) -> Extended {
+pub(crate) fn extended(
+    input: &MeasureInput,
+    requests: &Requests,
+    steps: &Steps,
+    nulls: &mut NotObserved,
+) -> Extended {
     let mut extended = Extended::default();
-    let successful = input.successful();
-    let window = input.window();
-    counts(&mut extended, input, &successful);
-    rates(&mut extended, input, &successful, window, nulls);
-    latencies(&mut extended, &successful, nulls);
+    counts(&mut extended, requests);
+    rates(&mut extended, input, requests, nulls);
+    latencies(&mut extended, requests, nulls);
     let speed = extended.tpot.mean_tpot_ms.and_then(|ms| ratio(MS, ms));
     let why = match extended.tpot.mean_tpot_ms {
         Some(_) => reason::NO_TIME,
-        None if successful.is_empty() => reason::NO_SUCCESS,
+        None if requests.successful == 0 => reason::NO_SUCCESS,
         None => reason::NO_SECOND_TOKEN,
     };
     extended.decode_speed_per_user = nulls.note("decode_speed_per_user", speed, why);
-    load(&mut extended, &successful, window, nulls);
-    steady(&mut extended, input, &successful, window, nulls);
-    objective(&mut extended, input, &successful, window, nulls);
-    engine(&mut extended, input, nulls);
+    load(&mut extended, requests, nulls);
+    steady(&mut extended, requests, steps, nulls);
+    objective(&mut extended, requests, nulls);
+    engine(&mut extended, input, &steps.totals, nulls);
     experts(&mut extended, input, nulls);
-    harness(&mut extended, input, nulls);
+    harness(&mut extended, input, requests, nulls);
     extended
 }
 
-fn counts(extended: &mut Extended, input: &MeasureInput, successful: &[&RequestRecord]) {
-    let output: usize = input.requests.iter().map(|r| r.output_tokens).sum();
-    let good: usize = successful.iter().map(|r| r.output_tokens).sum();
-    extended.completed = successful.len() as u64;
-    extended.failed = (input.requests.len() - successful.len()) as u64;
-    extended.total_input_tokens = successful.iter().map(|r| r.prompt_tokens as u64).sum();
-    extended.total_output_tokens = good as u64;
-    extended.failed_output_tokens = (output - good) as u64;
-    extended.preemptions = input
-        .requests
-        .iter()
-        .map(|r| u64::from(r.preemptions))
-        .sum();
+fn counts(extended: &mut Extended, requests: &Requests) {
+    extended.completed = requests.successful as u64;
+    extended.failed = (requests.count - requests.successful) as u64;
+    extended.total_input_tokens = requests.input_tokens;
+    extended.total_output_tokens = requests.output_tokens;
+    extended.failed_output_tokens = requests.failed_output_tokens;
+    extended.preemptions = requests.preemptions;
 }
 
 fn rates(
     extended: &mut Extended,
     input: &MeasureInput,
-    successful: &[&RequestRecord],
-    window: Option<Window>,
+    requests: &Requests,
     nulls: &mut NotObserved,
 ) {
+    let window = requests.window;
     extended.duration = nulls.note("duration", window.map(|w| w.length()), reason::NO_TOKEN);
     let (tokens_in, tokens_out) = (extended.total_input_tokens, extended.total_output_tokens);
     let mut rate = |name, amount: u64| {
         let value = window.and_then(|w| ratio(amount as f64, w.length()));
         nulls.note(name, value, reason::no_rate(window))
     };
-    extended.request_throughput = rate("request_throughput", successful.len() as u64);
+    extended.request_throughput = rate("request_throughput", requests.successful as u64);
     extended.input_throughput = rate("input_throughput", tokens_in);
     extended.output_throughput = rate("output_throughput", tokens_out);
     extended.total_token_throughput = rate("total_token_throughput", tokens_in + tokens_out);
@@ -91,30 +81,28 @@ fn rates(
     extended.output_throughput_per_gpu = nulls.note("output_throughput_per_gpu", per_gpu, why);
 }
 
-fn latencies(extended: &mut Extended, successful: &[&RequestRecord], nulls: &mut NotObserved) {
-    let each = |value: fn(&RequestRecord) -> Option<f64>| -> Vec<f64> {
-        successful.iter().filter_map(|r| value(r)).collect()
-    };
-    let (no_stamp, no_gap) = if successful.is_empty() {
-        (reason::NO_SUCCESS, reason::NO_SUCCESS)
-    } else {
-        (reason::NO_STAMP, reason::NO_SECOND_TOKEN)
+fn latencies(extended: &mut Extended, requests: &Requests, nulls: &mut NotObserved) {
+    let (no_stamp, no_gap) = match requests.successful {
+        0 => (reason::NO_SUCCESS, reason::NO_SUCCESS),
+        _ => (reason::NO_STAMP, reason::NO_SECOND_TOKEN),
     };
     let mut n = SampleCounts::default();
     let mut summary = Summary {
         nulls,
-        low_confidence: Vec::new(),
+        low_confidence: super::source::low_confidence(requests),
+        error: 0.0,
     };
-    (extended.ttft, n.ttft) = summary.of(each(timing::ttft), no_stamp);
-    (extended.tpot, n.tpot) = summary.of(each(timing::tpot), no_gap);
-    let pooled = successful.iter().flat_map(|r| timing::gaps(r)).collect();
-    (extended.itl, n.itl) = summary.of(pooled, no_gap);
-    (extended.e2el, n.e2el) = summary.of(each(timing::latency), no_stamp);
-    (extended.queue, n.queue) = summary.of(each(timing::queue), no_stamp);
-    (extended.ttft_service, n.ttft_service) = summary.of(each(timing::ttft_service), no_stamp);
+    let samples = &requests.samples;
+    (extended.ttft, n.ttft) = summary.of(&samples.ttft, no_stamp);
+    (extended.tpot, n.tpot) = summary.of(&samples.tpot, no_gap);
+    (extended.itl, n.itl) = summary.of(&samples.itl, no_gap);
+    (extended.e2el, n.e2el) = summary.of(&samples.e2el, no_stamp);
+    (extended.queue, n.queue) = summary.of(&samples.queue, no_stamp);
+    (extended.ttft_service, n.ttft_service) = summary.of(&samples.ttft_service, no_stamp);
     (extended.normalized_latency, n.normalized_latency) =
-        summary.of(each(timing::normalized_latency), no_stamp);
+        summary.of(&samples.normalized_latency, no_stamp);
     extended.low_confidence = summary.low_confidence;
+    extended.percentile_error_percent = PERCENT * summary.error;
     extended.percentile_n = n;
 }
 
@@ -122,24 +110,27 @@ fn latencies(extended: &mut Extended, successful: &[&RequestRecord], nulls: &mut
 struct Summary<'a> {
     nulls: &'a mut NotObserved,
     low_confidence: Vec<String>,
+    /// Part of a percentile by which it may be off: the largest of all.
+    error: f64,
 }
 
 impl Summary<'_> {
     /// From seconds; milliseconds out, with the number of values.
-    fn of<L: Latency>(&mut self, seconds: Vec<f64>, empty: &str) -> (L, usize) {
-        let Some(sample) = Sample::new(seconds) else {
+    fn of<L: Latency>(&mut self, seconds: &Option<Sample>, empty: &str) -> (L, usize) {
+        let Some(sample) = seconds else {
             let values = L::NAMES.map(|name| self.nulls.note(name, None, empty));
             return (L::from_values(values), 0);
         };
+        self.error = self.error.max(sample.percentile_error());
         let [_, _, _, p50, p90, p95, p99, _] = L::NAMES;
         let values = [
             Some(sample.mean() * MS),
             Some(sample.percentile(MEDIAN) * MS),
             Some(sample.std() * MS),
-            self.percentile(&sample, MEDIAN, p50),
-            self.percentile(&sample, P90, p90),
-            self.percentile(&sample, P95, p95),
-            self.percentile(&sample, P99, p99),
+            self.percentile(sample, MEDIAN, p50),
+            self.percentile(sample, P90, p90),
+            self.percentile(sample, P95, p95),
+            self.percentile(sample, P99, p99),
             Some(sample.max() * MS),
         ];
         (L::from_values(values), sample.count())
@@ -147,7 +138,7 @@ impl Summary<'_> {
 
     fn percentile(&mut self, sample: &Sample, percent: u32, name: &str) -> Option<f64> {
         let (n, fewest) = (sample.count(), fewest_for(percent));
-        if n >= fewest && n < TRUSTED * fewest {
+        if n >= fewest && !is_trusted(n, percent) {
             self.low_confidence.push(name.to_owned());
         }
         let value = (n >= fewest).then(|| sample.percentile(percent) * MS);
@@ -156,79 +147,46 @@ impl Summary<'_> {
     }
 }
 
-fn load(
-    extended: &mut Extended,
-    successful: &[&RequestRecord],
-    window: Option<Window>,
-    nulls: &mut NotObserved,
-) {
-    let in_flight = InFlight::of(successful);
+fn load(extended: &mut Extended, requests: &Requests, nulls: &mut NotObserved) {
+    let window = requests.window;
+    let in_flight = &requests.in_flight;
     let mean = window.and_then(|w| in_flight.mean(w));
     extended.mean_in_flight = nulls.note("mean_in_flight", mean, reason::no_rate(window));
     extended.max_in_flight = in_flight.max() as u64;
-    let busiest = window.and_then(|w| busiest_second(successful, w));
-    extended.max_output_tokens_per_s =
-        nulls.note("max_output_tokens_per_s", busiest, reason::NO_SUCCESS);
+    extended.max_output_tokens_per_s = nulls.note(
+        "max_output_tokens_per_s",
+        requests.busiest_second,
+        reason::NO_SUCCESS,
+    );
 }
 
-/// Most output tokens of one second, in buckets from the window's start.
-pub fn busiest_second(successful: &[&RequestRecord], window: Window) -> Option<u64> {
-    // Sparse: an open loop may leave hours without a token.
-    let mut buckets: HashMap<u64, u64> = HashMap::new();
-    for time in successful.iter().flat_map(|r| &r.tokens) {
-        *buckets.entry((time - window.start) as u64).or_default() += 1;
-    }
-    buckets.into_values().max()
-}
-
-fn steady(
-    extended: &mut Extended,
-    input: &MeasureInput,
-    successful: &[&RequestRecord],
-    window: Option<Window>,
-    nulls: &mut NotObserved,
-) {
-    let found = match input.scenario.concurrency {
-        None => Err("an open loop has no target of running requests".to_owned()),
-        Some(_) if input.steps.is_empty() => Err(reason::NO_STEP.to_owned()),
-        Some(concurrency) => {
-            let target = concurrency.min(input.capacity).min(input.requests.len());
-            steady_window(input.steps, target)
-        }
-    };
-    let why = found.as_ref().err().cloned().unwrap_or_default();
-    let steady = found.ok();
-    let tokens = |w: Window| {
-        let times = successful.iter().flat_map(|r| &r.tokens);
-        times.filter(|&&t| t > w.start && t <= w.end).count()
+fn steady(extended: &mut Extended, requests: &Requests, steps: &Steps, nulls: &mut NotObserved) {
+    let window = requests.window;
+    let (steady, why) = match &steps.steady {
+        Ok(steady) => (Some(*steady), ""),
+        Err(why) => (None, why.as_str()),
     };
     let share = steady.zip(window).and_then(|(steady, whole)| {
         let inside = steady.end.min(whole.end) - steady.start.max(whole.start);
         ratio(PERCENT * inside.max(0.0), whole.length())
     });
-    let throughput = steady.and_then(|w| ratio(tokens(w) as f64, w.length()));
-    extended.steady_start = nulls.note("steady_start", steady.map(|w| w.start), &why);
-    extended.steady_end = nulls.note("steady_end", steady.map(|w| w.end), &why);
-    extended.steady_output_throughput = nulls.note("steady_output_throughput", throughput, &why);
+    let throughput = steady.and_then(|w| ratio(requests.steady_tokens as f64, w.length()));
+    extended.steady_start = nulls.note("steady_start", steady.map(|w| w.start), why);
+    extended.steady_end = nulls.note("steady_end", steady.map(|w| w.end), why);
+    extended.steady_output_throughput = nulls.note("steady_output_throughput", throughput, why);
     let why = if steady.is_some() {
         reason::no_rate(window)
     } else {
-        &why
+        why
     };
     extended.steady_share_percent = nulls.note("steady_share_percent", share, why);
 }
 
-fn objective(
-    extended: &mut Extended,
-    input: &MeasureInput,
-    successful: &[&RequestRecord],
-    window: Option<Window>,
-    nulls: &mut NotObserved,
-) {
-    let goodput = goodput(successful, input.scenario.goodput);
+fn objective(extended: &mut Extended, requests: &Requests, nulls: &mut NotObserved) {
+    let (goodput, window) = (requests.goodput, requests.window);
     let good = goodput.map(|g| g.good as f64);
     let rate = good.and_then(|good| ratio(good, window?.length()));
-    let attainment = good.and_then(|good| ratio(PERCENT * good, input.requests.len() as f64));
+    let attainment = good.and_then(|good| ratio(PERCENT * good, requests.count as f64));
     let why = |with_objective| match goodput {
         None => "no objective was given (--goodput)",
         Some(_) => with_objective,
@@ -246,8 +204,12 @@ fn objective(
     );
 }
 
-fn engine(extended: &mut Extended, input: &MeasureInput, nulls: &mut NotObserved) {
-    let totals = StepTotals::of(input.steps);
+fn engine(
+    extended: &mut Extended,
+    input: &MeasureInput,
+    totals: &StepTotals,
+    nulls: &mut NotObserved,
+) {
     let no_step = |why| {
         if totals.steps == 0 {
             reason::NO_STEP
@@ -335,22 +297,19 @@ fn engine(extended: &mut Extended, input: &MeasureInput, nulls: &mut NotObserved
     );
 }
 
-fn harness(extended: &mut Extended, input: &MeasureInput, nulls: &mut NotObserved) {
-    let delays = input
-        .requests
-        .iter()
-        .filter_map(|r| Some(r.submitted? - r.arrival));
-    let delay = Sample::new(delays.collect());
-    extended.mean_submit_delay_ms = nulls.note(
-        "mean_submit_delay_ms",
-        delay.as_ref().map(|s| s.mean() * MS),
-        reason::NOT_SUBMITTED,
-    );
-    extended.max_submit_delay_ms = nulls.note(
-        "max_submit_delay_ms",
-        delay.map(|s| s.max() * MS),
-        reason::NOT_SUBMITTED,
-    );
+fn harness(
+    extended: &mut Extended,
+    input: &MeasureInput,
+    requests: &Requests,
+    nulls: &mut NotObserved,
+) {
+    let delay = requests.samples.submit_delay.as_ref();
+    let mut note = |name, statistic: fn(&Sample) -> f64| {
+        let value = delay.map(|sample| statistic(sample) * MS);
+        nulls.note(name, value, reason::NOT_SUBMITTED)
+    };
+    extended.mean_submit_delay_ms = note("mean_submit_delay_ms", Sample::mean);
+    extended.max_submit_delay_ms = note("max_submit_delay_ms", Sample::max);
     extended.peak_rss_bytes = nulls.note(
         "peak_rss_bytes",
         peak_rss(input.telemetry),

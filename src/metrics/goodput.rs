@@ -6,6 +6,7 @@ use crate::ground::results::Slo;
 
 const MS: f64 = 1e3;
 
+/// Of successful requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Goodput {
     /// Requests that met every bound.
@@ -15,11 +16,8 @@ pub struct Goodput {
     pub null_misses: usize,
 }
 
-/// `None` when the objective bounds nothing.
-pub fn goodput(successful: &[&RequestRecord], slo: Option<Slo>) -> Option<Goodput> {
-    let slo = slo.filter(|slo| slo != &Slo::default())?;
-    let mut goodput = Goodput::default();
-    for record in successful {
+impl Goodput {
+    pub fn add(&mut self, record: &RequestRecord, slo: Slo) {
         let bounds = [
             (slo.ttft_ms, timing::ttft(record)),
             (slo.tpot_ms, timing::tpot(record)),
@@ -31,10 +29,9 @@ pub fn goodput(successful: &[&RequestRecord], slo: Option<Slo>) -> Option<Goodpu
             (Some(bound), Some(seconds)) => seconds * MS <= bound,
         };
         if bounds.iter().all(met) {
-            goodput.good += 1;
+            self.good += 1;
         } else if bounds.iter().any(|(b, v)| b.is_some() && v.is_none()) {
-            goodput.null_misses += 1;
+            self.null_misses += 1;
         }
     }
-    Some(goodput)
 }

@@ -22,8 +22,7 @@ const THROTTLE_REASONS: [(u64, &str); 8] = [
 ];
 
 /// One entry for each GPU that was watched.
-pub(crate) fn each(input: &MeasureInput) -> Vec<GpuMetrics> {
-    let window = input.window();
+pub(crate) fn each(input: &MeasureInput, window: Option<Window>) -> Vec<GpuMetrics> {
     let inside = |sample: &&TelemetrySample| window.is_some_and(|w| w.contains(sample.time));
     let inside: Vec<&TelemetrySample> = input.telemetry.iter().filter(inside).collect();
     let watched = input.watched.iter().enumerate();

@@ -5,32 +5,40 @@ mod experts;
 pub mod extended;
 pub mod goodput;
 mod gpus;
+pub mod in_flight;
+mod laws;
 pub mod predicted;
 pub mod quantile;
 pub mod records;
 pub mod repeats;
+mod requests;
+mod schedule;
 pub mod source;
+mod stalls;
 pub mod steps;
 pub mod timing;
 
 use std::collections::BTreeMap;
 
-use crate::ground::results::{Failure, Roofs, Run, Scenario};
-use crate::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample, WatchedGpu};
+use crate::ground::results::{Roofs, Run, Scenario};
+use crate::ground::{
+    ClockSpan, ExpertLoad, Log, RequestRecord, StepRecord, TelemetrySample, WatchedGpu,
+};
 
 pub use predicted::mark_predicted;
 pub use records::Book;
 pub use repeats::summarize;
+use requests::Requests;
 pub use steps::StepTotals;
-use timing::Window;
+use steps::Steps;
 
 /// One play of a scenario, as recorded. All times share one origin.
 #[derive(Debug, Clone)]
 pub struct MeasureInput<'a> {
-    /// Every request asked for, warm-up left out.
-    pub requests: &'a [RequestRecord],
+    /// Every request that was submitted, warm-up left out, in order of arrival.
+    pub requests: &'a Log<RequestRecord>,
     /// Steps of the run, warm-up left out.
-    pub steps: &'a [StepRecord],
+    pub steps: &'a Log<StepRecord>,
     pub telemetry: &'a [TelemetrySample],
     /// Of each sparse layer.
     pub experts: &'a [ExpertLoad],
@@ -48,28 +56,19 @@ pub struct MeasureInput<'a> {
     pub watched: &'a [WatchedGpu],
     /// Of all devices together, measured in the same process.
     pub roofs: Option<Roofs>,
-}
-
-impl MeasureInput<'_> {
-    fn successful(&self) -> Vec<&RequestRecord> {
-        self.requests
-            .iter()
-            .filter(|r| timing::succeeded(r))
-            .collect()
-    }
-
-    fn window(&self) -> Option<Window> {
-        Window::of(self.requests)
-    }
+    /// From the run's start to its end; `None` in virtual time.
+    pub clocks: Option<ClockSpan>,
 }
 
 /// The whole metric set of one run, each null with its reason.
 pub fn measure(input: &MeasureInput) -> Run {
     let mut nulls = NotObserved::default();
-    let gpus = gpus::each(input);
-    let mut metrics = source::metrics(input, &mut nulls);
+    let steps = Steps::of(input);
+    let requests = Requests::of(input, steps.steady.as_ref().ok().copied());
+    let gpus = gpus::each(input, requests.window);
+    let mut metrics = source::metrics(input, &requests, &mut nulls);
     gpus::means(&mut metrics, input, &gpus, &mut nulls);
-    let mut extended = extended::extended(input, &mut nulls);
+    let mut extended = extended::extended(input, &requests, &steps, &mut nulls);
     gpus::energy(&mut extended, &gpus, &mut nulls);
     Run {
         scenario: input.scenario.clone(),
@@ -77,24 +76,9 @@ pub fn measure(input: &MeasureInput) -> Run {
         extended,
         gpus,
         not_observed: nulls.0,
-        failures: failures(input.requests),
-        checks: checks::checks(input),
+        checks: checks::checks(input, &requests, steps),
+        failures: requests.failures,
     }
-}
-
-/// A request neither finished nor failed was in flight when the run was cut short.
-fn failures(requests: &[RequestRecord]) -> Vec<Failure> {
-    requests
-        .iter()
-        .filter(|r| !timing::succeeded(r))
-        .map(|r| Failure {
-            id: r.id,
-            reason: r
-                .error
-                .clone()
-                .unwrap_or_else(|| "the run ended before the request did".to_owned()),
-        })
-        .collect()
 }
 
 /// Why each null is null, collected where the null arises.

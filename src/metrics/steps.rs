@@ -1,7 +1,11 @@
 //! What only the engine can see: batch sizes, KV occupancy, its own overhead, the steady window.
 
+use std::borrow::Borrow;
+
 use super::quantile::ratio;
+use super::stalls::Stalls;
 use super::timing::Window;
+use super::{MeasureInput, reason};
 use crate::ground::StepRecord;
 
 /// Share of the target above which the engine counts as fully loaded.
@@ -32,27 +36,31 @@ pub struct StepTotals {
 }
 
 impl StepTotals {
-    pub fn of<'a>(steps: impl IntoIterator<Item = &'a StepRecord>) -> Self {
+    pub fn of(steps: impl IntoIterator<Item: Borrow<StepRecord>>) -> Self {
         let mut totals = Self::default();
         for step in steps {
-            let seconds = step.end - step.start;
-            totals.steps += 1;
-            totals.seconds += seconds;
-            totals.exec_seconds += step.exec_seconds;
-            totals.scheduled += step.scheduled;
-            totals.max_scheduled = totals.max_scheduled.max(step.scheduled);
-            totals.tokens += step.prefill_tokens + step.decode_tokens;
-            totals.bytes += step.bytes as f64;
-            totals.flops += step.flops as f64;
-            totals.communication_bytes += step.communication_bytes as f64;
-            totals.communication_seconds += step.communication_seconds;
-            if let Some(used) = ratio(step.kv_blocks_used as f64, step.kv_blocks_total as f64) {
-                totals.kv_seconds += used * seconds;
-                totals.kv_weight += seconds;
-                totals.max_kv = Some(totals.max_kv.map_or(used, |max| max.max(used)));
-            }
+            totals.add(step.borrow());
         }
         totals
+    }
+
+    fn add(&mut self, step: &StepRecord) {
+        let seconds = step.end - step.start;
+        self.steps += 1;
+        self.seconds += seconds;
+        self.exec_seconds += step.exec_seconds;
+        self.scheduled += step.scheduled;
+        self.max_scheduled = self.max_scheduled.max(step.scheduled);
+        self.tokens += step.prefill_tokens + step.decode_tokens;
+        self.bytes += step.bytes as f64;
+        self.flops += step.flops as f64;
+        self.communication_bytes += step.communication_bytes as f64;
+        self.communication_seconds += step.communication_seconds;
+        if let Some(used) = ratio(step.kv_blocks_used as f64, step.kv_blocks_total as f64) {
+            self.kv_seconds += used * seconds;
+            self.kv_weight += seconds;
+            self.max_kv = Some(self.max_kv.map_or(used, |max| max.max(used)));
+        }
     }
 
     /// Mean over the steps.
@@ -81,23 +89,80 @@ impl StepTotals {
     }
 }
 
-/// From the start of the first to the end of the last step in which `STEADY_SHARE` of `target`
+/// What the steps of a run come to, in one pass.
+pub(crate) struct Steps {
+    pub totals: StepTotals,
+    /// Or why there is none, as a sentence.
+    pub steady: Result<Window, String>,
+    /// Requests that the engine held, times the time for which it did. A pause between two steps counts for
+    /// the requests of the second, but for what of it the engine held none.
+    pub counted: f64,
+    /// Of the longest, seconds.
+    pub longest: f64,
+    pub stalls: Stalls,
+}
+
+impl Steps {
+    pub fn of(input: &MeasureInput) -> Self {
+        let mut steady = SteadyWindow::default();
+        let target = input.scenario.concurrency.map(|concurrency| {
+            let target = concurrency.min(input.capacity);
+            target.min(input.requests.len())
+        });
+        let mut steps = Self {
+            totals: StepTotals::default(),
+            steady: Err("an open loop has no target of running requests".to_owned()),
+            counted: 0.0,
+            longest: 0.0,
+            stalls: Stalls::default(),
+        };
+        let mut before: Option<f64> = None;
+        for step in input.steps {
+            let held = (step.running + step.waiting) as f64;
+            let since = before.map_or(step.start, |end| end + step.idle_seconds);
+            steps.counted += held * (step.end - since);
+            steps.longest = steps.longest.max(step.end - step.start);
+            steps.totals.add(&step);
+            steps.stalls.add(&step, step.start - since);
+            steady.add(&step, target.unwrap_or(0));
+            before = Some(step.end);
+        }
+        if let Some(target) = target {
+            steps.steady = match input.steps.is_empty() {
+                true => Err(reason::NO_STEP.to_owned()),
+                false => steady.window(target),
+            };
+        }
+        steps
+    }
+}
+
+/// From the start of the first to the end of the last step in which `STEADY_SHARE` of the target of
 /// requests ran. Dips between them belong to it: a closed loop refills its batch by prefills, and
 /// cutting those out would flatter the engine.
-///
-/// # Errors
-/// Why there is no such window, as a sentence.
-pub fn steady_window(steps: &[StepRecord], target: usize) -> Result<Window, String> {
-    let full = |step: &&StepRecord| step.running as f64 >= STEADY_SHARE * target as f64;
-    let first = steps.iter().find(full);
-    let last = steps.iter().rfind(full);
-    match (first, last) {
-        (Some(first), Some(last)) if last.end > first.start && target > 0 => Ok(Window {
-            start: first.start,
-            end: last.end,
-        }),
-        _ => Err(format!(
-            "the running requests never reached 95 % of the target of {target}"
-        )),
+#[derive(Default)]
+struct SteadyWindow {
+    start: Option<f64>,
+    end: f64,
+}
+
+impl SteadyWindow {
+    fn add(&mut self, step: &StepRecord, target: usize) {
+        if step.running as f64 >= STEADY_SHARE * target as f64 {
+            self.start.get_or_insert(step.start);
+            self.end = step.end;
+        }
+    }
+
+    fn window(&self, target: usize) -> Result<Window, String> {
+        match self.start {
+            Some(start) if self.end > start && target > 0 => Ok(Window {
+                start,
+                end: self.end,
+            }),
+            _ => Err(format!(
+                "the running requests never reached 95 % of the target of {target}"
+            )),
+        }
     }
 }

@@ -1,26 +1,25 @@
 //! A safetensors checkpoint: headers checked against the spec before anything is allocated,
-//! tensors read from the mapped files on demand.
+//! tensors read from the files on demand.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor, bail};
-use safetensors::{Dtype, SafeTensors};
+use candle_core::{DType, Tensor, bail};
+use safetensors::Dtype;
 
 use super::entry::Entry;
+use super::names;
 use super::spec::ModelSpec;
 use super::stacked::unstack;
-use super::tensors::{EMBEDDING, expected};
+use super::stored_file::StoredFile;
+use super::tensors::{EMBEDDING, HEAD, expected};
 use super::weights::WeightSource;
+use crate::ground::foreign::Foreign;
+use crate::ground::safetensors_header::{self, HeaderError};
+use crate::ground::terminal::listed;
 use crate::hub::{HubError, WeightFiles, shard_tensors};
-use crate::ops::mapped::MappedFile;
 use crate::shape::{Format, TensorSpec};
-
-/// Bytes before a safetensors header: its length.
-const LENGTH_PREFIX: usize = 8;
-/// Unused tensors named in a warning before the rest is only counted.
-const LISTED: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
@@ -31,6 +30,8 @@ pub enum WeightError {
         file: String,
         source: std::io::Error,
     },
+    #[error("{file}: not a safetensors file but {what}; {way_out}", way_out = .what.way_out())]
+    Foreign { file: String, what: Foreign },
     #[error("{file}: not a whole safetensors file ({reason}); download it again")]
     Damaged { file: String, reason: String },
     #[error(
@@ -44,7 +45,7 @@ type Promise = (PathBuf, Option<Vec<String>>);
 
 /// Open files and where each tensor lies in them.
 pub struct Checkpoint {
-    files: Vec<MappedFile>,
+    files: Vec<StoredFile>,
     entries: HashMap<String, Entry>,
     /// Sentences about tensors that are there and not used.
     pub warnings: Vec<String>,
@@ -61,6 +62,10 @@ impl Checkpoint {
             WeightFiles::Sharded { index, dir } => {
                 let shards = shard_tensors(index)?.into_iter();
                 let shards = shards.map(|(shard, tensors)| (dir.join(shard), Some(tensors)));
+                (dir, shards.collect())
+            }
+            WeightFiles::Set { dir, shards } => {
+                let shards = shards.iter().map(|shard| (dir.join(shard), None));
                 (dir, shards.collect())
             }
             WeightFiles::Dummy { .. } => (Path::new(""), Vec::new()),
@@ -90,7 +95,8 @@ impl Checkpoint {
     pub fn stored_bytes(&self, name: &str) -> Option<usize> {
         let entry = self.entries.get(name)?;
         let elements: usize = entry.shape.iter().product();
-        entry.bytes.len().checked_div(elements)
+        let bytes = entry.bytes.end - entry.bytes.start;
+        (bytes as usize).checked_div(elements)
     }
 
     fn add_file(
@@ -99,46 +105,42 @@ impl Checkpoint {
         promised: Option<Vec<String>>,
         faults: &mut Vec<String>,
     ) -> Result<(), WeightError> {
-        let name = path.display().to_string();
-        let file = MappedFile::open(path).map_err(|source| WeightError::Io {
-            file: name.clone(),
+        let file = StoredFile::open(path).map_err(|source| WeightError::Io {
+            file: path.display().to_string(),
             source,
         })?;
-        let (header, metadata) =
-            SafeTensors::read_metadata(file.bytes()).map_err(|error| WeightError::Damaged {
-                file: name.clone(),
-                reason: format!("{} bytes: {error}", file.bytes().len()),
-            })?;
-        let data = LENGTH_PREFIX + header;
-        let tensors = metadata.tensors();
+        let name = file.name.clone();
+        let tensors = safetensors_header::read(file.file(), file.length());
+        let tensors = tensors.map_err(|error| header_error(name.clone(), error))?;
         let wanted: Option<BTreeSet<&str>> = promised
             .as_ref()
             .map(|list| list.iter().map(String::as_str).collect());
+        let there: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         for tensor in wanted.iter().flatten() {
-            if !tensors.contains_key(*tensor) {
+            if !there.contains(tensor) {
                 faults.push(format!(
                     "{tensor} is not in {name}, where the index says it is"
                 ));
             }
         }
-        for (tensor, info) in tensors {
+        for tensor in &tensors {
             // A tensor that the index places elsewhere, or nowhere, is not this file's to give.
             if wanted
                 .as_ref()
-                .is_some_and(|w| !w.contains(tensor.as_str()))
+                .is_some_and(|w| !w.contains(tensor.name.as_str()))
             {
                 continue;
             }
-            let (start, end) = info.data_offsets;
-            self.entries.insert(
-                tensor,
-                Entry {
-                    file: self.files.len(),
-                    stored: info.dtype,
-                    shape: info.shape.clone(),
-                    bytes: data + start..data + end,
-                },
-            );
+            let entry = Entry {
+                file: self.files.len(),
+                stored: tensor.dtype,
+                shape: tensor.shape.clone(),
+                bytes: tensor.bytes.clone(),
+            };
+            if let Some(other) = self.entries.insert(tensor.name.clone(), entry) {
+                let other = &self.files[other.file].name;
+                faults.push(format!("{} is in {other} and in {name}", tensor.name));
+            }
         }
         self.files.push(file);
         Ok(())
@@ -151,6 +153,9 @@ impl Checkpoint {
         dir: &Path,
         mut faults: Vec<String>,
     ) -> Result<(), WeightError> {
+        let renamed = names::usual(spec, &mut self.entries, &mut faults);
+        let renamed = renamed.map(|remark| format!("{}: {remark}", dir.display()));
+        self.warnings.extend(renamed);
         let stacked = unstack(spec, &mut self.entries, &mut faults);
         let wanted = expected(spec);
         for tensor in &wanted {
@@ -159,6 +164,9 @@ impl Checkpoint {
                 // What is wrong with the stack has been said.
                 None if in_stack => {}
                 None if faults.iter().any(|f| f.starts_with(&tensor.name)) => {}
+                None if tensor.name == HEAD && !spec.tie_word_embeddings => faults.push(format!(
+                    "{HEAD} is missing (and by tie_word_embeddings in config.json the embedding is not the head)"
+                )),
                 None => faults.push(format!("{} is missing", tensor.name)),
                 Some(entry) if entry.shape != tensor.shape => faults.push(format!(
                     "{} is {:?}, expected {:?}",
@@ -168,9 +176,10 @@ impl Checkpoint {
             }
         }
         if !faults.is_empty() {
+            faults.splice(0..0, names::telling(&self.entries));
             return Err(WeightError::Mismatch {
                 dir: dir.display().to_string(),
-                faults: faults.join("; "),
+                faults: listed(&faults, "; "),
             });
         }
         let known: BTreeSet<&str> = wanted.iter().map(|t| t.name.as_str()).collect();
@@ -186,7 +195,7 @@ impl Checkpoint {
                 "{}: {} tensors are not used: {}",
                 dir.display(),
                 unused.len(),
-                listed(&unused)
+                listed(&unused, "; ")
             ));
         }
         Ok(())
@@ -216,31 +225,28 @@ impl WeightSource for Checkpoint {
         let name = &tensor.name;
         let (entry, dtype) = self.entry(name)?;
         let width = tensor.shape.last().copied().unwrap_or_default();
-        let stride = width * dtype.size_in_bytes();
-        let start = entry.bytes.start + rows.start * stride;
-        let end = entry.bytes.start + rows.end * stride;
-        if entry.shape.last() != Some(&width) || end > entry.bytes.end || columns.end > width {
+        let size = dtype.size_in_bytes() as u64;
+        let byte = |row: usize, column: usize| {
+            entry.bytes.start + (row as u64 * width as u64 + column as u64) * size
+        };
+        if entry.shape.last() != Some(&width)
+            || byte(rows.end, 0) > entry.bytes.end
+            || columns.end > width
+        {
             bail!(
                 "rows {rows:?} and columns {columns:?} of {width} are not in {name} {:?}",
                 entry.shape
             );
         }
-        let file = &self.files[entry.file];
-        let stored = &file.bytes()[start..end];
-        let shape = [rows.len(), columns.len()];
-        let copy = if columns.len() == width {
-            Tensor::from_raw_buffer(stored, dtype, &shape, &Device::Cpu)?
-        } else {
-            let size = dtype.size_in_bytes();
-            let part = columns.start * size..columns.end * size;
-            let parts = stored.chunks_exact(stride).map(|row| &row[part.clone()]);
-            let bytes = parts.collect::<Vec<_>>().concat();
-            Tensor::from_raw_buffer(&bytes, dtype, &shape, &Device::Cpu)?
+        let runs: Vec<Range<u64>> = match columns.len() == width {
+            true => std::iter::once(byte(rows.start, 0)..byte(rows.end, 0)).collect(),
+            false => rows
+                .clone()
+                .map(|row| byte(row, columns.start)..byte(row, columns.end))
+                .collect(),
         };
-        // What is packed from the copy replaces these pages: both together would be twice the weights.
-        // Another rank that wants other columns of them finds them in the system's cache.
-        file.release(start..end);
-        Ok(copy)
+        let values = self.files[entry.file].rows(&runs, dtype)?;
+        values.reshape((rows.len(), columns.len()))
     }
 
     fn vector(&self, tensor: &TensorSpec, range: Range<usize>) -> candle_core::Result<Tensor> {
@@ -278,10 +284,10 @@ fn wrong_type(tensor: &TensorSpec, stored: Dtype) -> Option<String> {
     Some(format!("{} is {stored:?}, and {rule}", tensor.name))
 }
 
-fn listed(items: &[String]) -> String {
-    let mut text = items[..items.len().min(LISTED)].join("; ");
-    if items.len() > LISTED {
-        text += &format!("; and {} more", items.len() - LISTED);
+fn header_error(file: String, error: HeaderError) -> WeightError {
+    match error {
+        HeaderError::Foreign(what) => WeightError::Foreign { file, what },
+        HeaderError::Damaged(reason) => WeightError::Damaged { file, reason },
+        HeaderError::Io(source) => WeightError::Io { file, source },
     }
-    text
 }

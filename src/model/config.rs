@@ -2,12 +2,12 @@
 //!
 //! Defaults are those of Hugging Face transformers' configuration classes for each family.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{SpecError, invalid};
+use super::fields::Fields;
 use super::quantization::QuantizationSpec;
-use super::rope::RopeSpec;
+use super::raw_rope::RawRope;
 use super::spec::{Architecture, ExpertSpec, ModelSpec};
 use crate::shape::WeightType;
 
@@ -17,7 +17,6 @@ const QWEN3_HEAD_DIM: usize = 128;
 const QWEN_MAX_WINDOW_LAYERS: usize = 28;
 /// `sliding_window` of Qwen configs that switch it on without a size.
 const QWEN_SLIDING_WINDOW: usize = 4096;
-const DEFAULT_ROPE_THETA: f64 = 10_000.0;
 const DEFAULT_NORM_EPS: f64 = 1e-6;
 /// Sizes above this are taken for a damaged file: no tensor of that size could be addressed.
 const LARGEST_SIZE: usize = 1 << 31;
@@ -26,26 +25,8 @@ const MOST_LAYERS: usize = 1 << 14;
 /// A thousand times the largest models known.
 const MOST_PARAMETERS: u128 = 1 << 51;
 
-impl ModelSpec {
-    /// Parses the text of a `config.json`; `file` names it in errors.
-    pub fn from_json(text: &str, file: &str) -> Result<Self, SpecError> {
-        let json = |source| SpecError::Json {
-            file: file.to_owned(),
-            source,
-        };
-        let value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
-        if !value.is_object() {
-            return Err(SpecError::NotAnObject {
-                file: file.to_owned(),
-            });
-        }
-        let raw: RawConfig = serde_json::from_str(text).map_err(json)?;
-        raw.into_spec(file)
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct RawConfig {
+#[derive(Debug)]
+pub(super) struct RawConfig {
     model_type: Option<String>,
     architectures: Option<Vec<String>>,
     hidden_size: Option<usize>,
@@ -57,10 +38,7 @@ struct RawConfig {
     vocab_size: Option<usize>,
     max_position_embeddings: Option<usize>,
     rms_norm_eps: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Value>,
-    rope_parameters: Option<Value>,
-    partial_rotary_factor: Option<f64>,
+    rope: RawRope,
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
@@ -71,7 +49,7 @@ struct RawConfig {
     layer_types: Option<Vec<String>>,
     torch_dtype: Option<String>,
     dtype: Option<String>,
-    quantization_config: Option<Value>,
+    quantization: Option<QuantizationSpec>,
     num_experts: Option<usize>,
     num_experts_per_tok: Option<usize>,
     moe_intermediate_size: Option<usize>,
@@ -83,7 +61,43 @@ struct RawConfig {
 }
 
 impl RawConfig {
-    fn into_spec(self, file: &str) -> Result<ModelSpec, SpecError> {
+    pub fn read(fields: &Fields) -> Result<Self, SpecError> {
+        Ok(Self {
+            model_type: fields.text("model_type")?,
+            architectures: fields.texts("architectures")?,
+            hidden_size: fields.count("hidden_size")?,
+            intermediate_size: fields.count("intermediate_size")?,
+            num_hidden_layers: fields.count("num_hidden_layers")?,
+            num_attention_heads: fields.count("num_attention_heads")?,
+            num_key_value_heads: fields.count("num_key_value_heads")?,
+            head_dim: fields.count("head_dim")?,
+            vocab_size: fields.count("vocab_size")?,
+            max_position_embeddings: fields.count("max_position_embeddings")?,
+            rms_norm_eps: fields.number("rms_norm_eps")?,
+            rope: RawRope::read(fields)?,
+            tie_word_embeddings: fields.flag("tie_word_embeddings")?,
+            attention_bias: fields.flag("attention_bias")?,
+            mlp_bias: fields.flag("mlp_bias")?,
+            hidden_act: fields.text("hidden_act")?,
+            use_sliding_window: fields.flag("use_sliding_window")?,
+            sliding_window: fields.count("sliding_window")?,
+            max_window_layers: fields.count("max_window_layers")?,
+            layer_types: fields.texts("layer_types")?,
+            torch_dtype: fields.text("torch_dtype")?,
+            dtype: fields.text("dtype")?,
+            quantization: QuantizationSpec::within(fields)?,
+            num_experts: fields.count("num_experts")?,
+            num_experts_per_tok: fields.count("num_experts_per_tok")?,
+            moe_intermediate_size: fields.count("moe_intermediate_size")?,
+            norm_topk_prob: fields.flag("norm_topk_prob")?,
+            decoder_sparse_step: fields.count("decoder_sparse_step")?,
+            mlp_only_layers: fields.counts("mlp_only_layers")?,
+            bos_token_id: fields.value("bos_token_id").cloned(),
+            eos_token_id: fields.value("eos_token_id").cloned(),
+        })
+    }
+
+    pub fn into_spec(self, remarks: &mut Vec<String>, file: &str) -> Result<ModelSpec, SpecError> {
         let architecture = self.architecture(file)?;
         let size = |value: Option<usize>, key| required(value, key, file);
         let hidden_size = size(self.hidden_size, "hidden_size")?;
@@ -112,7 +126,7 @@ impl RawConfig {
             vocab_size: size(self.vocab_size, "vocab_size")?,
             max_position_embeddings,
             rms_norm_eps: self.rms_norm_eps.unwrap_or(DEFAULT_NORM_EPS),
-            rope: self.rope(max_position_embeddings, file)?,
+            rope: self.rope.spec(max_position_embeddings, remarks, file)?,
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
             qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
             o_bias: architecture != Architecture::Qwen2 && attention_bias,
@@ -121,7 +135,7 @@ impl RawConfig {
             layer_windows: self.layer_windows(architecture, num_hidden_layers, file)?,
             weight_type: self.weight_type(file)?,
             experts: self.experts(architecture, file)?,
-            quantization: self.quantization(file)?,
+            quantization: self.quantization.clone(),
             bos_token_id: token_ids(self.bos_token_id, "bos_token_id", file)?
                 .first()
                 .copied(),
@@ -162,30 +176,6 @@ impl RawConfig {
                 key: "model_type",
             }),
         }
-    }
-
-    fn rope(&self, max_positions: usize, file: &str) -> Result<RopeSpec, SpecError> {
-        // Newer files nest everything under rope_parameters; older ones keep theta beside the kind.
-        let nested = self.rope_parameters.as_ref().filter(|v| !v.is_null());
-        let scaling = nested.or(self.rope_scaling.as_ref().filter(|v| !v.is_null()));
-        let theta = nested
-            .and_then(|v| v.get("rope_theta"))
-            .and_then(Value::as_f64)
-            .or(self.rope_theta)
-            .unwrap_or(DEFAULT_ROPE_THETA);
-        let partial = nested
-            .and_then(|v| v.get("partial_rotary_factor"))
-            .and_then(Value::as_f64)
-            .or(self.partial_rotary_factor);
-        if let Some(factor) = partial.filter(|&f| f != 1.0) {
-            return Err(invalid(
-                file,
-                "partial_rotary_factor",
-                factor,
-                "only full rotary embeddings (1.0) are supported",
-            ));
-        }
-        RopeSpec::new(theta, scaling, max_positions, file)
     }
 
     fn layer_windows(
@@ -271,12 +261,6 @@ impl RawConfig {
             decoder_sparse_step: self.decoder_sparse_step.unwrap_or(1),
             mlp_only_layers: self.mlp_only_layers.clone().unwrap_or_default(),
         }))
-    }
-
-    fn quantization(&self, file: &str) -> Result<Option<QuantizationSpec>, SpecError> {
-        let config = self.quantization_config.as_ref().filter(|v| !v.is_null());
-        let spec = config.map(|config| QuantizationSpec::from_json(config, file));
-        spec.transpose()
     }
 }
 

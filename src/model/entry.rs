@@ -10,5 +10,5 @@ pub(super) struct Entry {
     pub stored: Dtype,
     pub shape: Vec<usize>,
     /// Of the file.
-    pub bytes: Range<usize>,
+    pub bytes: Range<u64>,
 }

@@ -1,15 +1,17 @@
 //! Why a `config.json` cannot be used.
 
+use crate::ground::json::JsonError;
+
+/// Of a value that an error shows.
+const MOST_SHOWN: usize = 80;
+
 /// Why a `config.json` cannot be used. Every message starts with the file's name.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     #[error(
         "{file}: not valid JSON for a model config: {source}; fix the file or download it again"
     )]
-    Json {
-        file: String,
-        source: serde_json::Error,
-    },
+    Json { file: String, source: JsonError },
     #[error("{file}: not a JSON object, so not a model config; fix the file or download it again")]
     NotAnObject { file: String },
     #[error(
@@ -43,10 +45,15 @@ pub(super) fn invalid(
     value: impl ToString,
     rule: impl Into<String>,
 ) -> SpecError {
+    let mut value = value.to_string();
+    if let Some((end, _)) = value.char_indices().nth(MOST_SHOWN) {
+        value.truncate(end);
+        value += "…";
+    }
     SpecError::Invalid {
         file: file.to_owned(),
         key,
-        value: value.to_string(),
+        value,
         rule: rule.into(),
     }
 }

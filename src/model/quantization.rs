@@ -4,12 +4,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::{SpecError, invalid};
+use super::fields::Fields;
+use crate::ground::json::{self, Limits};
+use crate::hub::SideFile;
 use crate::shape::Quantization;
 
 /// `quant_method` of weights in 8-bit floats.
 const FP8: &str = "fp8";
 /// The one format of such floats that is known, and the only one of most files, which then do not name it.
 const E4M3: &str = "e4m3";
+/// In place of a method's name.
+const UNNAMED: &str = "an unnamed method";
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QuantizationSpec {
@@ -28,37 +33,88 @@ pub struct QuantizationSpec {
 }
 
 impl QuantizationSpec {
-    pub(super) fn from_json(config: &Value, file: &str) -> Result<Self, SpecError> {
-        let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
-        let present = |key: &str| config.get(key).filter(|value| !value.is_null());
-        let weight_block_size = match present("weight_block_size") {
+    /// What a `config.json` says: under `quantization_config`, under `compression_config` as compressed-tensors
+    /// once wrote it, or under `quantization` as MLX does.
+    pub(super) fn within(config: &Fields) -> Result<Option<Self>, SpecError> {
+        for key in ["quantization_config", "compression_config"] {
+            if let Some(fields) = config.object(key)? {
+                return Self::read(fields).map(Some);
+            }
+        }
+        let Some(fields) = config.object("quantization")? else {
+            return Ok(None);
+        };
+        Ok(Some(match fields.count("bits")? {
+            Some(bits) => Self::other(format!("MLX in {bits} bits")),
+            None => Self::other(algorithm(fields)?.unwrap_or(UNNAMED.to_owned())),
+        }))
+    }
+
+    /// What a file beside `config.json` says; `None`: that there is none.
+    pub(super) fn beside(side: &SideFile) -> Result<Option<Self>, SpecError> {
+        let file = &side.path.display().to_string();
+        let json = json::parse(side.text.as_bytes(), Limits::CONFIG);
+        let json = json.map_err(|source| SpecError::Json {
+            file: file.clone(),
+            source,
+        })?;
+        let Value::Object(map) = &json.value else {
+            return Err(SpecError::NotAnObject { file: file.clone() });
+        };
+        let fields = Fields { map, file };
+        let method = match fields.object("quantization")? {
+            Some(modelopt) => match algorithm(modelopt)? {
+                Some(algorithm) => format!("ModelOpt in {algorithm}"),
+                None => return Ok(None),
+            },
+            None => match (fields.count("w_bit")?, fields.count("bits")?) {
+                (Some(bits), _) => format!("AWQ in {bits} bits"),
+                (_, Some(bits)) => format!("GPTQ in {bits} bits"),
+                _ => UNNAMED.to_owned(),
+            },
+        };
+        let name = side.path.file_name().unwrap_or_default();
+        Ok(Some(Self::other(format!(
+            "{method} (by {})",
+            name.display()
+        ))))
+    }
+
+    /// One whose tensors are not known.
+    fn other(method: String) -> Self {
+        Self {
+            method,
+            format: None,
+            weight_block_size: None,
+            activation_scheme: None,
+            modules_to_not_convert: Vec::new(),
+            quantize_activations: false,
+        }
+    }
+
+    fn read(config: Fields) -> Result<Self, SpecError> {
+        let weight_block_size = match config.value("weight_block_size") {
             None => None,
             Some(value) => Some(block_size(value).ok_or_else(|| {
                 invalid(
-                    file,
+                    config.file,
                     "quantization_config.weight_block_size",
                     value,
                     "it must be two positive numbers, rows and columns of a block",
                 )
             })?),
         };
-        let modules_to_not_convert = match present("modules_to_not_convert") {
-            None => Vec::new(),
-            Some(list) => serde_json::from_value(list.clone()).map_err(|_| {
-                invalid(
-                    file,
-                    "quantization_config.modules_to_not_convert",
-                    "not a list",
-                    "it must be a list of module names",
-                )
-            })?,
+        let usual = match (config.value("load_in_4bit"), config.count("bits")?) {
+            (Some(_), _) => "bitsandbytes".to_owned(),
+            (None, Some(bits)) => format!("{UNNAMED} in {bits} bits"),
+            (None, None) => UNNAMED.to_owned(),
         };
         Ok(Self {
-            method: text("quant_method").unwrap_or("unnamed".to_owned()),
-            format: text("fmt"),
+            method: config.text("quant_method")?.unwrap_or(usual),
+            format: config.text("fmt")?,
             weight_block_size,
-            activation_scheme: text("activation_scheme"),
-            modules_to_not_convert,
+            activation_scheme: config.text("activation_scheme")?,
+            modules_to_not_convert: config.texts("modules_to_not_convert")?.unwrap_or_default(),
             quantize_activations: false,
         })
     }
@@ -95,6 +151,11 @@ impl QuantizationSpec {
         let mut names = self.modules_to_not_convert.iter();
         names.any(|kept| inside(kept) || module.ends_with(kept.as_str()))
     }
+}
+
+/// `quant_algo`, as ModelOpt and TensorRT-LLM name what they did.
+fn algorithm(fields: Fields) -> Result<Option<String>, SpecError> {
+    fields.text("quant_algo")
 }
 
 fn block_size(value: &Value) -> Option<[usize; 2]> {

@@ -6,9 +6,11 @@
 use std::f64::consts::PI;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::{SpecError, invalid};
+use super::fields::Fields;
+use crate::ground::terminal::listed;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RopeSpec {
@@ -52,7 +54,7 @@ impl RopeSpec {
     /// Reads `rope_scaling` (or the nested `rope_parameters`).
     pub(super) fn new(
         theta: f64,
-        scaling: Option<&Value>,
+        scaling: Option<Fields>,
         max_position_embeddings: usize,
         file: &str,
     ) -> Result<Self, SpecError> {
@@ -65,12 +67,12 @@ impl RopeSpec {
                 scaling: RopeScaling::Default,
             });
         };
-        let kind = fields
-            .get("rope_type")
-            .or_else(|| fields.get("type"))
-            .and_then(Value::as_str);
-        let number = |key: &'static str| fields.get(key).and_then(Value::as_f64);
-        let positive = |key: &'static str, default: Option<f64>| match number(key).or(default) {
+        let kind = match fields.text("rope_type")? {
+            None => fields.text("type")?,
+            kind => kind,
+        };
+        let number = |key: &'static str| fields.number(key);
+        let positive = |key: &'static str, default: Option<f64>| match number(key)?.or(default) {
             None => Err(SpecError::Missing {
                 file: file.to_owned(),
                 key,
@@ -79,7 +81,7 @@ impl RopeSpec {
             Some(v) => Err(invalid(file, key, v, "it must be a positive number")),
         };
         let max = max_position_embeddings as f64;
-        let scaling = match kind {
+        let scaling = match kind.as_deref() {
             Some("default") => RopeScaling::Default,
             Some("linear") => RopeScaling::Linear {
                 factor: positive("factor", None)?,
@@ -108,7 +110,7 @@ impl RopeSpec {
             Some("yarn") => {
                 let original = positive("original_max_position_embeddings", Some(max))?;
                 let factor = positive("factor", Some(max / original))?;
-                let default = match (number("mscale"), number("mscale_all_dim")) {
+                let default = match (number("mscale")?, number("mscale_all_dim")?) {
                     (Some(m), Some(all)) if m != 0.0 && all != 0.0 => {
                         yarn_mscale(factor, m) / yarn_mscale(factor, all)
                     }
@@ -120,10 +122,7 @@ impl RopeSpec {
                     beta_fast: positive("beta_fast", Some(YARN_BETA_FAST))?,
                     beta_slow: positive("beta_slow", Some(YARN_BETA_SLOW))?,
                     original_max_position_embeddings: original,
-                    truncate: fields
-                        .get("truncate")
-                        .and_then(Value::as_bool)
-                        .unwrap_or(true),
+                    truncate: fields.flag("truncate")?.unwrap_or(true),
                 }
             }
             Some(other) => {
@@ -133,11 +132,14 @@ impl RopeSpec {
                 });
             }
             // A nested form that holds theta alone; anything with a factor must say its kind.
-            None if number("factor").is_none() && !holds_objects(fields) => RopeScaling::Default,
+            None if number("factor")?.is_none() && !holds_objects(fields.map) => {
+                RopeScaling::Default
+            }
             None => {
+                let keys: Vec<&str> = fields.map.keys().map(String::as_str).collect();
                 return Err(SpecError::RopeKind {
                     file: file.to_owned(),
-                    found: fields.to_string(),
+                    found: format!("unnamed, with {}", listed(&keys, ", ")),
                 });
             }
         };
@@ -229,8 +231,6 @@ fn yarn_mscale(factor: f64, mscale: f64) -> f64 {
 }
 
 /// Per-layer-type nesting (`{"full_attention": {...}}`) is not one rope for all layers.
-fn holds_objects(fields: &Value) -> bool {
-    fields
-        .as_object()
-        .is_none_or(|map| map.values().any(Value::is_object))
+fn holds_objects(fields: &Map<String, Value>) -> bool {
+    fields.values().any(Value::is_object)
 }

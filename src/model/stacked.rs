@@ -101,12 +101,13 @@ fn stacks(spec: &ModelSpec, module: &str) -> Vec<Stack> {
 
 fn cut(module: &str, stack: &Stack, entry: &Entry, entries: &mut HashMap<String, Entry>) {
     let experts = entry.shape[0];
-    let row_bytes = entry.bytes.len() / (experts * stack.rows()).max(1);
+    let rows = (experts * stack.rows()).max(1);
+    let row_bytes = (entry.bytes.end - entry.bytes.start) / rows as u64;
     let suffix = if stack.is_scale { SCALE_SUFFIX } else { "" };
     let mut start = entry.bytes.start;
     for expert in 0..experts {
         for (projection, rows) in &stack.parts {
-            let end = start + rows * row_bytes;
+            let end = start + *rows as u64 * row_bytes;
             let name = format!("{module}.{expert}.{projection}.weight{suffix}");
             let part = Entry {
                 file: entry.file,

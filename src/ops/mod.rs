@@ -14,7 +14,6 @@ pub mod cpu;
 pub mod cuda;
 mod experts;
 mod kernels;
-pub mod mapped;
 pub mod nothing;
 mod operands;
 mod queue;

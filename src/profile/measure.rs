@@ -8,12 +8,15 @@ use crate::exec::{ExecError, Executor, StepOutput, StepPlan};
 use crate::ground::recorder::OpRecord;
 use crate::ground::results::Roofs;
 use crate::ground::{Clock, Progress, Task};
+use crate::telemetry;
 
 /// Steps that nobody asked for a number of: so many as take this long,
 const DEFAULT_TIME: Duration = Duration::from_secs(3);
 /// and no fewer or more.
 const FEWEST: usize = 4;
 const MOST: usize = 64;
+/// Steps whose records always fit.
+const ALWAYS: usize = 1000;
 
 /// How often the step is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,13 @@ pub fn measure(
     }
     let (start, end) = step(executor)?;
     let count = count.of(end - start);
+    if count > ALWAYS {
+        // One step tells what all of them will take.
+        executor.start_timelines(clock)?;
+        step(executor)?;
+        let operations = executor.take_timelines()?.iter().map(Vec::len).sum();
+        check(count, operations, telemetry::memory().available)?;
+    }
     progress.start(Task::Steps(label.to_owned()), count as u64);
     let mut steps = Vec::new();
     executor.start_timelines(clock)?;
@@ -99,5 +109,42 @@ pub fn measure(
             roofs: executor.measure_roofs(),
             counts,
         }),
+    }
+}
+
+/// Refuses steps whose records do not fit into `available` bytes; 0 is unknown.
+fn check(steps: usize, operations: usize, available: u64) -> Result<(), ExecError> {
+    let own = size_of::<(Duration, Duration)>() as u64;
+    // A vector may have twice the room that it needs.
+    let each = 2 * (own + (operations * size_of::<OpRecord>()) as u64);
+    let bytes = each.saturating_mul(steps as u64);
+    match available > 0 && bytes > available {
+        true => Err(ExecError::TooManySteps {
+            steps,
+            bytes,
+            available,
+            most: available / each,
+        }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_steps_than_memory_holds_are_refused_with_their_size() {
+        let most = 1 << 31;
+        for (steps, operations) in [(most, 0), (most, 300), (2000, 1 << 20)] {
+            let error = check(steps, operations, 16 << 30).unwrap_err().to_string();
+            let named = format!("--steps {steps}: ");
+            assert!(
+                error.starts_with(&named) && error.contains("at most"),
+                "{error}"
+            );
+        }
+        assert!(check(100_000, 300, 16 << 30).is_ok());
+        assert!(check(most, 300, 0).is_ok());
     }
 }

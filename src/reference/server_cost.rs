@@ -167,13 +167,16 @@ fn play(simulation: &Simulation, run: &ReferenceRun, stop: &AtomicBool) -> Resul
     if let Some(reason) = recording.cut_short {
         return Err(reason);
     }
-    let end = recording.requests.iter().filter_map(|r| r.tokens.last());
-    let seconds = end.copied().fold(0.0, f64::max);
+    let end = recording
+        .requests
+        .iter()
+        .filter_map(|r| r.tokens.last().copied());
+    let seconds = end.fold(0.0, f64::max);
     let counted = |r: &RequestRecord| match counts_input(run) {
         true => r.prompt_tokens + r.output_tokens,
         false => r.output_tokens,
     };
-    let tokens: usize = recording.requests.iter().map(counted).sum();
+    let tokens: usize = recording.requests.iter().map(|r| counted(&r)).sum();
     let preemptions = recording.requests.iter().map(|r| u64::from(r.preemptions));
     Ok(Played {
         tokens_per_s: tokens as f64 / seconds,

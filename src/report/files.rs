@@ -1,82 +1,68 @@
-//! The files of `--out`. Each is written under a temporary name and renamed, so that a reader never
-//! sees half a file.
+//! The files of `--out`: what is computed first, what it is computed from last.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::borrow::Borrow;
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::Value;
 
+use super::place::{Out, Place};
 use super::{RawRun, ReportError, csv, json, markdown, vllm};
+use crate::ground::log::Entry;
 use crate::ground::results::Results;
+use crate::ground::{ExpertLoad, Log};
 
-/// Creates `dir` and checks that files can be written into it. For before a run: an hour's numbers
-/// must not be lost to a typing error.
-///
-/// # Errors
-/// `Write`, naming the directory.
-pub fn prepare(dir: &Path) -> Result<(), ReportError> {
-    let probe = dir.join(".candlepower-probe");
-    fs::create_dir_all(dir)
-        .and_then(|()| fs::write(&probe, b""))
-        .and_then(|()| fs::remove_file(&probe))
-        .map_err(|source| failed(dir, source))
+/// One more file of a result, by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    pub name: &'a str,
+    pub text: &'a str,
 }
 
-/// Writes one more file into `dir`.
+/// Writes `results.json`, `summary.csv`, `summary.md`, `pages`, `telemetry.csv`, of a model with experts
+/// `experts.jsonl`, `steps.jsonl`, `requests.jsonl`, `vllm.json` and `manifest.json` aside, and moves them
+/// into `dir` when they are whole. `raw` holds one entry for each of `results.runs`; with more than one, raw
+/// lines carry `run`, and `vllm-1.json` is that of the first.
 ///
 /// # Errors
-/// `Write`, naming the file.
-pub fn write_text(dir: &Path, name: &str, text: &str) -> Result<(), ReportError> {
-    write(&dir.join(name), |out| out.write_all(text.as_bytes()))
-}
-
-/// Writes `results.json`, `requests.jsonl`, `steps.jsonl`, of a model with experts `experts.jsonl`,
-/// `telemetry.csv`, `summary.csv`, `summary.md` and `vllm.json`. `raw` holds one entry for each of `results.runs`; with more than
-/// one, raw lines carry `run` and `vllm.json` holds an array.
-///
-/// # Errors
-/// `Write`, naming the file; `Json`.
-pub fn write_all(dir: &Path, results: &Results, raw: &[RawRun]) -> Result<(), ReportError> {
-    fs::create_dir_all(dir).map_err(|source| failed(dir, source))?;
-    let text =
-        |name: &str, text: String| write(&dir.join(name), |out| out.write_all(text.as_bytes()));
-    write(&dir.join("requests.jsonl"), |out| {
-        lines(out, raw, |run| &run.requests)
-    })?;
-    write(&dir.join("steps.jsonl"), |out| {
-        lines(out, raw, |run| &run.steps)
-    })?;
-    let experts = dir.join("experts.jsonl");
-    match raw.iter().all(|run| run.experts.is_empty()) {
-        // Of a dense model there is none, nor one that an earlier run left.
-        true => fs::remove_file(&experts).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(failed(&experts, error)),
-        })?,
-        false => write(&experts, |out| lines(out, raw, |run| &run.experts))?,
+/// `Taken` where `dir` holds a result that is not to be overwritten; `Write`, naming the directory; `Json`;
+/// `Incomplete`, naming the first file that failed and where the others are.
+pub fn write_all(
+    dir: &Path,
+    overwrite: bool,
+    results: &Results,
+    raw: &[RawRun],
+    pages: &[Page],
+) -> Result<(), ReportError> {
+    let summary = json(results)?;
+    let mut place = Place::open(dir, overwrite)?;
+    let mut text = |name: &str, text: &str| place.file(name, |out| out.write_all(text.as_bytes()));
+    text("results.json", &summary);
+    text("summary.csv", &csv::summary(results));
+    text("summary.md", &markdown::markdown(results));
+    for page in pages {
+        text(page.name, page.text);
     }
-    write(&dir.join("telemetry.csv"), |out| csv::telemetry(raw, out))?;
-    text("summary.csv", csv::summary(results))?;
-    text("summary.md", markdown::markdown(results))?;
-    write(&dir.join("vllm.json"), |out| {
-        serde_json::to_writer(&mut *out, &vllm_json(results, raw))?;
-        writeln!(out)
-    })?;
-    // Last: whoever sees it finds the rest.
-    text("results.json", json(results)?)
-}
-
-fn vllm_json(results: &Results, raw: &[RawRun]) -> Value {
-    let pairs = results.runs.iter().zip(raw);
-    let mut runs: Vec<Value> = pairs
-        .map(|(run, raw)| vllm::run(results, run, raw))
-        .collect();
-    match runs.len() {
-        1 => runs.swap_remove(0),
-        _ => Value::Array(runs),
+    place.file("telemetry.csv", |out| csv::telemetry(raw, out));
+    if raw.iter().any(|run| !run.experts.is_empty()) {
+        place.file("experts.jsonl", |out| {
+            lines::<ExpertLoad, _>(out, raw, |run| &run.experts)
+        });
     }
+    place.file("steps.jsonl", |out| logs(out, raw, |run| &run.steps));
+    place.file("requests.jsonl", |out| logs(out, raw, |run| &run.requests));
+    for (index, (run, raw)) in results.runs.iter().zip(raw).enumerate() {
+        let name = match results.runs.len() {
+            1 => "vllm.json".to_owned(),
+            _ => format!("vllm-{}.json", index + 1),
+        };
+        place.file(&name, |out| {
+            serde_json::to_writer(&mut *out, &vllm::run(results, run, raw))?;
+            read_to_its_end(&raw.requests)?;
+            writeln!(out)
+        });
+    }
+    place.close()
 }
 
 /// A record, with its run's number when there are several.
@@ -88,17 +74,21 @@ struct Numbered<'a, T> {
     record: &'a T,
 }
 
-fn lines<'a, T: Serialize + 'a>(
-    out: &mut impl Write,
+fn lines<'a, T, R>(
+    out: &mut Out,
     raw: &'a [RawRun],
-    records: impl Fn(&'a RawRun) -> &'a Vec<T>,
-) -> io::Result<()> {
+    records: impl Fn(&'a RawRun) -> R,
+) -> io::Result<()>
+where
+    T: Serialize + 'a,
+    R: IntoIterator<Item: Borrow<T>>,
+{
     for (index, run) in raw.iter().enumerate() {
         let run_number = (raw.len() > 1).then_some(index);
         for record in records(run) {
             let line = Numbered {
                 run: run_number,
-                record,
+                record: record.borrow(),
             };
             serde_json::to_writer(&mut *out, &line)?;
             writeln!(out)?;
@@ -107,24 +97,18 @@ fn lines<'a, T: Serialize + 'a>(
     Ok(())
 }
 
-fn write(
-    path: &Path,
-    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<(), ReportError> {
-    let temporary = path.with_added_extension("tmp");
-    let written = File::create(&temporary).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        fill(&mut out)?;
-        out.flush()
-    });
-    written
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(|source| failed(path, source))
+fn logs<'a, T: Entry + 'a>(
+    out: &mut Out,
+    raw: &'a [RawRun],
+    log: impl Fn(&'a RawRun) -> &'a Log<T>,
+) -> io::Result<()> {
+    lines::<T, _>(out, raw, &log)?;
+    raw.iter().try_for_each(|run| read_to_its_end(log(run)))
 }
 
-fn failed(path: &Path, source: io::Error) -> ReportError {
-    ReportError::Write {
-        path: path.display().to_string(),
-        source,
+fn read_to_its_end<T: Entry>(log: &Log<T>) -> io::Result<()> {
+    match log.fault() {
+        Some(fault) => Err(io::Error::other(fault.to_owned())),
+        None => Ok(()),
     }
 }

@@ -10,6 +10,7 @@ mod headline;
 mod layout;
 pub mod markdown;
 pub mod number;
+mod place;
 pub mod profile;
 pub mod rows;
 pub mod server_cost;
@@ -19,9 +20,10 @@ pub mod vllm;
 use crate::ground::results::Results;
 
 pub use crate::bench::RawRun;
-pub use files::{prepare, write_all, write_text};
+pub use files::{Page, write_all};
 pub use headline::headline;
 pub use markdown::markdown;
+pub use place::{Listed, Manifest, prepare};
 pub use server_cost::server_cost;
 pub use table::table;
 
@@ -30,6 +32,18 @@ pub enum ReportError {
     #[error("--out {path}: cannot be written ({source}); give a directory that can")]
     Write {
         path: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "--out {0}: cannot be written, for it is no directory; give one, or the name of a new one"
+    )]
+    NotADirectory(String),
+    #[error("--out {dir}: holds a result ({sign}); give another directory, or --overwrite")]
+    Taken { dir: String, sign: &'static str },
+    #[error("--out: {file}: could not be written ({source}); what could be written is in {aside}")]
+    Incomplete {
+        file: String,
+        aside: String,
         source: std::io::Error,
     },
     #[error("results cannot be written as JSON: {0}")]

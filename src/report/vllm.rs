@@ -6,56 +6,93 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+use serde_json::json;
 
 use super::RawRun;
-use crate::ground::RequestRecord;
 use crate::ground::results::{Results, Run};
-use crate::metrics::quantile::Sample;
-use crate::metrics::timing::{self, Window};
+use crate::ground::{Log, RequestRecord};
+use crate::metrics::quantile::{Sample, Values};
+use crate::metrics::timing::{self, BusiestSecond};
 
 const MS: f64 = 1e3;
 const PERCENTILES: [u32; 4] = [50, 90, 95, 99];
 const BACKEND: &str = "candlepower";
+/// Of the run, as this program computes them too.
+const TOTALS: [&str; 9] = [
+    "duration",
+    "completed",
+    "failed",
+    "total_input_tokens",
+    "total_output_tokens",
+    "request_throughput",
+    "request_goodput",
+    "output_throughput",
+    "total_token_throughput",
+];
 
-/// One run.
-pub fn run(results: &Results, run: &Run, raw: &RawRun) -> Value {
-    let mut out = Map::new();
-    head(&mut out, results, run);
-    totals(&mut out, run);
-    requests(&mut out, &raw.requests);
-    seconds(&mut out, &raw.requests);
-    statistics(&mut out, &raw.requests);
-    Value::Object(out)
+/// One run, to be written: the lists are read off the records as they are.
+pub fn run<'a>(results: &'a Results, run: &'a Run, raw: &'a RawRun) -> impl Serialize + 'a {
+    File {
+        results,
+        run,
+        records: &raw.requests,
+    }
 }
 
-fn head(out: &mut Map<String, Value>, results: &Results, run: &Run) {
-    let scenario = &run.scenario;
-    let rate = scenario.request_rate.map_or(json!("inf"), Value::from);
-    out.insert("date".into(), json!(results.environment.time));
-    out.insert("backend".into(), json!(BACKEND));
-    out.insert("model_id".into(), json!(results.model.name));
-    out.insert("num_prompts".into(), json!(scenario.requests));
-    out.insert("request_rate".into(), rate);
-    out.insert("burstiness".into(), json!(scenario.burstiness));
-    out.insert("max_concurrency".into(), json!(scenario.concurrency));
+struct File<'a> {
+    results: &'a Results,
+    run: &'a Run,
+    records: &'a Log<RequestRecord>,
 }
 
-fn totals(out: &mut Map<String, Value>, run: &Run) {
-    let entries = run.extended.entries();
-    for name in [
-        "duration",
-        "completed",
-        "failed",
-        "total_input_tokens",
-        "total_output_tokens",
-        "request_throughput",
-        "request_goodput",
-        "output_throughput",
-        "total_token_throughput",
-    ] {
-        let value = entries.get(name).cloned().unwrap_or_default();
-        out.insert(name.to_owned(), value);
+impl Serialize for File<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        self.head(&mut out)?;
+        self.lists(&mut out)?;
+        let sums = Sums::of(self.records);
+        out.serialize_entry("max_output_tokens_per_s", &sums.tokens.most())?;
+        out.serialize_entry("max_concurrent_requests", &sums.crowd.most())?;
+        sums.statistics(&mut out)?;
+        out.end()
+    }
+}
+
+impl File<'_> {
+    fn head<M: SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
+        let scenario = &self.run.scenario;
+        let rate = scenario.request_rate.map_or(json!("inf"), Into::into);
+        out.serialize_entry("date", &self.results.environment.time)?;
+        out.serialize_entry("backend", BACKEND)?;
+        out.serialize_entry("model_id", &self.results.model.name)?;
+        out.serialize_entry("num_prompts", &scenario.requests)?;
+        out.serialize_entry("request_rate", &rate)?;
+        out.serialize_entry("burstiness", &scenario.burstiness)?;
+        out.serialize_entry("max_concurrency", &scenario.concurrency)?;
+        let entries = self.run.extended.entries();
+        TOTALS
+            .iter()
+            .try_for_each(|name| out.serialize_entry(name, &entries.get(*name)))
+    }
+
+    fn lists<M: SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
+        let completed = |r: &RequestRecord| match timing::succeeded(r) {
+            true => r.output_tokens,
+            false => 0,
+        };
+        let since_sent = |r: &RequestRecord, stamp: Option<&f64>| Some(stamp? - sent(r));
+        let log = self.records;
+        list(out, "input_lens", log, |r| r.prompt_tokens)?;
+        list(out, "output_lens", log, completed)?;
+        list(out, "ttfts", log, |r| since_sent(r, r.tokens.first()))?;
+        list(out, "itls", log, |r| timing::gaps(r).collect::<Vec<_>>())?;
+        list(out, "latencies", log, |r| since_sent(r, r.tokens.last()))?;
+        list(out, "start_times", log, sent)?;
+        list(out, "queue_times", log, |_| 0.0)?;
+        let error = |r: &RequestRecord| r.error.clone().unwrap_or_default();
+        list(out, "errors", log, error)
     }
 }
 
@@ -64,103 +101,116 @@ fn sent(record: &RequestRecord) -> f64 {
     record.arrival
 }
 
-fn since_sent(record: &RequestRecord, stamp: Option<&f64>) -> Option<f64> {
-    Some(stamp? - sent(record))
+fn list<M: SerializeMap, T: Serialize>(
+    out: &mut M,
+    name: &'static str,
+    records: &Log<RequestRecord>,
+    value: impl Fn(&RequestRecord) -> T,
+) -> Result<(), M::Error> {
+    out.serialize_entry(name, &List { records, value })
 }
 
-fn requests(out: &mut Map<String, Value>, records: &[RequestRecord]) {
-    let list =
-        |value: &dyn Fn(&RequestRecord) -> Value| -> Value { records.iter().map(value).collect() };
-    let completed = |r: &RequestRecord| {
-        if timing::succeeded(r) {
-            r.output_tokens
-        } else {
-            0
+/// One value a request.
+struct List<'a, F> {
+    records: &'a Log<RequestRecord>,
+    value: F,
+}
+
+impl<T: Serialize, F: Fn(&RequestRecord) -> T> Serialize for List<'_, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_seq(Some(self.records.len()))?;
+        for record in self.records {
+            out.serialize_element(&(self.value)(&record))?;
         }
-    };
-    out.insert("input_lens".into(), list(&|r| json!(r.prompt_tokens)));
-    out.insert("output_lens".into(), list(&|r| json!(completed(r))));
-    out.insert(
-        "ttfts".into(),
-        list(&|r| json!(since_sent(r, r.tokens.first()))),
-    );
-    out.insert("itls".into(), list(&|r| timing::gaps(r).collect()));
-    out.insert(
-        "latencies".into(),
-        list(&|r| json!(since_sent(r, r.tokens.last()))),
-    );
-    out.insert("start_times".into(), list(&|r| json!(sent(r))));
-    out.insert("queue_times".into(), list(&|_| json!(0.0)));
-    out.insert(
-        "errors".into(),
-        list(&|r| json!(r.error.as_deref().unwrap_or(""))),
-    );
-}
-
-/// Figures by buckets of one second from the first start.
-fn seconds(out: &mut Map<String, Value>, records: &[RequestRecord]) {
-    let done: Vec<&RequestRecord> = records.iter().filter(|r| timing::succeeded(r)).collect();
-    let start = records.iter().map(sent).reduce(f64::min);
-    let end = done
-        .iter()
-        .filter_map(|r| r.tokens.last().copied())
-        .reduce(f64::max);
-    let window = start.zip(end).map(|(start, end)| Window { start, end });
-    let tokens = window.and_then(|w| crate::metrics::extended::busiest_second(&done, w));
-    let requests = window.and_then(|w| busiest_crowd(&done, w));
-    out.insert("max_output_tokens_per_s".into(), json!(tokens));
-    out.insert("max_concurrent_requests".into(), json!(requests));
-}
-
-/// Most requests that were alive at any time of one second.
-fn busiest_crowd(done: &[&RequestRecord], window: Window) -> Option<i64> {
-    let second = |time: f64| (time - window.start) as u64;
-    // A request is alive from the second it starts in to that it ends in.
-    let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
-    for record in done {
-        let last = *record.tokens.last()?;
-        *changes.entry(second(sent(record))).or_default() += 1;
-        *changes.entry(second(last) + 1).or_default() -= 1;
+        out.end()
     }
-    let alive = changes.values().scan(0, |alive, change| {
-        *alive += change;
-        Some(*alive)
-    });
-    alive.max()
 }
 
-fn statistics(out: &mut Map<String, Value>, records: &[RequestRecord]) {
-    let done = || records.iter().filter(|r| timing::succeeded(r));
-    let samples: [(&str, Vec<f64>); 4] = [
-        (
-            "ttft",
-            done()
-                .filter_map(|r| since_sent(r, r.tokens.first()))
-                .collect(),
-        ),
-        ("tpot", done().filter_map(timing::tpot).collect()),
-        ("itl", done().flat_map(timing::gaps).collect()),
-        (
-            "e2el",
-            done()
-                .filter_map(|r| since_sent(r, r.tokens.last()))
-                .collect(),
-        ),
-    ];
-    for (name, values) in samples {
-        let sample = Sample::new(values);
-        let ms = |statistic: &dyn Fn(&Sample) -> f64| {
-            json!(sample.as_ref().map(|sample| statistic(sample) * MS))
-        };
-        out.insert(format!("mean_{name}_ms"), ms(&Sample::mean));
-        out.insert(
-            format!("median_{name}_ms"),
-            ms(&|s| s.percentile(PERCENTILES[0])),
-        );
-        out.insert(format!("std_{name}_ms"), ms(&Sample::std));
-        for percent in PERCENTILES {
-            let value = ms(&|sample| sample.percentile(percent));
-            out.insert(format!("p{percent}_{name}_ms"), value);
+/// Over successful requests.
+#[derive(Default)]
+struct Sums {
+    tokens: BusiestSecond,
+    crowd: Crowd,
+    ttft: Values,
+    tpot: Values,
+    itl: Values,
+    e2el: Values,
+}
+
+impl Sums {
+    fn of(records: &Log<RequestRecord>) -> Self {
+        let mut sums = Self::default();
+        let mut start = None;
+        for record in records {
+            let start = *start.get_or_insert(sent(&record));
+            if timing::succeeded(&record) {
+                sums.tokens.begin(start);
+                sums.tokens.add(&record);
+                sums.crowd.add(&record, start);
+                sums.ttft.extend(timing::ttft(&record));
+                sums.tpot.extend(timing::tpot(&record));
+                sums.itl.extend(timing::gaps(&record));
+                sums.e2el.extend(timing::latency(&record));
+            }
         }
+        sums
+    }
+
+    fn statistics<M: SerializeMap>(self, out: &mut M) -> Result<(), M::Error> {
+        for (name, values) in [
+            ("ttft", self.ttft),
+            ("tpot", self.tpot),
+            ("itl", self.itl),
+            ("e2el", self.e2el),
+        ] {
+            let sample = values.sample();
+            let ms = |statistic: &dyn Fn(&Sample) -> f64| {
+                sample.as_ref().map(|sample| statistic(sample) * MS)
+            };
+            let median = ms(&|sample| sample.percentile(PERCENTILES[0]));
+            out.serialize_entry(&format!("mean_{name}_ms"), &ms(&Sample::mean))?;
+            out.serialize_entry(&format!("median_{name}_ms"), &median)?;
+            out.serialize_entry(&format!("std_{name}_ms"), &ms(&Sample::std))?;
+            for percent in PERCENTILES {
+                let value = ms(&|sample| sample.percentile(percent));
+                out.serialize_entry(&format!("p{percent}_{name}_ms"), &value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Most requests that were alive at any time of one second. A request is alive from the second it starts in to
+/// that it ends in.
+#[derive(Default)]
+struct Crowd {
+    /// From the second of the latest arrival on.
+    changes: BTreeMap<u64, i64>,
+    alive: i64,
+    most: Option<i64>,
+}
+
+impl Crowd {
+    /// Requests come in order of arrival.
+    fn add(&mut self, record: &RequestRecord, start: f64) {
+        let Some(&last) = record.tokens.last() else {
+            return;
+        };
+        let second = |time: f64| (time - start) as u64;
+        let first = second(sent(record));
+        while let Some(entry) = self.changes.first_entry().filter(|e| *e.key() < first) {
+            self.alive += entry.remove();
+            self.most = self.most.max(Some(self.alive));
+        }
+        *self.changes.entry(first).or_default() += 1;
+        *self.changes.entry(second(last) + 1).or_default() -= 1;
+    }
+
+    fn most(&self) -> Option<i64> {
+        let rest = self.changes.values().scan(self.alive, |alive, change| {
+            *alive += change;
+            Some(*alive)
+        });
+        self.most.max(rest.max())
     }
 }

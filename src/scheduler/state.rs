@@ -75,8 +75,9 @@ impl Scheduler {
         if let Some(position) = self.running.iter().position(|&other| other == slot) {
             self.running.remove(position);
             self.release_blocks(slot);
-        } else {
-            self.waiting.retain(|&other| other != slot);
+        } else if let Some(position) = self.waiting.iter().position(|&other| other == slot) {
+            // Whoever ends many begins with the oldest, which is found at once.
+            self.waiting.remove(position);
         }
         self.sequences.remove(slot);
         true

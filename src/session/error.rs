@@ -24,10 +24,10 @@ use crate::workload::{ArrivalError, DatasetError};
 pub enum SessionError {
     /// What was asked for cannot be had: asking differently helps.
     #[error(transparent)]
-    Wish(#[from] Wish),
+    Wish(Box<Wish>),
     /// What was asked for is right, and failed all the same.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(Box<RunError>),
 }
 
 impl SessionError {
@@ -42,6 +42,18 @@ impl SessionError {
             ExecError::Pin(_) => Wish::Exec(error).into(),
             _ => RunError::Exec(error).into(),
         }
+    }
+}
+
+impl From<Wish> for SessionError {
+    fn from(wish: Wish) -> Self {
+        Self::Wish(Box::new(wish))
+    }
+}
+
+impl From<RunError> for SessionError {
+    fn from(error: RunError) -> Self {
+        Self::Run(Box::new(error))
     }
 }
 

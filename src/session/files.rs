@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::DType;
+use time::OffsetDateTime;
 
 use super::device::Device;
 use super::error::{SessionError, Wish};
@@ -10,9 +11,9 @@ use super::kv::{cpu_kv_dtype, kv_dtype};
 use super::options::{ActivationScheme, EngineOptions};
 use crate::ground::{Progress, results};
 use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
-use crate::model::{Checkpoint, DummyWeights, ModelSpec, WeightSource, dummy};
+use crate::model::{Checkpoint, Described, DummyWeights, ModelSpec, WeightSource, dummy};
 use crate::parallel::{ShardPlan, Split};
-use crate::text::{ChatTemplate, GenerationConfig, TokenPool, Tokenizer, end_tokens};
+use crate::text::{ChatTemplate, Conversation, GenerationConfig, TokenPool, Tokenizer, end_tokens};
 
 /// What a model is and where its files lie, split over the ranks that were asked for.
 pub struct ModelFiles {
@@ -35,17 +36,16 @@ pub struct ModelFiles {
 impl ModelFiles {
     /// # Errors
     /// An option is out of its range, there is no such model or device, or one cannot do what was asked.
-    pub fn find(options: &EngineOptions, _progress: &dyn Progress) -> Result<Self, SessionError> {
+    pub fn find(options: &EngineOptions, progress: &dyn Progress) -> Result<Self, SessionError> {
         options.check()?;
         let device = Device::of(options)?;
         let resolve = ResolveOptions {
             // Nothing is read for a device that holds nothing.
             dummy_weights: options.dummy_weights || device.is_simulated(),
-            progress: true,
             settings: HubSettings::from_env(),
         };
-        let source = hub::resolve(&options.model, &resolve)?;
-        let (mut spec, file) = spec_of(&source)?;
+        let source = hub::resolve(&options.model, &resolve, progress)?;
+        let (mut spec, file) = spec_of(&source, progress)?;
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = options.layers {
             keep_layers(&mut spec, layers, &file)?;
@@ -98,7 +98,9 @@ impl ModelFiles {
         let Some(tokenizer) = &self.tokenizer else {
             return Err(Wish::NoTokenizer(self.source.name.clone()).into());
         };
-        let ids = tokenizer.encode(text, add_special).map_err(Wish::from)?;
+        let most = self.spec.max_position_embeddings;
+        let ids = tokenizer.encode_within(text, add_special, most);
+        let ids = ids.map_err(Wish::from)?;
         if ids.is_empty() {
             return Err(Wish::EmptyPrompt(text.to_owned()).into());
         }
@@ -129,6 +131,20 @@ impl ModelFiles {
             None => None,
         };
         Ok(template.ok_or_else(|| Wish::NoTemplate(self.source.name.clone()))?)
+    }
+
+    /// Ids of messages, with the answer opened.
+    ///
+    /// # Errors
+    /// The template does not take them, or there is no tokenizer.
+    pub fn encode_chat(
+        &self,
+        template: &ChatTemplate,
+        conversation: &Conversation,
+    ) -> Result<Vec<u32>, SessionError> {
+        let now = OffsetDateTime::now_utc();
+        let text = template.render_at(conversation, true, now);
+        self.encode(&text.map_err(Wish::from)?, false)
     }
 
     /// The ids that end an output, as the checkpoint says; may be none.
@@ -206,12 +222,14 @@ impl ModelFiles {
 }
 
 /// What `source` describes, and the words for where it says so.
-pub(super) fn spec_of(source: &ModelSource) -> Result<(ModelSpec, String), SessionError> {
-    let file = match &source.config_path {
-        Some(path) => path.display().to_string(),
-        None => format!("card {}", source.name),
-    };
-    let spec = ModelSpec::from_json(&source.config_json, &file).map_err(Wish::from)?;
+pub(super) fn spec_of(
+    source: &ModelSource,
+    progress: &dyn Progress,
+) -> Result<(ModelSpec, String), SessionError> {
+    let file = source.config_name();
+    let Described { spec, remarks } = Described::of(source).map_err(Wish::from)?;
+    let remarks = remarks.iter();
+    remarks.for_each(|remark| progress.remark(&format!("warning: {remark}")));
     spec.check_runnable(&file).map_err(Wish::from)?;
     Ok((spec, file))
 }

@@ -212,11 +212,10 @@ impl Question {
         let options = ResolveOptions {
             // No weights are fetched for their headers; a card looks no further than the cache.
             dummy_weights: cards::find(&self.model).is_none(),
-            progress: true,
             settings: HubSettings::from_env(),
         };
-        let source = hub::resolve(&self.model, &options)?;
-        let (mut spec, file) = spec_of(&source)?;
+        let source = hub::resolve(&self.model, &options, progress)?;
+        let (mut spec, file) = spec_of(&source, progress)?;
         if let Some(layers) = self.layers {
             keep_layers(&mut spec, layers, &file)?;
         }

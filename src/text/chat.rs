@@ -2,20 +2,25 @@
 
 use std::path::Path;
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
-use minijinja_contrib::pycompat;
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use time::format_description::parse_strftime_borrowed;
 
-use super::error::{TextError, parse_if_there, read_if_there};
-use super::json_filter::tojson;
-use super::tokenizer_config::{self, NamedTemplate, SpecialToken, Templates, TokenizerConfig};
+use super::error::{TextError, invalid, object_if_there, text_if_there};
+use super::jinja;
+use super::tokenizer_config::{self, SpecialTokens, TokenizerConfig, templates};
 
 const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// More templates, each named by its file.
+const MORE_TEMPLATES: &str = "additional_chat_templates";
+/// Where processors of images and text keep theirs.
+const PROCESSOR_FILE: &str = "chat_template.json";
 const DEFAULT_TEMPLATE: &str = "default";
+/// The one for a conversation with tools, where a model has several.
+const TOOL_TEMPLATE: &str = "tool_use";
+/// Bytes of a template's file.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,36 +43,76 @@ impl Message {
     }
 }
 
+/// What a template is given: messages in the form of OpenAI's API, whose further keys a template may know.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Conversation {
+    pub messages: Vec<Value>,
+    /// JSON schemas of functions, or null.
+    pub tools: Value,
+    /// Or null.
+    pub documents: Value,
+}
+
+impl From<&[Message]> for Conversation {
+    fn from(messages: &[Message]) -> Self {
+        let message = |m: &Message| json!({"role": m.role, "content": m.content});
+        Self {
+            messages: messages.iter().map(message).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// A Jinja template in the dialect that Hugging Face renders, and the tokens it may name.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     source: String,
+    /// For conversations with tools, where it is another.
+    with_tools: Option<String>,
     /// For messages.
     file: String,
-    bos_token: Option<String>,
-    eos_token: Option<String>,
+    tokens: SpecialTokens,
 }
 
 impl ChatTemplate {
-    /// The template of `chat_template.jinja`, else of `tokenizer_config.json` (one template, or the one named
-    /// `default` of a list); `None` if the model has none.
+    /// The template of `chat_template.jinja`, else of `tokenizer_config.json`, else of `chat_template.json`: a single
+    /// one, or the one named `default`; `None` if the model has none.
     ///
     /// # Errors
-    /// A file is malformed, or a list has no default.
+    /// A file is malformed, or several templates have no default.
     pub fn load(dir: &Path) -> Result<Option<Self>, TextError> {
-        let config_path = dir.join(tokenizer_config::FILE);
-        let config: TokenizerConfig = parse_if_there(&config_path)?.unwrap_or_default();
-        let template_path = dir.join(TEMPLATE_FILE);
-        let (source, path) = match (read_if_there(&template_path)?, config.chat_template) {
-            (Some(source), _) => (source, template_path),
-            (None, Some(templates)) => (default_of(templates, &config_path)?, config_path),
-            (None, None) => return Ok(None),
+        let config = TokenizerConfig::load(dir)?;
+        let mut path = dir.join(TEMPLATE_FILE);
+        let mut found = in_files(dir)?;
+        if found.is_empty() {
+            path = dir.join(tokenizer_config::FILE);
+            found = config.chat_templates;
+        }
+        if found.is_empty() {
+            path = dir.join(PROCESSOR_FILE);
+            let object = object_if_there(&path)?.unwrap_or_default();
+            found =
+                templates(object.get("chat_template")).map_err(|reason| invalid(&path, reason))?;
+        }
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let file = path.display().to_string();
+        let named = |wanted: &str| {
+            let mut all = found.iter();
+            all.find(|(name, _)| name == wanted)
+                .map(|(_, text)| text.clone())
+        };
+        let Some(source) = named(DEFAULT_TEMPLATE) else {
+            let names: Vec<_> = found.iter().map(|(name, _)| name).collect();
+            let names = crate::ground::terminal::listed(&names, ", ");
+            return Err(TextError::NoDefaultTemplate { file, names });
         };
         Ok(Some(Self {
             source,
-            file: path.display().to_string(),
-            bos_token: config.bos_token.map(SpecialToken::into_text),
-            eos_token: config.eos_token.map(SpecialToken::into_text),
+            with_tools: named(TOOL_TEMPLATE),
+            file,
+            tokens: config.tokens,
         }))
     }
 
@@ -75,124 +120,95 @@ impl ChatTemplate {
     pub fn new(source: impl Into<String>, file: impl Into<String>) -> Self {
         Self {
             source: source.into(),
+            with_tools: None,
             file: file.into(),
-            bos_token: None,
-            eos_token: None,
+            tokens: SpecialTokens::default(),
         }
     }
 
     /// Sets what `bos_token` and `eos_token` stand for in the template.
     pub fn with_tokens(mut self, bos: Option<&str>, eos: Option<&str>) -> Self {
-        self.bos_token = bos.map(str::to_owned);
-        self.eos_token = eos.map(str::to_owned);
+        for (name, token) in [("bos_token", bos), ("eos_token", eos)] {
+            self.tokens.0.shift_remove(name);
+            if let Some(token) = token {
+                self.tokens.0.insert(name.to_owned(), token.into());
+            }
+        }
         self
     }
 
     /// The prompt text; `add_generation_prompt` opens the assistant's turn. Encode it without adding special tokens.
     ///
     /// # Errors
-    /// The template is malformed, fails, or refuses the conversation (`raise_exception`); with file and line.
+    /// The template is malformed, fails, does not end in bounds, or refuses the conversation (`raise_exception`); with
+    /// file and line.
     pub fn render(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
-        self.render_at(messages, add_generation_prompt, OffsetDateTime::now_utc())
+        let now = OffsetDateTime::now_utc();
+        self.render_at(&messages.into(), add_generation_prompt, now)
     }
 
-    /// As [`render`](Self::render), with the date that the template's `strftime_now` sees.
+    /// As [`render`](Self::render), of any conversation, and with the date that the template's `strftime_now` sees.
     ///
     /// # Errors
     /// As [`render`](Self::render).
     pub fn render_at(
         &self,
-        messages: &[Message],
+        conversation: &Conversation,
         add_generation_prompt: bool,
         now: OffsetDateTime,
     ) -> Result<String, TextError> {
-        self.evaluate(messages, add_generation_prompt, now)
-            .map_err(|error| self.failure(&error))
-    }
-
-    fn evaluate(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-        now: OffsetDateTime,
-    ) -> Result<String, Error> {
-        let mut environment = environment()?;
-        environment.add_function("strftime_now", move |format: &str| strftime(now, format));
-        environment
-            .template_from_named_str(&self.file, &self.source)?
-            .render(context! {
-                messages => Serde(messages),
-                add_generation_prompt,
-                bos_token => or_undefined(self.bos_token.as_deref()),
-                eos_token => or_undefined(self.eos_token.as_deref()),
-            })
-    }
-
-    fn failure(&self, error: &Error) -> TextError {
-        let reason = match error.detail() {
-            Some(detail) => detail.to_owned(),
-            None => error.kind().to_string(),
-        };
-        TextError::Template {
+        let tools = conversation
+            .tools
+            .as_array()
+            .is_some_and(|tools| !tools.is_empty());
+        let source = self
+            .with_tools
+            .as_ref()
+            .filter(|_| tools)
+            .unwrap_or(&self.source);
+        // A token that the model lacks is undefined in the template, tools and documents that are not there are none.
+        let mut context: Map<String, Value> = self.tokens.0.clone();
+        context.insert("messages".to_owned(), conversation.messages.clone().into());
+        context.insert("tools".to_owned(), conversation.tools.clone());
+        context.insert("documents".to_owned(), conversation.documents.clone());
+        context.insert(
+            "add_generation_prompt".to_owned(),
+            add_generation_prompt.into(),
+        );
+        let context = minijinja::Value::from(Serde(&context));
+        jinja::render(source, &self.file, context, now).map_err(|failure| TextError::Template {
             file: self.file.clone(),
-            line: error.line().unwrap_or(1),
-            reason,
+            line: failure.line,
+            reason: failure.reason,
+        })
+    }
+}
+
+/// Name and text of the templates that have files of their own.
+fn in_files(dir: &Path) -> Result<Vec<(String, String)>, TextError> {
+    let mut found = Vec::new();
+    if let Some(text) = text_if_there(&dir.join(TEMPLATE_FILE), LARGEST_FILE)? {
+        found.push((DEFAULT_TEMPLATE.to_owned(), text));
+    }
+    let Ok(more) = std::fs::read_dir(dir.join(MORE_TEMPLATES)) else {
+        return Ok(found);
+    };
+    let mut paths: Vec<_> = more.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "jinja"));
+    paths.sort();
+    for path in paths {
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if let Some(text) = text_if_there(&path, LARGEST_FILE)? {
+            found.push((name, text));
         }
     }
-}
-
-fn default_of(templates: Templates, path: &Path) -> Result<String, TextError> {
-    let named = match templates {
-        Templates::One(template) => return Ok(template),
-        Templates::Named(named) => named,
-    };
-    let is_default = |template: &&NamedTemplate| template.name == DEFAULT_TEMPLATE;
-    match named.iter().find(is_default) {
-        Some(found) => Ok(found.template.clone()),
-        None => Err(TextError::NoDefaultTemplate {
-            file: path.display().to_string(),
-            names: named
-                .into_iter()
-                .map(|template| template.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        }),
-    }
-}
-
-/// Jinja as Hugging Face sets it up: block tags leave no blank lines, values keep Python's methods.
-fn environment<'s>() -> Result<Environment<'s>, Error> {
-    let mut environment = Environment::new();
-    let mut syntax = SyntaxConfig::builder();
-    syntax.trim_blocks(true).lstrip_blocks(true);
-    environment.set_syntax(syntax.build()?);
-    // Escaping would be chosen by the file's name, and a template may lie in a .json file.
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_unknown_method_callback(pycompat::unknown_method_callback);
-    environment.add_filter("tojson", tojson);
-    environment.add_function("raise_exception", raise_exception);
-    Ok(environment)
-}
-
-/// An absent token is undefined in the template, not the text "none".
-fn or_undefined(token: Option<&str>) -> Value {
-    token.map_or(Value::UNDEFINED, Value::from)
-}
-
-fn raise_exception(message: String) -> Result<String, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, message))
-}
-
-fn strftime(now: OffsetDateTime, format: &str) -> Result<String, Error> {
-    let invalid = |reason: String| {
-        let detail = format!("strftime_now(\"{format}\"): {reason}");
-        Error::new(ErrorKind::InvalidOperation, detail)
-    };
-    let items = parse_strftime_borrowed(format).map_err(|error| invalid(error.to_string()))?;
-    now.format(&items)
-        .map_err(|error| invalid(error.to_string()))
+    Ok(found)
 }

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
 
-use super::error::{TextError, parse_if_there};
+use super::error::{TextError, invalid, object_if_there};
 
 const FILE: &str = "generation_config.json";
 
 /// What `generation_config.json` says that the engine follows. Sampling is set by flags, and greedy without.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GenerationConfig {
-    #[serde(default, deserialize_with = "one_or_many")]
     pub eos_token_id: Vec<u32>,
 }
 
@@ -21,7 +20,21 @@ impl GenerationConfig {
     /// # Errors
     /// The file is malformed.
     pub fn load(dir: &Path) -> Result<Option<Self>, TextError> {
-        parse_if_there(&dir.join(FILE))
+        let path = dir.join(FILE);
+        let Some(config) = object_if_there(&path)? else {
+            return Ok(None);
+        };
+        let ids = match config.get("eos_token_id") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(ids)) => ids.iter().collect(),
+            Some(id) => vec![id],
+        };
+        let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let ids: Option<Vec<u32>> = ids.into_iter().map(id).collect();
+        let wrong = || "eos_token_id is no token id, and no list of them".to_owned();
+        Ok(Some(Self {
+            eos_token_id: ids.ok_or_else(|| invalid(&path, wrong()))?,
+        }))
     }
 }
 
@@ -32,19 +45,4 @@ pub fn end_tokens(model: &[u32], generation: Option<&GenerationConfig>) -> Vec<u
         Some(generation) if !generation.eos_token_id.is_empty() => generation.eos_token_id.clone(),
         _ => model.to_vec(),
     }
-}
-
-/// An id, a list of ids, or null.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Ids {
-        One(u32),
-        Many(Vec<u32>),
-    }
-    Ok(match Option::<Ids>::deserialize(deserializer)? {
-        None => Vec::new(),
-        Some(Ids::One(id)) => vec![id],
-        Some(Ids::Many(ids)) => ids,
-    })
 }

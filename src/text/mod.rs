@@ -3,14 +3,15 @@
 
 mod chat;
 mod error;
+mod fence;
 mod generation;
-mod json_filter;
+mod jinja;
 mod stream;
 mod synthetic;
 mod tokenizer;
 mod tokenizer_config;
 
-pub use chat::{ChatTemplate, Message};
+pub use chat::{ChatTemplate, Conversation, Message};
 pub use error::TextError;
 pub use generation::{GenerationConfig, end_tokens};
 pub use stream::DecodeStream;

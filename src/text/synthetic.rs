@@ -25,8 +25,7 @@ impl TokenPool {
         }
     }
 
-    pub(super) fn of(ids: impl Iterator<Item = u32>, limit: u32) -> Result<Self, TextError> {
-        let ids: Vec<u32> = ids.collect();
+    pub(super) fn of(ids: Vec<u32>, limit: u32) -> Result<Self, TextError> {
         match ids.is_empty() {
             true => Err(TextError::NoOrdinaryToken { limit }),
             false => Ok(Self::Listed(ids)),

@@ -36,18 +36,11 @@ impl Arrivals {
         self.rate
     }
 
-    /// Arrival of each request in seconds; the first arrives at 0.
-    pub fn times(&self, requests: usize, seed: u64) -> Vec<f64> {
+    /// Arrival of one request after the other in seconds, without end; the first arrives at 0.
+    pub fn times(&self, seed: u64) -> impl Iterator<Item = f64> + use<> {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut time = 0.0;
-        (0..requests)
-            .map(|index| {
-                if index > 0 {
-                    time += self.gaps.sample(&mut rng);
-                }
-                time
-            })
-            .collect()
+        let gaps = self.gaps;
+        std::iter::successors(Some(0.0), move |time| Some(time + gaps.sample(&mut rng)))
     }
 }
 
@@ -57,7 +50,8 @@ mod tests {
 
     /// Mean and coefficient of variation of the gaps.
     fn gaps(burstiness: f64) -> (f64, f64) {
-        let times = Arrivals::new(5.0, burstiness).unwrap().times(20_001, 3);
+        let times = Arrivals::new(5.0, burstiness).unwrap().times(3);
+        let times: Vec<f64> = times.take(20_001).collect();
         assert_eq!(times[0], 0.0);
         let gaps: Vec<f64> = times.windows(2).map(|w| w[1] - w[0]).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
@@ -80,8 +74,9 @@ mod tests {
     #[test]
     fn the_seed_decides() {
         let arrivals = Arrivals::new(2.0, 1.0).unwrap();
-        assert_eq!(arrivals.times(10, 1), arrivals.times(10, 1));
-        assert_ne!(arrivals.times(10, 1), arrivals.times(10, 2));
+        let ten = |seed| arrivals.times(seed).take(10).collect::<Vec<f64>>();
+        assert_eq!(ten(1), ten(1));
+        assert_ne!(ten(1), ten(2));
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 pub mod arrivals;
 pub mod dataset;
+mod prompt;
 
 use std::sync::Arc;
 
 use crate::text::TokenPool;
 
 pub use arrivals::{ArrivalError, Arrivals};
-pub use dataset::DatasetError;
+pub use dataset::{Dataset, DatasetError};
+pub use prompt::Prompt;
 
 /// One request before it has a place in a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +37,7 @@ pub enum Work {
         output_len: usize,
     },
     /// The items in turn, from the start again when they run out.
-    Dataset(Arc<[WorkItem]>),
+    Dataset(Arc<Dataset>),
 }
 
 impl Work {
@@ -59,10 +61,13 @@ impl Work {
                 arrival: None,
             },
             Self::Dataset(items) => {
-                let mut item = items[index % items.len()].clone();
-                // A second pass over the file has no arrival times of its own.
-                item.arrival = item.arrival.filter(|_| index < items.len());
-                item
+                let item = &items[index % items.len()];
+                WorkItem {
+                    prompt: items.prompt(item),
+                    output_len: item.output_len,
+                    // A second pass over the file has no arrival times of its own.
+                    arrival: item.arrival.filter(|_| index < items.len()),
+                }
             }
         }
     }

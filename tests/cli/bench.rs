@@ -2,7 +2,9 @@
 
 mod ends;
 mod headline;
+mod held_up;
 mod outputs;
+mod places;
 mod ranks;
 mod recompute;
 mod references;

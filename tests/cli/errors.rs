@@ -2,5 +2,8 @@
 
 mod checkpoint;
 mod config;
+mod files_of_others;
 mod flags;
+mod quantised;
 mod requests;
+mod tensor_names;

@@ -6,5 +6,6 @@ mod cli_support;
 mod errors;
 mod generate;
 mod launcher;
+mod outputs;
 mod profile;
 mod smollm2;

@@ -1,8 +1,10 @@
 //! Loads against engines whose executors fail, pause or run late: nothing is lost, nothing of the warm-up
 //! leaks into the run.
 
+mod bounds;
 mod paced;
 mod pauses;
+mod stalls;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -7,6 +7,7 @@ mod gpus;
 mod headline;
 mod headline_words;
 mod nulls;
+mod places;
 mod reference;
 mod report;
 mod screen;

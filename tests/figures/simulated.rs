@@ -2,6 +2,7 @@
 
 mod cases;
 mod command;
+mod extremes;
 mod laws;
 mod mixtures;
 mod pauses;

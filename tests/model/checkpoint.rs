@@ -188,3 +188,32 @@ fn a_slice_says_in_one_line_what_it_leaves() {
         "{remark}"
     );
 }
+
+/// A file that is cut short or rewritten while it is open is an error: a mapped one would end the process.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error() {
+    for (change, word) in [("cut", "bytes"), ("touched", "changed")] {
+        let copy = in_one_file("llama-tiny", None);
+        let path = copy.file("model.safetensors");
+        let (spec, checkpoint) = open(&copy);
+        let tensors = expected(&spec);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        match change {
+            "cut" => file.set_len(file.metadata().unwrap().len() / 3).unwrap(),
+            _ => file.set_modified(std::time::UNIX_EPOCH).unwrap(),
+        }
+        for tensor in &tensors {
+            let outcome = match tensor.shape[..] {
+                [len] => checkpoint.vector(tensor, 0..len),
+                [rows, columns] => checkpoint.block(tensor, 0..rows, 0..columns / 2),
+                _ => panic!("{tensor:?}"),
+            };
+            let message = outcome.unwrap_err().to_string();
+            assert!(
+                message.contains("model.safetensors: changed while it was read"),
+                "{message}"
+            );
+            assert!(message.contains(word), "{message}");
+        }
+    }
+}

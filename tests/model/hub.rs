@@ -1,11 +1,15 @@
 //! Where a model's files come from, against a hub on the loopback interface.
 
+mod cache;
 mod home;
+mod integrity;
 mod local;
+mod network;
 mod server;
 
 use std::collections::HashMap;
 
+use candlepower::ground::Unwatched;
 use candlepower::hub::{
     DummyReason, HubError, ModelSource, ResolveOptions, Token, WeightFiles, resolve,
 };
@@ -163,7 +167,7 @@ fn assert_incomplete(home: &Home) {
         ..home.options.clone()
     };
     assert!(matches!(
-        resolve(MODEL, &options),
+        resolve(MODEL, &options, &Unwatched),
         Err(HubError::Offline { .. })
     ));
 }

@@ -3,7 +3,7 @@
 use candlepower::hub::CARDS;
 use candlepower::model::rope::RopeScaling;
 use candlepower::model::tensors::expected;
-use candlepower::model::{Architecture, ModelSpec, WeightType};
+use candlepower::model::{Architecture, Described, ModelSpec, WeightType};
 use serde_json::{Value, json};
 
 /// Parameters as the publishers state them, to the last one.
@@ -257,7 +257,7 @@ fn what_cannot_be_used_is_named() {
     assert!(refusal(json!({"hidden_size": 0})).contains("hidden_size is 0"));
     assert!(refusal(json!({"vocab_size": null})).contains("vocab_size is missing"));
     assert!(refusal(json!({"head_dim": 7})).contains("head_dim is 7"));
-    assert!(refusal(json!({"hidden_size": "64"})).contains("not valid JSON"));
+    assert!(refusal(json!({"hidden_size": "64"})).contains("hidden_size is \"64\", but"));
     assert!(refusal(json!({"rms_norm_eps": -1e-6})).contains("rms_norm_eps"));
     let gptq = json!({"quantization_config": {"quant_method": "gptq", "bits": 4}});
     assert!(refusal(gptq).contains("gptq"));
@@ -268,4 +268,114 @@ fn end_tokens_come_as_one_or_many() {
     assert_eq!(spec(json!({"eos_token_id": 7})).eos_token_ids, [7]);
     assert_eq!(spec(json!({"eos_token_id": [7, 9]})).eos_token_ids, [7, 9]);
     assert!(spec(json!({})).eos_token_ids.is_empty());
+}
+
+fn described(changes: Value) -> Described {
+    let mut all = json!({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"});
+    all.as_object_mut()
+        .unwrap()
+        .extend(changes.as_object().unwrap().clone());
+    Described::from_json(&config(all), "config.json").unwrap()
+}
+
+/// transformers 5.24: `rope_scaling or rope_parameters`, then what stands within, beside, by default.
+#[test]
+fn of_two_keys_about_rotary_embeddings_the_one_of_transformers_counts() {
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128});
+    let plain = json!({"rope_type": "default", "rope_theta": 1e6});
+    let with_theta = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5});
+    let is_yarn = |scaling: &RopeScaling| matches!(scaling, RopeScaling::Yarn { .. });
+    for (changes, yarn_counts, theta, remark) in [
+        (
+            json!({"rope_scaling": yarn, "rope_parameters": plain}),
+            true,
+            1e4,
+            "so rope_theta is 10000, not 1000000",
+        ),
+        (
+            json!({"rope_scaling": yarn, "rope_parameters": plain, "rope_theta": 3e6}),
+            true,
+            3e6,
+            "rope_scaling counts",
+        ),
+        (
+            json!({"rope_scaling": with_theta, "rope_parameters": plain, "rope_theta": 3e6}),
+            false,
+            5e5,
+            "rope_scaling counts",
+        ),
+        (
+            json!({"rope_scaling": {}, "rope_parameters": plain}),
+            false,
+            1e6,
+            "",
+        ),
+        (
+            json!({"rope_scaling": null, "rope_parameters": yarn, "rope_theta": 7e5}),
+            true,
+            7e5,
+            "",
+        ),
+        (
+            json!({"rope_parameters": plain, "rope_theta": 7e5}),
+            false,
+            1e6,
+            "",
+        ),
+        (
+            json!({"rope_scaling": plain, "rope_parameters": plain}),
+            false,
+            1e6,
+            "",
+        ),
+        (
+            json!({"rope_scaling": yarn, "rope_theta": 7e5}),
+            true,
+            7e5,
+            "",
+        ),
+    ] {
+        let Described { spec, remarks } = described(changes.clone());
+        assert_eq!(is_yarn(&spec.rope.scaling), yarn_counts, "{changes}");
+        assert_eq!(spec.rope.theta, theta, "{changes}");
+        assert_eq!(
+            remarks.is_empty(),
+            remark.is_empty(),
+            "{changes}: {remarks:?}"
+        );
+        let all = remarks.concat();
+        assert!(
+            all.contains(remark) && (all.is_empty() || all.starts_with("config.json: ")),
+            "{all}"
+        );
+    }
+}
+
+#[test]
+fn other_pairs_of_keys_about_rotary_embeddings() {
+    // `rope_type` before `type`.
+    let both = json!({"rope_scaling": {"rope_type": "linear", "type": "yarn", "factor": 2.0}});
+    let Described { spec, remarks } = described(both);
+    assert_eq!(spec.rope.scaling, RopeScaling::Linear { factor: 2.0 });
+    assert!(
+        remarks[0].contains("rope_type \"linear\" counts"),
+        "{remarks:?}"
+    );
+    // The original length beside before the one within.
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64});
+    let beside = json!({"rope_scaling": yarn, "original_max_position_embeddings": 128});
+    let Described { spec, remarks } = described(beside);
+    let RopeScaling::Yarn {
+        original_max_position_embeddings,
+        ..
+    } = spec.rope.scaling
+    else {
+        panic!("{:?}", spec.rope);
+    };
+    assert_eq!(original_max_position_embeddings, 128.0);
+    assert!(remarks[0].contains("counts as 128"), "{remarks:?}");
+    // What is no object is not passed over.
+    for scaling in [json!("yarn"), json!(4.0), json!(["yarn"])] {
+        assert!(refusal(json!({"rope_scaling": scaling})).contains("rope_scaling is"));
+    }
 }

@@ -1,11 +1,17 @@
 //! Tokenizer, chat templates and generation settings, on the tiny fixtures and on inline files.
 
+mod checkpoints;
+mod constructs;
+mod fenced;
+mod hostile;
+mod memory;
 mod templates;
 
 use std::path::{Path, PathBuf};
 
 use candlepower::text::{
-    ChatTemplate, GenerationConfig, Message, TextError, TokenPool, Tokenizer, end_tokens,
+    ChatTemplate, Conversation, GenerationConfig, Message, TextError, TokenPool, Tokenizer,
+    end_tokens,
 };
 use templates::*;
 
@@ -41,11 +47,12 @@ fn tiny_with(config: &str, edit: impl Fn(&mut serde_json::Value)) -> Result<Toke
     Tokenizer::load(dir.path())
 }
 
-fn messages(turns: &[(&str, &str)]) -> Vec<Message> {
-    turns
+fn messages(turns: &[(&str, &str)]) -> Conversation {
+    let messages: Vec<Message> = turns
         .iter()
         .map(|(role, content)| Message::new(*role, *content))
-        .collect()
+        .collect();
+    messages.as_slice().into()
 }
 
 /// 5 November 2024, 07:08 UTC.

@@ -91,6 +91,9 @@ pub struct BenchArgs {
     /// with --device sim: also server.md, what the reference runs' server cost
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+    /// Let --out replace the result that its directory holds
+    #[arg(long, requires = "out", help_heading = "Output")]
+    pub overwrite: bool,
     /// Time the operations of some steps of the first run, as a Chrome trace, which Perfetto opens
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub trace: Option<PathBuf>,
@@ -136,22 +139,22 @@ impl BenchArgs {
     }
 
     pub fn load(&self) -> LoadOptions {
-        let mut load = LoadOptions::default();
-        load.scenario = self.scenario;
-        load.concurrency = self.concurrency.clone();
-        load.requests = self.requests.clone();
-        load.request_rate = self.request_rate;
-        load.burstiness = self.burstiness;
-        load.input_len = self.input_len;
-        load.output_len = self.output_len;
-        load.prompt = self.prompt.clone();
-        load.dataset = self.dataset.clone();
-        load.stop_at_eos = self.stop_at_eos;
-        load.warmup = self.warmup;
-        load.repeats = self.repeats;
-        load.request_timeout = self.request_timeout;
-        load.goodput = self.goodput;
-        load
+        LoadOptions {
+            scenario: self.scenario,
+            concurrency: self.concurrency.clone(),
+            requests: self.requests.clone(),
+            request_rate: self.request_rate,
+            burstiness: self.burstiness,
+            input_len: self.input_len,
+            output_len: self.output_len,
+            prompt: self.prompt.clone(),
+            dataset: self.dataset.clone(),
+            stop_at_eos: self.stop_at_eos,
+            warmup: self.warmup,
+            repeats: self.repeats,
+            request_timeout: self.request_timeout,
+            goodput: self.goodput,
+        }
     }
 }
 

@@ -29,11 +29,14 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.options(), progress.as_ref())?;
     check_flags(args, &files.device).map_err(Failure::Usage)?;
     let plan = BenchPlan::new(&args.load(), &files)?;
+    plan.remarks
+        .iter()
+        .for_each(|remark| progress.remark(remark));
     let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
     let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
         .map_err(Failure::usage)?;
     if let Some(dir) = &args.out {
-        report::prepare(dir).map_err(Failure::usage)?;
+        report::prepare(dir, args.overwrite).map_err(Failure::usage)?;
     }
     let trace = Written::open("--trace", args.trace.as_deref())?;
     let time = telemetry::utc_now();
@@ -44,6 +47,9 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
         let trace = tracer.finish(&mut session.engine).map_err(Failure::run)?;
         file.fill(|out| trace.write(out))?;
     }
+    if let Some(reason) = nothing_came(&played) {
+        return Err(Failure::Run(anyhow!("{reason}, so there is no result")));
+    }
     let results = bench::results(&session, &played, time, references);
     let page = server_page(args, &session, &plan, progress.as_ref())?;
     // Files first: a reader who closes the pipe early ends the program in `show`.
@@ -51,6 +57,14 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     show(args, &results, page.as_deref())?;
     written?;
     verdict(&results, played.cut_short)
+}
+
+/// Why there is nothing to show: the run was cut short before its first token.
+fn nothing_came(played: &Played) -> Option<String> {
+    let reason = played.cut_short.as_ref()?;
+    let mut requests = played.raw.iter().flat_map(|run| &run.requests);
+    let came = requests.any(|request| !request.tokens.is_empty());
+    (!came).then(|| format!("{reason} before the first token"))
 }
 
 fn tracer(args: &BenchArgs, session: &Session) -> Tracer {
@@ -105,10 +119,12 @@ fn write(
     let Some(dir) = &args.out else {
         return Ok(());
     };
-    if let Some(page) = page {
-        report::write_text(dir, SERVER_PAGE, page).map_err(Failure::run)?;
-    }
-    report::write_all(dir, results, &played.raw).map_err(Failure::run)?;
+    let page = page.map(|text| report::Page {
+        name: SERVER_PAGE,
+        text,
+    });
+    let written = report::write_all(dir, args.overwrite, results, &played.raw, page.as_slice());
+    written.map_err(Failure::run)?;
     if !args.common.output.quiet {
         output::note(&format!("written to {}", dir.display()));
     }

@@ -47,12 +47,12 @@ pub struct ProfileArgs {
 
 impl ProfileArgs {
     pub fn profile(&self) -> ProfileOptions {
-        let mut options = ProfileOptions::default();
-        options.phase = self.phase.into();
-        options.batch = self.batch.clone();
-        options.context = self.context.clone();
-        options.steps = self.steps;
-        options
+        ProfileOptions {
+            phase: self.phase.into(),
+            batch: self.batch.clone(),
+            context: self.context.clone(),
+            steps: self.steps,
+        }
     }
 }
 

@@ -31,6 +31,12 @@ pub fn run(args: &ProfileArgs, job: Option<&Job>) -> Result<(), Failure> {
     let plot = Plot::open(args)?;
     let trace_file = Written::open("--trace", args.trace.as_deref())?;
     let csv_file = Written::open("--csv", args.csv.as_deref())?;
+    let files = [
+        trace_file.as_ref(),
+        csv_file.as_ref(),
+        plot.as_ref().map(|plot| &plot.file),
+    ];
+    Written::distinct(&files)?;
     let Profiled {
         profiles,
         trace,

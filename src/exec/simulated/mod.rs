@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::tickets::Tickets;
 use super::{ExecError, Executor, KvLayout, StepOutput, StepPlan, Ticket};
+use crate::ground::clock::seconds;
 use crate::ground::recorder::{Cost, OpRecord, Recorder};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ground::{Clock, VirtualClock};
@@ -105,7 +106,7 @@ impl Simulated {
                 plan.rows.sequences(),
             )
         });
-        let host = Duration::from_secs_f64(host);
+        let host = seconds(host);
         let vocab = shards.shape().vocab_size;
         let output = StepOutput {
             sampled: plan.picks.iter().map(|pick| draw(pick, vocab)).collect(),
@@ -116,7 +117,7 @@ impl Simulated {
             traffic: pass.traffic,
             host,
         };
-        Ok((pass.time + host, output))
+        Ok((pass.time.saturating_add(host), output))
     }
 }
 

@@ -6,6 +6,7 @@ use super::calibration::GATHER_OF_ALL_REDUCE;
 use super::limits::{Limits, Unit};
 use super::shapes::{Layer, Matrix, Shapes};
 use crate::exec::StepPlan;
+use crate::ground::clock::seconds as duration;
 use crate::ground::recorder::{Cost, OpRecord, Recorder, Traffic};
 use crate::hardware::HardwareError;
 use crate::ops::Rows;
@@ -301,7 +302,7 @@ fn record(name: &'static str, cost: Cost, seconds: f64) -> OpRecord {
         layer: None,
         // Known once it is noted.
         start: Duration::ZERO,
-        time: Duration::from_secs_f64(seconds),
+        time: duration(seconds),
         cost,
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// The source report's metrics by its names. Latencies in seconds from arrival, over successful
 /// requests; throughputs in tokens a second; percent 0 to 100. Percentiles are numpy-linear and
-/// given for any number of requests, as the report does.
+/// given for any number of requests, as the report does; `Extended::low_confidence` names those of few.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Metrics {
     pub total_requests: Option<u64>,
@@ -219,8 +219,13 @@ pub struct Extended {
     #[serde(flatten)]
     pub normalized_latency: NormalizedLatency,
     pub percentile_n: SampleCounts,
-    /// Names of percentiles taken from too few values to be trusted.
+    /// Names of percentiles taken from too few values to be trusted, those of `metrics` among them, which keep
+    /// their value however few there are.
     pub low_confidence: Vec<String>,
+    /// Percentiles of more than 10,000,000 gaps between tokens, or 1,000,000 requests, are read from a
+    /// histogram and may be off by so much of their value; 0 where all are exact.
+    #[serde(default)]
+    pub percentile_error_percent: f64,
     /// Steady state: from the first to the last step in which the running requests reached 95 % of
     /// the lesser of target and capacity. Seconds from the run's start.
     pub steady_start: Option<f64>,

@@ -30,7 +30,7 @@ pub use device::{Gpu, is_out_of_memory};
 
 use super::{
     Ask, AttentionShape, Backend, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts,
-    HeadNorms, Kernels, KvLayer, Linear, Norm, Replay, Rope, Routes, Routing, Rows, Summary,
+    HeadNorms, Kernels, KvLayer, Linear, Norm, Queue, Replay, Rope, Routes, Routing, Rows, Summary,
     WeightRows,
 };
 use crate::ground::recorder::Timer;

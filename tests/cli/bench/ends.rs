@@ -16,7 +16,7 @@ use crate::cli_support::{Copy, Outcome, command, fixture, run};
 const PATIENCE: Duration = Duration::from_secs(20);
 const GLANCE: Duration = Duration::from_millis(20);
 
-fn spawn(args: &[&str]) -> Child {
+pub fn spawn(args: &[&str]) -> Child {
     command(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -36,7 +36,7 @@ fn interrupt(child: &Child) {
 }
 
 /// `--out` is made before the model is loaded; a tiny model plays a second later.
-fn wait_until_it_plays(out: &Path) {
+pub fn wait_until_it_plays(out: &Path) {
     let start = Instant::now();
     while !out.exists() {
         assert!(start.elapsed() < PATIENCE, "the run did not start");
@@ -46,7 +46,7 @@ fn wait_until_it_plays(out: &Path) {
 }
 
 /// How long it took to end, and what came out.
-fn finished(mut child: Child) -> (Duration, Outcome) {
+pub fn finished(mut child: Child) -> (Duration, Outcome) {
     let start = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if start.elapsed() > PATIENCE {

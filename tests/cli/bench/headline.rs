@@ -110,7 +110,7 @@ fn a_prediction_looks_like_one() {
         words.contains("a100-80g-x1 (vLLM): c50 not comparable (not published there)"),
         "{screen}"
     );
-    assert!(screen.contains("checks: all 20 hold"), "{screen}");
+    assert!(screen.contains("checks: all 24 hold"), "{screen}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn a_model_that_is_nowhere() {
     let missing = "./no/such/model";
     refused(
         &generate(missing),
-        &["`./no/such/model`", "candlepower models"],
+        &["`./no/such/model` is missing", "check the path"],
     );
     refused(
         &generate("Qwen2.5-0.5b-instruct"),

@@ -205,11 +205,14 @@ fn a_dataset_that_is_not_one() {
         ("[]", "d.jsonl, line 1"),
         ("{}", "exactly one of"),
         ("{\"input_len\": 0}", "no tokens"),
-        ("{\"input_len\": -1}", "`-1`"),
-        ("{\"input_len\": 600}", "input_len is 600"),
+        ("{\"input_len\": -1}", "input_len is -1"),
+        ("{\"input_len\": 600}", "600 tokens"),
         ("{\"input_len\": 500}", "532 tokens"),
         ("{\"input_len\": 18446744073709551615}", "512 positions"),
-        ("{\"input_len\": 1, \"output_len\": 0}", "output_len is 0"),
+        (
+            "{\"input_len\": 1, \"output_len\": 0}",
+            "output length is 0",
+        ),
         (
             "{\"input_len\": 1, \"output_len\": 100000000000}",
             "512 positions",
@@ -218,7 +221,6 @@ fn a_dataset_that_is_not_one() {
         ("{\"prompt_ids\": []}", "no tokens"),
         ("{\"prompt\": \"\"}", "no tokens"),
         ("{\"prompt_ids\": [1], \"prompt\": \"a\"}", "exactly one of"),
-        ("{\"prompt_ids\": [1], \"size\": 1}", "`size`"),
         ("{\"input_len\": 1, \"arrival\": -1}", "arrival is -1"),
         ("{\"input_len\": 1, \"arrival\": 1e300}", "arrival is 1000"),
         (

@@ -29,7 +29,7 @@ pub struct Paced {
 }
 
 impl Paced {
-    fn new(held: &[(usize, Duration)]) -> Self {
+    pub fn new(held: &[(usize, Duration)]) -> Self {
         let card = cards::find("Qwen2.5-0.5B").unwrap();
         let spec = ModelSpec::from_json(card.config_json, "a card").unwrap();
         let setup = Setup {
@@ -132,5 +132,6 @@ fn run_of(recording: &Recording, load: Load) -> Run {
         gpus: &[],
         watched: &[],
         roofs: None,
+        clocks: recording.clocks,
     })
 }

@@ -2,7 +2,7 @@
 
 use candlepower::bench::Load;
 use candlepower::ground::results::Run;
-use candlepower::workload::{Arrivals, Work, WorkItem};
+use candlepower::workload::{Arrivals, Dataset, Work, WorkItem};
 
 use super::paced::played;
 
@@ -17,7 +17,9 @@ fn trace(arrivals: &[f64]) -> Option<Work> {
         output_len: 3,
         arrival: Some(arrival),
     };
-    Some(Work::Dataset(arrivals.iter().map(item).collect()))
+    Some(Work::Dataset(
+        Dataset::from_iter(arrivals.iter().map(item)).into(),
+    ))
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The modern metric set, event folding and repeats.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use candlepower::ground::{Event, EventKind, FinishReason, Request, Sampling, StopRule};
 use candlepower::metrics::repeats::spread;
 use candlepower::metrics::{Book, summarize};
-use candlepower::report::RawRun;
 
-use super::fixture::{assert_entries, measured, raw, request, scenario};
+use super::fixture::{Raw, assert_entries, measured, raw, request, scenario};
 
 #[test]
 fn every_formula_equals_the_figure_worked_out_by_hand() {
@@ -82,9 +82,9 @@ fn every_formula_equals_the_figure_worked_out_by_hand() {
 fn percentiles_need_values() {
     let of = |count: u64| {
         let requests = (0..count).map(|i| request(i, 1, [0.0; 3], &[1.0, 2.0 + i as f64]));
-        let raw = RawRun {
+        let raw = Raw {
             requests: requests.collect(),
-            ..RawRun::default()
+            ..Raw::default()
         };
         measured(&raw, scenario())
     };
@@ -94,7 +94,6 @@ fn percentiles_need_values() {
     let why = &few.not_observed["p90_e2el_ms"];
     assert!(why.contains("10 values") && why.contains("are 9"), "{why}");
     assert!(few.extended.e2el.max_e2el_ms.is_some());
-    assert!(few.metrics.p99_latency.is_some());
 
     let enough = of(10).extended;
     assert_eq!(enough.e2el.p90_e2el_ms, Some(10_100.0));
@@ -103,6 +102,42 @@ fn percentiles_need_values() {
     let plenty = of(100).extended;
     assert!(!plenty.low_confidence.contains(&"p90_e2el_ms".to_owned()));
     assert!(plenty.low_confidence.contains(&"p99_e2el_ms".to_owned()));
+}
+
+/// The report gives its percentiles for any number of values: they are marked instead of left out.
+#[test]
+fn the_report_s_percentiles_of_few_values_keep_their_value_and_are_named() {
+    let of = |count: u64, tokens: &[f64]| {
+        let requests = (0..count).map(|i| request(i, 1, [0.0; 3], tokens));
+        let raw = Raw {
+            requests: requests.collect(),
+            ..Raw::default()
+        };
+        let run = measured(&raw, scenario());
+        let metrics = run.metrics.entries();
+        let low = run.extended.low_confidence;
+        let low = low.into_iter().filter(|name| metrics.contains_key(name));
+        (run.metrics, low.collect::<Vec<_>>())
+    };
+    let (one, low) = of(1, &[1.0, 2.0]);
+    assert_eq!((one.p90_latency, one.p95_tpot), (Some(2.0), Some(1.0)));
+    assert_eq!(
+        low,
+        ["p90_latency", "p95_latency", "p99_latency", "p95_tpot"]
+    );
+    // Ten times the fewest values, percentile by percentile: 100, 200 and 1000.
+    assert_eq!(of(99, &[1.0, 2.0]).1.len(), 4);
+    assert_eq!(
+        of(100, &[1.0, 2.0]).1,
+        ["p95_latency", "p99_latency", "p95_tpot"]
+    );
+    assert_eq!(of(200, &[1.0, 2.0]).1, ["p99_latency"]);
+    assert!(of(1000, &[1.0, 2.0]).1.is_empty());
+    // What was not observed is no percentile of few.
+    let (single, low) = of(3, &[1.0]);
+    assert_eq!(single.p95_tpot, None);
+    assert_eq!(low, ["p90_latency", "p95_latency", "p99_latency"]);
+    assert!(of(0, &[]).1.is_empty());
 }
 
 #[test]
@@ -155,7 +190,10 @@ fn events_fold_into_records_in_request_order() {
         event(2000, 5, EventKind::Finished(FinishReason::Stop)),
     ];
     events.iter().for_each(|event| book.apply(event));
-    let records = book.into_records();
+    book.settle().unwrap();
+    let (log, kept) = book.into_log();
+    kept.unwrap();
+    let records: Vec<_> = log.iter().map(Cow::into_owned).collect();
     assert_eq!([records[0].id, records[1].id], [4, 5]);
     assert_eq!(records[0].error.as_deref(), Some("refused"));
     assert!((records[0].arrival + 0.01).abs() < 1e-12);

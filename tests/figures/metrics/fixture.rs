@@ -4,10 +4,33 @@ use candlepower::ground::results::{
     Engine, Environment, Hardware, Kind, Model, Results, Roofs, Run, SCHEMA, Scenario, Slo,
     WeightSource,
 };
-use candlepower::ground::{ExpertLoad, FinishReason, RequestRecord, StepRecord, TelemetrySample};
+use candlepower::ground::{
+    ClockSpan, ExpertLoad, FinishReason, Log, RequestRecord, StepRecord, TelemetrySample,
+};
 use candlepower::metrics::{MeasureInput, measure};
 use candlepower::report::RawRun;
 use serde_json::{Map, Value};
+
+/// What a run recorded, open to changes.
+#[derive(Clone, Default)]
+pub struct Raw {
+    pub requests: Vec<RequestRecord>,
+    pub steps: Vec<StepRecord>,
+    pub telemetry: Vec<TelemetrySample>,
+    pub experts: Vec<ExpertLoad>,
+}
+
+impl Raw {
+    /// As a run hands them on.
+    pub fn logs(&self) -> RawRun {
+        RawRun {
+            requests: Log::from(self.requests.clone()),
+            steps: Log::from(self.steps.clone()),
+            telemetry: self.telemetry.clone(),
+            experts: self.experts.clone(),
+        }
+    }
+}
 
 pub fn request(
     id: u64,
@@ -71,7 +94,7 @@ fn sample(time: f64, cpu_percent: f64, ram_percent: f64, rss_bytes: u64) -> Tele
     }
 }
 
-pub fn raw() -> RawRun {
+pub fn raw() -> Raw {
     let [mut first, mut second, mut third] = [
         step(0, [0.0, 1.0, 0.75], [1, 1, 10, 0, 2]),
         step(1, [1.0, 2.0, 0.5], [4, 3, 50, 1, 10]),
@@ -82,7 +105,7 @@ pub fn raw() -> RawRun {
     (third.bytes, third.flops) = (600, 6000);
     (first.communication_bytes, first.communication_seconds) = (40, 0.1);
     (second.communication_bytes, second.communication_seconds) = (60, 0.2);
-    RawRun {
+    Raw {
         requests: vec![
             request(0, 10, [0.0, 0.0, 0.1], &[0.5, 0.7, 0.9, 1.1]),
             request(1, 20, [0.5, 0.6, 1.0], &[1.5, 2.5]),
@@ -129,7 +152,12 @@ const ROOFS: Roofs = Roofs {
     flop_per_s: 10_000.0,
 };
 
-pub fn measured(raw: &RawRun, scenario: Scenario) -> Run {
+pub fn measured(raw: &Raw, scenario: Scenario) -> Run {
+    measured_with(raw, scenario, None)
+}
+
+pub fn measured_with(raw: &Raw, scenario: Scenario, clocks: Option<ClockSpan>) -> Run {
+    let raw = raw.logs();
     measure(&MeasureInput {
         requests: &raw.requests,
         steps: &raw.steps,
@@ -143,6 +171,7 @@ pub fn measured(raw: &RawRun, scenario: Scenario) -> Run {
         gpus: &[],
         watched: &[],
         roofs: Some(ROOFS),
+        clocks,
     })
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use candlepower::ground::results::Run;
 use candlepower::ground::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
 use candlepower::metrics::{MeasureInput, measure};
-use candlepower::report::{RawRun, table, write_all};
+use candlepower::report::{table, write_all};
 
-use super::fixture::{raw, results, scenario};
+use super::fixture::{Raw, raw, results, scenario};
 
 /// Bits of NVML.
 const IDLE: u64 = 0x1;
@@ -54,7 +54,7 @@ fn told() -> [GpuSample; 4] {
     ]
 }
 
-fn raw_with(gpus: &[[GpuSample; 4]]) -> RawRun {
+fn raw_with(gpus: &[[GpuSample; 4]]) -> Raw {
     let mut raw = raw();
     for (at, sample) in raw.telemetry.iter_mut().enumerate() {
         sample.gpus = gpus.iter().map(|samples| samples[at]).collect();
@@ -62,8 +62,9 @@ fn raw_with(gpus: &[[GpuSample; 4]]) -> RawRun {
     raw
 }
 
-fn run(raw: &RawRun, watched: &[WatchedGpu]) -> Run {
+fn run(raw: &Raw, watched: &[WatchedGpu]) -> Run {
     let indices: Vec<usize> = watched.iter().map(|watched| watched.gpu.index).collect();
+    let raw = raw.logs();
     measure(&MeasureInput {
         requests: &raw.requests,
         steps: &raw.steps,
@@ -77,6 +78,7 @@ fn run(raw: &RawRun, watched: &[WatchedGpu]) -> Run {
         gpus: &indices,
         watched,
         roofs: None,
+        clocks: None,
     })
 }
 
@@ -190,7 +192,7 @@ fn reports_show_each_card() {
     );
     assert!(text.contains("avg_gpu_power_watts"), "{text}");
     let dir = tempfile::tempdir().unwrap();
-    write_all(dir.path(), &results, std::slice::from_ref(&raw)).unwrap();
+    write_all(dir.path(), false, &results, &[raw.logs()], &[]).unwrap();
     let csv = std::fs::read_to_string(dir.path().join("telemetry.csv")).unwrap();
     let mut lines = csv.lines();
     let head = lines.next().unwrap();

@@ -19,7 +19,7 @@ measured; 100 tokens in, 601 out
      tok/s  p50 ms  p95 ms  p50 ms  p95 ms    roof
 c8   52.05   81.25   245.0   20.50   33.12  84% BW
 
-checks: all 4 hold
+checks: all 5 hold
 more: --format full shows every metric, --out DIR keeps them
 "
     );
@@ -41,7 +41,7 @@ measured; 100 tokens in, 601 out
 c1     52.00    6.500   81.25   245.0   20.50   33.12   4.250    84% BW
 c300    4160    520.0   81.25   245.0   20.50   33.12   4.250  91% FLOP
 
-checks: all 8 hold
+checks: all 10 hold
 more: --format full shows every metric, --out DIR keeps them
 "
     );
@@ -84,7 +84,7 @@ fn what_some_loads_lack_is_a_dash_with_its_reason_once() {
 #[test]
 fn a_real_record_s_nulls_are_explained() {
     let screen = headline(&results(), 80);
-    let reasons = "- not observed (p95 needs 20 values or more)\n";
+    let reasons = "\n- not observed (p95 needs 20 values or more); ~ too few";
     assert!(screen.contains(reasons), "{screen}");
     assert!(screen.contains("c4: 1 of 4 requests FAILED; the first: timed out after 2 s\n"));
     // 0.5 good requests a second of 0.75, and two of four.

@@ -157,7 +157,7 @@ fn what_is_wrong_stands_before_the_figures() {
             "",
         ]
     );
-    assert!(screen.contains("\nchecks: 8 of 9 hold\n"), "{screen}");
+    assert!(screen.contains("\nchecks: 10 of 11 hold\n"), "{screen}");
 
     // A flood of them leaves the figures on the screen.
     runs[1].checks = vec![broken("event_order"); 40];

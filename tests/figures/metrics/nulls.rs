@@ -2,12 +2,11 @@
 
 use candlepower::ground::results::Scenario;
 use candlepower::ground::{FinishReason, RequestRecord, StepRecord};
-use candlepower::report::RawRun;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::fixture::{measured, scenario};
+use super::fixture::{Raw, measured, scenario};
 
 prop_compose! {
     fn record()(
@@ -52,6 +51,12 @@ prop_compose! {
     }
 }
 
+/// As they arrive.
+fn in_order(mut requests: Vec<RequestRecord>) -> Vec<RequestRecord> {
+    requests.sort_by(|a, b| a.arrival.total_cmp(&b.arrival));
+    requests
+}
+
 prop_compose! {
     fn load()(concurrency in option::of(1_usize..8), goodput in any::<bool>()) -> Scenario {
         let fixed = scenario();
@@ -66,7 +71,7 @@ proptest! {
         steps in vec(step(), 0..5),
         scenario in load(),
     ) {
-        let raw = RawRun { requests, steps, ..RawRun::default() };
+        let raw = Raw { requests: in_order(requests), steps, ..Raw::default() };
         let run = measured(&raw, scenario);
         let (metrics, extended) = (run.metrics.entries(), run.extended.entries());
         prop_assert!(!metrics.keys().any(|name| extended.contains_key(name)));
@@ -83,7 +88,7 @@ proptest! {
 
     #[test]
     fn littles_law_and_the_identity_hold(requests in vec(record(), 0..40)) {
-        let raw = RawRun { requests, ..RawRun::default() };
+        let raw = Raw { requests: in_order(requests), ..Raw::default() };
         let run = measured(&raw, scenario());
         for check in run.checks.iter().filter(|check| check.name != "concurrency_limit") {
             prop_assert!(check.ok, "{}: {}", check.name, check.detail);

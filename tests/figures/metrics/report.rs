@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candlepower::ground::results::Results;
 use candlepower::reference::named;
-use candlepower::report::{self, RawRun, prepare, table, write_all};
+use candlepower::report::{self, prepare, table, write_all};
 use serde_json::{Value, json};
 
 use super::fixture::{measured, raw, results, scenario};
@@ -91,14 +91,14 @@ fn one_run_s_files_hold_its_records() {
     let (results, raw) = (results(), raw());
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("new/deeper");
-    prepare(&out).unwrap();
-    write_all(&out, &results, std::slice::from_ref(&raw)).unwrap();
+    prepare(&out, false).unwrap();
+    write_all(&out, false, &results, &[raw.logs()], &[]).unwrap();
     let mut names: Vec<String> = fs::read_dir(&out)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort_unstable();
-    let expected = "experts.jsonl requests.jsonl results.json steps.jsonl summary.csv summary.md \
+    let expected = "experts.jsonl manifest.json requests.jsonl results.json steps.jsonl summary.csv summary.md \
         telemetry.csv vllm.json";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
 
@@ -138,7 +138,7 @@ fn one_run_s_files_hold_its_records() {
 #[test]
 fn vllm_s_keys_hold_vllm_s_definitions() {
     let dir = tempfile::tempdir().unwrap();
-    write_all(dir.path(), &results(), &[raw()]).unwrap();
+    write_all(dir.path(), false, &results(), &[raw().logs()], &[]).unwrap();
     let vllm = read_json(dir.path(), "vllm.json");
     for (key, expected) in [
         ("duration", json!(4.0)),
@@ -189,7 +189,8 @@ fn lines_of_several_runs_carry_their_run() {
     let mut results = results();
     results.runs.push(measured(&raw(), scenario()));
     let dir = tempfile::tempdir().unwrap();
-    write_all(dir.path(), &results, &[raw(), raw()]).unwrap();
+    let both = [raw().logs(), raw().logs()];
+    write_all(dir.path(), false, &results, &both, &[]).unwrap();
     let last = |name| -> Value {
         let text = read(dir.path(), name);
         serde_json::from_str(text.lines().last().unwrap()).unwrap()
@@ -199,10 +200,10 @@ fn lines_of_several_runs_carry_their_run() {
     let telemetry = read(dir.path(), "telemetry.csv");
     assert!(telemetry.starts_with("run,time,"));
     assert!(telemetry.ends_with("1,5,900,90,7\n"));
-    assert_eq!(
-        read_json(dir.path(), "vllm.json").as_array().unwrap().len(),
-        2
-    );
+    for name in ["vllm-1.json", "vllm-2.json"] {
+        assert_eq!(read_json(dir.path(), name)["completed"], 3, "{name}");
+    }
+    assert!(!dir.path().join("vllm.json").exists());
 }
 
 #[test]
@@ -211,12 +212,12 @@ fn a_directory_that_cannot_be_written_is_named_before_the_run() {
     let file = dir.path().join("taken");
     fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below")] {
-        let error = prepare(&path).unwrap_err().to_string();
+        let error = prepare(&path, false).unwrap_err().to_string();
         assert!(
             error.contains("taken") && error.contains("--out"),
             "{error}"
         );
-        assert!(write_all(&path, &results(), &[RawRun::default()]).is_err());
+        assert!(write_all(&path, false, &results(), &[raw().logs()], &[]).is_err());
     }
 }
 

@@ -2,9 +2,8 @@
 
 use candlepower::ground::{RequestRecord, TelemetrySample};
 use candlepower::metrics::quantile::{Sample, fewest_for};
-use candlepower::report::RawRun;
 
-use super::fixture::{assert_entries, measured, raw, request, scenario, timed_out};
+use super::fixture::{Raw, assert_entries, measured, raw, request, scenario, timed_out};
 
 /// Names and order of the contract.
 const NAMES: &str = "total_requests successful_requests failed_requests success_rate \
@@ -68,9 +67,9 @@ fn every_metric_equals_the_figure_worked_out_by_hand() {
 #[test]
 fn a_run_without_success_has_no_latency_and_no_zero_in_its_place() {
     let failed = timed_out(request(0, 5, [0.0, 0.0, 0.5], &[1.0]));
-    let raw = RawRun {
+    let raw = Raw {
         requests: vec![failed],
-        ..RawRun::default()
+        ..Raw::default()
     };
     let run = measured(&raw, scenario());
     let metrics = run.metrics;
@@ -87,7 +86,7 @@ fn a_run_without_success_has_no_latency_and_no_zero_in_its_place() {
 
 #[test]
 fn without_requests_nothing_is_observed_but_counts() {
-    let run = measured(&RawRun::default(), scenario());
+    let run = measured(&Raw::default(), scenario());
     assert_eq!(run.metrics.total_requests, Some(0));
     assert_eq!(run.metrics.success_rate, None);
     assert_eq!(run.metrics.total_duration, None);
@@ -96,7 +95,7 @@ fn without_requests_nothing_is_observed_but_counts() {
 
 #[test]
 fn single_tokens_have_no_time_between_tokens() {
-    let raw = RawRun {
+    let raw = Raw {
         requests: vec![request(0, 5, [0.0, 0.0, 0.5], &[2.0])],
         telemetry: vec![TelemetrySample {
             time: 2.5,
@@ -105,7 +104,7 @@ fn single_tokens_have_no_time_between_tokens() {
             rss_bytes: 1,
             gpus: Vec::new(),
         }],
-        ..RawRun::default()
+        ..Raw::default()
     };
     let run = measured(&raw, scenario());
     assert_eq!(run.metrics.avg_tpot, None);
@@ -122,9 +121,9 @@ fn a_request_in_flight_at_the_end_counts_as_failed() {
         finish: None,
         ..request(7, 5, [0.0, 0.0, 0.5], &[1.0])
     };
-    let raw = RawRun {
+    let raw = Raw {
         requests: vec![in_flight],
-        ..RawRun::default()
+        ..Raw::default()
     };
     let run = measured(&raw, scenario());
     assert_eq!(run.metrics.failed_requests, Some(1));
@@ -145,9 +144,9 @@ fn the_definitions_give_the_rows_that_the_report_prints() {
             request(i, 100, [start; 3], &tokens)
         })
         .collect();
-    let raw = RawRun {
+    let raw = Raw {
         requests,
-        ..RawRun::default()
+        ..Raw::default()
     };
     let metrics = measured(&raw, scenario()).metrics;
     let rounded = |value: Option<f64>, unit: f64| (value.unwrap() / unit).round() * unit;

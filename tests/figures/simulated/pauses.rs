@@ -1,11 +1,12 @@
 //! Loads that leave the engine without a request for a while: what they measure is sound, and says so.
 
+use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 
 use candlepower::bench::{Load, Script, play};
 use candlepower::ground::StepRecord;
 use candlepower::ground::results::Run;
-use candlepower::workload::{Arrivals, Work, WorkItem};
+use candlepower::workload::{Arrivals, Dataset, Work, WorkItem};
 
 use super::setup::{Asked, card, gpu, measured, simulation};
 
@@ -29,7 +30,7 @@ fn played(load: Load, items: Option<Vec<WorkItem>>, requests: usize) -> (Run, Ve
     let mut script = asked.script();
     script.warmup = 2;
     if let Some(items) = items {
-        script.work = Work::Dataset(items.into());
+        script.work = Work::Dataset(Dataset::from_iter(items).into());
     }
     let steps = |script: &Script| {
         let mut engine = simulation.start().unwrap().engine;
@@ -38,7 +39,7 @@ fn played(load: Load, items: Option<Vec<WorkItem>>, requests: usize) -> (Run, Ve
     let recording = steps(&script);
     (
         measured(&recording, requests),
-        recording.steps.iter().cloned().collect(),
+        recording.steps.iter().map(Cow::into_owned).collect(),
     )
 }
 

@@ -116,6 +116,7 @@ pub fn measured(recording: &Recording, requests: usize) -> Run {
         gpus: &[],
         watched: &[],
         roofs: None,
+        clocks: recording.clocks,
     });
     assert_eq!(run.metrics.failed_requests, Some(0));
     run

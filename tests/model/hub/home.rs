@@ -1,9 +1,13 @@
 //! A cache of its own for each test, and a word on what came out of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use candlepower::hub::{HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles, resolve};
+use candlepower::ground::Progress;
+use candlepower::hub::{
+    HubError, HubSettings, ModelSource, Patience, ResolveOptions, WeightFiles, resolve,
+};
 
 use super::server::COMMIT;
 
@@ -15,6 +19,14 @@ pub const CONFIG_TEXT: &str = r#"{"model_type": "qwen2"}"#;
 pub struct Home {
     pub dir: tempfile::TempDir,
     pub options: ResolveOptions,
+    /// Set from outside.
+    pub stop: AtomicBool,
+}
+
+impl Progress for Home {
+    fn stop(&self) -> &AtomicBool {
+        &self.stop
+    }
 }
 
 impl Home {
@@ -22,16 +34,17 @@ impl Home {
         let dir = tempfile::tempdir().unwrap();
         let options = ResolveOptions {
             dummy_weights: false,
-            progress: false,
             settings: HubSettings {
                 cache: dir.path().join("hub"),
                 endpoint: endpoint.to_owned(),
                 token: None,
                 offline: false,
                 retry_pause: Duration::from_millis(1),
+                patience: Patience::default(),
             },
         };
-        Self { dir, options }
+        let stop = AtomicBool::new(false);
+        Self { dir, options, stop }
     }
 
     /// A home without any hub: a request to it would fail.
@@ -40,7 +53,7 @@ impl Home {
     }
 
     pub fn resolve(&self, model: &str) -> Result<ModelSource, HubError> {
-        resolve(model, &self.options)
+        resolve(model, &self.options, self)
     }
 
     pub fn message(&self, model: &str) -> String {

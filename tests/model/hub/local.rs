@@ -1,6 +1,7 @@
 //! Directories, configuration files, cards and the cache: nothing here may reach a network.
 
 use candlepower::hub::{CARDS, DummyReason, HubError, WeightFiles};
+use candlepower::model::Described;
 
 use super::home::{CONFIG_TEXT, Home, MODEL, single};
 use super::server::COMMIT;
@@ -88,7 +89,7 @@ fn directories_and_configuration_files() {
     std::fs::write(model.join("other.safetensors"), "never taken").unwrap();
     assert!(matches!(
         home.resolve(text),
-        Err(HubError::NoWeights { .. })
+        Err(HubError::OtherWeights { .. })
     ));
     std::fs::write(model.join("model.safetensors"), "w").unwrap();
     let source = home.resolve(&format!("{text}/")).unwrap();
@@ -111,14 +112,110 @@ fn unknown_names_say_what_was_tried_and_what_is_near() {
         message.contains("the closest cards are Qwen2.5-0.5B"),
         "{message}"
     );
-    for path in ["./nowhere/model", "a/b/c", "/nowhere", "folder/config.json"] {
-        assert!(
-            matches!(home.resolve(path), Err(HubError::Unknown { .. })),
-            "{path}"
-        );
-    }
     assert!(matches!(
         home.resolve("org/na me"),
         Err(HubError::BadId { .. })
     ));
+}
+
+#[test]
+fn a_directory_that_is_missing_is_called_missing_and_no_hub_is_asked() {
+    let mut home = Home::unconnected();
+    let root = home.dir.path();
+    std::fs::create_dir(root.join("models")).unwrap();
+    let inside = root.join("models/llama");
+    for (path, part) in [
+        (inside.to_str().unwrap(), "the folder above it is there"),
+        ("./nowhere/model", "the folder above it is missing too"),
+        ("a/b/c", "the folder above it is missing too"),
+        ("/nowhere", "the folder above it is there"),
+        ("folder/config.json", "missing too"),
+        ("folder/model.gguf", "missing too"),
+        ("some-model/", "check"),
+        // `src` is a folder where tests run.
+        ("src/llama", "write src/llama@main to ask the hub"),
+    ] {
+        let message = home.message(path);
+        let missing = format!("model directory `{path}` is missing");
+        assert!(
+            message.contains(&missing) && message.contains(part),
+            "{message}"
+        );
+    }
+    let link = root.join("link");
+    std::os::unix::fs::symlink("gone", &link).unwrap();
+    let message = home.message(link.to_str().unwrap());
+    assert!(
+        message.contains("a link to gone, which is not there"),
+        "{message}"
+    );
+    // What is in the cache, or asked for as a revision, is not taken for a folder.
+    assert!(
+        home.message("src/llama@main")
+            .contains("could not be reached")
+    );
+    home.fill_cache("models--src--llama", &["config.json", "model.safetensors"]);
+    home.options.settings.offline = true;
+    assert!(home.resolve("src/llama").is_ok());
+}
+
+#[test]
+fn files_that_are_no_configuration_are_named_for_what_they_are() {
+    let home = Home::unconnected();
+    for (name, bytes, parts) in [
+        (
+            "m.gguf",
+            &b"GGUF\x03\0\0\0"[..],
+            ["a GGUF file", "safetensors"],
+        ),
+        ("m.bin", b"PK\x03\x04", ["a zip archive", "save_pretrained"]),
+        (
+            "m.safetensors",
+            b"\x08\0\0\0\0\0\0\0{}",
+            ["a file", "the directory"],
+        ),
+    ] {
+        let path = home.dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let message = home.message(path.to_str().unwrap());
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    let model = home.dir.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for (bytes, part) in [
+        (&b"<!DOCTYPE html>"[..], "a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "git lfs pull",
+        ),
+        (b"\xff\xfe{\0", "UTF-16"),
+        (b"{\xff}", "no UTF-8"),
+    ] {
+        std::fs::write(model.join("config.json"), bytes).unwrap();
+        std::fs::write(model.join("model.safetensors"), "").unwrap();
+        // Its text is looked at later, where it is parsed.
+        let message = match home.resolve(model.to_str().unwrap()) {
+            Err(error) => error.to_string(),
+            Ok(source) => Described::of(&source).unwrap_err().to_string(),
+        };
+        assert!(
+            message.contains("config.json") && message.contains(part),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_configuration_without_end_is_not_read() {
+    let home = Home::unconnected();
+    let model = home.dir.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    let config = std::fs::File::create(model.join("config.json")).unwrap();
+    config.set_len(10 << 30).unwrap();
+    std::fs::write(model.join("model.safetensors"), "").unwrap();
+    let message = home.message(model.to_str().unwrap());
+    assert!(
+        message.contains("10737418240 bytes") && message.contains("16777216"),
+        "{message}"
+    );
 }

@@ -6,7 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
 
 pub const COMMIT: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 /// Nothing in these tests waits longer than this for a peer.
@@ -33,6 +35,14 @@ pub enum Manner {
     RedirectTo(String),
     /// As if an upload had happened in between.
     OtherCommit,
+    /// `x-linked-etag` is the content's SHA-256, and so many of the first bodies have one bit flipped.
+    Garbled(usize),
+    /// A byte of the body, then this pause.
+    Drip(Duration),
+    /// A byte of the headers, then this pause.
+    DripHead(Duration),
+    /// So many of the first answers are this status, with `Retry-After` in seconds.
+    Busy(u16, &'static str, usize),
 }
 
 #[derive(Clone)]
@@ -149,9 +159,50 @@ fn serve(
             return head(&mut stream, "302 Found", &headers);
         }
         Manner::LinkedSize(size) => headers.push(("x-linked-size", size.to_string())),
+        Manner::Garbled(_) => headers.push(("x-linked-etag", sha256(&served.body))),
+        Manner::DripHead(pause) => return drip(&mut stream, HEADERS.as_bytes(), *pause),
+        Manner::Busy(status, wait, times) if earlier_of(log, &seen, |_| true) <= *times => {
+            headers.push(("content-length", "0".to_owned()));
+            headers.push(("retry-after", (*wait).to_owned()));
+            return head(&mut stream, &format!("{status} Busy"), &headers);
+        }
         _ => {}
     }
-    send_body(&mut stream, &seen, served, headers)
+    let mut served = served.clone();
+    if let Manner::Garbled(times) = served.manner
+        && earlier_of(log, &seen, |seen| {
+            seen.range.as_deref() != Some("bytes=0-0")
+        }) <= times
+    {
+        served.body[0] ^= 1;
+    }
+    send_body(&mut stream, &seen, &served, headers)
+}
+
+/// Endless for what these tests wait.
+const HEADERS: &str = "HTTP/1.1 200 OK\r\nx-padding: 0123456789012345678901234567890123456789";
+
+/// Requests for the same file so far, this one included.
+fn earlier_of(log: &Mutex<Vec<Seen>>, seen: &Seen, counts: impl Fn(&Seen) -> bool) -> usize {
+    let log = log.lock().unwrap();
+    log.iter()
+        .filter(|other| other.path == seen.path && counts(other))
+        .count()
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Until the peer has gone, or nobody could have the patience for more.
+fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> std::io::Result<()> {
+    let start = Instant::now();
+    for byte in bytes.iter().take_while(|_| start.elapsed() < PATIENCE) {
+        stream.write_all(&[*byte])?;
+        std::thread::sleep(pause);
+    }
+    Ok(())
 }
 
 fn send_body(
@@ -185,7 +236,11 @@ fn send_body(
     if let Manner::CutAfter(bytes) | Manner::EndsAfter(bytes) = served.manner {
         body = &body[..bytes.min(body.len())];
     }
-    stream.write_all(body)
+    match served.manner {
+        // What a file is can be told at once.
+        Manner::Drip(pause) if body.len() > 1 => drip(stream, body, pause),
+        _ => stream.write_all(body),
+    }
 }
 
 /// `bytes=a-b` and `bytes=a-` as a half-open range inside `size`.

@@ -1,0 +1,234 @@
+//! The side of a run that sends: requests are made when they are due, ended when they are overdue, and their
+//! events noted.
+
+use std::collections::VecDeque;
+use std::io;
+use std::iter::Peekable;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::scenario::Load;
+use super::script::Script;
+use crate::engine::{Engine, EngineError};
+use crate::ground::clock::seconds;
+use crate::ground::{Event, EventKind, Log, Request, RequestId, RequestRecord, StopRule};
+use crate::metrics::Book;
+
+/// Part of the free memory that requests of an open loop may take while they are in flight, and bytes: more
+/// than a million of the usual length.
+const SHARE: u64 = 2;
+const MOST_BYTES: u64 = 2 << 30;
+
+/// Why a run ends before its last request.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    #[error("interrupted")]
+    Asked,
+    #[error("interrupted in the warm-up, before the first request")]
+    AskedInWarmUp,
+    #[error(
+        "the virtual clock has come to its end after 584 years; ask for requests that arrive sooner"
+    )]
+    EndOfTime,
+    #[error("warm-up failed: {0}")]
+    WarmUp(EngineError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the records of the run cannot be kept ({0}); name a directory with room in TMPDIR")]
+    Records(#[from] io::Error),
+    #[error(
+        "{requests} requests are in flight and take about {} MiB, and the engine falls further behind; ask for a lower rate",
+        bytes >> 20
+    )]
+    TooMany { requests: usize, bytes: u64 },
+}
+
+pub struct Player<'a> {
+    script: &'a Script,
+    origin: Duration,
+    stop: &'a AtomicBool,
+    /// When requests of an open loop arrive, seconds from `origin`.
+    due: Peekable<Box<dyn Iterator<Item = f64> + 'a>>,
+    next: usize,
+    in_flight: usize,
+    /// Bytes that requests in flight may take.
+    budget: u64,
+    /// The first request that may still miss its deadline: they fall due in order of arrival.
+    next_deadline: RequestId,
+    /// When each free place of the closed loop fell free.
+    freed: VecDeque<Duration>,
+    book: Book,
+    events: Vec<Event>,
+}
+
+impl<'a> Player<'a> {
+    /// `available`: bytes of free memory; 0 is unknown.
+    pub fn new(script: &'a Script, origin: Duration, available: u64, stop: &'a AtomicBool) -> Self {
+        Self {
+            script,
+            origin,
+            stop,
+            due: due(script).peekable(),
+            next: 0,
+            in_flight: 0,
+            budget: match (script.load, available) {
+                // Looked at before the run.
+                (Load::Closed { .. }, _) => u64::MAX,
+                (_, 0) => MOST_BYTES,
+                (_, available) => MOST_BYTES.min(available / SHARE),
+            },
+            next_deadline: 0,
+            freed: VecDeque::new(),
+            book: Book::new(origin),
+            events: Vec::new(),
+        }
+    }
+
+    /// All that comes between two steps.
+    ///
+    /// # Errors
+    /// Why the run is to end.
+    pub fn turn(&mut self, engine: &mut Engine, progress: &mut dyn FnMut()) -> Result<(), Stopped> {
+        self.submit_due(engine)?;
+        self.end_overdue(engine);
+        self.note_events(progress)?;
+        match self.is_stopped() {
+            true => Err(Stopped::Asked),
+            false => Ok(()),
+        }
+    }
+
+    /// Where the engine tells what happened.
+    pub fn events(&mut self) -> &mut Vec<Event> {
+        &mut self.events
+    }
+
+    /// When the next request arrives; `None` when all have.
+    pub fn next_arrival(&mut self) -> Option<Duration> {
+        if self.next >= self.script.requests {
+            return None;
+        }
+        match self.script.load {
+            Load::Closed { concurrency } => (self.in_flight < concurrency)
+                .then(|| self.freed.front().copied().unwrap_or(self.origin)),
+            Load::Open(_) | Load::Trace => {
+                let due = seconds(self.due.peek().copied()?);
+                Some(self.origin.saturating_add(due))
+            }
+        }
+    }
+
+    /// Everything that is due goes in before the next step.
+    fn submit_due(&mut self, engine: &mut Engine) -> Result<(), Stopped> {
+        // Once: where making requests takes longer than their gaps, the engine must have its turn all the same.
+        let now = engine.clock().now();
+        while let Some(arrival) = self.next_arrival().filter(|&arrival| arrival <= now) {
+            if self.is_stopped() {
+                return Err(Stopped::Asked);
+            }
+            self.freed.pop_front();
+            self.due.next();
+            let item = self.script.work.item(self.next, self.script.seed);
+            let request = Request {
+                id: self.next as RequestId,
+                prompt: item.prompt,
+                stop: StopRule {
+                    max_tokens: item.output_len,
+                    end_tokens: self.script.end_tokens.as_slice().into(),
+                },
+                sampling: self.script.sampling,
+                arrival,
+            };
+            self.book.open(&request);
+            self.next += 1;
+            self.in_flight += 1;
+            engine.submit(request, &mut self.events);
+            if self.book.bytes() > self.budget {
+                return Err(Stopped::TooMany {
+                    requests: self.in_flight,
+                    bytes: self.book.bytes(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn end_overdue(&mut self, engine: &mut Engine) {
+        let Some(timeout) = self.script.request_timeout else {
+            return;
+        };
+        let now = engine.clock().now();
+        // Of requests whose records are closed the engine knows nothing any more.
+        let oldest = self.book.oldest().unwrap_or(self.next as RequestId);
+        self.next_deadline = self.next_deadline.max(oldest);
+        while let Some(arrival) = self.book.arrival(self.next_deadline) {
+            if arrival.saturating_add(timeout) > now {
+                break;
+            }
+            let id = self.next_deadline;
+            engine.abort(id, &timed_out(timeout), &mut self.events);
+            self.next_deadline += 1;
+        }
+    }
+
+    /// # Errors
+    /// The records cannot be kept.
+    pub fn note_events(&mut self, progress: &mut dyn FnMut()) -> Result<(), Stopped> {
+        let is_closed = matches!(self.script.load, Load::Closed { .. });
+        for mut event in self.events.drain(..) {
+            if let (EventKind::Finished(_), Some(timeout)) =
+                (&event.kind, self.script.request_timeout)
+                && let Some(arrival) = self.book.arrival(event.request)
+                && event.time > arrival.saturating_add(timeout)
+            {
+                // It ended inside the step that passed its deadline: too late all the same.
+                event.kind = EventKind::Failed(timed_out(timeout));
+            }
+            self.book.apply(&event);
+            if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
+                self.in_flight -= 1;
+                if is_closed {
+                    self.freed.push_back(event.time);
+                }
+                progress();
+            }
+        }
+        Ok(self.book.settle()?)
+    }
+
+    /// The records of all requests; `reason` ends those that are left.
+    pub fn finish(
+        mut self,
+        engine: &mut Engine,
+        reason: Option<&str>,
+        progress: &mut dyn FnMut(),
+    ) -> Log<RequestRecord> {
+        if let Some(reason) = reason {
+            for id in engine.unfinished() {
+                engine.abort(id, reason, &mut self.events);
+            }
+        }
+        // A file that cannot be written has ended the run already, and its records stay in memory.
+        let _ = self.note_events(progress);
+        self.book.into_log().0
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Scheduled arrivals in seconds; none in a closed loop.
+fn due(script: &Script) -> Box<dyn Iterator<Item = f64> + '_> {
+    match script.load {
+        Load::Closed { .. } => Box::new(std::iter::empty()),
+        Load::Open(arrivals) => Box::new(arrivals.times(script.seed)),
+        Load::Trace => Box::new(
+            (0..script.requests).map(|i| script.work.item(i, script.seed).arrival.unwrap_or(0.0)),
+        ),
+    }
+}
+
+fn timed_out(timeout: Duration) -> String {
+    format!("timed out after {} s", timeout.as_secs_f64())
+}

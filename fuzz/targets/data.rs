@@ -1,7 +1,7 @@
 //! Files that users write or get: workloads, results, GPU cards.
 
 use candlepower::text::TokenPool;
-use candlepower::workload::dataset::{self as requests, Defaults};
+use candlepower::workload::dataset::{Defaults, parse};
 use candlepower::{hardware, reference};
 
 use super::in_file;
@@ -15,7 +15,7 @@ pub fn card(data: &[u8]) {
     }
 }
 
-/// Requests, a JSON object a line; every byte of a prompt is a token.
+/// Requests in any of the known forms; every byte of a text is a token, and so is every message.
 pub fn dataset(data: &[u8]) {
     let pool = TokenPool::below(VOCABULARY).expect("ids to draw from");
     let defaults = Defaults {
@@ -25,10 +25,13 @@ pub fn dataset(data: &[u8]) {
         pool: &pool,
         seed: 0,
         encode: &|text| Ok(text.bytes().map(u32::from).collect()),
+        chat: &|conversation| Ok(vec![1; conversation.messages.len()]),
     };
-    in_file("requests.jsonl", data, |dir| {
-        let _ = requests::read(&dir.join("requests.jsonl"), &defaults);
-    });
+    if let Ok(dataset) = parse(data, "requests.jsonl", &defaults) {
+        for item in dataset.iter() {
+            assert_eq!(dataset.prompt(item).len(), item.prompt.len());
+        }
+    }
 }
 
 /// Results of this program, or published ones.

@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use candlepower::hub::{HubSettings, ResolveOptions, resolve};
+use candlepower::ground::Unwatched;
+use candlepower::hub::{HubSettings, Patience, ResolveOptions, resolve};
 
 /// Not in UTF-8: no header has it, and a body seldom.
 const NEXT_ANSWER: u8 = 0xff;
@@ -22,16 +23,19 @@ pub fn http(data: &[u8]) {
     let cache = tempfile::tempdir().expect("a cache");
     let options = ResolveOptions {
         dummy_weights: false,
-        progress: false,
         settings: HubSettings {
             cache: cache.path().to_owned(),
             endpoint: endpoint.clone(),
             token: None,
             offline: false,
             retry_pause: Duration::ZERO,
+            patience: Patience {
+                longest_pause: Duration::ZERO,
+                ..Patience::default()
+            },
         },
     };
-    let _ = resolve("org/name", &options);
+    let _ = resolve("org/name", &options, &Unwatched);
 }
 
 fn serve() -> String {

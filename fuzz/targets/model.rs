@@ -1,6 +1,6 @@
 //! The files of a checkpoint.
 
-use candlepower::hub::{WeightFiles, shard_tensors, weights_in};
+use candlepower::hub::{WeightFiles, parse_index, weights_in};
 use candlepower::model::tensors::expected;
 use candlepower::model::{Checkpoint, ModelSpec, WeightSource};
 use candlepower::text::{ChatTemplate, GenerationConfig, Message, Tokenizer, end_tokens};
@@ -45,7 +45,7 @@ pub fn safetensors(data: &[u8]) {
 /// The index of a checkpoint of several files.
 pub fn index(data: &[u8]) {
     in_file("model.safetensors.index.json", data, |dir| {
-        let _ = shard_tensors(&dir.join("model.safetensors.index.json"));
+        let _ = parse_index(data, &dir.join("model.safetensors.index.json"));
         let _ = weights_in(dir);
     });
 }

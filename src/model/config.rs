@@ -20,8 +20,10 @@ const QWEN_SLIDING_WINDOW: usize = 4096;
 const DEFAULT_NORM_EPS: f64 = 1e-6;
 /// Sizes above this are taken for a damaged file: no tensor of that size could be addressed.
 const LARGEST_SIZE: usize = 1 << 31;
-/// Layers above this too.
-const MOST_LAYERS: usize = 1 << 14;
+/// Layers above this too; the deepest models known have some hundred.
+const MOST_LAYERS: usize = 1 << 12;
+/// Experts of all layers: twice those of the largest model known. Each has three tensors.
+const MOST_EXPERTS: usize = 1 << 16;
 /// A thousand times the largest models known.
 const MOST_PARAMETERS: u128 = 1 << 51;
 
@@ -314,6 +316,19 @@ fn check(spec: &ModelSpec, hidden_act: Option<&str>, file: &str) -> Result<(), S
             format!(
                 "it must be a multiple of num_key_value_heads ({})",
                 spec.num_key_value_heads
+            ),
+        ));
+    }
+    if let Some(experts) = &spec.experts
+        && experts.num_experts.saturating_mul(spec.num_hidden_layers) > MOST_EXPERTS
+    {
+        return Err(invalid(
+            file,
+            "num_experts",
+            experts.num_experts,
+            format!(
+                "in {} layers that is no model's; the file is damaged",
+                spec.num_hidden_layers
             ),
         ));
     }

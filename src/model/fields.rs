@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use super::error::{SpecError, invalid};
 
+/// Entries of a list: they name layers or modules, and are gone through for each tensor.
+const MOST_LISTED: usize = 1 << 12;
+
 /// An object of a file. A key that is null counts as absent.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
@@ -50,14 +53,30 @@ impl<'a> Fields<'a> {
     }
 
     pub fn texts(&self, key: &'static str) -> Field<Vec<String>> {
-        self.of(key, "it must be a list of texts in quotes", |value| {
-            value.as_array()?.iter().map(text).collect()
-        })
+        self.list(
+            key,
+            "it must be a list of at most 4096 texts in quotes",
+            text,
+        )
     }
 
     pub fn counts(&self, key: &'static str) -> Field<Vec<usize>> {
-        self.of(key, "it must be a list of whole numbers", |value| {
-            value.as_array()?.iter().map(count).collect()
+        self.list(
+            key,
+            "it must be a list of at most 4096 whole numbers",
+            count,
+        )
+    }
+
+    fn list<T>(
+        &self,
+        key: &'static str,
+        rule: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Field<Vec<T>> {
+        self.of(key, rule, |value| {
+            let list = value.as_array().filter(|list| list.len() <= MOST_LISTED)?;
+            list.iter().map(read).collect()
         })
     }
 

@@ -10,6 +10,7 @@ mod server_cost;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::ground::json::{self, JsonError, Limits};
 use crate::ground::results::{ReferenceRun, Scenario};
 
 pub use definition::{Reason, comparable, definition, value};
@@ -18,6 +19,12 @@ pub use server_cost::{CostRow, SERVER, server_cost};
 
 /// `--reference none`.
 const NONE: &str = "none";
+
+/// Of a file of results: some thousand runs.
+const LIMITS: Limits = Limits {
+    bytes: 32 << 20,
+    memory: 64 << 20,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
@@ -143,14 +150,21 @@ fn named_or_file(name: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
 /// `Read` or `Parse`, naming the file.
 pub fn load(path: &Path) -> Result<Vec<ReferenceRun>, ReferenceError> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| ReferenceError::Read {
-        path: shown.clone(),
-        source,
-    })?;
-    if own::is_own(&text) {
-        own::parse(&text, &shown)
-    } else {
-        published::parse(&text, &shown)
+    let unread = |error: JsonError| match error {
+        JsonError::Io(source) => ReferenceError::Read {
+            path: shown.clone(),
+            source,
+        },
+        other => ReferenceError::Parse {
+            path: shown.clone(),
+            reason: other.to_string(),
+        },
+    };
+    let bytes = json::read_bounded(path, LIMITS.bytes).map_err(unread)?;
+    let file = json::parse(&bytes, LIMITS).map_err(unread)?.value;
+    match own::is_own(&file) {
+        true => own::parse(file, &shown),
+        false => published::parse(json::text_of(&bytes).map_err(unread)?, &shown),
     }
 }
 

@@ -11,25 +11,24 @@ use crate::ground::results::{
 
 const BACKEND: &str = "candlepower";
 
-/// Whether the text carries this program's schema, of any version.
-pub(crate) fn is_own(text: &str) -> bool {
-    serde_json::from_str::<Value>(text).is_ok_and(|value| value.get("schema").is_some())
+/// Whether a file carries this program's schema, of any version.
+pub(crate) fn is_own(file: &Value) -> bool {
+    file.get("schema").is_some()
 }
 
 /// # Errors
 /// `Parse`: another version of the schema, or not of its shape.
-pub(crate) fn parse(text: &str, path: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
+pub(crate) fn parse(file: Value, path: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
     let fail = |reason: String| ReferenceError::Parse {
         path: path.to_owned(),
         reason,
     };
-    let value: Value = serde_json::from_str(text).map_err(|e| fail(e.to_string()))?;
-    let schema = value.get("schema").and_then(Value::as_str).unwrap_or("");
+    let schema = file.get("schema").and_then(Value::as_str).unwrap_or("");
     if schema != SCHEMA {
         let reason = format!("its schema is `{schema}`, this version reads `{SCHEMA}`");
         return Err(fail(reason));
     }
-    let results: Results = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
+    let results: Results = serde_json::from_value(file).map_err(|e| fail(e.to_string()))?;
     Ok(from_results(&results, path))
 }
 

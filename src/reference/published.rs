@@ -193,10 +193,12 @@ impl Published {
     fn notes(&self, run: &ReferenceRun) -> Vec<String> {
         let asked = self.workload.output_tokens;
         let early = match (run.metrics.total_tokens_generated, run.requests) {
-            (Some(tokens), Some(requests)) if tokens != requests * asked as u64 => Some(format!(
-                "{:.1} output tokens a request, where {asked} were asked for: answers ended early",
-                tokens as f64 / requests as f64
-            )),
+            (Some(tokens), Some(requests)) if tokens != requests.saturating_mul(asked as u64) => {
+                Some(format!(
+                    "{:.1} output tokens a request, where {asked} were asked for: answers ended early",
+                    tokens as f64 / requests as f64
+                ))
+            }
             _ => None,
         };
         let plan = self.workload.scenarios.iter();

@@ -5,6 +5,7 @@ mod checkpoint;
 mod cli_support;
 #[path = "../common/mod.rs"]
 mod common;
+mod corpora;
 mod hub;
 mod shard;
 mod shard_experts;

@@ -32,6 +32,7 @@ pub mod rendezvous;
 pub mod roof;
 pub mod scales;
 mod shared;
+mod sync;
 pub mod tile;
 pub mod workers;
 

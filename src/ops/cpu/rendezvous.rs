@@ -6,9 +6,10 @@
 
 use std::cell::UnsafeCell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
+use super::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, spin_loop};
 use super::workers;
 
 /// Looks at the counter before a rank parks: half a millisecond or so, longer than ranks of equal work
@@ -211,15 +212,17 @@ impl Rendezvous {
         }
         let mut spins = 0;
         loop {
+            // In this order: whoever leaves this meeting may stop right after it.
+            let is_stopped = self.is_stopped.load(Ordering::SeqCst);
             if self.epoch.load(Ordering::SeqCst) != epoch {
                 return Ok(());
             }
-            if self.is_stopped.load(Ordering::SeqCst) {
+            if is_stopped {
                 return Err(self.reason());
             }
             if spins < self.spins {
                 spins += 1;
-                std::hint::spin_loop();
+                spin_loop();
                 continue;
             }
             self.parked.fetch_add(1, Ordering::SeqCst);

@@ -6,9 +6,10 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{JoinHandle, Thread};
+use std::sync::atomic::Ordering;
+
+use super::sync::thread::{self, JoinHandle, Thread};
+use super::sync::{Arc, AtomicBool, AtomicUsize, spin_loop, thread_local};
 
 /// Looks at a counter before a thread parks: some tens of microseconds, the length of the gaps
 /// between the regions of a step. Longer only takes cores from other programs.
@@ -77,7 +78,7 @@ impl Workers {
         };
         for index in 0..others {
             let shared = workers.shared.clone();
-            let handle = std::thread::Builder::new()
+            let handle = thread::Builder::new()
                 .name(format!("candlepower-{}", index + 1))
                 .spawn(move || shared.serve(index))?;
             workers.handles.push(handle);
@@ -95,10 +96,10 @@ impl Workers {
         struct Restore(*const Workers);
         impl Drop for Restore {
             fn drop(&mut self) {
-                CURRENT.set(self.0);
+                CURRENT.with(|current| current.set(self.0));
             }
         }
-        let _restore = Restore(CURRENT.replace(self));
+        let _restore = Restore(CURRENT.with(|current| current.replace(self)));
         f()
     }
 
@@ -112,7 +113,7 @@ impl Workers {
             let region =
                 std::mem::transmute::<&(dyn Fn(usize) + Sync + '_), &'static Region>(region);
             *shared.region.get() = Some(region);
-            *shared.caller.get() = Some(std::thread::current());
+            *shared.caller.get() = Some(thread::current());
         }
         shared.running.store(others, Ordering::SeqCst);
         shared.epoch.fetch_add(1, Ordering::SeqCst);
@@ -185,13 +186,13 @@ impl Shared {
             }
             if spins < self.spins {
                 spins += 1;
-                std::hint::spin_loop();
+                spin_loop();
                 continue;
             }
             self.parked[index].store(true, Ordering::SeqCst);
             // The region may have started between the look and the flag: then nobody unparks.
             if self.epoch.load(Ordering::SeqCst) == seen {
-                std::thread::park();
+                thread::park();
             }
         }
     }
@@ -201,12 +202,12 @@ impl Shared {
         while self.running.load(Ordering::SeqCst) != 0 {
             if spins < self.spins {
                 spins += 1;
-                std::hint::spin_loop();
+                spin_loop();
                 continue;
             }
             self.caller_parked.store(true, Ordering::SeqCst);
             if self.running.load(Ordering::SeqCst) != 0 {
-                std::thread::park();
+                thread::park();
             }
             self.caller_parked.store(false, Ordering::SeqCst);
         }
@@ -215,7 +216,7 @@ impl Shared {
 
 /// Threads behind [`each`] here: 1 outside [`Workers::install`].
 pub fn threads() -> usize {
-    let current = CURRENT.get();
+    let current = CURRENT.with(Cell::get);
     if current.is_null() {
         return 1;
     }
@@ -225,7 +226,7 @@ pub fn threads() -> usize {
 
 /// Calls `f(i)` for `i` in `0..parts`: each thread takes one run of neighbouring parts.
 pub fn each(parts: usize, f: impl Fn(usize) + Sync) {
-    let current = CURRENT.get();
+    let current = CURRENT.with(Cell::get);
     if parts <= 1 || current.is_null() {
         return (0..parts).for_each(f);
     }
@@ -233,13 +234,13 @@ pub fn each(parts: usize, f: impl Fn(usize) + Sync) {
     let workers = unsafe { &*current };
     let threads = workers.threads();
     // Regions do not nest: what a part starts runs on its own thread.
-    CURRENT.set(std::ptr::null());
+    CURRENT.with(|current| current.set(std::ptr::null()));
     let result = catch_unwind(AssertUnwindSafe(|| {
         workers.run(&|thread| {
             (thread * parts / threads..(thread + 1) * parts / threads).for_each(&f);
         });
     }));
-    CURRENT.set(current);
+    CURRENT.with(|cell| cell.set(current));
     if let Err(panic) = result {
         resume_unwind(panic);
     }

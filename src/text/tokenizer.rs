@@ -1,12 +1,11 @@
 //! The model's tokenizer.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{TextError, invalid, text_if_there};
-use super::fence::{Fence, LARGEST_FILE, MOST_NORMALIZED, Stopped, within};
+use super::fence::{Fence, LARGEST_FILE, MOST_NORMALIZED, Stopped, caught, within};
 use super::synthetic::TokenPool;
 use super::tokenizer_config::TokenizerConfig;
 
@@ -154,9 +153,9 @@ impl Tokenizer {
     /// The tokenizer's decoder rejects the tokens.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
         let failed = |reason| TextError::Decode { reason };
-        let decode = AssertUnwindSafe(|| self.inner.decode(ids, skip_special));
-        let decoded = catch_unwind(decode)
-            .map_err(|_| failed("tokenizer.json made the decoder fail".to_owned()))?;
+        let decoded = caught(|| self.inner.decode(ids, skip_special));
+        let decoded = decoded
+            .map_err(|reason| failed(format!("tokenizer.json made the decoder fail: {reason}")))?;
         decoded.map_err(|error| failed(error.to_string()))
     }
 

@@ -6,7 +6,7 @@ mod growth;
 mod run;
 
 pub use growth::Growth;
-pub use run::{Stopped, within};
+pub use run::{Stopped, caught, within};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -71,9 +71,15 @@ fn parsed(raw: Option<&RawValue>, name: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("{name}: {error}"))
 }
 
-/// The template around a prompt holds the prompt once and few tokens. Parts are known by their keys, as the
-/// tokenizer knows them.
+/// The template around a prompt holds the prompt once and few tokens, of which it says what they are. Parts are known by
+/// their keys, as the tokenizer knows them.
 fn check_template(part: &Value) -> Result<(), String> {
+    if part.is_null() {
+        return Ok(());
+    }
+    if !part.is_object() {
+        return Err("its post_processor is no object".to_owned());
+    }
     let list = |value: &Value, key| value.get(key).and_then(Value::as_array).cloned();
     for inner in list(part, "processors").unwrap_or_default() {
         check_template(&inner)?;
@@ -81,18 +87,26 @@ fn check_template(part: &Value) -> Result<(), String> {
     let Some(pieces) = list(part, "single") else {
         return Ok(());
     };
-    let ids = |piece: &Value| {
-        let id = piece.get("SpecialToken")?.get("id")?.as_str()?;
-        list(part.get("special_tokens")?.get(id)?, "ids")
-    };
-    let prompts = pieces
-        .iter()
-        .filter(|piece| piece.get("Sequence").is_some())
-        .count();
-    let added: usize = pieces
-        .iter()
-        .map(|piece| ids(piece).map_or(0, |ids| ids.len()))
-        .sum();
+    let (mut prompts, mut added) = (0, 0);
+    for piece in &pieces {
+        let id = |kind| piece.get(kind)?.get("id")?.as_str();
+        match (id("Sequence"), id("SpecialToken")) {
+            (Some("A"), _) => prompts += 1,
+            (_, Some(id)) => {
+                let token = part.get("special_tokens").and_then(|all| all.get(id));
+                let ids = token.and_then(|token| list(token, "ids"));
+                added += ids.map(|ids| ids.len()).ok_or_else(|| {
+                    format!("its post_processor adds {id:.40}, which its special_tokens lack")
+                })?;
+            }
+            _ => {
+                return Err(format!(
+                    "its post_processor has a piece that is neither the prompt nor a special token: {:.80}",
+                    piece.to_string()
+                ));
+            }
+        }
+    }
     if prompts > 1 {
         return Err(format!(
             "its post_processor repeats the prompt {prompts} times"

@@ -112,6 +112,23 @@ fn parts_are_bounded() {
         ),
         (template(json!(added), vec![0; 1000]), "adds 50000 tokens"),
         (nested, "adds 50000 tokens"),
+        (
+            template(
+                json!([{"SpecialToken": {"id": "?", "type_id": 0}}]),
+                vec![0],
+            ),
+            "adds ?, which its special_tokens lack",
+        ),
+        (
+            template(json!([{"Sequence": {"id": "B", "type_id": 0}}]), vec![0]),
+            "neither the prompt nor a special token",
+        ),
+        // The tokenizer takes lists for objects.
+        (
+            template(json!([{"SpecialToken": ["!", 0]}]), vec![0; 1000]),
+            "neither the prompt nor a special token",
+        ),
+        (json!([[], [], {}]), "post_processor is no object"),
     ] {
         let said = refused(|json| json["post_processor"] = part.clone());
         assert!(said.contains(expected), "{said} lacks {expected}");

@@ -24,6 +24,9 @@ const DEFAULT_WAVES: usize = 4;
 /// Requests of an open loop that says nothing.
 const DEFAULT_OPEN_REQUESTS: usize = 32;
 
+/// Of a run's metrics, in memory and on their way into files; 45 KB were measured.
+const RUN_BYTES: u64 = 64 << 10;
+
 /// One run: a load, played once.
 #[derive(Debug, Clone)]
 pub struct RunPlan {
@@ -76,8 +79,11 @@ impl BenchPlan {
             true => files.end_tokens()?,
             false => Vec::new(),
         };
+        let available = telemetry::memory().available;
+        let loads = loads(load, &work)?;
+        check_runs(loads.len(), load.repeats, available)?;
         let mut runs = Vec::new();
-        for (name, arrivals, requests) in loads(load, &work)? {
+        for (name, arrivals, requests) in loads {
             for repeat in 0..load.repeats {
                 runs.push(RunPlan {
                     scenario: scenario(load, &name, arrivals, requests, &work, repeat),
@@ -100,7 +106,6 @@ impl BenchPlan {
                 });
             }
         }
-        let available = telemetry::memory().available;
         for run in &runs {
             let fits = run.script.check(available);
             fits.map_err(|refusal| Wish::Load(refusal.to_string()))?;
@@ -110,6 +115,23 @@ impl BenchPlan {
             max_model_len,
             remarks: remarks(&work, load),
         })
+    }
+}
+
+/// Refuses more runs than `available` bytes hold the results of; 0 is unknown.
+fn check_runs(loads: usize, repeats: usize, available: u64) -> Result<(), Wish> {
+    let most = (available / RUN_BYTES) as usize / loads;
+    match available > 0 && repeats > most.max(1) {
+        true => Err(Wish::Load(format!(
+            "--repeats {repeats}: the results of {loads} loads so many times take about {} MiB, and {} MiB of memory are free; ask for {} at most",
+            (RUN_BYTES
+                .saturating_mul(loads as u64)
+                .saturating_mul(repeats as u64))
+                >> 20,
+            available >> 20,
+            most.max(1)
+        ))),
+        false => Ok(()),
     }
 }
 

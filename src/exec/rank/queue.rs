@@ -19,8 +19,14 @@ pub struct Queued {
 }
 
 impl Rank {
-    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them.
-    pub fn capture(&mut self, limits: &GraphLimits, most: usize) -> Result<(), ExecError> {
+    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them, until
+    /// `is_stopped`.
+    pub fn capture(
+        &mut self,
+        limits: &GraphLimits,
+        most: usize,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<(), ExecError> {
         let failed = device_error(
             "a decode step could not be captured as a CUDA graph; --no-cuda-graphs runs without",
         );
@@ -34,6 +40,9 @@ impl Rank {
         };
         queue.reserve(step_rows, rows, max_blocks).map_err(failed)?;
         for rows in limits.buckets().into_iter().rev().take(most) {
+            if is_stopped() {
+                break;
+            }
             let plan = limits.plan(rows);
             // Kernels are compiled and scratch is allocated by a step that runs.
             self.run(&plan, &mut Sampler::default(), &mut Vec::new())

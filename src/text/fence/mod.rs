@@ -11,6 +11,8 @@ pub use run::{Stopped, caught, within};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::ground::json::words::in_words;
+
 /// Bytes of the file; those of the largest vocabularies have 35 MB.
 pub const LARGEST_FILE: u64 = 64 << 20;
 /// Bytes that the normalizer and the pre-tokenizer may make of a prompt.
@@ -68,7 +70,7 @@ fn parsed(raw: Option<&RawValue>, name: &str) -> Result<Value, String> {
             text.len()
         ));
     }
-    serde_json::from_str(text).map_err(|error| format!("{name}: {error}"))
+    serde_json::from_str(text).map_err(|error| format!("{name}: {}", in_words(&error.to_string())))
 }
 
 /// The template around a prompt holds the prompt once and few tokens, of which it says what they are. Parts are known by

@@ -187,7 +187,7 @@ fn parts_are_bounded() {
         (
             "model",
             json!({"type": "BPE", "vocab": {"a": [1, 2]}, "merges": []}),
-            "not valid",
+            "a list stands where",
         ),
         (
             "model",
@@ -197,8 +197,7 @@ fn parts_are_bounded() {
         ("model", json!([]), "a model"),
     ] {
         let said = refused(|json| json[key] = value.clone());
-        let expected = expected.replace("not valid", "unexpected");
-        assert!(said.contains(&expected), "{said} lacks {expected}");
+        assert!(said.contains(expected), "{said} lacks {expected}");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::hardware::{self, Gpu, HardwareError, Link};
 use crate::report::layout::wrapped;
 
 const HEADER: &str = "\
-name                  GiB GB/s GB/s     TFLOP/s   SM    W link
+name                  GiB GB/s GB/s       TFLOP/s   SM    W link
                          sheet meas 16 bit    fp8
 ";
 
@@ -21,7 +21,7 @@ const LEGEND: [&str; 3] = [
 /// A link that is not a bridge's.
 const WIDEST_LINK: usize = 20;
 /// Where the link begins.
-const LINK: usize = 58;
+const LINK: usize = 60;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \

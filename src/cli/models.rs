@@ -34,7 +34,7 @@ pub fn run(args: &ModelsArgs) -> Result<(), Failure> {
         return output::json(&serde_json::json!({ "models": rows }));
     }
     let mut text = format!(
-        "{:<28} {:<9} {:>6} {:>6} {:>6} {:>8} {:>7}\n",
+        "{:<29} {:<9} {:>6} {:>6} {:>6} {:>8} {:>7}\n",
         "name", "family", "params", "layers", "hidden", "heads/kv", "context"
     );
     for row in &rows {
@@ -42,7 +42,7 @@ pub fn run(args: &ModelsArgs) -> Result<(), Failure> {
         let heads = format!("{}/{}", spec.num_attention_heads, spec.num_key_value_heads);
         let remark = if row.runnable { "" } else { "  not yet" };
         text += &format!(
-            "{:<28} {:<9} {:>5.1}B {:>6} {:>6} {:>8} {:>7}{}\n",
+            "{:<29} {:<9} {:>5.1}B {:>6} {:>6} {:>8} {:>7}{}\n",
             row.name,
             spec.architecture.name(),
             row.parameters as f64 / 1e9,

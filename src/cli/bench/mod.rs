@@ -26,7 +26,7 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let progress = Console::watching(&args.common.output);
     let files = ModelFiles::find(&args.options(), progress.as_ref())?;
     check_flags(args, &files.device).map_err(Failure::Usage)?;
-    let plan = BenchPlan::new(&args.load(), &files)?;
+    let plan = BenchPlan::new(&args.load(), &files, progress.as_ref())?;
     plan.remarks
         .iter()
         .for_each(|remark| progress.remark(remark));

@@ -11,7 +11,7 @@ pub use run::{Stopped, caught, within};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::ground::json::words::in_words;
+use crate::ground::json::{self, Limits};
 
 /// Bytes of the file; those of the largest vocabularies have 35 MB.
 pub const LARGEST_FILE: u64 = 64 << 20;
@@ -19,8 +19,11 @@ pub const LARGEST_FILE: u64 = 64 << 20;
 pub const MOST_NORMALIZED: usize = 32 << 20;
 /// Bytes that each byte may become: NFKC and SentencePiece's tables need some 33.
 const MOST_GROWTH: usize = 128;
-/// Bytes of a part that is not the vocabulary: SentencePiece's table takes 320 kB.
-const LARGEST_PART: usize = 4 << 20;
+/// Of a part that is not the vocabulary: SentencePiece's table takes 320 kB, in one text.
+const PART: Limits = Limits {
+    bytes: 4 << 20,
+    memory: 16 << 20,
+};
 /// Special tokens around a prompt.
 const MOST_ADDED: usize = 64;
 
@@ -64,13 +67,16 @@ impl Fence {
 
 fn parsed(raw: Option<&RawValue>, name: &str) -> Result<Value, String> {
     let text = raw.map_or("null", RawValue::get);
-    if text.len() > LARGEST_PART {
+    if text.len() as u64 > PART.bytes {
         return Err(format!(
-            "its {name} has {} bytes, where {LARGEST_PART} are the most",
-            text.len()
+            "its {name} has {} bytes, where {} are the most",
+            text.len(),
+            PART.bytes
         ));
     }
-    serde_json::from_str(text).map_err(|error| format!("{name}: {}", in_words(&error.to_string())))
+    let parsed = json::parse(text.as_bytes(), PART);
+    let parsed = parsed.map_err(|error| format!("its {name}: {error}"));
+    parsed.map(|json| json.value)
 }
 
 /// The template around a prompt holds the prompt once and few tokens, of which it says what they are. Parts are known by

@@ -15,7 +15,7 @@ use super::warm_up::{self, Headroom, WarmUp};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
 use crate::ground::recorder::{OpRecord, Recorder};
 use crate::ground::results::RankMemory;
-use crate::ground::{Clock, ExpertLoad};
+use crate::ground::{Clock, ExpertLoad, Progress, Unwatched};
 use crate::model::{Context, Decoder};
 use crate::ops::{
     Backend, Buffer, DeviceMemory, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost,
@@ -28,6 +28,7 @@ pub struct Rank {
     decoder: Decoder,
     kv: Vec<KvLayer>,
     recorder: Recorder,
+    progress: Arc<dyn Progress>,
     sampler: Sampler,
     graphs: Graphs,
     queued: VecDeque<Queued>,
@@ -48,12 +49,19 @@ impl Rank {
             decoder,
             kv: Vec::new(),
             recorder: Recorder::default(),
+            progress: Arc::new(Unwatched),
             sampler: Sampler::default(),
             graphs: Graphs::default(),
             queued: VecDeque::new(),
             experts_read: Cell::default(),
             read_at_start: Cell::default(),
         }
+    }
+
+    /// Steps fail between two layers once `progress` says stop. Only for ranks that are told of each other's failures.
+    pub fn watched(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = progress;
+        self
     }
 
     pub fn number(&self) -> usize {
@@ -225,6 +233,7 @@ impl Rank {
             kernels: self.backend.as_ref(),
             collective: self.collective.as_ref(),
             recorder: &self.recorder,
+            progress: self.progress.as_ref(),
         }
     }
 

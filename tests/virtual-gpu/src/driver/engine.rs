@@ -1,10 +1,10 @@
 //! Streams run late: work waits until a synchronisation needs it, and among what may run then a seeded
 //! choice is made. What a program forgot to wait for is therefore often not done.
 
-use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::ready::{crossed, needed, runnable, stuck};
 use super::work::{Failure, Job, Meeting, Part, Work};
 use super::world::World;
 use super::{Driver, codes, log};
@@ -78,8 +78,7 @@ impl Driver {
             waits.push((legacy, other.enqueued));
         }
         if let Work::Meet(meeting, rank) = &work {
-            let mut parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-            if let Some(part) = &mut parts[*rank] {
+            if let Some(part) = &mut meeting.parts()[*rank] {
                 part.stream = stream;
             }
         }
@@ -131,6 +130,12 @@ impl Driver {
                     idle_since = Instant::now();
                 }
                 None => {
+                    if let Some((devices, failure)) = crossed(&world) {
+                        for device in devices {
+                            fail(&mut world, device, &failure);
+                        }
+                        continue;
+                    }
                     let busy = world.streams.values().any(|s| s.busy);
                     if busy {
                         idle_since = Instant::now();
@@ -152,6 +157,27 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Until no graph holds collectives of this rank of a communicator. False if that lasts too long.
+    pub fn wait_for_graphs(&self, group: u64, rank: usize) -> bool {
+        let held = |world: &World| {
+            let mut works = world
+                .graphs
+                .values()
+                .chain(world.executables.values())
+                .flat_map(|g| &g.works);
+            works.any(|w| matches!(w, Work::Meet(m, r) if m.group == group && *r == rank))
+        };
+        let patience = Duration::from_secs(self.config.patience);
+        let waited = self
+            .changed
+            .wait_timeout_while(self.world(), patience, |world| held(world));
+        !waited.unwrap_or_else(|e| e.into_inner()).1.timed_out()
+    }
+
+    pub fn changed(&self) {
+        self.changed.notify_all();
     }
 
     /// Events and waits that are due cost nothing and are passed at once.
@@ -222,14 +248,7 @@ impl Driver {
                 Some(Task::Free(id, address))
             }
             Work::Meet(meeting, _) => {
-                let parts: Vec<Part> = meeting
-                    .parts
-                    .lock()
-                    .unwrap_or_else(|e| e.into_inner())
-                    .iter()
-                    .flatten()
-                    .cloned()
-                    .collect();
+                let parts: Vec<Part> = meeting.parts().iter().flatten().cloned().collect();
                 for part in &parts {
                     if let Some(stream) = world.streams.get_mut(&part.stream) {
                         stream.busy = true;
@@ -303,83 +322,4 @@ pub fn fail(world: &mut World, device: usize, failure: &Failure) {
         stream.done = stream.enqueued;
         stream.queue.clear();
     }
-}
-
-fn runnable(world: &World, id: u64) -> bool {
-    let stream = &world.streams[&id];
-    if stream.busy {
-        return false;
-    }
-    match stream.queue.front() {
-        Some(Work::Run(_) | Work::Free(_)) => true,
-        Some(Work::Meet(meeting, _)) => {
-            let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-            parts.iter().flatten().count() == meeting.size
-                && parts.iter().flatten().all(|part| {
-                    let at_front = |s: &super::world::Stream| {
-                        !s.busy && matches!(s.queue.front(), Some(Work::Meet(other, _)) if Arc::ptr_eq(other, meeting))
-                    };
-                    world.streams.get(&part.stream).is_some_and(at_front)
-                })
-        }
-        _ => false,
-    }
-}
-
-/// Streams whose work the goal waits for.
-fn needed(world: &World, until: Until) -> HashSet<u64> {
-    let mut found = HashSet::new();
-    let mut open: Vec<u64> = match until {
-        Until::Stream(stream, _) => vec![stream],
-        Until::Device(device) => world
-            .streams
-            .iter()
-            .filter(|(_, s)| s.device == device)
-            .map(|(id, _)| *id)
-            .collect(),
-    };
-    while let Some(id) = open.pop() {
-        let Some(stream) = world.streams.get(&id) else {
-            continue;
-        };
-        if !found.insert(id) {
-            continue;
-        }
-        for work in &stream.queue {
-            match work {
-                Work::Wait { stream, .. } => open.push(*stream),
-                Work::Meet(meeting, _) => {
-                    let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-                    open.extend(parts.iter().flatten().map(|p| p.stream));
-                }
-                _ => {}
-            }
-        }
-    }
-    found
-}
-
-fn stuck(world: &World) -> String {
-    let mut lines = Vec::new();
-    for (id, stream) in world.streams.iter().filter(|(_, s)| s.done < s.enqueued) {
-        let front = match stream.queue.front() {
-            Some(Work::Wait { stream, done }) => {
-                format!("waits until stream {stream:#x} has done {done}")
-            }
-            Some(Work::Meet(meeting, rank)) => {
-                let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-                let here = parts.iter().flatten().count();
-                format!(
-                    "rank {rank} is in a collective to which {here} of {} ranks have come",
-                    meeting.size
-                )
-            }
-            _ => "could run".to_owned(),
-        };
-        lines.push(format!(
-            "stream {id:#x} of device {} {front}",
-            stream.device
-        ));
-    }
-    lines.join("; ")
 }

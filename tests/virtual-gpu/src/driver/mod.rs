@@ -6,6 +6,7 @@ pub mod config;
 pub mod engine;
 pub mod kernels;
 pub mod pools;
+mod ready;
 mod report;
 pub mod work;
 pub mod world;

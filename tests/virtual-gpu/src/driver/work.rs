@@ -1,6 +1,6 @@
 //! What waits in a stream.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Driver;
 
@@ -41,11 +41,21 @@ pub enum Work {
 
 /// All ranks' parts of one collective.
 pub struct Meeting {
+    /// For messages: what it is, and which of its communicator's calls.
+    pub name: String,
+    /// The communicator's number, the same for all its ranks.
+    pub group: u64,
     pub size: usize,
     pub parts: Mutex<Vec<Option<Part>>>,
     /// Does the collective, with all parts at hand.
     #[allow(clippy::type_complexity)]
     pub run: Box<dyn Fn(&Driver, &[Part]) -> Result<u64, Failure> + Send + Sync>,
+}
+
+impl Meeting {
+    pub fn parts(&self) -> MutexGuard<'_, Vec<Option<Part>>> {
+        self.parts.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 #[derive(Clone, Debug)]

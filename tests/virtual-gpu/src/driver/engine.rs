@@ -1,11 +1,12 @@
 //! Streams run late: work waits until a synchronisation needs it, and among what may run then a seeded
 //! choice is made. What a program forgot to wait for is therefore often not done.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
+use super::perform::{Task, fail};
 use super::ready::{crossed, needed, runnable, stuck};
-use super::work::{Failure, Job, Meeting, Part, Work};
+use super::work::{Part, Work};
 use super::world::World;
 use super::{Driver, codes, log};
 
@@ -13,6 +14,8 @@ use super::{Driver, codes, log};
 const LONGEST_QUEUE: usize = 4096;
 /// What an operation of no size takes, in pretended nanoseconds.
 pub const LEAST_TIME: u64 = 1000;
+/// How long a thread rests where all that could run waits for others.
+const BREATH: Duration = Duration::from_millis(1);
 /// One time in so many, a synchronisation runs work that it does not need.
 const EAGER_ONE_IN: usize = 4;
 
@@ -21,12 +24,6 @@ const EAGER_ONE_IN: usize = 4;
 pub enum Until {
     Stream(u64, u64),
     Device(usize),
-}
-
-enum Task {
-    Run(u64, Job),
-    Free(u64, u64),
-    Meet(Arc<Meeting>, Vec<Part>),
 }
 
 impl Driver {
@@ -99,6 +96,7 @@ impl Driver {
     /// Runs work until that is done. Takes the lock's guard, for what the caller looked up must still hold.
     pub fn drain<'w>(&'w self, mut world: MutexGuard<'w, World>, until: Until) -> Result<(), i32> {
         let mut idle_since = Instant::now();
+        let mut in_vain = 0;
         loop {
             self.pass_trivial(&mut world);
             let device = match until {
@@ -126,8 +124,14 @@ impl Driver {
             }
             match self.choose(&mut world, until) {
                 Some(task) => {
-                    world = self.perform(world, task);
+                    let moved;
+                    (world, moved) = self.perform(world, task);
                     idle_since = Instant::now();
+                    in_vain = if moved { 0 } else { in_vain + 1 };
+                    // All that could run waits: for another thread, or for the program itself.
+                    if in_vain > world.streams.len() {
+                        world = self.pause(world, BREATH);
+                    }
                 }
                 None => {
                     if let Some((devices, failure)) = crossed(&world) {
@@ -148,14 +152,30 @@ impl Driver {
                         world.cards[device].error = Some(codes::ERROR_LAUNCH_TIMEOUT);
                         return Err(codes::ERROR_LAUNCH_TIMEOUT);
                     }
-                    let pause = Duration::from_millis(200);
-                    world = self
-                        .changed
-                        .wait_timeout(world, pause)
-                        .unwrap_or_else(|e| e.into_inner())
-                        .0;
+                    world = self.pause(world, Duration::from_millis(200));
                 }
             }
+        }
+    }
+
+    fn pause<'w>(&'w self, world: MutexGuard<'w, World>, time: Duration) -> MutexGuard<'w, World> {
+        let waited = self.changed.wait_timeout(world, time);
+        waited.unwrap_or_else(|e| e.into_inner()).0
+    }
+
+    /// Does one piece of work towards a goal, if any can be done, and never waits for it: whoever asks again and
+    /// again must see it end, or not end.
+    pub fn nudge(&self, mut world: MutexGuard<'_, World>, until: Until) {
+        self.pass_trivial(&mut world);
+        match self.choose(&mut world, until) {
+            Some(task) => {
+                let (mut world, moved) = self.perform(world, task);
+                self.pass_trivial(&mut world);
+                if !moved {
+                    drop(self.pause(world, BREATH));
+                }
+            }
+            None => drop(self.pause(world, BREATH)),
         }
     }
 
@@ -228,7 +248,9 @@ impl Driver {
             .copied()
             .filter(|id| needed.contains(id))
             .collect();
-        let among = if eager || wanted.is_empty() && matches!(until, Until::Device(_)) {
+        // What has begun and waits may need anything that is there.
+        let waiting = wanted.iter().any(|id| world.streams[id].begun.is_some());
+        let among = if eager || waiting || wanted.is_empty() && matches!(until, Until::Device(_)) {
             ready
         } else {
             wanted
@@ -238,7 +260,15 @@ impl Driver {
         }
         let id = among[world.roll(among.len())];
         let stream = world.streams.get_mut(&id)?;
+        if let Some((begun, since)) = stream.begun.take() {
+            stream.busy = true;
+            return Some(Task::Resume(id, begun, since));
+        }
         match stream.queue.front()?.clone() {
+            Work::Begin(begin) => {
+                stream.busy = true;
+                Some(Task::Begin(id, begin))
+            }
             Work::Run(job) => {
                 stream.busy = true;
                 Some(Task::Run(id, job))
@@ -258,68 +288,5 @@ impl Driver {
             }
             Work::Record(_) | Work::Wait { .. } => None,
         }
-    }
-
-    fn perform<'w>(
-        &'w self,
-        mut world: MutexGuard<'w, World>,
-        task: Task,
-    ) -> MutexGuard<'w, World> {
-        let (streams, outcome) = match task {
-            Task::Run(id, job) => {
-                let device = world.streams[&id].device;
-                drop(world);
-                let outcome = job(self, device);
-                world = self.world();
-                (vec![id], outcome)
-            }
-            Task::Free(id, address) => {
-                super::kernels::release(&mut world, address);
-                (vec![id], Ok(0))
-            }
-            Task::Meet(meeting, parts) => {
-                drop(world);
-                let outcome = (meeting.run)(self, &parts);
-                world = self.world();
-                (parts.iter().map(|p| p.stream).collect(), outcome)
-            }
-        };
-        for id in streams {
-            let Some(stream) = world.streams.get_mut(&id) else {
-                continue;
-            };
-            stream.busy = false;
-            stream.queue.pop_front();
-            stream.done += 1;
-            let device = stream.device;
-            match &outcome {
-                Ok(nanoseconds) => {
-                    world.cards[device].nanoseconds += (*nanoseconds).max(LEAST_TIME)
-                }
-                Err(failure) => fail(&mut world, device, failure),
-            }
-        }
-        self.changed.notify_all();
-        world
-    }
-}
-
-/// The device answers with this from now on; what waits in its streams is dropped.
-pub fn fail(world: &mut World, device: usize, failure: &Failure) {
-    if world.cards[device].error.is_some() {
-        return;
-    }
-    log(&format!(
-        "device {device}: {} (code {})",
-        failure.message, failure.code
-    ));
-    world.cards[device].error = Some(failure.code);
-    for stream in world
-        .streams
-        .values_mut()
-        .filter(|s| s.device == device && !s.busy)
-    {
-        stream.done = stream.enqueued;
-        stream.queue.clear();
     }
 }

@@ -14,7 +14,7 @@ pub fn runnable(world: &World, id: u64) -> bool {
         return false;
     }
     match stream.queue.front() {
-        Some(Work::Run(_) | Work::Free(_)) => true,
+        Some(Work::Run(_) | Work::Begin(_) | Work::Free(_)) => true,
         Some(Work::Meet(meeting, _)) => {
             let parts = meeting.parts();
             parts.iter().flatten().count() == meeting.size

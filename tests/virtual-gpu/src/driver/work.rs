@@ -23,9 +23,27 @@ impl Failure {
 /// Does the work on a device; tells how long it pretends to have taken, in nanoseconds.
 pub type Job = Arc<dyn Fn(&Driver, usize) -> Result<u64, Failure> + Send + Sync>;
 
+/// Work that has begun, and may have to wait for what others do.
+pub trait Begun: Send {
+    fn resume(&mut self, driver: &Driver, device: usize) -> Result<Progress, Failure>;
+    /// What it waits for, for messages.
+    fn waits(&self) -> String;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nanoseconds that it pretends to have taken.
+    Done(u64),
+    /// It waits; did it do anything before?
+    Waits { moved: bool },
+}
+
+pub type Begin = Arc<dyn Fn(&Driver, usize) -> Result<Box<dyn Begun>, Failure> + Send + Sync>;
+
 #[derive(Clone)]
 pub enum Work {
     Run(Job),
+    Begin(Begin),
     /// The event has happened when all before it in its stream has.
     Record(u64),
     /// Until another stream has done so many pieces of work.

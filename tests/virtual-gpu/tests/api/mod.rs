@@ -22,7 +22,15 @@ api! {
     fn cuInit(flags: u32);
     fn cuDevicePrimaryCtxRetain(context: *mut u64, device: i32);
     fn cuCtxSetCurrent(context: u64);
+    fn cuCtxGetCurrent(context: *mut u64);
     fn cuCtxSynchronize();
+    fn cuCtxEnablePeerAccess(context: u64, flags: u32);
+    fn cuDeviceCanAccessPeer(can: *mut i32, device: i32, peer: i32);
+    fn cuMemHostGetDevicePointer_v2(at: *mut u64, host: u64, flags: u32);
+    fn cuMemHostRegister_v2(at: u64, bytes: usize, flags: u32);
+    fn cuMemHostUnregister(at: u64);
+    fn cuMemPoolSetAccess(pool: u64, map: *const [i32; 3], count: usize);
+    fn cuLaunchCooperativeKernel(f: u64, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: u64, params: *const u64);
     fn cuMemAlloc_v2(at: *mut u64, bytes: usize);
     fn cuMemFree_v2(at: u64);
     fn cuMemAllocAsync(at: *mut u64, bytes: usize, stream: u64);

@@ -338,7 +338,13 @@ impl Rank {
 
 /// Tells `kernels` of the step.
 fn begin(kernels: &dyn Kernels, plan: &StepPlan) -> candle_core::Result<()> {
-    kernels.begin_step(&plan.tokens, &plan.rows, &plan.logit_rows)
+    let StepPlan {
+        tokens,
+        rows,
+        logit_rows,
+        picks,
+    } = plan;
+    kernels.begin_step(tokens, rows, logit_rows, picks)
 }
 
 /// From a device's error to what could not be done.

@@ -61,7 +61,7 @@ impl Rank {
             let hidden = self.hidden(&plan, &context)?;
             let count = plan.picks.len();
             self.decoder
-                .queue_greedy(hidden, count, &context, Some(queue))?;
+                .queue_draw(hidden, count, &context, Some(queue))?;
             self.backend.synchronize()
         });
         self.recorder.take_total();
@@ -99,8 +99,7 @@ impl Rank {
             let (context, queue) = (self.context(), self.queue_of_backend().map_err(failed)?);
             let mut work = || {
                 let hidden = self.forward(&plan, &context)?;
-                self.decoder
-                    .queue_greedy(hidden, rows, &context, Some(queue))
+                self.decoder.queue_draw(hidden, rows, &context, Some(queue))
             };
             let replay = queue.capture(&mut work).map_err(failed)?;
             self.graphs.keep(*limits, rows, replay);
@@ -115,7 +114,7 @@ impl Rank {
     pub fn can_queue(&self, plan: &StepPlan) -> bool {
         self.backend.queue().is_some()
             && !plan.picks.is_empty()
-            && plan.picks.iter().all(Pick::is_argmax)
+            && plan.picks.iter().all(Pick::is_highest)
     }
 
     /// Queues a step; another may be queued before [`Self::collect`] has waited for it.
@@ -171,7 +170,7 @@ impl Rank {
                 let context = self.context();
                 let hidden = self.hidden(plan, &context)?;
                 self.decoder
-                    .queue_greedy(hidden, count, &context, Some(queue))?;
+                    .queue_draw(hidden, count, &context, Some(queue))?;
                 queue.send(count)?;
                 Ok(Traffic::default())
             }
@@ -201,7 +200,7 @@ impl Rank {
         };
         let hidden = self.forward(plan, &context)?;
         let rows = plan.picks.len();
-        self.decoder.queue_greedy(hidden, rows, &context, None)?;
+        self.decoder.queue_draw(hidden, rows, &context, None)?;
         Ok(peers.take_traffic())
     }
 

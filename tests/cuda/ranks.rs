@@ -84,7 +84,7 @@ fn ranks(model: &Model, split: Split, graphs: bool) -> Ranks {
     ranks.together(warm).unwrap();
     ranks.allocate_kv(&layout).unwrap();
     if let Some(limits) = setup.graphs {
-        let capture = move |rank: &mut Rank| rank.capture(&limits, usize::MAX);
+        let capture = move |rank: &mut Rank| rank.capture(&limits, usize::MAX, || false);
         ranks.together(capture).unwrap();
     }
     ranks

@@ -86,7 +86,7 @@ impl Rank {
         let before = self.device_memory()?;
         let mut graph_bytes = 0;
         if let (Some(limits), Some(before)) = (&graphs, before) {
-            self.capture(limits, 1)?;
+            self.capture(limits, 1, || false)?;
             let after = self.device_memory()?.map_or(before.free, |m| m.free);
             graph_bytes = before.free.saturating_sub(after) * limits.buckets().len() as u64;
         }

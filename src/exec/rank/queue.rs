@@ -66,18 +66,26 @@ impl Rank {
         });
         self.recorder.take_total();
         rehearsed.map_err(device_error("a step without the other ranks failed"))?;
-        self.meet()
+        self.meet(false)?;
+        Ok(())
     }
 
-    /// Waits until every rank's host has come here.
-    fn meet(&self) -> Result<(), ExecError> {
-        let met = self.collective.all_gather(&[], &mut Vec::new());
-        met.map_err(device_error("the ranks did not meet"))
+    /// Waits until every rank's host has come here; whether any of them brings `is_stopped`.
+    fn meet(&self, is_stopped: bool) -> Result<bool, ExecError> {
+        let mut all = Vec::new();
+        let met = self.collective.all_gather(&[is_stopped.into()], &mut all);
+        met.map_err(device_error("the ranks did not meet"))?;
+        Ok(all.contains(&true.into()))
     }
 
-    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them. All
-    /// ranks do so at once: they capture in one order, and each bucket's step runs before.
-    pub fn capture(&mut self, limits: &GraphLimits, most: usize) -> Result<(), ExecError> {
+    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them, until
+    /// `is_stopped` on any rank. All ranks do so at once: they capture in one order, and each bucket's step runs before.
+    pub fn capture(
+        &mut self,
+        limits: &GraphLimits,
+        most: usize,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<(), ExecError> {
         let failed = device_error(
             "a decode step could not be captured as a CUDA graph; --no-cuda-graphs runs without",
         );
@@ -90,8 +98,11 @@ impl Rank {
             return Ok(());
         };
         queue.reserve(step_rows, rows, max_blocks).map_err(failed)?;
-        self.meet()?;
         for rows in limits.buckets().into_iter().rev().take(most) {
+            // Not while another rank still captures: a device that waits for it may hold up its driver.
+            if self.meet(is_stopped())? {
+                break;
+            }
             let plan = limits.plan(rows);
             // Kernels are compiled, scratch is allocated and ranks are connected by a step that runs.
             self.queue_as(&plan, Way::Eager)?;
@@ -103,7 +114,6 @@ impl Rank {
             };
             let replay = queue.capture(&mut work).map_err(failed)?;
             self.graphs.keep(*limits, rows, replay);
-            self.meet()?;
         }
         self.recorder.take_total();
         self.collective.take_traffic();

@@ -58,7 +58,7 @@ pub struct Cpu;
 impl Backend for Cpu {
     fn measure_roofs(&self) -> Option<DeviceRoofs> {
         Some(DeviceRoofs {
-            read_bytes_per_s: roof::read_bandwidth(),
+            read_bytes_per_s: roof::read_bandwidth()?,
             flop_per_s: roof::multiply_add_peak(),
         })
     }

@@ -2,7 +2,7 @@
 //! threads that run them.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::Duration;
 
 use candle_core::cuda::CudaStorageSlice;
 use candle_core::cuda::cudarc::driver::CudaSlice;
@@ -89,19 +89,12 @@ impl Collective for Nccl {
         self.host.size()
     }
 
-    /// Queued on the rank's stream; its time is the queueing's, for nobody waits.
     fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()> {
-        let start = Instant::now();
-        let len = rows * x.dim(1)?;
-        let comm = &self.comm;
-        x.first().inplace_op1(&Sum { comm, len })?;
-        let mut traffic = self.traffic.get();
-        traffic += Traffic {
-            bytes: (len * x.dtype().size_in_bytes()) as u64,
-            time: start.elapsed(),
-        };
-        self.traffic.set(traffic);
-        Ok(())
+        self.queue(x, rows * x.dim(1)?)
+    }
+
+    fn agree(&self, keys: &Buffer, count: usize) -> Result<()> {
+        self.queue(keys, count)
     }
 
     fn all_gather(&self, mine: &[u32], all: &mut Vec<u32>) -> Result<()> {
@@ -115,36 +108,66 @@ impl Collective for Nccl {
     }
 }
 
-/// The first `len` elements of a buffer, over all ranks.
-struct Sum<'a> {
+impl Nccl {
+    /// Queued on the rank's stream. Nobody waits here, so that nothing is known of its time.
+    fn queue(&self, x: &Buffer, len: usize) -> Result<()> {
+        let comm = &self.comm;
+        x.first().inplace_op1(&Reduce { comm, len })?;
+        let mut traffic = self.traffic.get();
+        traffic += Traffic {
+            bytes: (len * x.dtype().size_in_bytes()) as u64,
+            time: Duration::ZERO,
+        };
+        self.traffic.set(traffic);
+        Ok(())
+    }
+}
+
+/// The first `len` elements of a buffer over all ranks: the sum of floats, the highest of keys.
+struct Reduce<'a> {
     comm: &'a Comm,
     len: usize,
 }
 
-impl Sum<'_> {
-    fn of<T: NcclType>(&self, values: &mut CudaSlice<T>) -> Result<()> {
+impl Reduce<'_> {
+    fn sum<T: NcclType>(&self, values: &mut CudaSlice<T>) -> Result<()> {
         let mut values = values.slice_mut(..self.len);
         let sum = self.comm.all_reduce_in_place(&mut values, &ReduceOp::Sum);
         sum.map_err(|e| failed("could not sum over the GPUs", &e.0))?;
         Ok(())
     }
+
+    fn highest(&self, keys: &mut CudaSlice<i64>) -> Result<()> {
+        // SAFETY: any bits are a u64, of which each takes as much room as an i64.
+        let Some(mut keys) = (unsafe { keys.transmute_mut::<u64>(self.len) }) else {
+            bail!(
+                "{} keys are fewer than the {} to compare",
+                keys.len(),
+                self.len
+            );
+        };
+        let highest = self.comm.all_reduce_in_place(&mut keys, &ReduceOp::Max);
+        highest.map_err(|e| failed("could not compare over the GPUs", &e.0))?;
+        Ok(())
+    }
 }
 
-impl InplaceOp1 for Sum<'_> {
+impl InplaceOp1 for Reduce<'_> {
     fn name(&self) -> &'static str {
         "all_reduce"
     }
 
     fn cpu_fwd(&self, _storage: &mut CpuStorage, _layout: &Layout) -> Result<()> {
-        bail!("NCCL sums over GPUs, and was given a tensor of the CPU")
+        bail!("NCCL reduces over GPUs, and was given a tensor of the CPU")
     }
 
     fn cuda_fwd(&self, storage: &mut CudaStorage, _layout: &Layout) -> Result<()> {
         match &mut storage.slice {
-            CudaStorageSlice::F32(values) => self.of(values),
-            CudaStorageSlice::F16(values) => self.of(values),
-            CudaStorageSlice::BF16(values) => self.of(values),
-            _ => bail!("NCCL sums f32, f16 and bf16"),
+            CudaStorageSlice::F32(values) => self.sum(values),
+            CudaStorageSlice::F16(values) => self.sum(values),
+            CudaStorageSlice::BF16(values) => self.sum(values),
+            CudaStorageSlice::I64(keys) => self.highest(keys),
+            _ => bail!("NCCL sums f32, f16 and bf16, and compares i64"),
         }
     }
 }

@@ -250,22 +250,6 @@ impl Kernels for Cpu {
         })
     }
 
-    fn locate(
-        &self,
-        logits: &Tensor,
-        vocab: &Range<usize>,
-        row: usize,
-        temperature: f32,
-        mass: f64,
-    ) -> Result<(u32, f32)> {
-        let width = logits.dim(1)?;
-        storage::read(logits, |logits: &[f32]| {
-            let row = &logits[row * width..][..vocab.len()];
-            let first = vocab.start as u32;
-            Ok(summary::locate(row, first, temperature, mass))
-        })
-    }
-
     fn greedy(
         &self,
         x: &Tensor,

@@ -13,7 +13,9 @@ mod graph;
 mod kv;
 mod linear;
 mod modules;
+mod noise;
 mod pack;
+mod pinned;
 mod product;
 mod roof;
 mod sampling;
@@ -30,8 +32,8 @@ pub use device::{Gpu, is_out_of_memory};
 
 use super::{
     Ask, AttentionShape, Backend, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts,
-    HeadNorms, Kernels, KvLayer, Linear, Norm, Queue, Replay, Rope, Routes, Routing, Rows, Summary,
-    WeightRows,
+    HeadNorms, Kernels, KvLayer, Linear, Norm, Pick, Queue, Replay, Rope, Routes, Routing, Rows,
+    Summary, WeightRows,
 };
 use crate::ground::recorder::Timer;
 use modules::{Arg, Grid, Modules};
@@ -183,8 +185,15 @@ impl Kernels for Cuda {
         self.dtype
     }
 
-    fn begin_step(&self, tokens: &[u32], rows: &Rows, logit_rows: &[u32]) -> Result<()> {
-        self.step().upload(&self.gpu, tokens, rows, logit_rows)
+    fn begin_step(
+        &self,
+        tokens: &[u32],
+        rows: &Rows,
+        logit_rows: &[u32],
+        picks: &[Pick],
+    ) -> Result<()> {
+        self.step()
+            .upload(&self.gpu, tokens, rows, logit_rows, picks)
     }
 
     fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
@@ -281,17 +290,6 @@ impl Kernels for Cuda {
         sampling::summarize(self, logits, vocab, asks, out)
     }
 
-    fn locate(
-        &self,
-        logits: &Tensor,
-        vocab: &Range<usize>,
-        row: usize,
-        temperature: f32,
-        mass: f64,
-    ) -> Result<(u32, f32)> {
-        sampling::locate(self, logits, vocab, row, temperature, mass)
-    }
-
     fn greedy(
         &self,
         x: &Tensor,
@@ -302,9 +300,10 @@ impl Kernels for Cuda {
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()> {
         self.linear(x, head, rows, logits)?;
-        self.queue_greedy(logits, vocab, rows)?;
-        self.send_greedy(rows)?;
-        self.collect_greedy(rows, out)
+        self.queue_draw(logits, vocab, rows)?;
+        self.send(rows)?;
+        self.collect(rows, out)?;
+        Ok(())
     }
 }
 
@@ -316,6 +315,7 @@ impl Queue for Cuda {
             logit_rows: sequences,
             max_blocks,
         };
+        lock(&self.answers).record(&self.gpu, sequences)?;
         self.step().reserve(&self.gpu, largest)
     }
 
@@ -324,20 +324,24 @@ impl Queue for Cuda {
         graph::capture(&self.gpu, work)
     }
 
-    fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<()> {
-        sampling::greedy_launch(self, logits, vocab, rows)
+    fn queue_draw(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<Buffer> {
+        let record = lock(&self.answers).record(&self.gpu, rows)?;
+        sampling::record(self, logits, vocab, rows, &record)?;
+        Ok(record)
     }
 
-    fn send_greedy(&self, rows: usize) -> Result<()> {
-        let best = sampling::answers_at(self, rows)?;
-        lock(&self.answers).send(&self.gpu, best, rows)
+    fn send(&self, rows: usize) -> Result<()> {
+        lock(&self.answers).send(&self.gpu, rows)
     }
 
-    fn collect_greedy(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<()> {
+    fn collect(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<u32> {
         let mut answers = lock(&self.answers);
-        let words = answers.collect(rows)?;
+        let (keys, experts_read) = answers.collect()?;
+        let Some(keys) = keys.get(..rows) else {
+            bail!("a step of {} rows has no answers for {rows}", keys.len());
+        };
         out.clear();
-        out.extend(words.iter().copied().map(sampling::answer));
-        Ok(())
+        out.extend(keys.iter().copied().map(sampling::drawn));
+        Ok(experts_read)
     }
 }

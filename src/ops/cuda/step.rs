@@ -1,15 +1,19 @@
 //! What a step's kernels must know of its rows, in one buffer that goes to the GPU in one copy.
 
 use candle_core::cuda::WrapErr;
-use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, PinnedHostSlice, result};
+use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, result};
 use candle_core::{Result, bail};
 
 use super::device::Gpu;
 use super::modules::Arg;
-use crate::ops::Rows;
+use super::noise;
+use super::pinned::Pinned;
+use crate::ops::sampling::noise::Noise;
+use crate::ops::{Pick, Rows};
 
 /// Sections start at multiples of 16 bytes.
 const ALIGN: usize = 4;
+const SECTIONS: usize = 8;
 
 /// Where the sections of a step lie, in words from the start: a function of the counts alone, so that a captured
 /// graph finds the next step's where it found its own.
@@ -23,8 +27,9 @@ pub struct Sections {
 }
 
 impl Sections {
-    /// Starts of tokens, positions, slots, query offsets, context lengths, logit rows, block tables; and the end.
-    fn starts(&self) -> [usize; 8] {
+    /// Starts of tokens, positions, slots, query offsets, context lengths, logit rows, their picks, block tables; and the
+    /// end.
+    fn starts(&self) -> [usize; SECTIONS + 1] {
         let Self {
             rows,
             sequences,
@@ -38,9 +43,10 @@ impl Sections {
             sequences + 1,
             sequences,
             logit_rows,
+            logit_rows * noise::WORDS,
             sequences * max_blocks,
         ];
-        let mut starts = [0; 8];
+        let mut starts = [0; SECTIONS + 1];
         for (i, length) in lengths.into_iter().enumerate() {
             starts[i + 1] = starts[i] + length.next_multiple_of(ALIGN);
         }
@@ -51,7 +57,7 @@ impl Sections {
 /// Room for a step here, twice: one may still be on its way while the next is written; and on the GPU.
 #[derive(Debug)]
 struct Words {
-    pinned: [PinnedHostSlice<u32>; 2],
+    pinned: [Pinned<u32>; 2],
     _device: CudaSlice<u32>,
 }
 
@@ -61,6 +67,8 @@ pub struct Step {
     words: Option<Words>,
     /// Which of the pinned halves the next step fills.
     half: usize,
+    /// Of the picks; reused.
+    picks: Vec<u32>,
     start: u64,
     sections: Sections,
     /// Largest counts of the step: what grids are made from.
@@ -72,7 +80,7 @@ pub struct Step {
 impl Step {
     /// Room for steps of such counts from the start, so that addresses hold.
     pub fn reserve(&mut self, gpu: &Gpu, largest: Sections) -> Result<()> {
-        let words = largest.starts()[7].max(1);
+        let words = largest.starts()[SECTIONS].max(1);
         let room = self.words.as_ref().map_or(0, |w| w.pinned[0].len());
         if room >= words {
             return Ok(());
@@ -81,18 +89,16 @@ impl Step {
             bail!("a step of {largest:?} is larger than those that graphs were captured among");
         }
         gpu.synchronize()?;
-        // SAFETY: any bits are a u32, and each step writes its words before they are copied.
-        let pinned = || unsafe { gpu.stream.context().alloc_pinned::<u32>(words) }.w();
         let device = gpu.stream.alloc_zeros::<u32>(words).w()?;
         self.start = device.device_ptr(&gpu.stream).0;
         self.words = Some(Words {
-            pinned: [pinned()?, pinned()?],
+            pinned: [Pinned::new(gpu, words)?, Pinned::new(gpu, words)?],
             _device: device,
         });
         Ok(())
     }
 
-    /// Copies one step to the GPU. The one before the last must be done: its results were waited for.
+    /// Copies one step to the GPU, for which the calling thread is bound to it. The one before the last must be done: its results were waited for.
     ///
     /// # Errors
     /// Counts that do not belong together, or a copy that the driver refuses.
@@ -102,6 +108,7 @@ impl Step {
         tokens: &[u32],
         rows: &Rows,
         logit_rows: &[u32],
+        picks: &[Pick],
     ) -> Result<()> {
         let sections = Sections {
             rows: rows.len(),
@@ -112,21 +119,27 @@ impl Step {
         if tokens.len() != sections.rows {
             bail!("{} tokens for {} rows", tokens.len(), sections.rows);
         }
+        gpu.bind()?;
         self.reserve(gpu, sections)?;
+        self.picks.clear();
+        let noise = picks.iter().take(logit_rows.len()).map(Noise::from);
+        self.picks
+            .extend(noise.flat_map(|noise| noise::words(&noise)));
         let Some(Words { pinned, .. }) = &mut self.words else {
             bail!("a step has no room");
         };
         let host = &mut pinned[self.half];
         self.half = 1 - self.half;
         let starts = sections.starts();
-        let words = host.as_mut_slice().w()?;
-        let lists: [&[u32]; 7] = [
+        let words = host.words_mut();
+        let lists: [&[u32]; SECTIONS] = [
             tokens,
             &rows.positions,
             &rows.slots,
             &rows.query_offsets,
             &rows.context_lens,
             logit_rows,
+            &self.picks,
             &rows.block_tables,
         ];
         for ((list, start), end) in lists.iter().zip(starts).zip(&starts[1..]) {
@@ -137,7 +150,11 @@ impl Step {
         // SAFETY: the pinned words live as long as the step, and are written again only after this copy: whoever
         // uploads a step has waited for the one before the last.
         unsafe {
-            result::memcpy_htod_async(self.start, &words[..starts[7]], gpu.stream.cu_stream())
+            result::memcpy_htod_async(
+                self.start,
+                &words[..starts[SECTIONS]],
+                gpu.stream.cu_stream(),
+            )
         }
         .w()?;
         self.sections = sections;
@@ -184,9 +201,17 @@ impl Step {
         self.section(5)
     }
 
+    /// Of the rows whose logits are wanted, or the null address where the step has fewer than `rows` of them.
+    pub fn picks_of(&self, rows: usize) -> Arg {
+        match self.sections.logit_rows >= rows {
+            true => self.section(6),
+            false => Arg::At(0),
+        }
+    }
+
     /// `[sequences, max_blocks]`.
     pub fn block_tables(&self) -> Arg {
-        self.section(6)
+        self.section(7)
     }
 
     fn section(&self, index: usize) -> Arg {

@@ -36,6 +36,7 @@ pub fn address(tensor: &Tensor) -> Result<u64> {
     let start = match &storage.slice {
         CudaStorageSlice::U8(slice) => start(slice, &stream),
         CudaStorageSlice::U32(slice) => start(slice, &stream),
+        CudaStorageSlice::I64(slice) => start(slice, &stream),
         CudaStorageSlice::BF16(slice) => start(slice, &stream),
         CudaStorageSlice::F16(slice) => start(slice, &stream),
         CudaStorageSlice::F32(slice) => start(slice, &stream),
@@ -91,16 +92,6 @@ pub fn upload(gpu: &Gpu, from: &Tensor, to: u64) -> Result<()> {
 fn copy<T>(gpu: &Gpu, from: &[T], to: u64) -> Result<()> {
     // SAFETY: `from` lives until the copy is done; `to` is the start of as many bytes, which the caller allocated.
     unsafe { result::memcpy_htod_async(to, from, gpu.stream.cu_stream()) }.w()?;
-    gpu.synchronize()
-}
-
-/// Waits for the stream and copies `to.len()` elements from the address `from`.
-///
-/// # Errors
-/// Work before it failed, or the driver refuses the copy.
-pub fn download<T>(gpu: &Gpu, from: u64, to: &mut [T]) -> Result<()> {
-    // SAFETY: `to` lives until the copy is done; the callers allocated as many bytes at `from`, and T is a number.
-    unsafe { result::memcpy_dtoh_async(to, from, gpu.stream.cu_stream()) }.w()?;
     gpu.synchronize()
 }
 

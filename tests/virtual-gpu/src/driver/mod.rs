@@ -5,7 +5,10 @@ pub mod codes;
 pub mod config;
 pub mod engine;
 pub mod kernels;
+pub mod launched;
+mod perform;
 pub mod pools;
+mod ready;
 mod report;
 pub mod work;
 pub mod world;
@@ -25,6 +28,8 @@ pub struct Driver {
     world: Mutex<World>,
     changed: Condvar,
     pub counters: Mutex<BTreeMap<String, Counters>>,
+    /// How often each function was called.
+    pub calls: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 thread_local! {
@@ -81,8 +86,18 @@ pub fn driver() -> &'static Driver {
             world: Mutex::new(world),
             changed: Condvar::new(),
             counters: Mutex::default(),
+            calls: Mutex::default(),
         }
     })
+}
+
+/// Counts a call, for the report.
+pub fn called(name: &'static str) {
+    let driver = driver();
+    if driver.config.report.is_some() {
+        let mut calls = driver.calls.lock().unwrap_or_else(|e| e.into_inner());
+        *calls.entry(name).or_default() += 1;
+    }
 }
 
 impl Driver {
@@ -97,8 +112,10 @@ impl Driver {
 
     /// A sight of memory as a device's kernels have it.
     pub fn device_view(&self, device: usize) -> View {
-        let mut view = self.view();
-        view.only = (!self.config.peer_access).then_some(device);
+        let world = self.world();
+        let mut view = View::new(world.space.map());
+        view.looks = Some((device, world.cards[device].peers));
+        drop(world);
         view.strict = self.config.strict;
         view
     }

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::error::HubError;
 use super::layout::CONFIG;
+use crate::ground::json;
 use crate::ground::terminal::listed;
 
 const DEFAULT_REVISION: &str = "main";
@@ -68,12 +69,12 @@ impl HubId {
     pub fn snapshot(&self, cache: &Path) -> Result<PathBuf, String> {
         let reference = format!("refs/{}", self.revision);
         let folder = cache.join(self.repo().folder_name());
-        let commit = match std::fs::read_to_string(folder.join(&reference)) {
-            Ok(text) if is_name(text.trim()) => text.trim().to_owned(),
-            Ok(_) => return Err(format!("{reference} names no commit")),
+        let commit = match json::small_text(&folder.join(&reference)) {
+            Some(text) if is_name(text.trim()) => text.trim().to_owned(),
+            Some(_) => return Err(format!("{reference} names no commit")),
             // A revision that is itself a commit needs no ref.
-            Err(_) if self.snapshot_of(cache, &self.revision).is_dir() => self.revision.clone(),
-            Err(_) => return Err(self.without_ref(&folder, &reference)),
+            None if self.snapshot_of(cache, &self.revision).is_dir() => self.revision.clone(),
+            None => return Err(self.without_ref(&folder, &reference)),
         };
         let snapshot = self.snapshot_of(cache, &commit);
         if !snapshot.is_dir() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::error::HubError;
+use crate::ground::json;
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -113,7 +114,7 @@ impl HubSettings {
             endpoint: without_end(endpoint.trim()).to_owned(),
             token: get("HF_TOKEN")
                 .and_then(|token| Token::new(&token))
-                .or_else(|| Token::new(&std::fs::read_to_string(home.join("token")).ok()?)),
+                .or_else(|| Token::new(&json::small_text(&home.join("token"))?)),
             offline: get("HF_HUB_OFFLINE").is_some_and(|value| {
                 TRUE_WORDS
                     .iter()

@@ -243,7 +243,14 @@ fn small_files_without_an_end() {
     }
     let env = [("HF_HOME", home.path().to_str().unwrap())];
     let fit = ["fit", "--gpu", "h100-sxm", "--model", "acme/endless"];
-    refused_in(&env, &case("a reference without an end", &fit, "refs/main"));
+    refused_in(
+        &env,
+        &case(
+            "a reference without an end",
+            &fit,
+            "is not complete in the cache",
+        ),
+    );
 }
 
 #[test]

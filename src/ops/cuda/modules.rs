@@ -50,9 +50,27 @@ impl Grid {
 #[derive(Debug, Default)]
 pub struct Modules {
     functions: Mutex<HashMap<String, CudaFunction>>,
+    /// PTX that takes the place of a file's.
+    replaced: Option<(&'static str, String)>,
 }
 
 impl Modules {
+    /// With `ptx` in place of what the build made of `kernels/<file>.cu`.
+    pub fn replaced(file: &'static str, ptx: String) -> Self {
+        Self {
+            replaced: Some((file, ptx)),
+            ..Self::default()
+        }
+    }
+
+    /// Loads `function` of `kernels/<file>.cu` before it is first launched.
+    ///
+    /// # Errors
+    /// There is no such function.
+    pub fn load(&self, gpu: &Gpu, file: &str, function: &str) -> Result<()> {
+        self.function(gpu, file, function, 0).map(drop)
+    }
+
     /// Queues `function` of `kernels/<file>.cu` on the GPU's stream.
     ///
     /// The arguments are what the kernel's header comment says: they are not checked here.
@@ -103,7 +121,10 @@ impl Modules {
         if let Some(function) = functions.get(name) {
             return Ok(function.clone());
         }
-        let ptx = text(file, gpu.capability)?;
+        let ptx = match &self.replaced {
+            Some((replaced, ptx)) if *replaced == file => ptx,
+            _ => text(file, gpu.capability)?,
+        };
         let module = format!("candlepower/{file}");
         let loaded = gpu.device.get_or_load_custom_func(name, &module, ptx)?;
         let function = loaded.into_cuda_function();

@@ -5,7 +5,8 @@ use super::options::EngineOptions;
 use crate::ground::GpuIdentity;
 use crate::ground::results::{Environment, GpuInfo};
 use crate::ops::cuda::Gpu;
-use crate::parallel::nccl;
+use crate::ops::cuda::exchange::MOST_RANKS;
+use crate::parallel::{AllReduce, nccl};
 use crate::telemetry::nvml;
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -41,7 +42,7 @@ fn identities(count: usize) -> impl Iterator<Item = GpuIdentity> {
 
 /// Whether every GPU reaches every other's memory; `None`: there are not two.
 pub fn peer_access() -> Option<bool> {
-    Gpu::peer_access().ok().flatten()
+    Gpu::peer_access(Gpu::count().ok()?).ok().flatten()
 }
 
 /// Says which GPUs there are, and what drives them.
@@ -83,10 +84,20 @@ pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
             "--tp {tp} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
         ));
     }
-    if tp > 1 && !cfg!(feature = "nccl") {
-        return refused(format!(
-            "--device cuda --tp {tp} needs a build with NCCL, and this one has none; build it with --features nccl"
-        ));
+    match options.all_reduce {
+        AllReduce::Nccl if tp > 1 && !nccl::IS_BUILT => refused(
+            "--all-reduce nccl needs a build with NCCL, and this one has none; build it with --features nccl, or use --all-reduce host"
+                .to_owned(),
+        ),
+        AllReduce::P2p if tp > 1 && Gpu::peer_access(tp).ok().flatten() != Some(true) => refused(
+            format!(
+                "--all-reduce p2p: the first {tp} GPUs do not all reach each other's memory; use --all-reduce host, nccl or auto"
+            ),
+        ),
+        AllReduce::Host | AllReduce::P2p if tp > MOST_RANKS => refused(format!(
+            "--all-reduce {}: own kernels add up over {MOST_RANKS} GPUs at most, and --tp is {tp}; use --all-reduce nccl",
+            options.all_reduce
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -5,8 +5,9 @@ use candlepower::exec::graphs::GraphLimits;
 use candlepower::exec::{Executor, KvLayout, Ranks, StepPlan};
 use candlepower::model::StepLimits;
 use candlepower::ops::cuda::{Cuda, Gpu};
+use candlepower::parallel::AllReduce;
 use candlepower::parallel::Collective;
-use candlepower::parallel::nccl::Link;
+use candlepower::parallel::gpus::Link;
 use candlepower::scheduler::Policy;
 
 use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all};
@@ -20,7 +21,7 @@ const F16_RMS: f64 = 0.004;
 
 /// Ranks on the first GPUs.
 fn load(model: &Model, dtype: DType, tp: usize, limits: StepLimits) -> Ranks {
-    let link = Link::new(tp).unwrap();
+    let link = Link::new(tp, AllReduce::Nccl, 0).unwrap();
     let connect = move |host: Box<dyn Collective>| -> Result<Connected> {
         let gpu = Gpu::open(host.rank());
         let (gpu, collective) = link.join(host, gpu)?;

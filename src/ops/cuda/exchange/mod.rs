@@ -18,10 +18,10 @@ use super::device::Gpu;
 use super::modules::{Arg, Grid, Modules};
 use super::{suffix, tensor};
 use crate::ops::Buffer;
-use inboxes::{CHANNELS, MOST_RANKS, UNIT, made};
+use inboxes::{CHANNELS, UNIT, made};
 use staging::Staging;
 
-pub use inboxes::{CHANNEL_BYTES, Inboxes, Route};
+pub use inboxes::{CHANNEL_BYTES, Inboxes, MOST_RANKS, Route};
 
 /// Of a block.
 const THREADS: usize = 512;

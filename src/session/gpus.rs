@@ -1,12 +1,16 @@
 //! The GPUs of this machine, as CUDA shows them.
 
+use std::sync::Arc;
+
 use super::error::{SessionError, Wish};
 use super::options::EngineOptions;
 use crate::ground::GpuIdentity;
-use crate::ground::results::{Environment, GpuInfo};
+use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo};
+use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::MOST_RANKS;
-use crate::parallel::{AllReduce, nccl};
+use crate::parallel::gpus::{LARGEST, Link};
+use crate::parallel::{AllReduce, Threads, nccl};
 use crate::telemetry::nvml;
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -43,6 +47,38 @@ fn identities(count: usize) -> impl Iterator<Item = GpuIdentity> {
 /// Whether every GPU reaches every other's memory; `None`: there are not two.
 pub fn peer_access() -> Option<bool> {
     Gpu::peer_access(Gpu::count().ok()?).ok().flatten()
+}
+
+/// How long all GPUs of this machine take to add up, by each way and message size. `None`: there are not two.
+///
+/// # Errors
+/// They do not get that far, and why.
+pub fn all_reduce() -> Option<Result<AllReduceTimes, String>> {
+    let gpus = Gpu::count().ok().filter(|&gpus| gpus > 1)?;
+    Some(measured(gpus).map_err(|e| e.to_string()))
+}
+
+fn measured(gpus: usize) -> candle_core::Result<AllReduceTimes> {
+    let link = Link::new(gpus, AllReduce::Auto, LARGEST)?;
+    let meeting = Arc::new(Rendezvous::new(gpus, false));
+    let join = |rank| {
+        let host = Threads::new(rank, meeting.clone());
+        link.join(Box::new(host), Gpu::open(rank)).map(drop)
+    };
+    let joined: candle_core::Result<()> = std::thread::scope(|scope| {
+        let join = &join;
+        let ranks: Vec<_> = (0..gpus)
+            .map(|rank| scope.spawn(move || join(rank)))
+            .collect();
+        let ended = |_| Err(candle_core::Error::Msg("a rank ended".to_owned()));
+        let outcomes = ranks
+            .into_iter()
+            .map(|rank| rank.join().unwrap_or_else(ended));
+        outcomes.collect::<Vec<_>>().into_iter().collect()
+    });
+    joined?;
+    let no_rank = || candle_core::Error::Msg("no rank has joined".to_owned());
+    link.ways().ok_or_else(no_rank)
 }
 
 /// Says which GPUs there are, and what drives them.

@@ -6,7 +6,6 @@ mod api;
 mod libraries;
 
 use std::ffi::CString;
-use std::process::Command;
 
 use api::*;
 use libraries::{collectives, products, telemetry};
@@ -289,27 +288,6 @@ fn planned_fault() {
     ok(cuMemAlloc_v2(&mut 0, 64));
 }
 
-/// One case in a process of its own, under some seeds.
-fn apart(name: &str, variables: &[(&str, &str)], seeds: u64) {
-    if let Ok(wanted) = std::env::var("VGPU_TEST_CASE") {
-        if wanted == name {
-            CASES.iter().find(|(known, _)| *known == name).unwrap().1();
-        }
-        return;
-    }
-    for seed in 0..seeds {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env("VGPU_TEST_CASE", name)
-            .env("VGPU_SEED", seed.to_string())
-            .envs(variables.iter().copied())
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name}, seed {seed}: {text}");
-    }
-}
-
 const CASES: [(&str, fn()); 10] = [
     ("a_forgotten_wait_shows", forgotten_wait),
     ("streams_wait_for_what_they_must", waits),
@@ -323,11 +301,8 @@ const CASES: [(&str, fn()); 10] = [
     ("scripted_telemetry", telemetry),
 ];
 
-fn configuration(text: &str) -> (tempfile::TempPath, String) {
-    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-    std::fs::write(&path, text).unwrap();
-    let name = path.to_str().unwrap().to_owned();
-    (path, name)
+fn apart(name: &str, variables: &[(&str, &str)], seeds: u64) {
+    api::apart(&CASES, name, variables, seeds);
 }
 
 #[test]

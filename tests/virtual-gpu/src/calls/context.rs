@@ -19,6 +19,15 @@ fn device_of(context: u64) -> Result<Option<usize>, i32> {
         .map_err(|_| codes::ERROR_INVALID_CONTEXT)
 }
 
+/// The device at hand, and the bit of another one.
+fn peer(context: u64) -> Result<(usize, u64), i32> {
+    let device = device_now()?;
+    match device_of(context)? {
+        Some(other) if other != device => Ok((device, 1 << other)),
+        _ => Err(codes::ERROR_INVALID_CONTEXT),
+    }
+}
+
 export! {
     fn cuDevicePrimaryCtxRetain(context: *mut u64, device: i32) {
         let device = valid_device(device)?;
@@ -102,7 +111,25 @@ export! {
     fn cuCtxSetCacheConfig(_config: i32) {
         Ok(())
     }
-    fn cuCtxEnablePeerAccess(_context: u64, _flags: u32) {
-        if driver().config.peer_access { Ok(()) } else { Err(codes::ERROR_PEER_ACCESS_UNSUPPORTED) }
+    fn cuCtxEnablePeerAccess(context: u64, _flags: u32) {
+        let (device, bit) = peer(context)?;
+        if !driver().config.peer_access {
+            return Err(codes::ERROR_PEER_ACCESS_UNSUPPORTED);
+        }
+        let peers = &mut driver().world().cards[device].peers;
+        if *peers & bit != 0 {
+            return Err(codes::ERROR_PEER_ACCESS_ALREADY_ENABLED);
+        }
+        *peers |= bit;
+        Ok(())
+    }
+    fn cuCtxDisablePeerAccess(context: u64) {
+        let (device, bit) = peer(context)?;
+        let peers = &mut driver().world().cards[device].peers;
+        if *peers & bit == 0 {
+            return Err(codes::ERROR_PEER_ACCESS_NOT_ENABLED);
+        }
+        *peers &= !bit;
+        Ok(())
     }
 }

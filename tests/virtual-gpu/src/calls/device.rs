@@ -10,6 +10,12 @@ const UUID_BYTES: usize = 16;
 const KIB: i32 = 1 << 10;
 const KHZ_PER_MHZ: i32 = 1000;
 
+/// Of `CUdevice_P2PAttribute`.
+const P2P_RANK: i32 = 1;
+const P2P_ACCESS: i32 = 2;
+const P2P_NATIVE_ATOMICS: i32 = 3;
+const P2P_ARRAYS: i32 = 4;
+
 export! {
     fn cuInit(_flags: u32) {
         driver();
@@ -44,6 +50,18 @@ export! {
     }
     fn cuDeviceCanAccessPeer(can: *mut i32, device: i32, peer: i32) {
         put(can, i32::from(driver().config.peer_access && valid_device(device)? != valid_device(peer)?))
+    }
+    fn cuDeviceGetP2PAttribute(value: *mut i32, attribute: i32, device: i32, peer: i32) {
+        let apart = valid_device(device)? != valid_device(peer)?;
+        if !apart {
+            return Err(codes::ERROR_INVALID_DEVICE);
+        }
+        let access = i32::from(driver().config.peer_access);
+        put(value, match attribute {
+            P2P_RANK | P2P_NATIVE_ATOMICS => 0,
+            P2P_ACCESS | P2P_ARRAYS => access,
+            _ => return Err(codes::ERROR_INVALID_VALUE),
+        })
     }
     fn cuGetErrorName(code: i32, name: *mut *const i8) {
         let (known, _) = codes::describe(code).ok_or(codes::ERROR_INVALID_VALUE)?;
@@ -114,7 +132,7 @@ fn attribute_of(attribute: i32, device: usize) -> Result<i32, i32> {
         81 => d.shared_kib_per_multiprocessor as i32 * KIB,
         84 | 85 => 0, // more than one GPU on a board
         86..=89 => 0,
-        91 => 0,
+        91 => 1, // registered memory has its host address
         95 => 1,
         96 => 1,
         97 => d.shared_kib_per_block as i32 * KIB,

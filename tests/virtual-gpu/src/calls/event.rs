@@ -95,8 +95,9 @@ export! {
         if now >= until {
             return Ok(());
         }
-        driver().drain(world, Until::Stream(stream, now + 1))?;
-        Err(codes::ERROR_NOT_READY)
+        let device = found.device;
+        driver().nudge(world, Until::Stream(stream, until));
+        Err(driver().world().cards[device].error.unwrap_or(codes::ERROR_NOT_READY))
     }
     fn cuEventElapsedTime(milliseconds: *mut f32, start: u64, end: u64) {
         elapsed(milliseconds, start, end)

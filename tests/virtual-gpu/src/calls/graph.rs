@@ -65,12 +65,14 @@ export! {
         let mut world = driver().world();
         let gone = world.graphs.remove(&graph).ok_or(codes::ERROR_INVALID_VALUE)?;
         settle(&mut world, &gone);
+        driver().changed();
         Ok(())
     }
     fn cuGraphExecDestroy(executable: u64) {
         let mut world = driver().world();
         let gone = world.executables.remove(&executable).ok_or(codes::ERROR_INVALID_VALUE)?;
         settle(&mut world, &gone);
+        driver().changed();
         Ok(())
     }
     fn cuDeviceGraphMemTrim(_device: i32) {

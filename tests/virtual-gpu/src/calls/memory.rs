@@ -120,7 +120,8 @@ export! {
         if driver().world().space.unpin(address) { Ok(()) } else { Err(codes::ERROR_INVALID_VALUE) }
     }
     fn cuMemHostGetDevicePointer_v2(device_address: *mut u64, address: u64, _flags: u32) {
-        put(device_address, address)
+        let known = driver().world().space.map().containing(address).is_some_and(|r| r.device.is_none());
+        if known { put(device_address, address) } else { Err(codes::ERROR_INVALID_VALUE) }
     }
     fn cuMemHostRegister_v2(address: u64, bytes: usize, _flags: u32) {
         let mut world = driver().world();

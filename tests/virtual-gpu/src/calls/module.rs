@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{device_now, export, host, put, stream_now, take, text};
 use crate::driver::kernels::{self, Function};
+use crate::driver::launched;
 use crate::driver::work::Work;
 use crate::driver::{codes, driver, log};
 
@@ -79,7 +80,7 @@ fn launch(function: u64, shape: &Shape, params: *const u64, extra: *const u64) -
         }
         bytes[*offset..offset + size].copy_from_slice(host(pointer, *size));
     }
-    let job = kernels::launch(
+    let begin = launched::launch(
         driver(),
         &function,
         shape.grid,
@@ -87,7 +88,7 @@ fn launch(function: u64, shape: &Shape, params: *const u64, extra: *const u64) -
         shape.shared,
         bytes,
     )?;
-    driver().enqueue(stream, Work::Run(job))
+    driver().enqueue(stream, Work::Begin(begin))
 }
 
 /// The head of `CUlaunchConfig`.
@@ -173,15 +174,16 @@ export! {
     ) {
         launch(function, &Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared, stream }, params, extra)
     }
-    /// Blocks of one launch never run at the same time as each other here: a kernel that waits for other
-    /// blocks would not end, so it is refused.
+    /// All blocks must fit the card at once.
     fn cuLaunchCooperativeKernel(
         function: u64, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32,
         shared: u32, stream: u64, params: *const u64,
     ) {
-        if gx * gy * gz > 1 {
-            log("cooperative launches of more than one block are not built");
-            return Err(codes::ERROR_NOT_SUPPORTED);
+        let f = function_of(function)?;
+        let device = &driver().config.device[f.device];
+        let each = launched::resident(device, &f.kernel, bx * by * bz, shared);
+        if gx * gy * gz > each * device.multiprocessors {
+            return Err(codes::ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
         }
         launch(function, &Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared, stream }, params, std::ptr::null())
     }

@@ -3,21 +3,12 @@
 use super::module::function_of;
 use super::{export, put};
 use crate::driver::driver;
-
-const THREADS_PER_MULTIPROCESSOR: u32 = 1536;
-const BLOCKS_PER_MULTIPROCESSOR: u32 = 24;
-const SYSTEM_SHARED: u32 = 1 << 10;
-const WARP: u32 = 32;
+use crate::driver::launched::{SYSTEM_SHARED, resident};
 
 fn blocks(function: u64, threads: i32, dynamic: usize) -> Result<i32, i32> {
     let f = function_of(function)?;
     let device = &driver().config.device[f.device];
-    let threads = (threads.max(1) as u32).next_multiple_of(WARP);
-    let shared = dynamic as u32 + f.kernel.shared_bytes as u32 + SYSTEM_SHARED;
-    let by_shared = (device.shared_kib_per_multiprocessor << 10) / shared;
-    Ok((THREADS_PER_MULTIPROCESSOR / threads)
-        .min(by_shared)
-        .min(BLOCKS_PER_MULTIPROCESSOR) as i32)
+    Ok(resident(device, &f.kernel, threads.max(1) as u32, dynamic as u32) as i32)
 }
 
 fn best(

@@ -16,6 +16,10 @@ const USED_HIGH: i32 = 8;
 /// The head of `CUmemPoolProps`: allocation type, handle types, location type and id.
 type Properties = [i32; 4];
 
+/// `CUmemAccessDesc`: location type and id, rights.
+type Access = [i32; 3];
+const READ_WRITE: i32 = 3;
+
 export! {
     fn cuMemPoolCreate(pool: *mut u64, properties: *const Properties) {
         let [_, _, _, device] = take(properties)?;
@@ -64,7 +68,34 @@ export! {
         world.pools.get_mut(&pool).ok_or(codes::ERROR_INVALID_VALUE)?.trim(keep as u64);
         Ok(())
     }
-    fn cuMemPoolSetAccess(_pool: u64, _map: u64, _count: usize) {
-        if driver().config.peer_access { Ok(()) } else { Err(codes::ERROR_PEER_ACCESS_UNSUPPORTED) }
+    fn cuMemPoolSetAccess(pool: u64, map: *const Access, count: usize) {
+        let mut world = driver().world();
+        for at in 0..count {
+            let [_, device, rights] = take(map.wrapping_add(at))?;
+            let reader = super::valid_device(device)?;
+            let found = world.pools.get_mut(&pool).ok_or(codes::ERROR_INVALID_VALUE)?;
+            if reader == found.device {
+                continue;
+            }
+            if !driver().config.peer_access {
+                return Err(codes::ERROR_PEER_ACCESS_UNSUPPORTED);
+            }
+            found.readers &= !(1 << reader);
+            found.readers |= u64::from(rights != 0) << reader;
+        }
+        let readers = world.pools.get(&pool).ok_or(codes::ERROR_INVALID_VALUE)?.readers;
+        let mine = world.allocations.iter().filter(|(_, a)| a.pool == Some(pool));
+        for address in mine.map(|(address, _)| *address).collect::<Vec<_>>() {
+            world.space.share(address, readers);
+        }
+        Ok(())
+    }
+    fn cuMemPoolGetAccess(rights: *mut i32, pool: u64, location: *const [i32; 2]) {
+        let [_, device] = take(location)?;
+        let device = super::valid_device(device)?;
+        let world = driver().world();
+        let pool = world.pools.get(&pool).ok_or(codes::ERROR_INVALID_VALUE)?;
+        let reads = device == pool.device || pool.readers >> device & 1 != 0;
+        put(rights, if reads { READ_WRITE } else { 0 })
     }
 }

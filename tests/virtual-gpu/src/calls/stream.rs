@@ -62,16 +62,15 @@ export! {
         Ok(())
     }
     fn cuStreamQuery(stream: u64) {
-        let (_, id) = stream_now(stream)?;
+        let (device, id) = stream_now(stream)?;
         let mut world = driver().world();
         capture::refuse_stream(&mut world, id)?;
         let (done, enqueued) = (world.streams[&id].done, world.streams[&id].enqueued);
         if done == enqueued {
             return Ok(());
         }
-        // Whoever asks again and again must see it end: one piece of work is done for each question.
-        driver().drain(world, Until::Stream(id, done + 1))?;
-        Err(codes::ERROR_NOT_READY)
+        driver().nudge(world, Until::Stream(id, enqueued));
+        Err(driver().world().cards[device].error.unwrap_or(codes::ERROR_NOT_READY))
     }
     fn cuStreamWaitEvent(stream: u64, event: u64, _flags: u32) {
         let (_, id) = stream_now(stream)?;

@@ -3,6 +3,7 @@
 use super::scope::{Name, Scope};
 use super::{DEEPEST_CALL, Lowering, Opcode};
 use crate::exec::kernel::{Action, Guard};
+use crate::exec::order::Order;
 use crate::ptx::{Operand, PtxError};
 
 /// The end of a function that was called: `ret` goes there. No PTX label looks like this.
@@ -38,20 +39,26 @@ impl<'a> Lowering<'a> {
                 Action::Exit
             }
             "trap" | "brkpt" => Action::Trap,
-            "membar" | "fence" | "nanosleep" | "griddepcontrol" | "pragma" => {
-                for known in [
-                    "sc",
-                    "acq_rel",
-                    "cta",
-                    "gpu",
-                    "sys",
-                    "gl",
-                    "cluster",
-                    "proxy",
-                    "async",
-                    "wait",
-                    "launch_dependents",
-                ] {
+            "membar" | "fence" => {
+                // Between ways to memory, of which there is one here.
+                if opcode.take("proxy") {
+                    for known in ["async", "alias"] {
+                        opcode.take(known);
+                    }
+                    Action::Nothing
+                } else {
+                    let order = super::memory::order(opcode, Order::FENCE);
+                    // One half alone is a form of newer PTX.
+                    Action::Fence(Order {
+                        acquires: true,
+                        releases: true,
+                        ..order
+                    })
+                }
+            }
+            "nanosleep" => Action::Sleep,
+            "griddepcontrol" | "pragma" => {
+                for known in ["wait", "launch_dependents"] {
                     opcode.take(known);
                 }
                 Action::Nothing

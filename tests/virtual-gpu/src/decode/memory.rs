@@ -5,17 +5,13 @@ use super::{Lowering, Opcode};
 use crate::exec::access::{Element, Transfer};
 use crate::exec::atomic::{Atomic, Operation};
 use crate::exec::kernel::Action;
+use crate::exec::order::Order;
 use crate::ptx::{Operand, PtxError, Space, Type};
 
-/// Hints and memory orders. Memory is in program order here, so any order is kept.
+/// Hints to caches.
 fn known(modifier: &str) -> bool {
-    let order = [
-        "volatile", "relaxed", "acquire", "release", "acq_rel", "weak", "mmio", "cta", "cluster",
-        "gpu", "sys",
-    ];
     let hints = ["nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt"];
-    order.contains(&modifier)
-        || hints.contains(&modifier)
+    hints.contains(&modifier)
         || modifier.starts_with("L1::")
         || modifier.starts_with("L2::")
         || modifier == "L1"
@@ -24,6 +20,17 @@ fn known(modifier: &str) -> bool {
 
 fn take_hints(opcode: &mut Opcode) {
     while opcode.pick(|m| known(m).then_some(())).is_some() {}
+}
+
+/// Takes the words of order, over what holds without them.
+pub fn order(opcode: &mut Opcode, mut order: Order) -> Order {
+    while let Some(more) = opcode.pick(|m| {
+        let mut more = order;
+        more.take(m).then_some(more)
+    }) {
+        order = more;
+    }
+    order
 }
 
 impl<'a> Lowering<'a> {
@@ -38,6 +45,7 @@ impl<'a> Lowering<'a> {
             while opcode.pick(|m| Space::named(m).map(|_| ())).is_some() {}
             return Ok(Action::Nothing); // advice to caches
         }
+        let order = order(opcode, Order::default());
         let space = opcode.pick(Space::named);
         let count = match (opcode.take("v2"), opcode.take("v4"), opcode.take("v8")) {
             (true, _, _) => 2,
@@ -85,6 +93,7 @@ impl<'a> Lowering<'a> {
             bytes: ty.bytes() as u64,
             signed: ty.signed(),
             elements,
+            order,
         };
         Ok(if store {
             Action::Store(Box::new(transfer))
@@ -101,6 +110,7 @@ impl<'a> Lowering<'a> {
         let line = opcode.line;
         take_hints(opcode);
         opcode.take("noftz");
+        let order = order(opcode, Order::ATOMIC);
         let space = opcode.pick(Space::named);
         let operation = opcode.pick(Operation::named);
         let operation = operation.ok_or_else(|| opcode.unknown("its operation is missing"))?;
@@ -142,6 +152,7 @@ impl<'a> Lowering<'a> {
             b,
             c,
             result,
+            order,
         })))
     }
 }

@@ -34,6 +34,7 @@ codes! {
     ERROR_LAUNCH_OUT_OF_RESOURCES = 701, "too many resources requested for launch";
     ERROR_LAUNCH_TIMEOUT = 702, "the launch timed out and was terminated";
     ERROR_PEER_ACCESS_ALREADY_ENABLED = 704, "peer access is already enabled";
+    ERROR_PEER_ACCESS_NOT_ENABLED = 705, "peer access has not been enabled";
     ERROR_CONTEXT_IS_DESTROYED = 709, "context is destroyed";
     ERROR_ASSERT = 710, "device-side assert triggered";
     ERROR_HOST_MEMORY_ALREADY_REGISTERED = 712, "part or all of the requested memory range is already mapped";
@@ -41,6 +42,7 @@ codes! {
     ERROR_ILLEGAL_INSTRUCTION = 715, "an illegal instruction was encountered";
     ERROR_MISALIGNED_ADDRESS = 716, "misaligned address";
     ERROR_LAUNCH_FAILED = 719, "unspecified launch failure";
+    ERROR_COOPERATIVE_LAUNCH_TOO_LARGE = 720, "too many blocks in cooperative launch";
     ERROR_NOT_SUPPORTED = 801, "operation not supported";
     ERROR_STREAM_CAPTURE_UNSUPPORTED = 900, "operation not permitted when stream is capturing";
     ERROR_STREAM_CAPTURE_INVALIDATED = 901, "operation failed due to a previous error during capture";

@@ -176,6 +176,7 @@ impl Config {
             config.device.resize(count, last);
         }
         config.seed = variable("VGPU_SEED")?.unwrap_or(config.seed);
+        config.patience = variable("VGPU_PATIENCE")?.unwrap_or(config.patience);
         config.workers = variable("VGPU_WORKERS")?.unwrap_or(config.workers).max(1);
         config.disturb = variable("VGPU_DISTURB")?.unwrap_or(config.disturb);
         config.strict |= variable::<u8>("VGPU_STRICT")?.is_some_and(|v| v != 0);

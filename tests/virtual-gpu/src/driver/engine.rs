@@ -1,11 +1,12 @@
 //! Streams run late: work waits until a synchronisation needs it, and among what may run then a seeded
 //! choice is made. What a program forgot to wait for is therefore often not done.
 
-use std::collections::HashSet;
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use super::work::{Failure, Job, Meeting, Part, Work};
+use super::perform::{Task, fail};
+use super::ready::{crossed, needed, runnable, stuck};
+use super::work::{Part, Work};
 use super::world::World;
 use super::{Driver, codes, log};
 
@@ -13,6 +14,8 @@ use super::{Driver, codes, log};
 const LONGEST_QUEUE: usize = 4096;
 /// What an operation of no size takes, in pretended nanoseconds.
 pub const LEAST_TIME: u64 = 1000;
+/// How long a thread rests where all that could run waits for others.
+const BREATH: Duration = Duration::from_millis(1);
 /// One time in so many, a synchronisation runs work that it does not need.
 const EAGER_ONE_IN: usize = 4;
 
@@ -21,12 +24,6 @@ const EAGER_ONE_IN: usize = 4;
 pub enum Until {
     Stream(u64, u64),
     Device(usize),
-}
-
-enum Task {
-    Run(u64, Job),
-    Free(u64, u64),
-    Meet(Arc<Meeting>, Vec<Part>),
 }
 
 impl Driver {
@@ -78,8 +75,7 @@ impl Driver {
             waits.push((legacy, other.enqueued));
         }
         if let Work::Meet(meeting, rank) = &work {
-            let mut parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-            if let Some(part) = &mut parts[*rank] {
+            if let Some(part) = &mut meeting.parts()[*rank] {
                 part.stream = stream;
             }
         }
@@ -100,6 +96,7 @@ impl Driver {
     /// Runs work until that is done. Takes the lock's guard, for what the caller looked up must still hold.
     pub fn drain<'w>(&'w self, mut world: MutexGuard<'w, World>, until: Until) -> Result<(), i32> {
         let mut idle_since = Instant::now();
+        let mut in_vain = 0;
         loop {
             self.pass_trivial(&mut world);
             let device = match until {
@@ -127,10 +124,22 @@ impl Driver {
             }
             match self.choose(&mut world, until) {
                 Some(task) => {
-                    world = self.perform(world, task);
+                    let moved;
+                    (world, moved) = self.perform(world, task);
                     idle_since = Instant::now();
+                    in_vain = if moved { 0 } else { in_vain + 1 };
+                    // All that could run waits: for another thread, or for the program itself.
+                    if in_vain > world.streams.len() {
+                        world = self.pause(world, BREATH);
+                    }
                 }
                 None => {
+                    if let Some((devices, failure)) = crossed(&world) {
+                        for device in devices {
+                            fail(&mut world, device, &failure);
+                        }
+                        continue;
+                    }
                     let busy = world.streams.values().any(|s| s.busy);
                     if busy {
                         idle_since = Instant::now();
@@ -143,15 +152,52 @@ impl Driver {
                         world.cards[device].error = Some(codes::ERROR_LAUNCH_TIMEOUT);
                         return Err(codes::ERROR_LAUNCH_TIMEOUT);
                     }
-                    let pause = Duration::from_millis(200);
-                    world = self
-                        .changed
-                        .wait_timeout(world, pause)
-                        .unwrap_or_else(|e| e.into_inner())
-                        .0;
+                    world = self.pause(world, Duration::from_millis(200));
                 }
             }
         }
+    }
+
+    fn pause<'w>(&'w self, world: MutexGuard<'w, World>, time: Duration) -> MutexGuard<'w, World> {
+        let waited = self.changed.wait_timeout(world, time);
+        waited.unwrap_or_else(|e| e.into_inner()).0
+    }
+
+    /// Does one piece of work towards a goal, if any can be done, and never waits for it: whoever asks again and
+    /// again must see it end, or not end.
+    pub fn nudge(&self, mut world: MutexGuard<'_, World>, until: Until) {
+        self.pass_trivial(&mut world);
+        match self.choose(&mut world, until) {
+            Some(task) => {
+                let (mut world, moved) = self.perform(world, task);
+                self.pass_trivial(&mut world);
+                if !moved {
+                    drop(self.pause(world, BREATH));
+                }
+            }
+            None => drop(self.pause(world, BREATH)),
+        }
+    }
+
+    /// Until no graph holds collectives of this rank of a communicator. False if that lasts too long.
+    pub fn wait_for_graphs(&self, group: u64, rank: usize) -> bool {
+        let held = |world: &World| {
+            let mut works = world
+                .graphs
+                .values()
+                .chain(world.executables.values())
+                .flat_map(|g| &g.works);
+            works.any(|w| matches!(w, Work::Meet(m, r) if m.group == group && *r == rank))
+        };
+        let patience = Duration::from_secs(self.config.patience);
+        let waited = self
+            .changed
+            .wait_timeout_while(self.world(), patience, |world| held(world));
+        !waited.unwrap_or_else(|e| e.into_inner()).1.timed_out()
+    }
+
+    pub fn changed(&self) {
+        self.changed.notify_all();
     }
 
     /// Events and waits that are due cost nothing and are passed at once.
@@ -202,7 +248,9 @@ impl Driver {
             .copied()
             .filter(|id| needed.contains(id))
             .collect();
-        let among = if eager || wanted.is_empty() && matches!(until, Until::Device(_)) {
+        // What has begun and waits may need anything that is there.
+        let waiting = wanted.iter().any(|id| world.streams[id].begun.is_some());
+        let among = if eager || waiting || wanted.is_empty() && matches!(until, Until::Device(_)) {
             ready
         } else {
             wanted
@@ -212,7 +260,15 @@ impl Driver {
         }
         let id = among[world.roll(among.len())];
         let stream = world.streams.get_mut(&id)?;
+        if let Some((begun, since)) = stream.begun.take() {
+            stream.busy = true;
+            return Some(Task::Resume(id, begun, since));
+        }
         match stream.queue.front()?.clone() {
+            Work::Begin(begin) => {
+                stream.busy = true;
+                Some(Task::Begin(id, begin))
+            }
             Work::Run(job) => {
                 stream.busy = true;
                 Some(Task::Run(id, job))
@@ -222,14 +278,7 @@ impl Driver {
                 Some(Task::Free(id, address))
             }
             Work::Meet(meeting, _) => {
-                let parts: Vec<Part> = meeting
-                    .parts
-                    .lock()
-                    .unwrap_or_else(|e| e.into_inner())
-                    .iter()
-                    .flatten()
-                    .cloned()
-                    .collect();
+                let parts: Vec<Part> = meeting.parts().iter().flatten().cloned().collect();
                 for part in &parts {
                     if let Some(stream) = world.streams.get_mut(&part.stream) {
                         stream.busy = true;
@@ -240,146 +289,4 @@ impl Driver {
             Work::Record(_) | Work::Wait { .. } => None,
         }
     }
-
-    fn perform<'w>(
-        &'w self,
-        mut world: MutexGuard<'w, World>,
-        task: Task,
-    ) -> MutexGuard<'w, World> {
-        let (streams, outcome) = match task {
-            Task::Run(id, job) => {
-                let device = world.streams[&id].device;
-                drop(world);
-                let outcome = job(self, device);
-                world = self.world();
-                (vec![id], outcome)
-            }
-            Task::Free(id, address) => {
-                super::kernels::release(&mut world, address);
-                (vec![id], Ok(0))
-            }
-            Task::Meet(meeting, parts) => {
-                drop(world);
-                let outcome = (meeting.run)(self, &parts);
-                world = self.world();
-                (parts.iter().map(|p| p.stream).collect(), outcome)
-            }
-        };
-        for id in streams {
-            let Some(stream) = world.streams.get_mut(&id) else {
-                continue;
-            };
-            stream.busy = false;
-            stream.queue.pop_front();
-            stream.done += 1;
-            let device = stream.device;
-            match &outcome {
-                Ok(nanoseconds) => {
-                    world.cards[device].nanoseconds += (*nanoseconds).max(LEAST_TIME)
-                }
-                Err(failure) => fail(&mut world, device, failure),
-            }
-        }
-        self.changed.notify_all();
-        world
-    }
-}
-
-/// The device answers with this from now on; what waits in its streams is dropped.
-pub fn fail(world: &mut World, device: usize, failure: &Failure) {
-    if world.cards[device].error.is_some() {
-        return;
-    }
-    log(&format!(
-        "device {device}: {} (code {})",
-        failure.message, failure.code
-    ));
-    world.cards[device].error = Some(failure.code);
-    for stream in world
-        .streams
-        .values_mut()
-        .filter(|s| s.device == device && !s.busy)
-    {
-        stream.done = stream.enqueued;
-        stream.queue.clear();
-    }
-}
-
-fn runnable(world: &World, id: u64) -> bool {
-    let stream = &world.streams[&id];
-    if stream.busy {
-        return false;
-    }
-    match stream.queue.front() {
-        Some(Work::Run(_) | Work::Free(_)) => true,
-        Some(Work::Meet(meeting, _)) => {
-            let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-            parts.iter().flatten().count() == meeting.size
-                && parts.iter().flatten().all(|part| {
-                    let at_front = |s: &super::world::Stream| {
-                        !s.busy && matches!(s.queue.front(), Some(Work::Meet(other, _)) if Arc::ptr_eq(other, meeting))
-                    };
-                    world.streams.get(&part.stream).is_some_and(at_front)
-                })
-        }
-        _ => false,
-    }
-}
-
-/// Streams whose work the goal waits for.
-fn needed(world: &World, until: Until) -> HashSet<u64> {
-    let mut found = HashSet::new();
-    let mut open: Vec<u64> = match until {
-        Until::Stream(stream, _) => vec![stream],
-        Until::Device(device) => world
-            .streams
-            .iter()
-            .filter(|(_, s)| s.device == device)
-            .map(|(id, _)| *id)
-            .collect(),
-    };
-    while let Some(id) = open.pop() {
-        let Some(stream) = world.streams.get(&id) else {
-            continue;
-        };
-        if !found.insert(id) {
-            continue;
-        }
-        for work in &stream.queue {
-            match work {
-                Work::Wait { stream, .. } => open.push(*stream),
-                Work::Meet(meeting, _) => {
-                    let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-                    open.extend(parts.iter().flatten().map(|p| p.stream));
-                }
-                _ => {}
-            }
-        }
-    }
-    found
-}
-
-fn stuck(world: &World) -> String {
-    let mut lines = Vec::new();
-    for (id, stream) in world.streams.iter().filter(|(_, s)| s.done < s.enqueued) {
-        let front = match stream.queue.front() {
-            Some(Work::Wait { stream, done }) => {
-                format!("waits until stream {stream:#x} has done {done}")
-            }
-            Some(Work::Meet(meeting, rank)) => {
-                let parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
-                let here = parts.iter().flatten().count();
-                format!(
-                    "rank {rank} is in a collective to which {here} of {} ranks have come",
-                    meeting.size
-                )
-            }
-            _ => "could run".to_owned(),
-        };
-        lines.push(format!(
-            "stream {id:#x} of device {} {front}",
-            stream.device
-        ));
-    }
-    lines.join("; ")
 }

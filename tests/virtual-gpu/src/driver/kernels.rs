@@ -6,11 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use super::config::Trouble;
 use super::pools;
-use super::work::{Failure, Job};
 use super::world::{Allocation, World};
 use super::{Driver, codes, log};
 use crate::exec::kernel::Kernel;
-use crate::exec::{Cause, Launch, Limits, run};
 use crate::memory::View;
 use crate::ptx::{Module, PtxError, Space};
 
@@ -61,6 +59,9 @@ pub fn allocate(
     }
     let total = world.space.total(device);
     let address = world.space.allocate(device, bytes, total).ok()?;
+    if let Some(pool) = pool.and_then(|p| world.pools.get(&p)) {
+        world.space.share(address, pool.readers);
+    }
     world.allocations.insert(
         address,
         Allocation {
@@ -186,7 +187,7 @@ impl Function {
 }
 
 /// Refuses a launch that a real card refuses.
-fn check(
+pub fn check(
     driver: &Driver,
     function: &Function,
     grid: [u32; 3],
@@ -243,74 +244,4 @@ fn check(
         );
     }
     Ok(())
-}
-
-/// A launch as work for a stream; its parameters are taken now.
-pub fn launch(
-    driver: &Driver,
-    function: &Arc<Function>,
-    grid: [u32; 3],
-    block: [u32; 3],
-    shared: u32,
-    params: Vec<u8>,
-) -> Result<Job, i32> {
-    check(driver, function, grid, block, shared)?;
-    let function = function.clone();
-    Ok(Arc::new(move |driver: &Driver, device: usize| {
-        let seed = {
-            let mut world = driver.world();
-            world.cards[device].launches += 1;
-            let trouble = world.due(driver, device, false);
-            if let Some(trouble) = trouble {
-                return Err(planned(trouble));
-            }
-            world.roll(usize::MAX) as u64
-        };
-        let config = &driver.config;
-        let limits = Limits {
-            instructions: config.instructions,
-            multiprocessors: config.device[device].multiprocessors,
-            workers: config.workers,
-            races: config.races,
-            strict: config.strict,
-            traffic: config.traffic,
-        };
-        let launch = Launch {
-            grid,
-            block,
-            dynamic_shared: shared,
-            params: &params,
-            seed,
-            limits,
-        };
-        let view = driver.device_view(device);
-        match run(&function.kernel, &launch, &view) {
-            Ok(counters) => {
-                driver.count(&function.kernel.name, &counters);
-                Ok(counters.warp_instructions)
-            }
-            Err(fault) => Err(Failure::new(code(fault.cause), fault.to_string())),
-        }
-    }))
-}
-
-fn code(cause: Cause) -> i32 {
-    match cause {
-        Cause::IllegalAddress => codes::ERROR_ILLEGAL_ADDRESS,
-        Cause::Misaligned => codes::ERROR_MISALIGNED_ADDRESS,
-        Cause::Assert => codes::ERROR_ASSERT,
-        Cause::Timeout => codes::ERROR_LAUNCH_TIMEOUT,
-        Cause::Unsupported => codes::ERROR_ILLEGAL_INSTRUCTION,
-        Cause::Trap | Cause::Misuse => codes::ERROR_LAUNCH_FAILED,
-    }
-}
-
-fn planned(trouble: Trouble) -> Failure {
-    let code = match trouble {
-        Trouble::LaunchFailure => codes::ERROR_LAUNCH_FAILED,
-        Trouble::EccError => codes::ERROR_ECC_UNCORRECTABLE,
-        Trouble::OutOfMemory => codes::ERROR_OUT_OF_MEMORY,
-        Trouble::IllegalAddress => codes::ERROR_ILLEGAL_ADDRESS,
-    };
-    Failure::new(code, format!("{trouble:?}, as the configuration asks"))
 }

@@ -5,7 +5,10 @@ pub mod codes;
 pub mod config;
 pub mod engine;
 pub mod kernels;
+pub mod launched;
+mod perform;
 pub mod pools;
+mod ready;
 mod report;
 pub mod work;
 pub mod world;
@@ -97,8 +100,10 @@ impl Driver {
 
     /// A sight of memory as a device's kernels have it.
     pub fn device_view(&self, device: usize) -> View {
-        let mut view = self.view();
-        view.only = (!self.config.peer_access).then_some(device);
+        let world = self.world();
+        let mut view = View::new(world.space.map());
+        view.looks = Some((device, world.cards[device].peers));
+        drop(world);
         view.strict = self.config.strict;
         view
     }

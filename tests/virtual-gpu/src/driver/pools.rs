@@ -16,6 +16,8 @@ pub struct Pool {
     /// What the pool may keep when the device is synchronised.
     pub threshold: u64,
     pub reuse: [u32; 3],
+    /// Other devices that may use its memory, one bit each.
+    pub readers: u64,
 }
 
 pub fn rounded(bytes: u64) -> u64 {

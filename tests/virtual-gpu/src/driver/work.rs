@@ -1,6 +1,6 @@
 //! What waits in a stream.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Driver;
 
@@ -23,9 +23,27 @@ impl Failure {
 /// Does the work on a device; tells how long it pretends to have taken, in nanoseconds.
 pub type Job = Arc<dyn Fn(&Driver, usize) -> Result<u64, Failure> + Send + Sync>;
 
+/// Work that has begun, and may have to wait for what others do.
+pub trait Begun: Send {
+    fn resume(&mut self, driver: &Driver, device: usize) -> Result<Progress, Failure>;
+    /// What it waits for, for messages.
+    fn waits(&self) -> String;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nanoseconds that it pretends to have taken.
+    Done(u64),
+    /// It waits; did it do anything before?
+    Waits { moved: bool },
+}
+
+pub type Begin = Arc<dyn Fn(&Driver, usize) -> Result<Box<dyn Begun>, Failure> + Send + Sync>;
+
 #[derive(Clone)]
 pub enum Work {
     Run(Job),
+    Begin(Begin),
     /// The event has happened when all before it in its stream has.
     Record(u64),
     /// Until another stream has done so many pieces of work.
@@ -41,11 +59,21 @@ pub enum Work {
 
 /// All ranks' parts of one collective.
 pub struct Meeting {
+    /// For messages: what it is, and which of its communicator's calls.
+    pub name: String,
+    /// The communicator's number, the same for all its ranks.
+    pub group: u64,
     pub size: usize,
     pub parts: Mutex<Vec<Option<Part>>>,
     /// Does the collective, with all parts at hand.
     #[allow(clippy::type_complexity)]
     pub run: Box<dyn Fn(&Driver, &[Part]) -> Result<u64, Failure> + Send + Sync>,
+}
+
+impl Meeting {
+    pub fn parts(&self) -> MutexGuard<'_, Vec<Option<Part>>> {
+        self.parts.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 #[derive(Clone, Debug)]

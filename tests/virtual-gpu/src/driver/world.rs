@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::thread::ThreadId;
+use std::time::Instant;
 
 use super::config::Trouble;
 use super::kernels::{Function, Loaded};
 use super::pools::Pool;
-use super::work::Work;
+use super::work::{Begun, Work};
 use super::{Driver, codes};
 use crate::memory::Space;
 
@@ -45,6 +46,8 @@ pub struct Card {
     pub default_pool: u64,
     pub launches: u64,
     pub allocated: u64,
+    /// Devices whose memory its context was given access to, one bit each.
+    pub peers: u64,
     /// Pretended time.
     pub nanoseconds: u64,
 }
@@ -55,6 +58,8 @@ pub struct Stream {
     pub enqueued: u64,
     pub done: u64,
     pub busy: bool,
+    /// What its front has begun and waits for others, and since when in vain.
+    pub begun: Option<(Box<dyn Begun>, Option<Instant>)>,
     pub capture: Option<u64>,
     /// Does it wait for the legacy stream, and that for it?
     pub blocking: bool,
@@ -164,6 +169,7 @@ impl World {
             enqueued: 0,
             done: 0,
             busy: false,
+            begun: None,
             capture: None,
             blocking,
             priority,

@@ -3,6 +3,8 @@
 use super::block::Scene;
 use super::counters::bank_conflicts;
 use super::fault::{Broken, Cause};
+use super::order::Order;
+use super::poll;
 use super::races::Use;
 use super::registers::{ALL, LANES, Registers, Slot};
 use super::shared::Refusal;
@@ -25,6 +27,7 @@ pub struct Transfer {
     /// Loads widen with the sign.
     pub signed: bool,
     pub elements: Vec<Element>,
+    pub order: Order,
 }
 
 pub fn addresses(registers: &Registers, address: &Address) -> [u64; LANES] {
@@ -111,8 +114,10 @@ fn reach(
 
 pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Result<(), Broken> {
     let Reached { generic, same } = reach(warp, scene, t, mask, false)?;
+    let polls = t.order.strong;
     if let Some((Place::Device, at)) = &same
         && t.elements.len() == 1
+        && !polls
         && row(warp, scene, t, at, mask)?
     {
         return Ok(());
@@ -132,6 +137,9 @@ pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Resu
                 at + index as u64 * t.bytes,
                 t.bytes,
             )?;
+            if polls {
+                warp.poll.look(at, value, poll::LOAD);
+            }
             values[lane] = if t.signed {
                 sign_extended(value, t.bytes)
             } else {
@@ -223,6 +231,7 @@ fn row(
 
 pub fn store(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Result<(), Broken> {
     let Reached { generic, same } = reach(warp, scene, t, mask, true)?;
+    warp.poll.wrote |= !matches!(same, Some((Place::Local, _)));
     if let (Some((Place::Device, at)), [element]) = (&same, &t.elements[..])
         && mask == ALL
         && consecutive(at, t.bytes)

@@ -4,6 +4,8 @@ use super::access::{Address, addresses, lanes_of, read, watch, write};
 use super::block::Scene;
 use super::fault::{Broken, Cause};
 use super::floats::{BF16, F16, Rounding, add_to_odd};
+use super::order::Order;
+use super::poll;
 use super::races::Use;
 use super::registers::{LANES, Slot};
 use super::warp::Warp;
@@ -57,6 +59,7 @@ pub struct Atomic {
     /// The new value of a compare-and-swap.
     pub c: Slot,
     pub result: Option<(Slot, bool)>,
+    pub order: Order,
 }
 
 /// The value after, from the one before and the operands.
@@ -181,7 +184,14 @@ pub fn run(warp: &mut Warp, scene: &mut Scene, form: &Atomic, mask: u32) -> Resu
             }
         };
     }
+    // A lock that is not had changes nothing.
+    let kept = |lane: usize| {
+        form.operation == Operation::CompareAndSwap && before[lane] != narrow(b[lane])
+    };
+    warp.poll.wrote |= !lanes_of(mask).all(kept);
     if let Some((slot, wide)) = form.result {
+        let first = mask.trailing_zeros() as usize;
+        warp.poll.look(generic[first], before[first], poll::ATOMIC);
         warp.registers.set_bits(slot, wide, &before, mask);
     }
     Ok(())

@@ -1,10 +1,11 @@
-//! One block: its warps take turns between barriers.
+//! One block: its warps take turns between barriers, and it rests where all of them wait for others.
 
 use super::barrier::{Arrival, BARRIERS, Reduce};
 use super::counters::Counters;
 use super::fault::{Broken, Cause, KernelFault};
 use super::grid::Launch;
 use super::kernel::{Kernel, Special};
+use super::poll::Look;
 use super::races::Clocks;
 use super::registers::{ALL, LANES, Lane, Registers};
 use super::shared::{Local, Shared};
@@ -49,14 +50,18 @@ pub struct Template {
     warps: Vec<(Registers, u32)>,
 }
 
-/// A small generator: order must differ by seed, nothing more.
+/// A small generator: order must differ by seed, nothing more. Its state is never zero.
+pub fn roll(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
 pub fn shuffle<T>(items: &mut [T], seed: u64) {
     let mut state = seed | 1;
     for last in (1..items.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        items.swap(last, (state % (last as u64 + 1)) as usize);
+        items.swap(last, (roll(&mut state) % (last as u64 + 1)) as usize);
     }
 }
 
@@ -111,12 +116,12 @@ impl Template {
         self.warps.iter().enumerate().map(make).collect()
     }
 
-    fn start(&self, warps: &mut [Warp], scene: &Scene) {
+    fn start(&self, warps: &mut [Warp], kernel: &Kernel, block: [u32; 3]) {
         for (warp, (registers, lanes)) in warps.iter_mut().zip(&self.warps) {
             warp.start(registers, *lanes);
-            for (special, slot) in &scene.kernel.specials {
+            for (special, slot) in &kernel.specials {
                 if let Special::Block(axis) = special {
-                    u32::store(&mut warp.registers, *slot, [scene.block[*axis]; LANES], ALL);
+                    u32::store(&mut warp.registers, *slot, [block[*axis]; LANES], ALL);
                 }
             }
         }
@@ -127,58 +132,138 @@ pub fn position(thread: u32, [x, y, _]: [u32; 3]) -> [u32; 3] {
     [thread % x, thread / x % y, thread / (x * y)]
 }
 
-pub fn run(
-    template: &Template,
-    warps: &mut [Warp],
-    scene: &mut Scene,
-    seed: u64,
-) -> Result<(), KernelFault> {
-    template.start(warps, scene);
-    let mut barriers = vec![Barrier::default(); BARRIERS];
-    // Warps that may run, and how many have not ended.
-    let mut ready: Vec<usize> = (0..warps.len()).collect();
-    let mut alive = warps.len();
-    let mut round = seed;
-    while alive > 0 {
-        round = round.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        shuffle(&mut ready, round);
-        let mut next = Vec::new();
-        if ready.is_empty() {
-            let stuck = barriers
-                .iter()
-                .position(|b| !b.waiting.is_empty())
-                .unwrap_or(0);
-            let b = &barriers[stuck];
-            let wanted = b.expected.map_or("all".to_owned(), |n| n.to_string());
-            let message = format!(
-                "{} threads wait at barrier {stuck} for ever: it wants {wanted} threads",
-                b.arrived
-            );
-            return Err(place(scene, Broken::new(Cause::Misuse, message), 0, 0));
+/// A block between its first instruction and its last: its warps may wait for what others write, and it is
+/// then resumed later.
+pub struct Block {
+    number: u32,
+    pub warps: Vec<Warp>,
+    shared: Shared,
+    clocks: Option<Clocks>,
+    barriers: Vec<Barrier>,
+    /// Warps that may run, and how many have not ended.
+    ready: Vec<usize>,
+    alive: usize,
+    round: u64,
+    instructions: u64,
+}
+
+/// Why a block does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    Ended,
+    /// All warps wait for others; did any do something before?
+    Waits {
+        moved: bool,
+    },
+}
+
+impl Block {
+    /// Begins in the room of a block that ended.
+    pub fn new(
+        number: u32,
+        template: &Template,
+        mut warps: Vec<Warp>,
+        kernel: &Kernel,
+        launch: &Launch,
+    ) -> Self {
+        template.start(&mut warps, kernel, position(number, launch.grid));
+        let shared = kernel.shared_bytes + launch.dynamic_shared as usize;
+        let races = launch.limits.races;
+        Self {
+            number,
+            shared: Shared::new(shared, races),
+            clocks: races.then(|| Clocks::new(warps.len())),
+            barriers: vec![Barrier::default(); BARRIERS],
+            ready: (0..warps.len()).collect(),
+            alive: warps.len(),
+            warps,
+            round: launch.seed ^ u64::from(number),
+            instructions: 0,
         }
-        for id in std::mem::take(&mut ready) {
-            let stop = warps[id]
-                .run(scene)
-                .map_err(|(broken, line)| place(scene, broken, line, id))?;
-            match stop {
-                Stop::Turn => next.push(id),
-                Stop::Ended => alive -= 1,
-                Stop::Barrier(arrival) => {
-                    let waits = arrival.waits;
-                    barriers[arrival.id]
-                        .arrive(id, arrival)
-                        .map_err(|b| place(scene, b, 0, id))?;
-                    if !waits {
-                        next.push(id);
+    }
+
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What its warps poll.
+    pub fn looks(&self) -> impl Iterator<Item = Look> {
+        self.ready.iter().map(|id| self.warps[*id].poll.last)
+    }
+
+    pub fn resume(&mut self, scene: &mut Scene) -> Result<Rest, KernelFault> {
+        scene.block = position(self.number, scene.launch.grid);
+        let swap = |block: &mut Self, scene: &mut Scene| {
+            std::mem::swap(&mut block.shared, &mut scene.shared);
+            std::mem::swap(&mut block.clocks, &mut scene.clocks);
+        };
+        swap(self, scene);
+        let others = std::mem::replace(&mut scene.counters.warp_instructions, self.instructions);
+        let rest = self.run(scene);
+        let now = scene.counters.warp_instructions;
+        scene.counters.warp_instructions = others + (now - self.instructions);
+        self.instructions = now;
+        swap(self, scene);
+        rest
+    }
+
+    fn run(&mut self, scene: &mut Scene) -> Result<Rest, KernelFault> {
+        let mut ever = false;
+        while self.alive > 0 {
+            self.round = self
+                .round
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(1);
+            shuffle(&mut self.ready, self.round);
+            if self.ready.is_empty() {
+                return Err(place(scene, self.stuck(), 0, 0));
+            }
+            let mut moved = false;
+            let mut next = Vec::new();
+            for id in std::mem::take(&mut self.ready) {
+                let stop = self.warps[id]
+                    .run(scene)
+                    .map_err(|(broken, line)| place(scene, broken, line, id))?;
+                moved |= !matches!(stop, Stop::Poll) || self.warps[id].poll.moved();
+                match stop {
+                    Stop::Turn | Stop::Poll => next.push(id),
+                    Stop::Ended => self.alive -= 1,
+                    Stop::Barrier(arrival) => {
+                        let waits = arrival.waits;
+                        self.barriers[arrival.id]
+                            .arrive(id, arrival)
+                            .map_err(|b| place(scene, b, 0, id))?;
+                        if !waits {
+                            next.push(id);
+                        }
                     }
                 }
+                scene.check_time().map_err(|b| place(scene, b, 0, id))?;
+                open_full(&mut self.barriers, &mut self.warps, scene, &mut next);
             }
-            scene.check_time().map_err(|b| place(scene, b, 0, id))?;
-            open_full(&mut barriers, warps, scene, &mut next);
+            self.ready = next;
+            ever |= moved;
+            if !moved {
+                return Ok(Rest::Waits { moved: ever });
+            }
         }
-        ready = next;
+        Ok(Rest::Ended)
     }
-    Ok(())
+
+    fn stuck(&self) -> Broken {
+        let stuck = self
+            .barriers
+            .iter()
+            .position(|b| !b.waiting.is_empty())
+            .unwrap_or(0);
+        let b = &self.barriers[stuck];
+        let wanted = b.expected.map_or("all".to_owned(), |n| n.to_string());
+        let message = format!(
+            "{} threads wait at barrier {stuck} for ever: it wants {wanted} threads",
+            b.arrived
+        );
+        Broken::new(Cause::Misuse, message)
+    }
 }
 
 /// Opens the barriers that have all they wait for.

@@ -7,6 +7,7 @@ use super::copy_async::CopyAsync;
 use super::exchange::{Exchange, Vote};
 use super::lanes::{Alu, Args};
 use super::matrix::{LoadMatrix, Product};
+use super::order::Order;
 use super::registers::Slot;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,9 @@ pub enum Action {
     CopyCommit,
     /// Waits until at most this many groups are open.
     CopyWait(usize),
-    /// Fences: memory is seen in program order here.
+    Fence(Order),
+    /// `nanosleep`: whoever sleeps waits for others.
+    Sleep,
     Nothing,
     /// A counter that grows, into a register (wide or not).
     Clock(Slot, bool),

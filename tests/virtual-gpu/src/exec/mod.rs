@@ -15,6 +15,8 @@ mod grid;
 pub mod kernel;
 pub mod lanes;
 pub mod matrix;
+pub mod order;
+mod poll;
 mod races;
 pub mod registers;
 mod shared;
@@ -22,4 +24,4 @@ mod warp;
 pub mod windows;
 
 pub use fault::{Cause, KernelFault};
-pub use grid::{Launch, Limits, run};
+pub use grid::{Grid, Launch, Limits, Progress, run};

@@ -4,6 +4,7 @@ use super::block::Scene;
 use super::copy_async::Copies;
 use super::fault::{Broken, Cause};
 use super::kernel::{Action, Guard};
+use super::poll::Poll;
 use super::registers::{ALL, LANES, Registers, Slot};
 use super::shared::Local;
 use super::{access, atomic, barrier::Arrival, copy_async, exchange, matrix};
@@ -35,6 +36,7 @@ pub struct Warp {
     pub registers: Registers,
     pub local: Local,
     pub copies: Copies,
+    pub poll: Poll,
     /// Lanes that have ended, or never were.
     pub ended: u32,
     paths: Vec<Path>,
@@ -46,6 +48,8 @@ pub enum Stop {
     Ended,
     Barrier(Arrival),
     Turn,
+    /// It waits for what others write.
+    Poll,
 }
 
 impl Warp {
@@ -55,6 +59,7 @@ impl Warp {
             registers,
             local,
             copies: Copies::default(),
+            poll: Poll::default(),
             ended: ALL,
             paths: Vec::new(),
             rotate: false,
@@ -71,6 +76,7 @@ impl Warp {
         self.registers.copy_from(registers);
         self.local.poison();
         self.copies = Copies::default();
+        self.poll = Poll::default();
         self.ended = !mask;
         self.paths.clear();
         self.paths.push(Path {
@@ -176,6 +182,7 @@ impl Warp {
     /// Runs until the warp ends, meets a barrier of the block, or has had its turn.
     pub fn run(&mut self, scene: &mut Scene) -> Result<Stop, (Broken, u32)> {
         let mut turns = 0;
+        let rotated = self.rotate;
         loop {
             let line = self
                 .paths
@@ -221,6 +228,12 @@ impl Warp {
                         if *target <= at && mask != 0 {
                             turns += 1;
                             spins += 1;
+                            if self.poll.round(instruction.line) {
+                                // Its other paths may have what it waits for.
+                                self.rotate = !self.paths.is_empty() && !rotated;
+                                self.paths.push(path);
+                                return Ok(Stop::Poll);
+                            }
                             if turns > TURN {
                                 self.paths.push(path);
                                 scene.check_time().map_err(|b| (b, instruction.line))?;
@@ -353,6 +366,8 @@ impl Warp {
                     format!("assertion failed: {message}"),
                 ));
             }
+            Action::Fence(_) => {}
+            Action::Sleep => self.poll.sleep(),
             Action::Print | Action::WarpBarrier(_) | Action::Nothing => {}
             Action::Alu(..) | Action::Branch(_) | Action::Exit => {}
         }

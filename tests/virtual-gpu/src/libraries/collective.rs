@@ -1,5 +1,7 @@
 //! What a collective computes from all ranks' buffers: sums in rank order.
 
+use std::fmt;
+
 use super::gemm::Data;
 use crate::driver::work::Part;
 use crate::memory::{Fault, View};
@@ -20,6 +22,17 @@ pub struct Call {
     pub ty: i32,
     pub operation: i32,
     pub count: u64,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.count * bytes_of(self.ty).unwrap_or(1) as u64;
+        write!(
+            f,
+            "{:?} of {} elements, {bytes} bytes",
+            self.kind, self.count
+        )
+    }
 }
 
 /// Sizes and meaning of `ncclDataType_t`.

@@ -25,6 +25,7 @@ const LINK: u64 = 12;
 pub struct UniqueId([u8; ID_BYTES]);
 
 struct Group {
+    id: u64,
     size: usize,
     joined: usize,
     /// Collectives that not all ranks have come to, by their number.
@@ -60,8 +61,9 @@ fn locked(group: &Mutex<Group>) -> MutexGuard<'_, Group> {
     group.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn new_group(size: usize) -> Arc<Mutex<Group>> {
+fn new_group(id: u64, size: usize) -> Arc<Mutex<Group>> {
     Arc::new(Mutex::new(Group {
+        id,
         size,
         joined: 0,
         open: HashMap::new(),
@@ -83,7 +85,7 @@ fn join(
     let group = all
         .groups
         .entry(id)
-        .or_insert_with(|| new_group(ranks as usize))
+        .or_insert_with(|| new_group(id, ranks as usize))
         .clone();
     all.next += 16;
     let handle = 0x9cc1_0000 + all.next;
@@ -138,7 +140,7 @@ fn collective(handle: u64, call: Call, send: u64, receive: u64, stream: u64) -> 
     }
     let (_, id) = stream_now(stream).map_err(|_| CUDA_ERROR)?;
     let mut group = locked(&group);
-    let size = group.size;
+    let (size, group_id) = (group.size, group.id);
     let new = || {
         let run = move |driver: &Driver, parts: &[Part]| {
             perform(&mut driver.view(), &call, parts).map_err(|f| {
@@ -153,6 +155,8 @@ fn collective(handle: u64, call: Call, send: u64, receive: u64, stream: u64) -> 
         (
             call,
             Arc::new(Meeting {
+                name: format!("collective {number} ({call})"),
+                group: group_id,
                 size,
                 parts,
                 run: Box::new(run),
@@ -162,12 +166,12 @@ fn collective(handle: u64, call: Call, send: u64, receive: u64, stream: u64) -> 
     let (known, meeting) = group.open.entry(number).or_insert_with(new).clone();
     if known != call {
         log(&format!(
-            "NCCL call {number}: rank {rank} makes {call:?}, another rank {known:?}"
+            "NCCL call {number}: rank {rank} makes {call}, another rank {known}"
         ));
         return Err(INVALID_USAGE);
     }
     let complete = {
-        let mut parts = meeting.parts.lock().unwrap_or_else(|e| e.into_inner());
+        let mut parts = meeting.parts();
         parts[rank] = Some(Part {
             stream: id,
             send,
@@ -226,6 +230,12 @@ export! {
         Ok(())
     }
     fn ncclCommDestroy(handle: u64) {
+        let gone = communicator(handle)?;
+        let group = locked(&gone.group).id;
+        if !driver().wait_for_graphs(group, gone.rank) {
+            log(&format!("ncclCommDestroy: rank {}: a graph still holds its collectives", gone.rank));
+            return Err(SYSTEM_ERROR);
+        }
         registry().communicators.remove(&handle).map(|_| ()).ok_or(INVALID_ARGUMENT)
     }
     fn ncclCommAbort(handle: u64) {

@@ -10,6 +10,9 @@ pub struct Region {
     /// One bit a byte: was it written? Null for memory that the host fills.
     pub written: *mut u8,
     pub device: Option<usize>,
+    /// Of memory from a pool: the devices that may use it, one bit each. Other memory is as its device's
+    /// context allows.
+    pub readers: Option<u64>,
 }
 
 // SAFETY: regions are ranges of memory that lives until they leave the map; access goes through atomics.
@@ -48,6 +51,14 @@ impl Map {
         self.regions
             .partition_point(|r| r.start <= address)
             .checked_sub(1)
+    }
+
+    pub fn at(&mut self, start: u64) -> Option<&mut Region> {
+        let at = self
+            .regions
+            .binary_search_by_key(&start, |r| r.start)
+            .ok()?;
+        Some(&mut self.regions[at])
     }
 
     pub fn containing(&self, address: u64) -> Option<&Region> {

@@ -110,9 +110,17 @@ impl Space {
             host: card.memory.at(offset as usize),
             written: card.written.at((offset / BITS) as usize),
             device: Some(device),
+            readers: None,
         };
         Arc::make_mut(&mut self.map).insert(region);
         Ok(start)
+    }
+
+    /// Says which devices may use an allocation, one bit each.
+    pub fn share(&mut self, address: u64, readers: u64) {
+        if let Some(region) = Arc::make_mut(&mut self.map).at(address) {
+            region.readers = Some(readers);
+        }
     }
 
     /// False if nothing was allocated at this address.
@@ -156,6 +164,7 @@ impl Space {
             host,
             written: null_mut(),
             device: None,
+            readers: None,
         });
         self.pinned.insert(start, arena);
         Ok(start)
@@ -174,6 +183,7 @@ impl Space {
             host: address as *mut u8,
             written: null_mut(),
             device: None,
+            readers: None,
         };
         Arc::make_mut(&mut self.map).insert(region);
     }

@@ -15,8 +15,8 @@ pub const POISON: u8 = 0xff;
 pub struct View {
     map: Arc<Map>,
     last: Region,
-    /// The device that looks, where other devices' memory is out of reach.
-    pub only: Option<usize>,
+    /// The device that looks, and those whose contexts let it, one bit each; for the host all is in reach.
+    pub looks: Option<(usize, u64)>,
     /// Is a read of unwritten bytes a fault, or poison?
     pub strict: bool,
     /// Unwritten bytes read so far.
@@ -31,11 +31,12 @@ impl View {
             host: null_mut(),
             written: null_mut(),
             device: None,
+            readers: None,
         };
         Self {
             map,
             last: none,
-            only: None,
+            looks: None,
             strict: false,
             unwritten: 0,
         }
@@ -72,7 +73,14 @@ impl View {
             );
             return Err(fault(FaultKind::OutOfBounds, near));
         }
-        if self.only.is_some() && region.device.is_some() && region.device != self.only {
+        if let (Some((device, contexts)), Some(owner)) = (self.looks, region.device)
+            && device != owner
+            && region
+                .readers
+                .map_or(contexts >> owner, |readers| readers >> device)
+                & 1
+                == 0
+        {
             return Err(fault(FaultKind::OtherDevice, String::new()));
         }
         self.last = region;

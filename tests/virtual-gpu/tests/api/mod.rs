@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::ffi::{CString, c_char};
+use std::process::Command;
 
 use virtual_gpu as _; // the functions below are in it
 
@@ -21,7 +22,15 @@ api! {
     fn cuInit(flags: u32);
     fn cuDevicePrimaryCtxRetain(context: *mut u64, device: i32);
     fn cuCtxSetCurrent(context: u64);
+    fn cuCtxGetCurrent(context: *mut u64);
     fn cuCtxSynchronize();
+    fn cuCtxEnablePeerAccess(context: u64, flags: u32);
+    fn cuDeviceCanAccessPeer(can: *mut i32, device: i32, peer: i32);
+    fn cuMemHostGetDevicePointer_v2(at: *mut u64, host: u64, flags: u32);
+    fn cuMemHostRegister_v2(at: u64, bytes: usize, flags: u32);
+    fn cuMemHostUnregister(at: u64);
+    fn cuMemPoolSetAccess(pool: u64, map: *const [i32; 3], count: usize);
+    fn cuLaunchCooperativeKernel(f: u64, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: u64, params: *const u64);
     fn cuMemAlloc_v2(at: *mut u64, bytes: usize);
     fn cuMemFree_v2(at: u64);
     fn cuMemAllocAsync(at: *mut u64, bytes: usize, stream: u64);
@@ -32,6 +41,7 @@ api! {
     fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64);
     fn cuMemcpyDtoH_v2(to: u64, from: u64, bytes: usize);
     fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: u64);
+    fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64);
     fn cuMemsetD32Async(to: u64, value: u32, count: usize, stream: u64);
     fn cuModuleLoadData(module: *mut u64, image: *const c_char);
     fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char);
@@ -58,6 +68,7 @@ api! {
     fn cuMemPoolGetAttribute(pool: u64, attribute: i32, value: *mut u64);
     fn ncclGetUniqueId(id: *mut Id);
     fn ncclCommInitRank(comm: *mut u64, ranks: i32, id: Id, rank: i32);
+    fn ncclCommDestroy(comm: u64);
     fn ncclAllReduce(send: u64, receive: u64, count: usize, ty: i32, op: i32, comm: u64, stream: u64);
     fn ncclAllGather(send: u64, receive: u64, count: usize, ty: i32, comm: u64, stream: u64);
     fn cublasLtMatmulDescCreate(d: *mut u64, compute: i32, scale: i32);
@@ -144,4 +155,37 @@ pub fn stream() -> u64 {
 
 pub fn event() -> u64 {
     get(|e| cuEventCreate(e, 0))
+}
+
+/// Runs a case in processes of their own, under some seeds, and gives back what the last one said (nothing,
+/// where this is such a process).
+pub fn apart(cases: &[(&str, fn())], name: &str, variables: &[(&str, &str)], seeds: u64) -> String {
+    let mut said = String::new();
+    if let Ok(wanted) = std::env::var("VGPU_TEST_CASE") {
+        if wanted == name {
+            cases.iter().find(|(known, _)| *known == name).unwrap().1();
+        }
+        return said;
+    }
+    for seed in 0..seeds {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("VGPU_TEST_CASE", name)
+            .env("VGPU_SEED", seed.to_string())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}, seed {seed}: {text}");
+        said = text.into_owned();
+    }
+    said
+}
+
+/// A configuration's file, which goes when the first of both is dropped, and its name.
+pub fn configuration(text: &str) -> (tempfile::TempPath, String) {
+    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    std::fs::write(&path, text).unwrap();
+    let name = path.to_str().unwrap().to_owned();
+    (path, name)
 }

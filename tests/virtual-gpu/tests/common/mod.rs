@@ -24,6 +24,7 @@ impl Card {
             instructions: 1 << 32,
             multiprocessors: 128,
             workers: 2,
+            resident: 1 << 10,
             races: true,
             strict: true,
             traffic: true,

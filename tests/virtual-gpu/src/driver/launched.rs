@@ -1,0 +1,146 @@
+//! Launches: work that begins in stream order and may wait for what others write.
+
+use std::sync::Arc;
+
+use super::config::{Device, Trouble};
+use super::kernels::{Function, check};
+use super::work::{Begin, Begun, Failure, Progress};
+use super::{Driver, codes};
+use crate::exec::kernel::Kernel;
+use crate::exec::{self, Cause, Grid, Launch, Limits};
+
+const THREADS_PER_MULTIPROCESSOR: u32 = 1536;
+const BLOCKS_PER_MULTIPROCESSOR: u32 = 24;
+/// Shared memory that the system keeps of each block.
+pub const SYSTEM_SHARED: u32 = 1 << 10;
+const WARP: u32 = 32;
+
+/// A launch as work for a stream; its parameters are taken now.
+pub fn launch(
+    driver: &Driver,
+    function: &Arc<Function>,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    params: Vec<u8>,
+) -> Result<Begin, i32> {
+    check(driver, function, grid, block, shared)?;
+    let (function, params) = (function.clone(), Arc::new(params));
+    Ok(Arc::new(move |driver: &Driver, device: usize| {
+        let seed = {
+            let mut world = driver.world();
+            world.cards[device].launches += 1;
+            let trouble = world.due(driver, device, false);
+            if let Some(trouble) = trouble {
+                return Err(planned(trouble));
+            }
+            world.roll(usize::MAX) as u64
+        };
+        let config = &driver.config;
+        let threads = block.iter().product();
+        let each = resident(&config.device[device], &function.kernel, threads, shared);
+        let limits = Limits {
+            instructions: config.instructions,
+            multiprocessors: config.device[device].multiprocessors,
+            workers: config.workers,
+            resident: (each * config.device[device].multiprocessors) as usize,
+            races: config.races,
+            strict: config.strict,
+            traffic: config.traffic,
+        };
+        let launch = Launch {
+            grid,
+            block,
+            dynamic_shared: shared,
+            params: &params,
+            seed,
+            limits,
+        };
+        Ok(Box::new(Launched {
+            function: function.clone(),
+            params: params.clone(),
+            shape: (grid, block, shared),
+            seed,
+            limits,
+            grid: Grid::new(&function.kernel, &launch),
+        }))
+    }))
+}
+
+/// A launch that runs.
+struct Launched {
+    function: Arc<Function>,
+    params: Arc<Vec<u8>>,
+    /// Grid, block, dynamic shared memory.
+    shape: ([u32; 3], [u32; 3], u32),
+    seed: u64,
+    limits: Limits,
+    grid: Grid,
+}
+
+impl Launched {
+    fn launch(&self) -> Launch<'_> {
+        let (grid, block, dynamic_shared) = self.shape;
+        Launch {
+            grid,
+            block,
+            dynamic_shared,
+            params: &self.params,
+            seed: self.seed,
+            limits: self.limits,
+        }
+    }
+}
+
+impl Begun for Launched {
+    fn resume(&mut self, driver: &Driver, device: usize) -> Result<Progress, Failure> {
+        let kernel = &self.function.kernel;
+        let view = driver.device_view(device);
+        let progress = self.grid.resume(kernel, &self.launch(), &view);
+        let progress =
+            progress.map_err(|fault| Failure::new(code(fault.cause), fault.to_string()))?;
+        if let exec::Progress::Waits { moved } = progress {
+            return Ok(Progress::Waits { moved });
+        }
+        let counters = self.grid.counters();
+        driver.count(&kernel.name, &counters);
+        Ok(Progress::Done(counters.warp_instructions))
+    }
+
+    fn waits(&self) -> String {
+        self.grid
+            .waits(&self.function.kernel, &self.launch())
+            .to_string()
+    }
+}
+
+/// Blocks of a kernel that a multiprocessor holds at once; registers are not known here.
+pub fn resident(device: &Device, kernel: &Kernel, threads: u32, dynamic: u32) -> u32 {
+    let threads = threads.max(1).next_multiple_of(WARP);
+    let shared = dynamic + kernel.shared_bytes as u32 + SYSTEM_SHARED;
+    let by_shared = (device.shared_kib_per_multiprocessor << 10) / shared;
+    (THREADS_PER_MULTIPROCESSOR / threads)
+        .min(by_shared)
+        .min(BLOCKS_PER_MULTIPROCESSOR)
+}
+
+fn code(cause: Cause) -> i32 {
+    match cause {
+        Cause::IllegalAddress => codes::ERROR_ILLEGAL_ADDRESS,
+        Cause::Misaligned => codes::ERROR_MISALIGNED_ADDRESS,
+        Cause::Assert => codes::ERROR_ASSERT,
+        Cause::Timeout => codes::ERROR_LAUNCH_TIMEOUT,
+        Cause::Unsupported => codes::ERROR_ILLEGAL_INSTRUCTION,
+        Cause::Trap | Cause::Misuse => codes::ERROR_LAUNCH_FAILED,
+    }
+}
+
+fn planned(trouble: Trouble) -> Failure {
+    let code = match trouble {
+        Trouble::LaunchFailure => codes::ERROR_LAUNCH_FAILED,
+        Trouble::EccError => codes::ERROR_ECC_UNCORRECTABLE,
+        Trouble::OutOfMemory => codes::ERROR_OUT_OF_MEMORY,
+        Trouble::IllegalAddress => codes::ERROR_ILLEGAL_ADDRESS,
+    };
+    Failure::new(code, format!("{trouble:?}, as the configuration asks"))
+}

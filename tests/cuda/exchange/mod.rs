@@ -2,6 +2,7 @@
 
 mod agreement;
 mod bytes;
+mod models;
 mod order;
 mod sums;
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use candle_core::{Result, bail};
 
 use super::region::Region;
-use super::staging::PIECE_BYTES;
 use crate::ops::cuda::device::Gpu;
 
 /// As in `kernels/exchange.cuh`.
@@ -18,6 +17,8 @@ const HALVES: usize = 2;
 const FLAG_BYTES: usize = STAGES * CHANNELS * MOST_RANKS * size_of::<u32>();
 /// The unit that kernels move.
 pub const UNIT: usize = 16;
+/// Of a message that copies bring, at a time.
+pub const PIECE_BYTES: usize = 4 << 20;
 /// Of the slots of all senders to one channel, together.
 pub const CHANNEL_BYTES: usize = 256 << 10;
 

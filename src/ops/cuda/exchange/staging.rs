@@ -10,14 +10,11 @@ use candle_core::cuda::WrapErr;
 use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, sys};
 use candle_core::{DType, Result};
 
-use super::inboxes::{UNIT, made};
+use super::inboxes::{PIECE_BYTES, UNIT, made};
 use super::{ALL_REDUCE, Exchange, THREADS, Values};
 use crate::ops::cuda::device::Gpu;
 use crate::ops::cuda::modules::{Arg, Grid};
 use crate::ops::cuda::suffix;
-
-/// Of a message, at a time.
-pub const PIECE_BYTES: usize = 4 << 20;
 
 /// Room on the GPU for what the others bring to one sum.
 pub struct Staging {

@@ -1,8 +1,8 @@
 // The highest logit of each row and the lowest token that has it; the first NaN, where there is one.
 //
-// Two kernels: each run of a row to one key, grid (rows, runs) of any threads up to 1024; then a row's keys to its
-// token and logit, grid (rows) of one warp. `asks` says which rows, or is null: all in order. runs [rows, run_count].
-// Reads the logits once. `_odd`: rows that do not start at multiples of 16 bytes.
+// First each run of a row to one key, grid (rows, runs) of any threads up to 1024; then a row's keys to its token and
+// logit, or to its key among all ranks, grid (rows) of one warp. `asks` says which rows, or is null: all in order.
+// runs [rows, run_count]. Reads the logits once. `_odd`: rows that do not start at multiples of 16 bytes.
 #include "logits.cuh"
 
 // No key of a logit is 0: the lowest is that of -inf.
@@ -65,4 +65,20 @@ extern "C" __global__ void argmax_f32(const float* logits, uint64_t stride, cons
     const uint32_t column = column_of(highest);
     const uint32_t row = asks == nullptr ? i : asks[i].row;
     out[i] = {first + column, logits[row * stride + column]};
+}
+
+// A record as ops/cuda/answers reads it: a key of each row, with its token in place of the column, then `experts_read`,
+// 0 where that is null. A row without tokens has the lowest number there is.
+extern "C" __global__ void argmax_record(const uint64_t* runs, uint32_t run_count, uint32_t first,
+                                         const uint32_t* experts_read, uint64_t* record) {
+    const uint32_t i = blockIdx.x;
+    uint64_t highest = NOTHING;
+    for (uint32_t run = threadIdx.x; run < run_count; run += 32) {
+        highest = higher(highest, runs[static_cast<uint64_t>(i) * run_count + run]);
+    }
+    highest = warp_highest(highest);
+    if (threadIdx.x != 0) return;
+    if (highest == NOTHING) highest = key_of(rank(-INFINITY), 0);
+    record[i] = key_of(static_cast<uint32_t>(highest >> 32), first + column_of(highest));
+    if (i == 0) record[gridDim.x] = experts_read == nullptr ? 0 : *experts_read;
 }

@@ -2,8 +2,8 @@
 //
 // out[i] = table[indices[i] - first], zeros where the table has no such row.
 // table [table_rows, units], indices [rows], out [rows, units], of units of 16, 4 or 2 bytes: elements are not looked
-// at. An index with its highest bit set is pending: it is the low half of latest[index without that bit], the word in
-// which the step before left its token. Grid (rows, ceil(units / threads)). Moves each row once in and once out.
+// at. An index with its highest bit set is pending: its complement is the low half of latest[index without that
+// bit], the key in which the step before left its token. Grid (rows, ceil(units / threads)). Moves each row once in and once out.
 #include "common.cuh"
 
 template <typename Unit>
@@ -12,7 +12,7 @@ __device__ __forceinline__ void gather(const Unit* table, uint32_t table_rows, u
     const uint32_t column = blockIdx.y * blockDim.x + threadIdx.x;
     if (column >= units) return;
     uint32_t index = indices[blockIdx.x];
-    if (index >> 31) index = static_cast<uint32_t>(latest[index & 0x7fffffffu]);
+    if (index >> 31) index = ~static_cast<uint32_t>(latest[index & 0x7fffffffu]);
     // Below `first` the difference wraps, and is beyond any table.
     const uint32_t row = index - first;
     Unit unit{};

@@ -1,5 +1,7 @@
-//! CPU ranks as threads of this process: rank 0 on the caller's thread, the others on threads of their
-//! own, each with its own workers.
+//! Ranks as threads of this process: rank 0 on the caller's thread, the others on threads of their own, each with its
+//! own workers.
+//!
+//! A step is run, or queued on devices that work ahead of their hosts and collected later.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +20,15 @@ use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::workers::Workers;
 use crate::parallel::{self, Collective};
 
+/// Commands that a rank has not come to yet: those of two steps.
+const COMMANDS: usize = 4;
+
 enum Command {
+    /// Answered with its cost.
     Step(Arc<StepPlan>),
+    Queue(Arc<StepPlan>),
+    /// Answered with the cost of the step that was queued first.
+    Collect,
     Call(Box<dyn FnOnce(&mut Rank) + Send>),
 }
 
@@ -39,7 +48,7 @@ pub struct Ranks {
     kv_bound: KvBound,
     has_kv: bool,
     tickets: Tickets,
-    /// Steps that rank 0 has queued and nobody has waited for.
+    /// Steps that were queued and nobody has waited for.
     queued: VecDeque<u64>,
 }
 
@@ -63,7 +72,7 @@ impl Ranks {
         let (ready, outcomes) = sync_channel(ranks);
         let mut others = Vec::new();
         for rank in 1..ranks {
-            let (commands, inbox) = sync_channel(1);
+            let (commands, inbox) = sync_channel(COMMANDS);
             let (replies, steps) = sync_channel(1);
             let (ready, build) = (ready.clone(), build.clone());
             let meeting = rendezvous.clone();
@@ -168,10 +177,44 @@ impl Ranks {
         for other in &self.others {
             other.send(Command::Step(plan.clone()))?;
         }
-        let (rendezvous, first) = (self.rendezvous.clone(), &mut self.first);
-        let step = || guarded(0, &rendezvous, || first.step(&plan, output));
-        let mut outcome = self.workers.install(step);
+        let outcome = self.first(|rank| rank.step(&plan, output));
         drop(plan);
+        self.gather(outcome, output)
+    }
+
+    /// Gives the plan to every rank's device.
+    fn queue(&mut self, plan: &Arc<StepPlan>) -> Result<(), ExecError> {
+        for other in &self.others {
+            other.send(Command::Queue(plan.clone()))?;
+        }
+        let outcome = self.first(|rank| rank.queue(plan));
+        self.told(outcome)
+    }
+
+    /// Waits for every rank's device.
+    fn collect(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
+        for other in &self.others {
+            other.send(Command::Collect)?;
+        }
+        let outcome = self.first(|rank| rank.collect(output));
+        self.gather(outcome, output)
+    }
+
+    /// Rank 0's part of what all ranks do.
+    fn first<R: Send>(
+        &mut self,
+        f: impl FnOnce(&mut Rank) -> Result<R, ExecError> + Send,
+    ) -> Result<R, ExecError> {
+        let (rendezvous, first) = (&self.rendezvous, &mut self.first);
+        self.workers.install(|| guarded(0, rendezvous, || f(first)))
+    }
+
+    /// Adds what the other ranks' parts of a step cost, when all of them are done.
+    fn gather(
+        &self,
+        mut outcome: Result<(), ExecError>,
+        output: &mut StepOutput,
+    ) -> Result<(), ExecError> {
         for other in &self.others {
             match other.steps.recv().map_err(|_| ExecError::Ended).flatten() {
                 Ok(cost) => output.cost += cost,
@@ -206,17 +249,30 @@ fn serve(
 ) {
     let mut output = StepOutput::default();
     let number = rank.number();
+    // Of steps that were queued: what went wrong is told when it is asked for.
+    let mut queued = VecDeque::new();
     for command in inbox {
-        match command {
-            Command::Call(call) => call(rank),
+        let outcome = match command {
+            Command::Call(call) => {
+                call(rank);
+                continue;
+            }
+            Command::Queue(plan) => {
+                queued.push_back(guarded(number, rendezvous, || rank.queue(&plan)));
+                continue;
+            }
             Command::Step(plan) => {
                 let step = || rank.step(&plan, &mut output);
-                let outcome = guarded(number, rendezvous, step);
-                drop(plan);
-                if replies.send(outcome.map(|()| output.cost)).is_err() {
-                    return;
-                }
+                guarded(number, rendezvous, step)
             }
+            Command::Collect => {
+                let queued = queued.pop_front().unwrap_or(Err(ExecError::NothingQueued));
+                let collect = || rank.collect(&mut output);
+                queued.and_then(|()| guarded(number, rendezvous, collect))
+            }
+        };
+        if replies.send(outcome.map(|()| output.cost)).is_err() {
+            return;
         }
     }
 }
@@ -225,6 +281,15 @@ impl Other {
     fn send(&self, command: Command) -> Result<(), ExecError> {
         let commands = self.commands.as_ref().ok_or(ExecError::Ended)?;
         commands.send(command).map_err(|_| ExecError::Ended)
+    }
+}
+
+impl Drop for Ranks {
+    /// Tells all others to end before rank 0 does: what ranks share on their devices may end only with all of them.
+    fn drop(&mut self) {
+        for other in &mut self.others {
+            other.commands = None;
+        }
     }
 }
 
@@ -265,8 +330,8 @@ impl Executor for Ranks {
         if !self.has_kv {
             return Err(ExecError::NoKv);
         }
-        if self.others.is_empty() && self.first.can_queue(&plan) {
-            self.with_first(|rank| rank.queue(&plan))?;
+        if self.first.can_queue(&plan) {
+            self.queue(&plan)?;
             let number = self.tickets.number();
             self.queued.push_back(number);
             return Ok(Ticket(number));
@@ -278,13 +343,13 @@ impl Executor for Ranks {
     }
 
     fn runs_ahead(&self, plan: &StepPlan) -> bool {
-        self.others.is_empty() && self.first.can_queue(plan)
+        self.first.can_queue(plan) && !self.first.is_timing()
     }
 
     fn wait(&mut self, ticket: Ticket, output: &mut StepOutput) -> Result<(), ExecError> {
         if self.queued.front() == Some(&ticket.0) {
             self.queued.pop_front();
-            return self.with_first(|rank| rank.collect(output));
+            return self.collect(output);
         }
         self.tickets.redeem(ticket, output)
     }

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use crate::ground::recorder::Recorder;
 use crate::ops::sampling::draw::{self, Draft, Verdict, draw, first_ask};
-use crate::ops::{Ask, Kernels, Pick, Sampled, Summary, cost, row};
+use crate::ops::{Ask, Kernels, Pick, Queue, Sampled, Summary, cost, row};
 use crate::parallel::Collective;
 
 /// Words of a summary before its candidates: the peak and two masses of two words.
@@ -53,6 +53,16 @@ pub struct Head<'a> {
 }
 
 impl Sampler {
+    /// What a device has drawn and its ranks have agreed on, and the experts that it has read: see [`Queue::collect`].
+    pub fn take(&mut self, queue: &dyn Queue, rows: usize, out: &mut Vec<Sampled>) -> Result<u32> {
+        let read = queue.collect(rows, &mut self.highest)?;
+        out.clear();
+        for &(token, logit) in &self.highest {
+            out.push(greedy(token, logit)?);
+        }
+        Ok(read)
+    }
+
     /// The highest of all ranks' highest tokens, for each row; `find` tells this rank's.
     pub fn greedy(
         &mut self,
@@ -82,11 +92,7 @@ impl Sampler {
             let ranks = words.iter().skip(row).step_by(rows);
             let parts = ranks.map(|&[token, bits]| (token, f32::from_bits(bits)));
             let (token, logit) = parts.reduce(row::higher).unwrap_or((0, f32::NAN));
-            draw::finite(logit)?;
-            out.push(Sampled {
-                token,
-                logprobs: None,
-            });
+            out.push(greedy(token, logit)?);
         }
         Ok(())
     }
@@ -185,6 +191,14 @@ impl Sampler {
         }
         Ok(())
     }
+}
+
+fn greedy(token: u32, logit: f32) -> Result<Sampled> {
+    draw::finite(logit)?;
+    Ok(Sampled {
+        token,
+        logprobs: None,
+    })
 }
 
 /// Writes a summary as words, its list filled up to `count`.

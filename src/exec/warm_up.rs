@@ -53,6 +53,20 @@ impl WarmUp {
         [self.plan(&prompts), self.plan(&decode)]
     }
 
+    /// Of a sequence's table.
+    pub fn blocks_of_longest(&self) -> usize {
+        self.max_model_len.div_ceil(self.block_size)
+    }
+
+    /// Steps of prompts with fewer and fewer rows: half of those of the one before. Kernels are chosen by their number.
+    pub fn rehearsals(&self) -> impl Iterator<Item = StepPlan> {
+        let halves = std::iter::successors(Some(self.rows), |rows| Some(rows / 2));
+        let halves = halves.take_while(|&rows| rows > 0);
+        let smaller = halves.skip(1).map(|rows| Self { rows, ..*self });
+        let smaller = smaller.map(|smaller| smaller.plans()[0].clone());
+        self.plans().into_iter().chain(smaller)
+    }
+
     /// Sequences as `(rows, context)`.
     fn plan(&self, sequences: &[(usize, usize)]) -> StepPlan {
         let longest = sequences.iter().map(|(_, context)| *context).max();
@@ -120,6 +134,12 @@ mod tests {
         };
         assert_eq!(headroom.kv_bytes(0.9), 450);
         assert_eq!(headroom.kv_bytes(0.4), 0);
+    }
+
+    #[test]
+    fn rehearsals_go_down_to_one_row() {
+        let rows: Vec<usize> = WARM_UP.rehearsals().map(|plan| plan.rows.len()).collect();
+        assert_eq!(rows, [100, 4, 50, 25, 12, 6, 3, 1]);
     }
 
     #[test]

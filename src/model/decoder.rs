@@ -11,7 +11,7 @@ use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
 use super::weights::WeightSource;
 use super::workspace::{StepLimits, Workspace, workspace_bytes};
 use crate::ground::ExpertLoad;
-use crate::ops::cost::Activations;
+use crate::ops::cost::{self, Activations};
 use crate::ops::{Backend, Buffer, KvLayer, Linear, Norm, Queue, Rope, Rows};
 
 pub struct Decoder {
@@ -239,17 +239,46 @@ impl Decoder {
         })
     }
 
-    /// [`Self::logits`] and the first part of [`Self::greedy`], as a device queues them and a graph keeps them.
+    /// The first part of [`Self::greedy`], as a device queues it and a graph keeps it, and the ranks' agreement on the
+    /// tokens. Without a queue only what it costs is counted.
     pub fn queue_greedy(
         &self,
         hidden: &Buffer,
         count: usize,
         context: &Context,
-        queue: &dyn Queue,
-    ) -> Result<&Buffer> {
-        let logits = self.logits(hidden, count, context)?;
-        queue.queue_greedy(logits, &self.vocab, count)?;
-        Ok(logits)
+        queue: Option<&dyn Queue>,
+    ) -> Result<()> {
+        let Context {
+            kernels,
+            collective,
+            recorder,
+        } = context;
+        let (head, logits) = (self.head(), &self.workspace.logits);
+        let cost = context.cost().greedy(head, count);
+        let queued = recorder.run("head", None, cost, || {
+            let queue_on = |queue: &dyn Queue| {
+                kernels.linear(hidden, head, count, logits)?;
+                queue.queue_greedy(logits, &self.vocab, count)
+            };
+            queue.map(queue_on).transpose()
+        })?;
+        match collective.size() {
+            1 => Ok(()),
+            _ => recorder.run("agree", None, cost::agree(count), || {
+                let agree = |keys: &Buffer| collective.agree(keys, count);
+                queued.as_ref().map_or(Ok(()), agree)
+            }),
+        }
+    }
+
+    /// What [`Self::hidden`] wrote last, whoever queued it.
+    pub fn written_hidden(&self) -> &Buffer {
+        &self.workspace.normed
+    }
+
+    /// What [`Self::logits`] wrote last, whoever queued it.
+    pub fn written_logits(&self) -> &Buffer {
+        &self.workspace.logits
     }
 
     /// Tokens of this rank's part of the head.

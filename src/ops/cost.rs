@@ -163,6 +163,14 @@ pub fn all_gather(words: usize, ranks: usize) -> Cost {
     }
 }
 
+/// The highest of all ranks' keys for each row: they are read and written once.
+pub fn agree(rows: usize) -> Cost {
+    Cost {
+        bytes: 2 * (rows * size_of::<u64>()) as u64,
+        flops: 0,
+    }
+}
+
 /// One read of the logits.
 pub fn sample(rows: usize, vocab: usize) -> Cost {
     Cost {

@@ -23,13 +23,15 @@ pub trait Queue {
     /// called, and a step like that of the capture has run.
     fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Replay>>;
 
-    /// What of [`Kernels::greedy`](super::Kernels::greedy) a graph can keep.
-    fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<()>;
+    /// What of [`Kernels::greedy`](super::Kernels::greedy) a graph can keep: a key for each of the first `rows` rows,
+    /// in a buffer that a next step finds tokens in which it names by `ground::pending`. Of several ranks' keys the
+    /// highest, as an unsigned number, is that of the highest logit, of equals the lowest token's.
+    fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<Buffer>;
 
-    /// Sends the answers of what was queued last on their way, and keeps them for a next step that names its tokens
-    /// by `ground::pending`. At most two may be on their way.
-    fn send_greedy(&self, rows: usize) -> Result<()>;
+    /// Sends what was queued last, of `rows` rows, on its way. At most two may be on their way.
+    fn send(&self, rows: usize) -> Result<()>;
 
-    /// Waits for the answers that were sent first.
-    fn collect_greedy(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<()>;
+    /// Waits for what was sent first: tokens and logits of its first `rows` rows, and
+    /// [`Kernels::experts_read`](super::Kernels::experts_read) behind them, 0 where there are no experts.
+    fn collect(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<u32>;
 }

@@ -15,9 +15,10 @@ pub mod shard;
 mod solo;
 mod split;
 mod threads;
+mod unmet;
 mod ways;
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 
 use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
@@ -27,6 +28,7 @@ pub use shard::{RankShape, ShardPlan};
 pub use solo::Solo;
 pub use split::Split;
 pub use threads::Threads;
+pub use unmet::Unmet;
 pub use ways::{AllReduce, UnknownAllReduce, Way, Ways};
 
 /// One rank's view of its peers. Every rank makes the same calls in the same order, and each result
@@ -41,6 +43,18 @@ pub trait Collective {
 
     /// Sums the first `rows` rows of `x` over all ranks, in place, in rank order.
     fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()>;
+
+    /// Leaves in the first `count` of `keys`, i64 `[1, at least count]`, the highest of all ranks', as unsigned numbers:
+    /// for ranks whose devices work ahead of their hosts, and then in order with [`Self::all_reduce`].
+    fn agree(&self, keys: &Buffer, count: usize) -> Result<()> {
+        match self.size() {
+            1 => Ok(()),
+            _ => bail!(
+                "{count} keys of {:?} are for hosts to compare",
+                keys.device()
+            ),
+        }
+    }
 
     /// Overwrites `all` with the words of every rank, in rank order. All bring as many.
     fn all_gather(&self, mine: &[u32], all: &mut Vec<u32>) -> Result<()>;

@@ -53,46 +53,61 @@ pub struct Nccl {
 }
 
 impl Nccl {
-    /// Sums the first `rows` rows of `x` over all ranks, in place.
+    /// Reduces the first `len` elements of `x` over all ranks, in place: sums of floats, the highest of keys.
     ///
     /// # Errors
-    /// NCCL refuses, or does not sum the type of `x`.
-    pub fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()> {
-        let (comm, len) = (&self.comm, rows * x.dim(1)?);
-        x.first().inplace_op1(&Sum { comm, len })
+    /// NCCL refuses, or does not reduce the type of `x`.
+    pub fn all_reduce(&self, x: &Buffer, len: usize) -> Result<()> {
+        let comm = &self.comm;
+        x.first().inplace_op1(&Reduce { comm, len })
     }
 }
 
-/// The first `len` elements of a buffer, over all ranks.
-struct Sum<'a> {
+/// The first `len` elements of a buffer over all ranks: the sum of floats, the highest of keys.
+struct Reduce<'a> {
     comm: &'a Comm,
     len: usize,
 }
 
-impl Sum<'_> {
-    fn of<T: NcclType>(&self, values: &mut CudaSlice<T>) -> Result<()> {
+impl Reduce<'_> {
+    fn sum<T: NcclType>(&self, values: &mut CudaSlice<T>) -> Result<()> {
         let mut values = values.slice_mut(..self.len);
         let sum = self.comm.all_reduce_in_place(&mut values, &ReduceOp::Sum);
         sum.map_err(|e| failed("could not sum over the GPUs", &e.0))?;
         Ok(())
     }
+
+    fn highest(&self, keys: &mut CudaSlice<i64>) -> Result<()> {
+        // SAFETY: any bits are a u64, of which each takes as much room as an i64.
+        let Some(mut keys) = (unsafe { keys.transmute_mut::<u64>(self.len) }) else {
+            bail!(
+                "{} keys are fewer than the {} to compare",
+                keys.len(),
+                self.len
+            );
+        };
+        let highest = self.comm.all_reduce_in_place(&mut keys, &ReduceOp::Max);
+        highest.map_err(|e| failed("could not compare over the GPUs", &e.0))?;
+        Ok(())
+    }
 }
 
-impl InplaceOp1 for Sum<'_> {
+impl InplaceOp1 for Reduce<'_> {
     fn name(&self) -> &'static str {
         "all_reduce"
     }
 
     fn cpu_fwd(&self, _storage: &mut CpuStorage, _layout: &Layout) -> Result<()> {
-        bail!("NCCL sums over GPUs, and was given a tensor of the CPU")
+        bail!("NCCL reduces over GPUs, and was given a tensor of the CPU")
     }
 
     fn cuda_fwd(&self, storage: &mut CudaStorage, _layout: &Layout) -> Result<()> {
         match &mut storage.slice {
-            CudaStorageSlice::F32(values) => self.of(values),
-            CudaStorageSlice::F16(values) => self.of(values),
-            CudaStorageSlice::BF16(values) => self.of(values),
-            _ => bail!("NCCL sums f32, f16 and bf16"),
+            CudaStorageSlice::F32(values) => self.sum(values),
+            CudaStorageSlice::F16(values) => self.sum(values),
+            CudaStorageSlice::BF16(values) => self.sum(values),
+            CudaStorageSlice::I64(keys) => self.highest(keys),
+            _ => bail!("NCCL sums f32, f16 and bf16, and compares i64"),
         }
     }
 }

@@ -14,6 +14,7 @@ mod fp8;
 mod kv;
 mod linear;
 mod model;
+mod ranks;
 mod roof;
 mod sampling;
 mod scaled;

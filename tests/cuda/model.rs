@@ -1,17 +1,16 @@
 //! Whole models: the tiny checkpoints against what Hugging Face transformers computed for them.
 
 use candle_core::{DType, Result};
+use candlepower::exec::Ranks;
 use candlepower::exec::graphs::GraphLimits;
-use candlepower::exec::{Executor, KvLayout, Ranks, StepPlan};
 use candlepower::model::StepLimits;
 use candlepower::ops::cuda::{Cuda, Gpu};
-use candlepower::parallel::AllReduce;
-use candlepower::parallel::Collective;
 use candlepower::parallel::gpus::Link;
+use candlepower::parallel::{AllReduce, Collective, Split};
 use candlepower::scheduler::Policy;
 
 use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all};
-use crate::common::probe::{Chunk, Probe, rows};
+use crate::common::probe::Probe;
 use crate::common::{Connected, FIXTURES, Model, Session, Setup, fixture};
 
 /// Relative root-mean-square error of logits in half precision, the same tokens fed to both: three layers of numbers
@@ -20,23 +19,26 @@ const BF16_RMS: f64 = 0.02;
 const F16_RMS: f64 = 0.004;
 
 /// Ranks on the first GPUs.
-fn load(model: &Model, dtype: DType, tp: usize, limits: StepLimits) -> Ranks {
-    let link = Link::new(tp, AllReduce::Nccl, 0).unwrap();
+pub fn load(model: &Model, dtype: DType, split: impl Into<Split>, limits: StepLimits) -> Ranks {
+    let split = split.into();
+    let link = Link::new(split.tp, AllReduce::Nccl, 0).unwrap();
     let connect = move |host: Box<dyn Collective>| -> Result<Connected> {
         let gpu = Gpu::open(host.rank());
         let (gpu, collective) = link.join(host, gpu)?;
         Ok((Box::new(Cuda::new(gpu, dtype)?), collective))
     };
-    model.load_on(connect, tp, tp, limits)
+    model.load_on(connect, split, split.tp, limits)
 }
 
-fn session(model: &Model, dtype: DType, setup: &Setup) -> Session {
-    Session::around(load(model, dtype, setup.tp, setup.limits()), setup)
+pub fn session(model: &Model, dtype: DType, setup: &Setup) -> Session {
+    Session::around(load(model, dtype, setup.split(), setup.limits()), setup)
 }
 
-fn setup(tp: usize, graphs: bool) -> Setup {
+pub fn setup(split: impl Into<Split>, graphs: bool) -> Setup {
+    let split = split.into();
     let mut setup = Setup {
-        tp,
+        tp: split.tp,
+        expert_parallel: split.expert_parallel,
         ..Setup::default()
     };
     setup.scheduler.max_num_batched_tokens = 64;
@@ -149,7 +151,6 @@ of_each_fixture!(
     logits_are_golden_in_f32_at_every_prompt_position,
     logits_are_golden
 );
-of_each_fixture!(greedy_tokens_are_golden_on_every_split, every_split);
 
 /// Rows that only fill up a graph choose experts too, and count for nothing.
 #[test]
@@ -227,74 +228,5 @@ fn logits_in_half_precision_stay_near() {
             };
             assert!(rms <= bound, "{name} in {dtype:?}: {rms}");
         }
-    }
-}
-
-/// Legal splits of the fixtures over virtual devices; on a machine with fewer GPUs they are told and left out.
-fn splits() -> Vec<(&'static str, usize)> {
-    let gpus = Gpu::count().unwrap();
-    let all = [
-        ("qwen2-tiny", 2),
-        ("qwen2-tiny", 4),
-        ("llama-tiny", 4),
-        ("qwen3-tiny", 2),
-        ("qwen3-moe-tiny", 2),
-        ("qwen3-fp8-tiny", 2),
-    ];
-    let (here, beyond): (Vec<_>, Vec<_>) = all.into_iter().partition(|&(_, tp)| tp <= gpus);
-    for (name, tp) in beyond {
-        eprintln!("SKIPPED: {name} over {tp} GPUs, for there are {gpus}");
-    }
-    here
-}
-
-fn every_split(name: &str) {
-    for (_, tp) in splits().into_iter().filter(|(split, _)| *split == name) {
-        greedy_is_golden(name, &setup(tp, false));
-    }
-}
-
-/// Every rank's residual stream ends in the same bits: with the head on each of them whole, so do their logits.
-#[test]
-fn ranks_agree_to_the_bit() {
-    for (name, tp) in splits() {
-        let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
-        let mut ranks = load(&model, DType::F32, tp, Probe::LIMITS);
-        let layout = KvLayout {
-            num_blocks: 9,
-            block_size: 16,
-            dtype: DType::F32,
-        };
-        ranks.allocate_kv(&layout).unwrap();
-        let prompt = &golden.prompts[3];
-        let table: Vec<u32> = (1..9).collect();
-        let chunk = Chunk {
-            start: 0,
-            end: prompt.len(),
-            table: &table,
-        };
-        let plan = StepPlan {
-            tokens: prompt.clone(),
-            rows: rows(&[chunk], layout.block_size),
-            logit_rows: (0..prompt.len() as u32).collect(),
-            picks: Vec::new(),
-        };
-        let hidden = ranks.on_all(move |rank| rank.hidden_states(&plan)).unwrap();
-        let hidden: Vec<Vec<u32>> = hidden
-            .into_iter()
-            .map(|states| {
-                states
-                    .unwrap()
-                    .flatten_all()
-                    .unwrap()
-                    .to_vec1::<f32>()
-                    .unwrap()
-            })
-            .map(|states| states.into_iter().map(f32::to_bits).collect())
-            .collect();
-        assert!(
-            hidden.iter().all(|states| states == &hidden[0]),
-            "{name}, tp {tp}"
-        );
     }
 }

@@ -13,7 +13,7 @@ use super::graphs::{GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
 use super::warm_up::{self, Headroom, WarmUp};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
-use crate::ground::recorder::{OpRecord, Recorder};
+use crate::ground::recorder::{OpRecord, Recorder, Traffic};
 use crate::ground::results::RankMemory;
 use crate::ground::{Clock, ExpertLoad};
 use crate::model::{Context, Decoder};
@@ -22,14 +22,16 @@ use crate::ops::{
 };
 use crate::parallel::Collective;
 
+/// Its fields are dropped in their order: a graph may hold the collective, whose end would wait for it, and all of them
+/// hold memory of the backend's.
 pub struct Rank {
-    backend: Box<dyn Backend>,
+    graphs: Graphs,
     collective: Box<dyn Collective>,
-    decoder: Decoder,
     kv: Vec<KvLayer>,
+    decoder: Decoder,
+    backend: Box<dyn Backend>,
     recorder: Recorder,
     sampler: Sampler,
-    graphs: Graphs,
     queued: VecDeque<Queued>,
     /// Experts whose weights were read, by what the device tells: until the last step, and when the timeline began.
     experts_read: Cell<u32>,
@@ -43,13 +45,13 @@ impl Rank {
         decoder: Decoder,
     ) -> Self {
         Self {
-            backend,
+            graphs: Graphs::default(),
             collective,
-            decoder,
             kv: Vec::new(),
+            decoder,
+            backend,
             recorder: Recorder::default(),
             sampler: Sampler::default(),
-            graphs: Graphs::default(),
             queued: VecDeque::new(),
             experts_read: Cell::default(),
             read_at_start: Cell::default(),
@@ -77,6 +79,7 @@ impl Rank {
             block_size: warm_up.block_size,
             dtype: kv,
         })?;
+        self.rehearse(warm_up, graphs.as_ref())?;
         for plan in warm_up.plans() {
             self.step(&plan, &mut StepOutput::default())?;
         }
@@ -147,14 +150,22 @@ impl Rank {
 
     /// Runs the plan; `output` is overwritten and keeps its buffer.
     pub fn step(&mut self, plan: &StepPlan, output: &mut StepOutput) -> Result<(), ExecError> {
+        if self.can_queue(plan) {
+            self.queue(plan)?;
+            return self.collect(output);
+        }
+        self.draw_here(plan, output)
+    }
+
+    /// A step whose tokens come from what the host is told of the logits.
+    fn draw_here(&mut self, plan: &StepPlan, output: &mut StepOutput) -> Result<(), ExecError> {
         let mut sampler = std::mem::take(&mut self.sampler);
         let outcome = self.sample(plan, &mut sampler, &mut output.sampled);
         self.sampler = sampler;
-        outcome.map_err(device_error("a step failed"))?;
+        output.traffic = outcome.map_err(device_error("a step failed"))?;
+        output.traffic += self.collective.take_traffic();
         output.cost = self.recorder.take_total();
-        let before = self.experts_read.replace(self.experts_read()?);
-        output.cost.bytes += self.expert_bytes_since(before);
-        output.traffic = self.collective.take_traffic();
+        output.cost.bytes += self.expert_bytes_until(self.experts_read()?);
         Ok(())
     }
 
@@ -162,6 +173,11 @@ impl Rank {
     pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
         self.read_at_start.set(self.experts_read.get());
         self.recorder.start_timeline(clock, self.backend.timer());
+    }
+
+    /// Whether a step's operations are those that ran between its submission and the end of the wait for it.
+    pub fn is_timing(&self) -> bool {
+        self.recorder.is_timing()
     }
 
     /// The operations since then.
@@ -172,7 +188,8 @@ impl Rank {
             .map_err(candle_core::Error::msg)
             .map_err(device_error("operations could not be timed"))?;
         // A device tells of all layers and steps together which experts they read: each gets its part.
-        let weights = self.expert_bytes_since(self.read_at_start.get());
+        let read = self.experts_read.get();
+        let weights = self.expert_bytes(self.read_at_start.get(), read);
         let mut experts: Vec<_> = records.iter_mut().filter(|r| r.name == "experts").collect();
         let each = weights / experts.len().max(1) as u64;
         experts.iter_mut().for_each(|r| r.cost.bytes += each);
@@ -189,10 +206,20 @@ impl Rank {
         Ok(read.unwrap_or(0))
     }
 
-    /// Of the weights of experts that steps have read since `before` were read.
-    fn expert_bytes_since(&self, before: u32) -> u64 {
-        let read = self.experts_read.get().wrapping_sub(before);
-        u64::from(read) * self.decoder.expert_bytes().unwrap_or(0)
+    /// Of the weights of experts that a step has read, after which `read` were read so far. A step that was done before
+    /// an earlier one was collected has that one's part.
+    fn expert_bytes_until(&self, read: u32) -> u64 {
+        let before = self.experts_read.get();
+        if read.wrapping_sub(before).cast_signed() < 0 {
+            return 0;
+        }
+        self.experts_read.set(read);
+        self.expert_bytes(before, read)
+    }
+
+    /// Of the weights of experts read since `before` were read.
+    fn expert_bytes(&self, before: u32, read: u32) -> u64 {
+        u64::from(read.wrapping_sub(before)) * self.decoder.expert_bytes().unwrap_or(0)
     }
 
     /// This rank's logits of the plan's `logit_rows`, `[logit_rows, tokens of this rank]`, on the CPU: for tests and
@@ -211,10 +238,15 @@ impl Rank {
     }
 
     /// The normalised hidden states behind the last layer of the plan's `logit_rows`, `[logit_rows, hidden]`, on the
-    /// CPU: what ranks must agree in.
+    /// CPU, by the plan's graph where there is one: what ranks must agree in.
     pub fn hidden_states(&mut self, plan: &StepPlan) -> Result<Tensor, ExecError> {
-        let context = self.context();
-        self.hidden(plan, &context)
+        let hidden = match self.graphs.of(plan) {
+            Some(graph) => self
+                .start_graph(graph, plan)
+                .map(|()| self.decoder.written_hidden()),
+            None => self.hidden(plan, &self.context()),
+        };
+        hidden
             .and_then(|hidden| hidden.narrow(0, 0, plan.logit_rows.len())?.copy())
             .and_then(|hidden| hidden.to_device(&Device::Cpu))
             .map_err(device_error("a step failed"))
@@ -245,15 +277,19 @@ impl Rank {
             .hidden(tokens, rows, logit_rows, &self.kv, context)
     }
 
+    /// What a graph exchanged comes back; the rest is the collective's own to tell.
     fn sample(
         &self,
         plan: &StepPlan,
         sampler: &mut Sampler,
         out: &mut Vec<Sampled>,
-    ) -> candle_core::Result<()> {
+    ) -> candle_core::Result<Traffic> {
         match self.graphs.of(plan) {
             Some(graph) if !self.recorder.is_timing() => self.replay(graph, plan, sampler, out),
-            _ => self.run(plan, sampler, out),
+            _ => {
+                self.run(plan, sampler, out)?;
+                Ok(Traffic::default())
+            }
         }
     }
 

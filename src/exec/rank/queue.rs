@@ -5,21 +5,78 @@ use candle_core::bail;
 use super::{Rank, begin, device_error};
 use crate::exec::graphs::{Graph, GraphLimits};
 use crate::exec::sample::Sampler;
+use crate::exec::warm_up::WarmUp;
 use crate::exec::{ExecError, StepOutput, StepPlan};
-use crate::ground::recorder::Cost;
+use crate::ground::recorder::{Cost, Traffic};
 use crate::model::Context;
 use crate::ops::nothing::Nothing;
-use crate::ops::{Buffer, Pick, Queue, Sampled};
+use crate::ops::{Pick, Queue, Sampled};
+use crate::parallel::{Collective, Unmet};
 
 /// A step that the device has been given.
 pub struct Queued {
     /// Answers that it will have.
     rows: usize,
     cost: Cost,
+    traffic: Traffic,
+}
+
+/// How a step is given to a device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// One operation after the other.
+    Eager,
+    /// At once, where there is a graph for it.
+    Graph,
 }
 
 impl Rank {
-    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them.
+    /// Takes room for all steps to come and runs some like them without the other ranks, so that nothing is allocated or
+    /// loaded later: a driver that does so while any device waits for its peers may wait for that device, for ever.
+    pub(super) fn rehearse(
+        &self,
+        warm_up: &WarmUp,
+        graphs: Option<&GraphLimits>,
+    ) -> Result<(), ExecError> {
+        let Some(queue) = self.backend.queue() else {
+            return Ok(());
+        };
+        let room = warm_up.blocks_of_longest();
+        queue
+            .reserve(warm_up.rows, warm_up.sequences, room)
+            .map_err(device_error("a step has no room"))?;
+        if self.collective.size() == 1 {
+            return Ok(());
+        }
+        let decodes = graphs.into_iter().flat_map(|limits| {
+            let buckets = limits.buckets().into_iter();
+            buckets.map(|rows| limits.plan(rows))
+        });
+        let peers = Unmet::instead_of(self.collective.as_ref());
+        let context = Context {
+            collective: &peers,
+            ..self.context()
+        };
+        let rehearsed = warm_up.rehearsals().chain(decodes).try_for_each(|plan| {
+            let hidden = self.hidden(&plan, &context)?;
+            let count = plan.picks.len();
+            self.decoder
+                .queue_greedy(hidden, count, &context, Some(queue))?;
+            self.backend.synchronize()
+        });
+        self.recorder.take_total();
+        rehearsed.map_err(device_error("a step without the other ranks failed"))?;
+        self.meet()
+    }
+
+    /// Waits until every rank's host has come here.
+    fn meet(&self) -> Result<(), ExecError> {
+        let met = self.collective.all_gather(&[], &mut Vec::new());
+        met.map_err(device_error("the ranks did not meet"))
+    }
+
+    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them. All
+    /// ranks do so at once: they capture in one order, and each bucket's step runs before.
     pub fn capture(&mut self, limits: &GraphLimits, most: usize) -> Result<(), ExecError> {
         let failed = device_error(
             "a decode step could not be captured as a CUDA graph; --no-cuda-graphs runs without",
@@ -33,42 +90,47 @@ impl Rank {
             return Ok(());
         };
         queue.reserve(step_rows, rows, max_blocks).map_err(failed)?;
+        self.meet()?;
         for rows in limits.buckets().into_iter().rev().take(most) {
             let plan = limits.plan(rows);
-            // Kernels are compiled and scratch is allocated by a step that runs.
-            self.run(&plan, &mut Sampler::default(), &mut Vec::new())
-                .map_err(device_error("a step failed"))?;
-            let context = self.context();
+            // Kernels are compiled, scratch is allocated and ranks are connected by a step that runs.
+            self.queue_as(&plan, Way::Eager)?;
+            self.collect(&mut StepOutput::default())?;
+            let (context, queue) = (self.context(), self.queue_of_backend().map_err(failed)?);
             let mut work = || {
                 let hidden = self.forward(&plan, &context)?;
-                self.decoder.queue_greedy(hidden, rows, &context, queue)?;
-                Ok(())
+                self.decoder
+                    .queue_greedy(hidden, rows, &context, Some(queue))
             };
             let replay = queue.capture(&mut work).map_err(failed)?;
             self.graphs.keep(*limits, rows, replay);
+            self.meet()?;
         }
         self.recorder.take_total();
+        self.collective.take_traffic();
         Ok(())
     }
 
-    /// Whether [`Self::queue`] can take `plan`.
+    /// Whether [`Self::queue`] can take `plan`: its tokens are drawn on the device. The same on every rank.
     pub fn can_queue(&self, plan: &StepPlan) -> bool {
-        // What experts were read is asked after each step, when no other is under way.
         self.backend.queue().is_some()
-            && self.decoder.expert_bytes().is_none()
-            && self.collective.size() == 1
-            && !self.recorder.is_timing()
             && !plan.picks.is_empty()
             && plan.picks.iter().all(Pick::is_argmax)
     }
 
     /// Queues a step; another may be queued before [`Self::collect`] has waited for it.
     pub fn queue(&mut self, plan: &StepPlan) -> Result<(), ExecError> {
-        self.queue_step(plan)
-            .map_err(device_error("a step failed"))?;
+        self.queue_as(plan, Way::Graph)
+    }
+
+    fn queue_as(&mut self, plan: &StepPlan, way: Way) -> Result<(), ExecError> {
+        let counted = self.queue_step(plan, way);
+        let mut traffic = counted.map_err(device_error("a step failed"))?;
+        traffic += self.collective.take_traffic();
         self.queued.push_back(Queued {
             rows: plan.picks.len(),
             cost: self.recorder.take_total(),
+            traffic,
         });
         Ok(())
     }
@@ -76,36 +138,42 @@ impl Rank {
     /// Waits for the step that was queued first; `output` is overwritten and keeps its buffer.
     pub fn collect(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
         let queued = self.queued.pop_front().zip(self.backend.queue());
-        let Some((Queued { rows, cost }, queue)) = queued else {
+        let Some((
+            Queued {
+                rows,
+                cost,
+                traffic,
+            },
+            queue,
+        )) = queued
+        else {
             return Err(ExecError::NothingQueued);
         };
-        let find = |out: &mut Vec<_>| queue.collect_greedy(rows, out);
-        let (collective, recorder) = (self.collective.as_ref(), &self.recorder);
-        self.sampler
-            .greedy(collective, recorder, find, &mut output.sampled)
-            .map_err(device_error("a step failed"))?;
+        let read = self.sampler.take(queue, rows, &mut output.sampled);
+        let read = read.map_err(device_error("a step failed"))?;
         output.cost = cost;
-        output.traffic = self.collective.take_traffic();
+        output.cost.bytes += self.expert_bytes_until(read);
+        output.traffic = traffic;
         Ok(())
     }
 
-    fn queue_step(&self, plan: &StepPlan) -> candle_core::Result<()> {
+    /// What a graph's collectives bring is counted; others' is the collective's own to tell.
+    fn queue_step(&self, plan: &StepPlan, way: Way) -> candle_core::Result<Traffic> {
         let queue = self.queue_of_backend()?;
         let count = plan.picks.len();
         match self.graphs.of(plan) {
-            Some(graph) => {
+            Some(graph) if way == Way::Graph && !self.recorder.is_timing() => {
                 self.start_graph(graph, plan)?;
-                queue.send_greedy(graph.rows())?;
-                let nothing = Nothing(self.backend.activations());
-                let (hidden, context) = self.count(plan, &nothing)?;
-                self.decoder
-                    .greedy(hidden, count, &context, &mut Vec::new())
+                queue.send(graph.rows())?;
+                self.count(plan)
             }
-            None => {
+            _ => {
                 let context = self.context();
                 let hidden = self.hidden(plan, &context)?;
-                self.decoder.queue_greedy(hidden, count, &context, queue)?;
-                queue.send_greedy(count)
+                self.decoder
+                    .queue_greedy(hidden, count, &context, Some(queue))?;
+                queue.send(count)?;
+                Ok(Traffic::default())
             }
         }
     }
@@ -117,46 +185,37 @@ impl Rank {
         }
     }
 
-    fn start_graph(&self, graph: &Graph, plan: &StepPlan) -> candle_core::Result<()> {
+    pub(super) fn start_graph(&self, graph: &Graph, plan: &StepPlan) -> candle_core::Result<()> {
         begin(self.backend.as_ref(), &graph.pad(plan))?;
         graph.replay()
     }
 
-    /// While the device replays a step: what it costs, by a pass over the decoder that does nothing else.
-    fn count<'a>(
-        &'a self,
-        plan: &StepPlan,
-        nothing: &'a Nothing,
-    ) -> candle_core::Result<(&'a Buffer, Context<'a>)> {
+    /// While the device replays a step: what it costs and exchanges, by a pass over the decoder that does nothing else.
+    fn count(&self, plan: &StepPlan) -> candle_core::Result<Traffic> {
+        let nothing = Nothing(self.backend.activations());
+        let peers = Unmet::instead_of(self.collective.as_ref());
         let context = Context {
-            kernels: nothing,
-            ..self.context()
+            kernels: &nothing,
+            collective: &peers,
+            recorder: &self.recorder,
         };
-        Ok((self.forward(plan, &context)?, context))
+        let hidden = self.forward(plan, &context)?;
+        let rows = plan.picks.len();
+        self.decoder.queue_greedy(hidden, rows, &context, None)?;
+        Ok(peers.take_traffic())
     }
 
-    /// A decode step by its graph.
+    /// A decode step by its graph, whose tokens the host draws.
     pub(super) fn replay(
         &self,
         graph: &Graph,
         plan: &StepPlan,
         sampler: &mut Sampler,
         out: &mut Vec<Sampled>,
-    ) -> candle_core::Result<()> {
+    ) -> candle_core::Result<Traffic> {
         self.start_graph(graph, plan)?;
-        let nothing = Nothing(self.backend.activations());
-        let (hidden, context) = self.count(plan, &nothing)?;
-        let (decoder, count) = (&self.decoder, plan.picks.len());
-        if !plan.picks.iter().all(Pick::is_argmax) {
-            let logits = decoder.logits(hidden, count, &context)?;
-            return self.draw(logits, plan, sampler, out);
-        }
-        let queue = self.queue_of_backend()?;
-        let find = |out: &mut Vec<_>| {
-            queue.send_greedy(graph.rows())?;
-            decoder.greedy(hidden, count, &context, &mut Vec::new())?;
-            queue.collect_greedy(count, out)
-        };
-        sampler.greedy(context.collective, context.recorder, find, out)
+        let traffic = self.count(plan)?;
+        self.draw(self.decoder.written_logits(), plan, sampler, out)?;
+        Ok(traffic)
     }
 }

@@ -1,94 +1,104 @@
-//! The tokens of a greedy step on their way to the host, while the next step may already use them.
+//! What a step draws, on its way to the host while the next step may already use it: one record a step.
+//!
+//! A record has a key for each row, then one word: how many experts' weights were read so far. A key has the logit in
+//! its upper half, in an order of unsigned numbers, and the token's complement in the lower: the highest key is the
+//! highest logit's, of equals the lowest token's.
 
 use std::collections::VecDeque;
 
 use candle_core::cuda::WrapErr;
-use candle_core::cuda::cudarc::driver::{CudaEvent, CudaSlice, DevicePtr, PinnedHostSlice, result};
-use candle_core::{Result, bail};
+use candle_core::cuda::cudarc::driver::{CudaEvent, result};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::device::Gpu;
+use super::pinned::Pinned;
+use super::tensor;
+use crate::ops::Buffer;
 
 /// Steps whose answers may be on their way at a time.
 const SLOTS: usize = 2;
-/// Answers that the first step has room for: steps of the usual `--max-num-seqs`.
+/// Rows that the first record has room for: steps of the usual `--max-num-seqs`.
 const ROOM: usize = 256;
+/// Words of a record behind its keys.
+const TAIL: usize = 1;
 
 #[derive(Default)]
 pub struct Answers {
-    /// Those of the latest step: where embedding finds the tokens that are pending.
-    latest: Option<CudaSlice<u64>>,
+    /// The latest step's, as i64: where embedding finds the tokens that are pending.
+    latest: Option<Buffer>,
     slots: Vec<Slot>,
-    /// Slots in the order in which they were sent.
-    sent: VecDeque<usize>,
+    /// Slots and rows of what was sent, in order.
+    sent: VecDeque<(usize, usize)>,
     next: usize,
 }
 
 struct Slot {
-    words: PinnedHostSlice<u64>,
+    words: Pinned<u64>,
     arrived: CudaEvent,
 }
 
 impl Answers {
-    /// Where the latest answers lie; at least one step's room.
-    pub fn latest(&mut self, gpu: &Gpu) -> Result<u64> {
-        self.reserve(gpu, 1)?;
-        let Some(latest) = &self.latest else {
-            bail!("answers have no room");
-        };
-        Ok(latest.device_ptr(&gpu.stream).0)
+    /// Where the latest record lies, with room for that of a step of `rows` rows.
+    pub fn record(&mut self, gpu: &Gpu, rows: usize) -> Result<Buffer> {
+        self.reserve(gpu, rows)?;
+        match &self.latest {
+            Some(latest) => Ok(latest.clone()),
+            None => bail!("answers have no room"),
+        }
     }
 
-    /// Queues copies of the `rows` words at `from`: to where the next step finds them, and to the host.
-    pub fn send(&mut self, gpu: &Gpu, from: u64, rows: usize) -> Result<()> {
-        self.reserve(gpu, rows)?;
+    /// Queues a copy of the latest record, of `rows` rows, to the host.
+    pub fn send(&mut self, gpu: &Gpu, rows: usize) -> Result<()> {
+        let latest = self.record(gpu, rows)?;
+        let latest = tensor::address(&latest)?;
         if self.sent.len() == SLOTS {
             bail!("the answers of {SLOTS} steps are on their way, and nobody has taken them");
         }
-        let latest = self.latest(gpu)?;
-        let stream = &gpu.stream;
         let slot = &mut self.slots[self.next];
-        let words = slot.words.as_mut_slice().w()?;
-        // SAFETY: both ends have room for `rows` words, and the pinned ones are read only after `arrived`.
+        let words = &mut slot.words.words_mut()[..rows + TAIL];
+        let stream = gpu.stream.cu_stream();
+        // SAFETY: both ends have room for so many words, and the pinned ones are read only after `arrived`; the event
+        // and the stream live as long as this.
         unsafe {
-            result::memcpy_dtod_async(latest, from, rows * size_of::<u64>(), stream.cu_stream())
-                .w()?;
-            result::memcpy_dtoh_async(&mut words[..rows], latest, stream.cu_stream()).w()?;
+            result::memcpy_dtoh_async(words, latest, stream).w()?;
+            result::event::record(slot.arrived.cu_event(), stream).w()?;
         }
-        slot.arrived.record(stream).w()?;
-        self.sent.push_back(self.next);
+        self.sent.push_back((self.next, rows));
         self.next = (self.next + 1) % SLOTS;
         Ok(())
     }
 
-    /// Waits for the answers that were sent first.
+    /// Waits for the record that was sent first: the keys of its rows, and the experts that were read.
     ///
     /// # Errors
-    /// None were sent, or the device has failed.
-    pub fn collect(&mut self, rows: usize) -> Result<&[u64]> {
-        let Some(index) = self.sent.pop_front() else {
+    /// None was sent, or the device has failed.
+    pub fn collect(&mut self) -> Result<(&[u64], u32)> {
+        let Some((index, rows)) = self.sent.pop_front() else {
             bail!("no answers are on their way");
         };
         let slot = &self.slots[index];
-        slot.arrived.synchronize().w()?;
-        Ok(&slot.words.as_slice().w()?[..rows])
+        // SAFETY: the event lives as long as its slot.
+        unsafe { result::event::synchronize(slot.arrived.cu_event()) }.w()?;
+        let words = slot.words.words();
+        Ok((&words[..rows], words[rows] as u32))
     }
 
     /// Room for `rows` answers, which cannot move while others are on their way, or once a graph knows it.
     fn reserve(&mut self, gpu: &Gpu, rows: usize) -> Result<()> {
-        let room = self.latest.as_ref().map_or(0, CudaSlice::len);
-        if room >= rows {
+        let room = self.slots.first().map_or(0, |slot| slot.words.len());
+        if room >= rows + TAIL {
             return Ok(());
         }
         if !self.sent.is_empty() || (room > 0 && gpu.is_fixed()) {
             bail!("{rows} answers have no room, and what there is cannot grow");
         }
-        let room = rows.max(ROOM).next_power_of_two();
+        let room = rows.max(ROOM).next_power_of_two() + TAIL;
         gpu.synchronize()?;
-        self.latest = Some(gpu.stream.alloc_zeros(room).w()?);
+        let latest = Tensor::zeros((1, room), DType::I64, &gpu.candle())?;
+        self.latest = Some(Buffer::new(latest)?);
         self.slots.clear();
         for _ in 0..SLOTS {
-            // SAFETY: any bits are a u64, and words are read only once a copy has written them.
-            let words = unsafe { gpu.stream.context().alloc_pinned(room) }.w()?;
+            let words = Pinned::new(gpu, room)?;
             let arrived = gpu.stream.context().new_event(None).w()?;
             self.slots.push(Slot { words, arrived });
         }

@@ -157,6 +157,11 @@ impl Gpu {
         self.stream.synchronize().w()
     }
 
+    /// For calls of the driver that mean the calling thread's context.
+    pub fn bind(&self) -> Result<()> {
+        self.stream.context().bind_to_thread().w()
+    }
+
     pub fn candle(&self) -> Device {
         Device::Cuda(self.device.clone())
     }

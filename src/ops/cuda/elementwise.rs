@@ -42,8 +42,8 @@ impl Frequencies {
 
 /// The tokens are the step's.
 pub fn embed(cuda: &Cuda, table: &Linear, first: u32, rows: usize, out: &Buffer) -> Result<()> {
-    let latest = lock(&cuda.answers).latest(&cuda.gpu)?;
-    let indices = [cuda.step().tokens(), Arg::At(latest)];
+    let latest = lock(&cuda.answers).record(&cuda.gpu, 0)?;
+    let indices = [cuda.step().tokens(), tensor::at(&latest)?];
     copy_rows(cuda, &table.weight, first, indices, rows, out)
 }
 

@@ -1,17 +1,22 @@
 //! What a stream was given, kept as a CUDA graph: one launch in place of hundreds.
 
 use candle_core::cuda::WrapErr;
-use candle_core::cuda::cudarc::driver::{CudaGraph, sys};
+use candle_core::cuda::cudarc::driver::{CudaGraph, result, sys};
 use candle_core::{Result, bail};
 
 use super::device::Gpu;
 use crate::ops::Replay;
 
-struct Graph(CudaGraph);
+struct Graph {
+    graph: CudaGraph,
+    gpu: Gpu,
+}
 
 impl Replay for Graph {
     fn replay(&self) -> Result<()> {
-        self.0.launch().w()
+        let stream = self.gpu.stream.cu_stream();
+        // SAFETY: the graph and the stream live as long as this, and a rank stays on one thread.
+        unsafe { result::graph::launch(self.graph.cu_graph_exec(), stream) }.w()
     }
 }
 
@@ -30,5 +35,6 @@ pub fn capture(gpu: &Gpu, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dy
         bail!("a capture gave no graph");
     };
     graph.upload().w()?;
-    Ok(Box::new(Graph(graph)))
+    let gpu = gpu.clone();
+    Ok(Box::new(Graph { graph, gpu }))
 }

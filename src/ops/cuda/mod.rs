@@ -15,6 +15,7 @@ mod kv;
 mod linear;
 mod modules;
 mod pack;
+mod pinned;
 mod product;
 mod roof;
 mod sampling;
@@ -304,8 +305,9 @@ impl Kernels for Cuda {
     ) -> Result<()> {
         self.linear(x, head, rows, logits)?;
         self.queue_greedy(logits, vocab, rows)?;
-        self.send_greedy(rows)?;
-        self.collect_greedy(rows, out)
+        self.send(rows)?;
+        self.collect(rows, out)?;
+        Ok(())
     }
 }
 
@@ -317,6 +319,7 @@ impl Queue for Cuda {
             logit_rows: sequences,
             max_blocks,
         };
+        lock(&self.answers).record(&self.gpu, sequences)?;
         self.step().reserve(&self.gpu, largest)
     }
 
@@ -325,20 +328,24 @@ impl Queue for Cuda {
         graph::capture(&self.gpu, work)
     }
 
-    fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<()> {
-        sampling::greedy_launch(self, logits, vocab, rows)
+    fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<Buffer> {
+        let record = lock(&self.answers).record(&self.gpu, rows)?;
+        sampling::record(self, logits, vocab, rows, &record)?;
+        Ok(record)
     }
 
-    fn send_greedy(&self, rows: usize) -> Result<()> {
-        let best = sampling::answers_at(self, rows)?;
-        lock(&self.answers).send(&self.gpu, best, rows)
+    fn send(&self, rows: usize) -> Result<()> {
+        lock(&self.answers).send(&self.gpu, rows)
     }
 
-    fn collect_greedy(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<()> {
+    fn collect(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<u32> {
         let mut answers = lock(&self.answers);
-        let words = answers.collect(rows)?;
+        let (keys, experts_read) = answers.collect()?;
+        let Some(keys) = keys.get(..rows) else {
+            bail!("a step of {} rows has no answers for {rows}", keys.len());
+        };
         out.clear();
-        out.extend(words.iter().copied().map(sampling::answer));
-        Ok(())
+        out.extend(keys.iter().copied().map(sampling::drawn));
+        Ok(experts_read)
     }
 }

@@ -1,11 +1,12 @@
 //! What a step's kernels must know of its rows, in one buffer that goes to the GPU in one copy.
 
 use candle_core::cuda::WrapErr;
-use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, PinnedHostSlice, result};
+use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, result};
 use candle_core::{Result, bail};
 
 use super::device::Gpu;
 use super::modules::Arg;
+use super::pinned::Pinned;
 use crate::ops::Rows;
 
 /// Sections start at multiples of 16 bytes.
@@ -51,7 +52,7 @@ impl Sections {
 /// Room for a step here, twice: one may still be on its way while the next is written; and on the GPU.
 #[derive(Debug)]
 struct Words {
-    pinned: [PinnedHostSlice<u32>; 2],
+    pinned: [Pinned<u32>; 2],
     _device: CudaSlice<u32>,
 }
 
@@ -81,18 +82,16 @@ impl Step {
             bail!("a step of {largest:?} is larger than those that graphs were captured among");
         }
         gpu.synchronize()?;
-        // SAFETY: any bits are a u32, and each step writes its words before they are copied.
-        let pinned = || unsafe { gpu.stream.context().alloc_pinned::<u32>(words) }.w();
         let device = gpu.stream.alloc_zeros::<u32>(words).w()?;
         self.start = device.device_ptr(&gpu.stream).0;
         self.words = Some(Words {
-            pinned: [pinned()?, pinned()?],
+            pinned: [Pinned::new(gpu, words)?, Pinned::new(gpu, words)?],
             _device: device,
         });
         Ok(())
     }
 
-    /// Copies one step to the GPU. The one before the last must be done: its results were waited for.
+    /// Copies one step to the GPU, for which the calling thread is bound to it. The one before the last must be done: its results were waited for.
     ///
     /// # Errors
     /// Counts that do not belong together, or a copy that the driver refuses.
@@ -112,6 +111,7 @@ impl Step {
         if tokens.len() != sections.rows {
             bail!("{} tokens for {} rows", tokens.len(), sections.rows);
         }
+        gpu.bind()?;
         self.reserve(gpu, sections)?;
         let Some(Words { pinned, .. }) = &mut self.words else {
             bail!("a step has no room");
@@ -119,7 +119,7 @@ impl Step {
         let host = &mut pinned[self.half];
         self.half = 1 - self.half;
         let starts = sections.starts();
-        let words = host.as_mut_slice().w()?;
+        let words = host.words_mut();
         let lists: [&[u32]; 7] = [
             tokens,
             &rows.positions,

@@ -36,6 +36,7 @@ pub fn address(tensor: &Tensor) -> Result<u64> {
     let start = match &storage.slice {
         CudaStorageSlice::U8(slice) => start(slice, &stream),
         CudaStorageSlice::U32(slice) => start(slice, &stream),
+        CudaStorageSlice::I64(slice) => start(slice, &stream),
         CudaStorageSlice::BF16(slice) => start(slice, &stream),
         CudaStorageSlice::F16(slice) => start(slice, &stream),
         CudaStorageSlice::F32(slice) => start(slice, &stream),

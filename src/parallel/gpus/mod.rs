@@ -152,7 +152,7 @@ struct Gpus {
 impl Gpus {
     fn by(&self, way: Way, x: &Buffer, rows: usize) -> Result<()> {
         match (way, &self.nccl, &self.by_host, &self.by_peers) {
-            (Way::Nccl, Some(nccl), ..) => nccl.all_reduce(x, rows),
+            (Way::Nccl, Some(nccl), ..) => nccl.all_reduce(x, rows * x.dim(1)?),
             (Way::HostOneShot, _, Some(host), _) => host.all_reduce(x, rows, Shots::One),
             (Way::HostTwoShot, _, Some(host), _) => host.all_reduce(x, rows, Shots::Two),
             (Way::HostCopies, _, Some(host), _) => host.all_reduce_staged(x, rows),
@@ -160,6 +160,21 @@ impl Gpus {
             (Way::P2pTwoShot, .., Some(peers)) => peers.all_reduce(x, rows, Shots::Two),
             _ => bail!("ranks did not join to add up by {}", way.name()),
         }
+    }
+}
+
+impl Gpus {
+    /// What is queued on the rank's stream; its time is the queueing's, for nobody waits.
+    fn counted(&self, bytes: u64, queue: impl FnOnce() -> Result<()>) -> Result<()> {
+        let start = Instant::now();
+        queue()?;
+        let mut traffic = self.traffic.get();
+        traffic += Traffic {
+            bytes,
+            time: start.elapsed(),
+        };
+        self.traffic.set(traffic);
+        Ok(())
     }
 }
 
@@ -172,21 +187,23 @@ impl Collective for Gpus {
         self.host.size()
     }
 
-    /// Queued on the rank's stream; its time is the queueing's, for nobody waits.
     fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()> {
-        let start = Instant::now();
         let bytes = (rows * x.dim(1)? * x.dtype().size_in_bytes()) as u64;
-        match self.ways.of(bytes) {
-            Some(way) => self.by(way, x, rows)?,
+        self.counted(bytes, || match self.ways.of(bytes) {
+            Some(way) => self.by(way, x, rows),
             None => bail!("there is no way to add up over {} GPUs", self.size()),
-        }
-        let mut traffic = self.traffic.get();
-        traffic += Traffic {
-            bytes,
-            time: start.elapsed(),
-        };
-        self.traffic.set(traffic);
-        Ok(())
+        })
+    }
+
+    /// By own kernels where there are any: a few keys are a small message.
+    fn agree(&self, keys: &Buffer, count: usize) -> Result<()> {
+        let bytes = (count * size_of::<u64>()) as u64;
+        let ways = (&self.by_peers, &self.by_host, &self.nccl);
+        self.counted(bytes, || match ways {
+            (Some(exchange), ..) | (None, Some(exchange), _) => exchange.agree(keys, count),
+            (.., Some(nccl)) => nccl.all_reduce(keys, count),
+            _ => bail!("there is no way to compare over {} GPUs", self.size()),
+        })
     }
 
     fn all_gather(&self, mine: &[u32], all: &mut Vec<u32>) -> Result<()> {

@@ -115,8 +115,7 @@ pub fn start(
         max_model_len,
         block_size: options.block_size,
     };
-    // Collectives are not captured.
-    let graphs = (tp == 1 && options.cuda_graphs).then_some(GraphLimits {
+    let graphs = options.cuda_graphs.then_some(GraphLimits {
         rows: limits.logit_rows,
         step_rows: limits.rows,
         max_blocks: max_model_len.div_ceil(options.block_size),

@@ -164,6 +164,17 @@ impl Exchange {
         self.launch(ALL_REDUCE, "highest_u64", units, &arguments)
     }
 
+    /// Leaves in the first `count` of `keys`, i64, the highest of all ranks', as unsigned numbers.
+    ///
+    /// # Errors
+    /// They are no such keys, or the driver refuses the launch.
+    pub fn agree(&self, keys: &Buffer, count: usize) -> Result<()> {
+        if keys.dtype() != DType::I64 || keys.elem_count() < count {
+            bail!("{count} keys to compare in {keys:?}");
+        }
+        self.all_reduce_max_u64(tensor::address(keys)?, count)
+    }
+
     /// Copies the `count` words at the device address `mine` of every rank, in rank order, to `all`.
     ///
     /// # Errors

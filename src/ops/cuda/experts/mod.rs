@@ -39,6 +39,13 @@ pub fn read_so_far(cuda: &Cuda) -> Result<u32> {
     Ok(words[1])
 }
 
+/// Where [`read_so_far`] is counted on the GPU; null where no expert has been run.
+pub fn read_at(cuda: &Cuda) -> Result<u64> {
+    let space = lock(&cuda.experts);
+    let count = space.count.as_ref().map(tensor::address).transpose()?;
+    Ok(count.map_or(0, |count| count + size_of::<u32>() as u64))
+}
+
 /// Words of one tile: see kernels/group.cu.
 const TILE_WORDS: usize = 4;
 

@@ -84,12 +84,39 @@ impl Logits {
         }
     }
 
-    /// Queues the argmax of the rows of `asks`, or of the first where that is null, and returns where it will lie.
-    pub fn best(&self, cuda: &Cuda, space: &mut Space, asks: u64, rows: usize) -> Result<u64> {
+    /// Queues the highest key of each run of the rows of `asks`, or of the first where that is null, and returns where
+    /// they will lie.
+    fn highest(&self, cuda: &Cuda, space: &mut Space, asks: u64, rows: usize) -> Result<u64> {
         let runs = space.at(&cuda.gpu, Use::Runs, rows * self.runs())?;
-        let best = space.at(&cuda.gpu, Use::Best, rows)?;
         let arguments = [Arg::At(asks), Arg::At(runs)];
         self.launch(cuda, "argmax", "argmax_runs", self.by_run(rows), &arguments)?;
+        Ok(runs)
+    }
+
+    /// Queues the record of the first `rows` rows at `record`.
+    pub fn record(
+        &self,
+        cuda: &Cuda,
+        space: &mut Space,
+        rows: usize,
+        experts_read: u64,
+        record: u64,
+    ) -> Result<()> {
+        let runs = self.highest(cuda, space, 0, rows)?;
+        let arguments = [
+            Arg::At(runs),
+            Arg::U32(self.runs() as u32),
+            Arg::U32(self.first),
+            Arg::At(experts_read),
+            Arg::At(record),
+        ];
+        cuda.launch("argmax", "argmax_record", Grid::row(rows, 32), &arguments)
+    }
+
+    /// Queues the argmax of the rows of `asks`, and returns where it will lie.
+    pub fn best(&self, cuda: &Cuda, space: &mut Space, asks: u64, rows: usize) -> Result<u64> {
+        let runs = self.highest(cuda, space, asks, rows)?;
+        let best = space.at(&cuda.gpu, Use::Best, rows)?;
         let arguments = [
             Arg::At(self.at),
             Arg::U64(self.stride as u64),

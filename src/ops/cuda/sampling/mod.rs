@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor, bail};
 
 use super::modules::{Arg, Grid};
-use super::{Cuda, lock};
+use super::{Cuda, experts, lock, tensor};
 use crate::ops::sampling::summary::higher_first;
 use crate::ops::{Ask, Buffer, Summary};
 use logits::Logits;
@@ -37,21 +37,24 @@ fn logit_and_column(key: u64) -> (f32, u32) {
     (f32::from_bits(bits), !(key as u32))
 }
 
-/// Queues the argmax of the first `rows` rows: what a graph captures.
-pub fn greedy_launch(
+/// The token and the logit of a record's key.
+pub fn drawn(key: u64) -> (u32, f32) {
+    let (logit, token) = logit_and_column(key);
+    (token, logit)
+}
+
+/// Queues the record of the first `rows` rows: what a graph captures.
+pub fn record(
     cuda: &Cuda,
     logits: &Buffer,
     vocab: &Range<usize>,
     rows: usize,
+    record: &Buffer,
 ) -> Result<()> {
     let logits = Logits::new(logits, vocab)?;
-    logits.best(cuda, &mut lock(&cuda.sampling), 0, rows)?;
-    Ok(())
-}
-
-/// Where [`greedy_launch`] leaves the answers of as many rows, one word each.
-pub fn answers_at(cuda: &Cuda, rows: usize) -> Result<u64> {
-    lock(&cuda.sampling).at(&cuda.gpu, Use::Best, rows)
+    let experts_read = experts::read_at(cuda)?;
+    let record = tensor::address(record)?;
+    logits.record(cuda, &mut lock(&cuda.sampling), rows, experts_read, record)
 }
 
 pub fn summarize(

@@ -9,6 +9,15 @@
 // As `RUN` of ops/cuda/sampling.
 constexpr uint32_t RUN = 4096;
 
+// What a row draws with, as ops/cuda/picks writes it.
+struct Pick {
+    // What the noise is multiplied with; 0: there is none.
+    float temperature;
+    uint32_t position;
+    uint32_t seed[2];
+    uint32_t stream[2];
+};
+
 // One question, as ops/cuda/sampling writes it.
 struct Ask {
     uint32_t row;
@@ -20,6 +29,8 @@ struct Ask {
     uint32_t at_one;
     // Where the answer goes, in words of 8 bytes.
     uint64_t answer;
+    // Of the draw; no noise: none is wanted.
+    Pick pick;
 };
 
 // The highest logit of a row, and its token.

@@ -1,7 +1,7 @@
 // What is told of a row: its peak, its masses, and the keys of its highest logits in no order.
 //
-// Grid (asks), 1024 threads. best and masses are what argmax.cu and mass.cu found. An answer is the best, the two
-// masses, then `count` keys, 8 bytes each; of a row whose peak is not finite, the best and zeros.
+// Grid (asks), 1024 threads. best, masses and drawn are what argmax.cu, mass.cu and draw.cu found; the last two may be
+// null. An answer is the best, the two masses, the key of what was drawn with its column and logit, then `count` keys, 8 bytes each; of a row whose peak is not finite, the best and zeros.
 //
 // A key is selected by radix: digit by digit from the top, count how many keys have each digit, and keep the one that
 // the last wanted key has, until all keys that share what is kept are wanted. A key ends in its column, so equals are
@@ -9,6 +9,7 @@
 // wanted one is a floor, and for the keys at or above it, commonly few more than are wanted. Where these are more
 // than CANDIDATES, the row itself is what is counted: up to 7 times more, commonly 4.
 // The row comes from L2 but for the first time. `_odd`: rows that do not start at multiples of 16 bytes.
+#include "highest.cuh"
 #include "mass.cuh"
 
 constexpr uint32_t DIGIT = 11;
@@ -135,11 +136,14 @@ __device__ __forceinline__ void select(Space& space, const float* row, uint32_t 
 struct Header {
     Best best;
     Mass mass;
+    // Key of the drawn column's score, and its logit; of a row that draws none, 0.
+    uint64_t drawn;
+    Best chosen;
 };
 
 template <int N>
 __device__ __forceinline__ void summary(Logits logits, const Ask* asks, const Best* best, const Mass* masses,
-                                        uint32_t runs, uint64_t* answers) {
+                                        const uint64_t* drawn, uint32_t runs, uint64_t* answers) {
     const Ask ask = asks[blockIdx.x];
     const Best highest = best[blockIdx.x];
     const bool finite = isfinite(highest.logit);
@@ -147,7 +151,14 @@ __device__ __forceinline__ void summary(Logits logits, const Ask* asks, const Be
     if (threadIdx.x == 0) {
         const bool weighed = finite && masses != nullptr;
         const Mass mass = weighed ? total(masses + static_cast<uint64_t>(blockIdx.x) * runs, runs) : Mass{0.0, 0.0};
-        *reinterpret_cast<Header*>(answer) = {highest, mass};
+        *reinterpret_cast<Header*>(answer) = {highest, mass, NOTHING, highest};
+    }
+    if (finite && drawn != nullptr && ask.pick.temperature != 0.0f && threadIdx.x < 32) {
+        const uint64_t key = highest_of_runs(drawn + static_cast<uint64_t>(blockIdx.x) * runs, runs);
+        __syncwarp();
+        Header* header = reinterpret_cast<Header*>(answer);
+        const uint32_t column = column_of(key);
+        if (threadIdx.x == 0) header->drawn = key, header->chosen = {column, logits.row(ask.row)[column]};
     }
     constexpr uint32_t HEADER = sizeof(Header) / sizeof(uint64_t);
     __shared__ Space space;
@@ -156,12 +167,12 @@ __device__ __forceinline__ void summary(Logits logits, const Ask* asks, const Be
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     summary_f32(const float* logits, uint64_t stride, uint32_t tokens, const Ask* asks, const Best* best,
-                const Mass* masses, uint32_t runs, uint64_t* answers) {
-    summary<4>({logits, stride, tokens}, asks, best, masses, runs, answers);
+                const Mass* masses, const uint64_t* drawn, uint32_t runs, uint64_t* answers) {
+    summary<4>({logits, stride, tokens}, asks, best, masses, drawn, runs, answers);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     summary_odd_f32(const float* logits, uint64_t stride, uint32_t tokens, const Ask* asks, const Best* best,
-                    const Mass* masses, uint32_t runs, uint64_t* answers) {
-    summary<1>({logits, stride, tokens}, asks, best, masses, runs, answers);
+                    const Mass* masses, const uint64_t* drawn, uint32_t runs, uint64_t* answers) {
+    summary<1>({logits, stride, tokens}, asks, best, masses, drawn, runs, answers);
 }

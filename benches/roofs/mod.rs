@@ -83,7 +83,7 @@ pub fn beside(measure: impl FnOnce(&mut Beside)) {
 
 impl Beside {
     fn look(&mut self) {
-        self.read = self.read.max(roof::read_bandwidth());
+        self.read = self.read.max(roof::read_bandwidth().unwrap());
         self.peak = self.peak.max(roof::multiply_add_peak());
         self.looked = Instant::now();
         println!(

@@ -1,8 +1,13 @@
-//! Files that users write or get: workloads, results, GPU cards.
+//! What users write or get: workloads, results, GPU cards, names of things.
 
+use std::str::FromStr;
+
+use candlepower::fit::Release;
+use candlepower::hardware::Capability;
+use candlepower::hub::{HubSettings, cards};
 use candlepower::text::TokenPool;
 use candlepower::workload::dataset::{Defaults, parse};
-use candlepower::{hardware, reference};
+use candlepower::{Policy, Preset, hardware, reference};
 
 use super::in_file;
 
@@ -39,4 +44,18 @@ pub fn results(data: &[u8]) {
     in_file("results.json", data, |dir| {
         let _ = reference::load(&dir.join("results.json"));
     });
+}
+
+/// What is looked up by a name, or made from a short text.
+pub fn names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = Release::named(&text);
+    let _ = Policy::from_str(&text);
+    let _ = Preset::from_str(&text);
+    let _ = Capability::from_str(&text);
+    let _ = hardware::find(&text);
+    cards::find(&text);
+    cards::closest(&text, 3);
+    let settings = HubSettings::from_lookup(|_| Some(text.to_string()));
+    settings.shown_endpoint();
 }

@@ -3,12 +3,14 @@
 //! cargo-fuzz runs these functions on inputs that it makes up; `tests/model/corpora.rs` runs them on those in `corpus/`.
 
 mod data;
-mod http;
+mod hub;
+mod machine;
 mod model;
 mod scheduler;
 
-pub use data::{card, dataset, results};
-pub use http::http;
+pub use data::{card, dataset, names, results};
+pub use hub::{cache, http};
+pub use machine::{fit, simulated};
 pub use model::{
     chat_template, config, generation_config, index, safetensors, tokenizer, tokenizer_config,
 };

@@ -74,11 +74,13 @@ impl Play {
                 self.scheduler.schedule(&mut self.decision);
                 let whole = self.scheduler.check_integrity();
                 whole.unwrap_or_else(|fault| panic!("after schedule: {fault}"));
-                if let gone @ 0x80.. = next()? {
+                // What was scheduled is completed in any case.
+                let (gone, ends) = (next().unwrap_or(0), next().unwrap_or(0));
+                if gone >= 0x80 {
                     self.scheduler
                         .abort(self.next_id.saturating_sub((gone & 0x7f).into()));
                 }
-                self.complete(next()?);
+                self.complete(ends);
                 "complete"
             }
             _ => {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::options::LoadOptions;
 use super::scenario::{Load, Preset};
 use super::script::Script;
-use crate::ground::Sampling;
 use crate::ground::results::{Engine, Scenario};
+use crate::ground::{Progress, Sampling};
 use crate::scheduler::blocks_at_full_length;
-use crate::session::{ModelFiles, SessionError, Wish};
+use crate::session::{ModelFiles, RunError, SessionError, Wish};
 use crate::telemetry;
 use crate::text::{Conversation, TextError};
 use crate::workload::dataset::{self, NotEncoded};
@@ -23,6 +23,11 @@ const DEFAULT_OUTPUT_LEN: usize = 32;
 const DEFAULT_WAVES: usize = 4;
 /// Requests of an open loop that says nothing.
 const DEFAULT_OPEN_REQUESTS: usize = 32;
+
+/// Of a run that was stopped before it began.
+const NOT_READ: &str = "the dataset was not read to its end, so there is no result";
+/// Of a run's metrics, in memory and on their way into files; 45 KB were measured.
+const RUN_BYTES: u64 = 64 << 10;
 
 /// One run: a load, played once.
 #[derive(Debug, Clone)]
@@ -57,11 +62,17 @@ pub struct BenchPlan {
 }
 
 impl BenchPlan {
+    /// `progress` may stop the reading of a dataset.
+    ///
     /// # Errors
     /// The load contradicts itself, its dataset is malformed, or its requests are longer than the model's context.
-    pub fn new(load: &LoadOptions, files: &ModelFiles) -> Result<Self, SessionError> {
+    pub fn new(
+        load: &LoadOptions,
+        files: &ModelFiles,
+        progress: &dyn Progress,
+    ) -> Result<Self, SessionError> {
         load.check()?;
-        let (work, prompt) = work(load, files)?;
+        let (work, prompt) = work(load, files, progress)?;
         let longest = work.longest();
         let max_model_len = files.max_model_len(longest)?;
         if longest > max_model_len {
@@ -76,8 +87,11 @@ impl BenchPlan {
             true => files.end_tokens()?,
             false => Vec::new(),
         };
+        let available = telemetry::memory().available;
+        let loads = loads(load, &work)?;
+        check_runs(loads.len(), load.repeats, available)?;
         let mut runs = Vec::new();
-        for (name, arrivals, requests) in loads(load, &work)? {
+        for (name, arrivals, requests) in loads {
             for repeat in 0..load.repeats {
                 runs.push(RunPlan {
                     scenario: scenario(load, &name, arrivals, requests, &work, repeat),
@@ -100,7 +114,6 @@ impl BenchPlan {
                 });
             }
         }
-        let available = telemetry::memory().available;
         for run in &runs {
             let fits = run.script.check(available);
             fits.map_err(|refusal| Wish::Load(refusal.to_string()))?;
@@ -113,8 +126,29 @@ impl BenchPlan {
     }
 }
 
+/// Refuses more runs than `available` bytes hold the results of; 0 is unknown.
+fn check_runs(loads: usize, repeats: usize, available: u64) -> Result<(), Wish> {
+    let most = (available / RUN_BYTES) as usize / loads;
+    match available > 0 && repeats > most.max(1) {
+        true => Err(Wish::Load(format!(
+            "--repeats {repeats}: the results of {loads} loads so many times take about {} MiB, and {} MiB of memory are free; ask for {} at most",
+            (RUN_BYTES
+                .saturating_mul(loads as u64)
+                .saturating_mul(repeats as u64))
+                >> 20,
+            available >> 20,
+            most.max(1)
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// The requests' content, and words for it.
-fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), SessionError> {
+fn work(
+    load: &LoadOptions,
+    files: &ModelFiles,
+    progress: &dyn Progress,
+) -> Result<(Work, String), SessionError> {
     let default_output = match load.scenario {
         Some(preset) => preset.output_len(),
         None => DEFAULT_OUTPUT_LEN,
@@ -130,9 +164,18 @@ fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), Sessio
     }
     let pool = files.token_pool()?;
     if let Some(path) = &load.dataset {
-        let encode = |text: &str| files.encode(text, true).map_err(not_encoded);
+        // Texts take nearly all of the time.
+        let going_on = || match progress.is_stopped() {
+            true => Err(NotEncoded::Failed("interrupted".to_owned())),
+            false => Ok(()),
+        };
+        let encode = |text: &str| {
+            going_on()?;
+            files.encode(text, true).map_err(not_encoded)
+        };
         let template = OnceCell::new();
         let chat = |conversation: &Conversation| {
+            going_on()?;
             let template = template.get_or_init(|| files.chat_template());
             let template = template
                 .as_ref()
@@ -141,7 +184,7 @@ fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), Sessio
                 .encode_chat(template, conversation)
                 .map_err(not_encoded)
         };
-        let items = dataset::read(
+        let read = dataset::read(
             path,
             &dataset::Defaults {
                 output_len,
@@ -152,8 +195,11 @@ fn work(load: &LoadOptions, files: &ModelFiles) -> Result<(Work, String), Sessio
                 encode: &encode,
                 chat: &chat,
             },
-        )
-        .map_err(Wish::from)?;
+        );
+        if read.is_err() && progress.is_stopped() {
+            return Err(RunError::Interrupted(NOT_READ).into());
+        }
+        let items = read.map_err(Wish::from)?;
         let words = format!("dataset {}", path.display());
         return Ok((Work::Dataset(items.into()), words));
     }

@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = 2 << 30;
 pub enum Stopped {
     #[error("interrupted")]
     Asked,
-    #[error("interrupted in the warm-up, before the first request")]
+    #[error("interrupted in the warm-up")]
     AskedInWarmUp,
     #[error(
         "the virtual clock has come to its end after 584 years; ask for requests that arrive sooner"

@@ -53,7 +53,7 @@ impl Session {
     /// The load is wrong, or does not fit the session's context. A run that fails half-way is no error: its
     /// results say `partial`.
     pub fn play(&mut self, load: &LoadOptions) -> Result<Results, SessionError> {
-        let plan = BenchPlan::new(load, &self.files)?;
+        let plan = BenchPlan::new(load, &self.files, self.progress.as_ref())?;
         let time = telemetry::utc_now();
         let played = play_all(self, &plan, None)?;
         Ok(results(self, &played, time, Vec::new()))

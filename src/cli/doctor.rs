@@ -9,9 +9,12 @@ use super::output;
 use crate::ground::results::AllReduce;
 use crate::ground::revision;
 use crate::hub::HubSettings;
+use crate::report::layout::wrapped;
 use crate::session::{self, gpus};
 use crate::telemetry::{drivers, machine, memory};
 
+/// Where values begin.
+const VALUES: usize = 13;
 const GIB: f64 = (1u64 << 30) as f64;
 
 #[derive(Debug, Args)]
@@ -66,7 +69,11 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     if args.output.json {
         return output::json(&findings);
     }
-    output::result(&page(&findings))
+    let lines = page(&findings);
+    let lines = lines
+        .lines()
+        .map(|line| wrapped(line, 0, VALUES, output::width()));
+    output::result(&lines.collect::<String>())
 }
 
 fn look() -> Findings {

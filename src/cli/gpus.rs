@@ -6,19 +6,22 @@ use super::common::OutputArgs;
 use super::failure::Failure;
 use super::output;
 use crate::hardware::{self, Gpu, HardwareError, Link};
+use crate::report::layout::wrapped;
 
 const HEADER: &str = "\
-name                  GiB  GB/s  GB/s TFLOP/s TFLOP/s    SM     W  link
-                          sheet meas.  16 bit     fp8
+name                  GiB GB/s GB/s       TFLOP/s   SM    W link
+                         sheet meas 16 bit    fp8
 ";
 
-const LEGEND: &str = "
-GiB: total memory as CUDA reports it, `~` where estimated. GB/s: memory bandwidth of the data sheet,
-then the most that others measured (copy or read). TFLOP/s: dense tensor rates of the data sheet
-with fp32 accumulate; `*` fp16, on a card without bf16. SM: compute capability. W: power limit.
-link: as sold, on the stock driver; a bridge (GB/s, both directions) is bought apart.
-Sources of every figure, and reasons for every gap: candlepower gpus --json
-";
+const LEGEND: [&str; 3] = [
+    "GiB: total memory as CUDA reports it, `~` where estimated. GB/s: memory bandwidth of the data sheet, then the most that others measured (copy or read). TFLOP/s: dense tensor rates of the data sheet with fp32 accumulate; `*` fp16, on a card without bf16. SM: compute capability. W: power limit.",
+    "link: as sold, on the stock driver; a bridge (GB/s, both directions) is bought apart.",
+    "Sources of every figure, and reasons for every gap: candlepower gpus --json",
+];
+/// A link that is not a bridge's.
+const WIDEST_LINK: usize = 20;
+/// Where the link begins.
+const LINK: usize = 60;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -45,8 +48,14 @@ pub fn run(args: &GpusArgs) -> Result<(), Failure> {
     if args.output.json {
         return output::json(&serde_json::json!({ "gpus": gpus }));
     }
-    let rows: String = gpus.iter().map(row).collect();
-    output::result(&format!("{HEADER}{rows}{LEGEND}"))
+    // Narrower than its figures it cannot be.
+    let width = output::width();
+    let rows: String = gpus.iter().map(|gpu| row(gpu, width)).collect();
+    let legend: String = LEGEND
+        .iter()
+        .map(|line| wrapped(line, 0, 0, width))
+        .collect();
+    output::result(&format!("{HEADER}{rows}\n{legend}"))
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Gpu>, HardwareError> {
@@ -56,14 +65,14 @@ fn chosen(names: &[String]) -> Result<Vec<Gpu>, HardwareError> {
     names.iter().map(|name| hardware::find(name)).collect()
 }
 
-fn row(gpu: &Gpu) -> String {
+fn row(gpu: &Gpu, width: usize) -> String {
     let estimated = gpu.is_estimated("memory_gib");
     let memory_mark = if estimated { "~" } else { "" };
     let half_mark = if gpu.bf16_tflops.is_none() { "*" } else { "" };
     let measured = [gpu.measured_copy_gb_s, gpu.measured_read_gb_s];
     let measured = measured.into_iter().flatten().reduce(f64::max);
-    format!(
-        "{:<17} {:>7} {:>5.0} {:>5} {:>7} {:>7} {:>5} {:>5}  {}\n",
+    let figures = format!(
+        "{:<17} {:>7} {:>4.0} {:>4} {:>6} {:>6} {:>4} {:>4}",
         gpu.name,
         format!("{memory_mark}{:.2}", gpu.memory_gib),
         gpu.bandwidth_gb_s,
@@ -72,8 +81,11 @@ fn row(gpu: &Gpu) -> String {
         or_dash(gpu.fp8_tflops, 1),
         gpu.compute_capability.to_string(),
         or_dash(gpu.power_w, 0),
-        link(gpu)
-    )
+    );
+    let room = width.saturating_sub(LINK);
+    let links = wrapped(&link(gpu), 0, 0, room.max(WIDEST_LINK));
+    let links = links.trim_end().replace('\n', &format!("\n{:LINK$}", ""));
+    format!("{figures} {links}\n")
 }
 
 fn or_dash(value: Option<f64>, digits: usize) -> String {

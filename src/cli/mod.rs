@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
                 0
             };
             if speaks {
-                let _ = error.print();
+                output::usage(&error);
             }
             return end(code);
         }

@@ -34,15 +34,15 @@ pub fn run(args: &ModelsArgs) -> Result<(), Failure> {
         return output::json(&serde_json::json!({ "models": rows }));
     }
     let mut text = format!(
-        "{:<30} {:<10} {:>8} {:>7} {:>7} {:>9} {:>8} {:>9}\n",
-        "name", "family", "params", "layers", "hidden", "heads/kv", "context", ""
+        "{:<29} {:<9} {:>6} {:>6} {:>6} {:>8} {:>7}\n",
+        "name", "family", "params", "layers", "hidden", "heads/kv", "context"
     );
     for row in &rows {
         let spec = &row.spec;
         let heads = format!("{}/{}", spec.num_attention_heads, spec.num_key_value_heads);
-        let remark = if row.runnable { "" } else { "not yet" };
+        let remark = if row.runnable { "" } else { "  not yet" };
         text += &format!(
-            "{:<30} {:<10} {:>7.1}B {:>7} {:>7} {:>9} {:>8} {:>9}\n",
+            "{:<29} {:<9} {:>5.1}B {:>6} {:>6} {:>8} {:>7}{}\n",
             row.name,
             spec.architecture.name(),
             row.parameters as f64 / 1e9,

@@ -7,6 +7,8 @@ use std::time::Duration;
 const LARGEST: usize = 1 << 31;
 /// More threads than any machine has cores.
 const MOST_THREADS: usize = 4096;
+/// Steps of a trace: more than that no viewer opens.
+const LONGEST_RANGE: usize = 10_000;
 /// Rates, shapes and times beyond these have no meaning for a run, and a clock could not hold them.
 const LEAST_NUMBER: f64 = 1e-6;
 const GREATEST_NUMBER: f64 = 1e9;
@@ -23,11 +25,14 @@ pub fn threads(text: &str) -> Result<usize, String> {
     within(text, 1, MOST_THREADS)
 }
 
-/// `N..M`, of which M is left out.
+/// `N..M`, of which M is left out, for steps whose records are kept.
 pub fn range(text: &str) -> Result<Range<usize>, String> {
     let ends = text.split_once("..");
     let ends = ends.and_then(|(start, end)| Some((whole(start).ok()?, whole(end).ok()?)));
     match ends {
+        Some((start, end)) if start < end && end - start > LONGEST_RANGE => Err(format!(
+            "it must be at most {LONGEST_RANGE} steps, all of which are kept in memory"
+        )),
         Some((start, end)) if start < end => Ok(start..end),
         _ => Err(
             "it must be two whole numbers, the first below the second, such as 10..20".to_owned(),
@@ -154,6 +159,11 @@ mod tests {
     #[test]
     fn ranges_have_two_ends_in_order() {
         assert_eq!(range("3..10"), Ok(3..10));
+        assert_eq!(
+            range("2147473648..2147483648").map(|steps| steps.len()),
+            Ok(LONGEST_RANGE)
+        );
+        assert!(range("0..10001").unwrap_err().contains("10000 steps"));
         for bad in [
             "", "3", "3..", "..3", "3..3", "4..3", "-1..3", "a..b", "1..2..3", "1..=3",
         ] {

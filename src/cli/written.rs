@@ -3,10 +3,13 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::failure::Failure;
 
@@ -26,15 +29,13 @@ impl Written {
         let Some(path) = path else {
             return Ok(None);
         };
-        // What it holds is kept until there is something else for it.
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
-        let file = file.map_err(|error| {
+        let file = open(path).map_err(|error| {
+            let reason = match Errno::from_io_error(&error) {
+                Some(Errno::NXIO) => "it is a pipe that nobody reads".to_owned(),
+                _ => error.to_string(),
+            };
             Failure::Usage(anyhow!(
-                "{flag} {}: cannot be written ({error}); give a file in a directory that can",
+                "{flag} {}: cannot be written ({reason}); give a file in a directory that can",
                 path.display()
             ))
         })?;
@@ -45,13 +46,22 @@ impl Written {
         }))
     }
 
-    /// That no two flags name one file, of which the later would overwrite the earlier.
+    /// That no two flags name one file, of which the later would overwrite the earlier, and none that of stdout.
     ///
     /// # Errors
     /// The first two that do.
     pub fn distinct(files: &[Option<&Self>]) -> Result<(), Failure> {
         let given: Vec<&Self> = files.iter().copied().flatten().collect();
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        let stdout = stdout.ok().as_ref().and_then(identity);
         for (index, one) in given.iter().enumerate() {
+            if stdout.is_some() && identity(&one.file) == stdout {
+                return Err(Failure::Usage(anyhow!(
+                    "{} {}: stdout writes this file too; give it one of its own",
+                    one.flag,
+                    one.path.display()
+                )));
+            }
             let same = |other: &&&Self| one.is_same_file(other);
             if let Some(other) = given[index + 1..].iter().find(same) {
                 return Err(Failure::Usage(anyhow!(
@@ -65,13 +75,9 @@ impl Written {
         Ok(())
     }
 
-    /// By the file, whatever its names; a device may be written by several.
     fn is_same_file(&self, other: &Self) -> bool {
-        let of = |file: &File| file.metadata().ok().filter(|facts| facts.is_file());
-        match (of(&self.file), of(&other.file)) {
-            (Some(a), Some(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-            _ => false,
-        }
+        let own = identity(&self.file);
+        own.is_some() && own == identity(&other.file)
     }
 
     /// # Errors
@@ -80,7 +86,11 @@ impl Written {
         self,
         write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> Result<(), Failure> {
-        let emptied = self.file.set_len(0);
+        // A pipe or a device holds nothing.
+        let emptied = match identity(&self.file) {
+            Some(_) => self.file.set_len(0),
+            None => Ok(()),
+        };
         let mut out = BufWriter::new(self.file);
         let written = emptied.and_then(|()| write(&mut out));
         let written = written.and_then(|()| out.flush());
@@ -92,4 +102,24 @@ impl Written {
             ))
         })
     }
+}
+
+/// What it holds is kept until there is something else for it. A pipe without a reader would be waited for, whatever
+/// Ctrl-C says.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path)?;
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+/// Which file it is, whatever its names; `None` for a pipe or a device, which several may write.
+fn identity(file: &File) -> Option<(u64, u64)> {
+    let facts = file.metadata().ok().filter(|facts| facts.is_file())?;
+    Some((facts.dev(), facts.ino()))
 }

@@ -39,7 +39,6 @@ impl GraphLimits {
     pub fn plan(&self, rows: usize) -> StepPlan {
         let mut plan = StepPlan::default();
         pad(&mut plan, rows, self.max_blocks);
-        plan.picks = vec![Pick::GREEDY; rows];
         plan
     }
 }
@@ -101,6 +100,7 @@ impl Graph {
         }
         padded.tokens.clear();
         padded.tokens.extend_from_slice(&plan.tokens);
+        padded.picks.clone_from(&plan.picks);
         pad(&mut padded, self.rows, self.max_blocks);
         drop(padded);
         self.padded.borrow()
@@ -118,6 +118,7 @@ impl Graph {
 /// Fills a decode step up to `rows` rows.
 fn pad(plan: &mut StepPlan, rows: usize, max_blocks: usize) {
     plan.tokens.resize(rows, 0);
+    plan.picks.resize(rows, Pick::GREEDY);
     let to = &mut plan.rows;
     to.positions.resize(rows, 0);
     to.slots.resize(rows, 0);

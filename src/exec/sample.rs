@@ -6,15 +6,16 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use crate::ground::recorder::Recorder;
-use crate::ops::sampling::draw::{self, Draft, Verdict, draw, first_ask};
+use crate::ops::sampling::draw::{self, Verdict, draw, first_ask};
+use crate::ops::sampling::summary::Drawn;
 use crate::ops::{Ask, Kernels, Pick, Queue, Sampled, Summary, cost, row};
 use crate::parallel::Collective;
 
-/// Words of a summary before its candidates: the peak and two masses of two words.
-const HEADER: usize = 5;
+/// Words of a summary before its candidates: the peak, two masses of two words, and what was drawn.
+const HEADER: usize = 8;
 /// Words of a candidate: logit and token.
 const CANDIDATE: usize = 2;
-/// Stands for a candidate that a short list lacks.
+/// Stands for a candidate that a short list lacks, and for no draw.
 const NO_TOKEN: u32 = u32::MAX;
 
 /// One rank's part in drawing tokens; keeps its buffers between steps.
@@ -23,8 +24,6 @@ pub struct Sampler {
     asks: Vec<Ask>,
     /// Rows whose lists were too short, to be asked again.
     again: Vec<Ask>,
-    /// Rows whose token lies at a place that only its rank can tell.
-    located: Vec<Located>,
     own: Vec<Summary>,
     /// `[rank][ask]`.
     all: Vec<Summary>,
@@ -32,14 +31,6 @@ pub struct Sampler {
     gathered: Vec<u32>,
     merged: Vec<(f32, u32)>,
     highest: Vec<(u32, f32)>,
-}
-
-/// An ask that only `rank` can answer.
-struct Located {
-    ask: Ask,
-    rank: usize,
-    mass: f64,
-    draft: Draft,
 }
 
 /// What a sampler works with.
@@ -111,7 +102,6 @@ impl Sampler {
         };
         out.clear();
         out.resize(picks.len(), NONE);
-        self.located.clear();
         self.asks.clear();
         let asks = picks.iter().enumerate();
         self.asks
@@ -127,17 +117,11 @@ impl Sampler {
                 match draw(parts, &ask, pick, head.vocab_size, merged)? {
                     Verdict::Done(sampled) => out[ask.row] = sampled,
                     Verdict::More(count) => self.again.push(Ask { count, ..ask }),
-                    Verdict::Locate { rank, mass, draft } => self.located.push(Located {
-                        ask,
-                        rank,
-                        mass,
-                        draft,
-                    }),
                 }
             }
             std::mem::swap(&mut self.asks, &mut self.again);
         }
-        self.locate(head, logits, out)
+        Ok(())
     }
 
     /// Answers this rank's asks and learns the others' answers.
@@ -162,35 +146,6 @@ impl Sampler {
         }
         Ok(())
     }
-
-    fn locate(&mut self, head: &Head, logits: &Tensor, out: &mut [Sampled]) -> Result<()> {
-        if self.located.is_empty() {
-            return Ok(());
-        }
-        self.mine.clear();
-        for Located {
-            ask, rank, mass, ..
-        } in &self.located
-        {
-            let found = match *rank == head.collective.rank() {
-                false => (NO_TOKEN, 0.0),
-                true => {
-                    let temperature = ask.temperature;
-                    head.kernels
-                        .locate(logits, head.vocab, ask.row, temperature, *mass)?
-                }
-            };
-            self.mine.extend([found.1.to_bits(), found.0]);
-        }
-        head.collective.all_gather(&self.mine, &mut self.gathered)?;
-        let (words, _) = self.gathered.as_chunks::<CANDIDATE>();
-        let count = self.located.len();
-        for (index, row) in self.located.drain(..).enumerate() {
-            let [logit, token] = words[row.rank * count + index];
-            out[row.ask.row] = row.draft.choose((f32::from_bits(logit), token));
-        }
-        Ok(())
-    }
 }
 
 fn greedy(token: u32, logit: f32) -> Result<Sampled> {
@@ -208,6 +163,13 @@ fn write(summary: &Summary, count: usize, words: &mut Vec<u32>) {
         let bits = mass.to_bits();
         words.extend([bits as u32, (bits >> u32::BITS) as u32]);
     }
+    let none = Drawn {
+        token: NO_TOKEN,
+        logit: 0.0,
+        score: 0.0,
+    };
+    let drawn = summary.drawn.unwrap_or(none);
+    words.extend([drawn.token, drawn.logit.to_bits(), drawn.score.to_bits()]);
     for index in 0..count {
         let (logit, token) = summary.top.get(index).copied().unwrap_or((0.0, NO_TOKEN));
         words.extend([logit.to_bits(), token]);
@@ -221,6 +183,11 @@ fn read(words: &[u32], summary: &mut Summary) {
     summary.peak = f32::from_bits(header[0]);
     summary.mass = mass(header[1], header[2]);
     summary.mass_at_one = mass(header[3], header[4]);
+    summary.drawn = (header[5] != NO_TOKEN).then(|| Drawn {
+        token: header[5],
+        logit: f32::from_bits(header[6]),
+        score: f32::from_bits(header[7]),
+    });
     let (list, _) = list.as_chunks::<CANDIDATE>();
     let listed = list.iter().take_while(|[_, token]| *token != NO_TOKEN);
     summary.top.clear();

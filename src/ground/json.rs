@@ -4,6 +4,7 @@
 //! `"-Infinity"`, so that no reader takes one for a number. Of equal keys the last one counts, with a remark.
 
 mod python;
+pub mod words;
 
 use std::fmt;
 use std::fs::File;
@@ -13,6 +14,7 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use self::words::in_words;
 use super::foreign::Foreign;
 use super::terminal::MOST_NAMED;
 
@@ -144,7 +146,7 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Json, JsonError> {
     let value = seed.deserialize(&mut deserializer);
     let value = value.and_then(|value| deserializer.end().map(|()| value));
     Ok(Json {
-        value: value.map_err(|error| JsonError::Syntax(error.to_string()))?,
+        value: value.map_err(|error| JsonError::Syntax(in_words(&error.to_string())))?,
         remarks: reading.remarks(),
     })
 }

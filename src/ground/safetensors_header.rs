@@ -11,6 +11,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 use serde::{Deserialize, de};
 
 use super::foreign::{self, Foreign};
+use super::json::words::without_place;
 
 /// Bytes before the header: its length.
 pub const LENGTH_PREFIX: usize = 8;
@@ -72,8 +73,12 @@ pub fn parse(bytes: &[u8], length: u64) -> Result<Vec<Stored>, HeaderError> {
         .ok()
         .and_then(|data| bytes.get(LENGTH_PREFIX..data));
     let header = header.ok_or_else(|| damaged("its header is cut short".to_owned()))?;
-    let Listed(mut tensors) = serde_json::from_slice(header)
-        .map_err(|error| damaged(format!("its header is not one of safetensors: {error}")))?;
+    let Listed(mut tensors) = serde_json::from_slice(header).map_err(|error| {
+        damaged(format!(
+            "its header is not one of safetensors: {}",
+            without_place(&error.to_string())
+        ))
+    })?;
     let mut end = data;
     tensors.sort_by_key(|tensor| tensor.bytes.start);
     for tensor in &mut tensors {
@@ -162,7 +167,8 @@ impl<'de> Visitor<'de> for Entries {
                 )));
             }
             let info: Info = entries.next_value().map_err(|error| {
-                A::Error::custom(format!("the entry of {name} is not a tensor's ({error})"))
+                let reason = without_place(&error.to_string());
+                A::Error::custom(format!("the entry of {name} is not a tensor's ({reason})"))
             })?;
             if !names.insert(name.clone()) {
                 return Err(A::Error::custom(format!("{name} is there twice")));

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{AllReduceTable, HardwareError, Interconnect, Link};
+use super::{AllReduceTable, HardwareError, HostLink, Interconnect, Link};
 
 /// Which tables speak for a link, one curve a rank count; at equal sizes the first named one holds.
 ///
-/// Not used, and why: ic-01 (a host path half as fast as ic-02's), ic-06 and ic-11 (one size; ic-06 checks
-/// the scaling law in the tests), ic-09 (ic-10's machine, launched by one process, which vLLM does not do),
-/// ic-13 (one size), ic-14 (two machines).
-/// Beware of PCIe without peer access: its tables of 2 and 4 ranks come from containers on a slow host path
-/// (3.8 and 2.6 GB/s), the one of 8 ranks from a machine with every lane wired (15 GB/s).
-pub const LINKS: [(Link, &[&str]); 6] = [
-    (Link::PcieHost, &["ic-02", "ic-03", "ic-04"]),
+/// Not used, and why: ic-01 to ic-04 (PCIe without peer access, each of another host: see [`HostLink`]), ic-06 and
+/// ic-11 (one size; ic-06 checks the scaling law in the tests), ic-09 (ic-10's machine, launched by one process, which
+/// vLLM does not do), ic-13 (one size), ic-14 (two machines).
+pub const LINKS: [(Link, &[&str]); 5] = [
     (Link::PcieP2p, &["ic-05"]),
     (Link::NvLinkBridge, &["ic-12"]),
     (Link::NvLink(3), &["ic-10"]),
@@ -47,16 +44,43 @@ pub struct AllReduceCurve {
     points: Vec<(f64, f64)>,
 }
 
-/// Seconds of an all-reduce of `bytes` (of each rank) over `ranks` GPUs of one machine; see
-/// [`AllReduceCurve`] for what it rests on, and keep one where many times are wanted.
-///
-/// # Errors
-/// `NoTable` and `TooSmall`: nothing was measured.
-pub fn all_reduce_seconds(link: Link, ranks: usize, bytes: u64) -> Result<f64, HardwareError> {
-    if ranks <= 1 {
-        return Ok(0.0);
+/// How GPUs of one machine sum.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AllReduce {
+    /// One rank has nothing to sum.
+    Alone,
+    Host {
+        link: HostLink,
+        ranks: usize,
+    },
+    Measured(AllReduceCurve),
+}
+
+impl AllReduce {
+    /// # Errors
+    /// `NoTable`: nothing is known of so many ranks on this link.
+    pub fn new(link: Link, ranks: usize) -> Result<Self, HardwareError> {
+        Ok(match (ranks, link) {
+            (0 | 1, _) => Self::Alone,
+            (_, Link::PcieHost) => Self::Host {
+                link: HostLink::NCCL,
+                ranks,
+            },
+            _ => Self::Measured(AllReduceCurve::new(link, ranks)?),
+        })
     }
-    AllReduceCurve::new(link, ranks)?.seconds(bytes)
+
+    /// Seconds for `bytes` of each rank.
+    ///
+    /// # Errors
+    /// `TooSmall`: only larger messages were measured.
+    pub fn seconds(&self, bytes: u64) -> Result<f64, HardwareError> {
+        match self {
+            Self::Alone => Ok(0.0),
+            Self::Host { link, ranks } => Ok(link.seconds(*ranks, bytes)),
+            Self::Measured(curve) => curve.seconds(bytes),
+        }
+    }
 }
 
 impl AllReduceCurve {

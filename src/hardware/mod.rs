@@ -6,12 +6,14 @@ mod all_reduce;
 mod card;
 mod error;
 mod gpu;
+mod host_link;
 mod interconnect;
 mod known;
 
-pub use all_reduce::{AllReduceCurve, LINKS, all_reduce_seconds};
+pub use all_reduce::{AllReduce, AllReduceCurve, LINKS};
 pub use card::{from_toml, read};
 pub use error::HardwareError;
 pub use gpu::{Capability, Gpu, Link};
+pub use host_link::HostLink;
 pub use interconnect::{AllReduceRow, AllReduceTable, Interconnect, Statement};
 pub use known::{find, known};

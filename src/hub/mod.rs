@@ -75,10 +75,10 @@ impl ModelSource {
         }
     }
 
-    /// The path of a file of the model's directory, if it is there.
+    /// The path of a file of the model's directory, if there is anything of that name.
     fn file(&self, name: &str) -> Option<PathBuf> {
         let path = self.dir.as_ref()?.join(name);
-        path.is_file().then_some(path)
+        path.symlink_metadata().is_ok().then_some(path)
     }
 
     fn in_dir(name: String, dir: &Path, weights: WeightFiles) -> Result<Self, HubError> {
@@ -120,6 +120,12 @@ pub fn resolve(
         from_directory(model, path, options)
     } else if path.is_file() {
         from_config(model, path)
+    } else if path.exists() {
+        Err(HubError::NotAConfig {
+            path: path.to_owned(),
+            what: "a pipe or a device".to_owned(),
+            way_out: "give the directory of a model",
+        })
     } else if let Some(card) = cards::find(model) {
         from_card(card, options)
     } else if let Some(way_out) = missing(model, options) {
@@ -149,6 +155,10 @@ fn missing(model: &str, options: &ResolveOptions) -> Option<String> {
             "it is a link to {}, which is not there",
             target.display()
         ));
+    }
+    if let Some((_, address)) = model.split_once("://") {
+        let id: Vec<&str> = address.split('/').skip(1).take(2).collect();
+        return Some(format!("it is an address; give its id, {}", id.join("/")));
     }
     let is_path = model.starts_with(['.', '/', '~'])
         || id.ends_with('/')
@@ -181,7 +191,12 @@ fn from_directory(
     dir: &Path,
     options: &ResolveOptions,
 ) -> Result<ModelSource, HubError> {
-    if !dir.join(layout::CONFIG).is_file() {
+    let config = dir.join(layout::CONFIG);
+    if !config.is_file() {
+        // A folder, a pipe or a link to nothing of that name is told as what it is.
+        if config.symlink_metadata().is_ok() {
+            layout::read(&config)?;
+        }
         return Err(HubError::NoConfig {
             dir: dir.to_owned(),
         });

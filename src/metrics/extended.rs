@@ -252,12 +252,15 @@ fn engine(
         ratio(PERCENT * totals.host_seconds(), totals.seconds),
         reason::NO_STEP_TIME,
     );
+    let exchanged = totals.communication_bytes > 0.0;
     extended.communication_share_percent = note(
         "communication_share_percent",
         totals.communication_share().map(percent),
-        reason::NO_EXCHANGE,
+        match exchanged {
+            true => reason::EXCHANGE_NOT_TIMED,
+            false => reason::NO_EXCHANGE,
+        },
     );
-    let exchanged = totals.communication_share().is_some();
     extended.mean_communication_bytes_per_step = note(
         "mean_communication_bytes_per_step",
         exchanged

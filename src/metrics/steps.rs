@@ -77,10 +77,10 @@ impl StepTotals {
         self.max_kv
     }
 
-    /// Part of the executor's time in exchanges between ranks, 0 to 1; `None` where none was made.
+    /// Part of the executor's time in exchanges between ranks, 0 to 1; `None` where none was made, or none was timed.
     pub fn communication_share(&self) -> Option<f64> {
-        let made = self.communication_bytes > 0.0;
-        made.then(|| ratio(self.communication_seconds, self.exec_seconds))?
+        let timed = self.communication_seconds > 0.0;
+        timed.then(|| ratio(self.communication_seconds, self.exec_seconds))?
     }
 
     /// Time of the steps outside the executor, seconds.

@@ -241,7 +241,7 @@ impl Decoder {
 
     /// The first part of [`Self::greedy`], as a device queues it and a graph keeps it, and the ranks' agreement on the
     /// tokens. Without a queue only what it costs is counted.
-    pub fn queue_greedy(
+    pub fn queue_draw(
         &self,
         hidden: &Buffer,
         count: usize,
@@ -258,7 +258,7 @@ impl Decoder {
         let queued = recorder.run("head", None, cost, || {
             let queue_on = |queue: &dyn Queue| {
                 kernels.linear(hidden, head, count, logits)?;
-                queue.queue_greedy(logits, &self.vocab, count)
+                queue.queue_draw(logits, &self.vocab, count)
             };
             queue.map(queue_on).transpose()
         })?;

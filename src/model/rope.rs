@@ -43,6 +43,8 @@ pub enum RopeScaling {
     },
 }
 
+/// A context that no length of a request could be counted in.
+const MOST_POSITIONS: f64 = (1_u64 << 31) as f64;
 const YARN_BETA_FAST: f64 = 32.0;
 const YARN_BETA_SLOW: f64 = 1.0;
 /// YaRN's fit of the attention temperature: 0.1 ln(factor) + 1.
@@ -143,7 +145,17 @@ impl RopeSpec {
                 });
             }
         };
-        Ok(Self { theta, scaling })
+        let rope = Self { theta, scaling };
+        let stretched = rope.stretched_positions(max_position_embeddings);
+        match stretched < MOST_POSITIONS {
+            true => Ok(rope),
+            false => {
+                let rule =
+                    format!("it stretches to {stretched:.3e} positions, where 2^31 are the most");
+                let factor = number("factor")?.unwrap_or(stretched);
+                Err(invalid(file, "factor", format!("{factor:?}"), rule))
+            }
+        }
     }
 
     /// Positions that a stretched embedding reaches where the config writes so many; 0: it is not stretched.

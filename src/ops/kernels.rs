@@ -8,6 +8,7 @@ use super::buffer::Buffer;
 use super::experts::{ExpertSpace, Experts, Routes, Routing};
 use super::operands::{AttentionShape, HeadNorms, KvLayer, Norm, Rope};
 use super::rows::Rows;
+use super::sampling::Pick;
 use super::sampling::summary::{Ask, Summary};
 use super::weight::Linear;
 
@@ -24,7 +25,13 @@ pub trait Kernels: Send + Sync {
 
     /// Tells of a step's rows before its first operation: a device with memory of its own copies them there,
     /// and its operations read the copy in place of the slices they are given.
-    fn begin_step(&self, _tokens: &[u32], _rows: &Rows, _logit_rows: &[u32]) -> Result<()> {
+    fn begin_step(
+        &self,
+        _tokens: &[u32],
+        _rows: &Rows,
+        _logit_rows: &[u32],
+        _picks: &[Pick],
+    ) -> Result<()> {
         Ok(())
     }
 
@@ -111,17 +118,6 @@ pub trait Kernels: Send + Sync {
         asks: &[Ask],
         out: &mut Vec<Summary>,
     ) -> Result<()>;
-
-    /// The token at which the mass of `row`'s tokens so far exceeds `mass`, and its logit: see
-    /// [`super::sampling::summary::locate`].
-    fn locate(
-        &self,
-        logits: &Tensor,
-        vocab: &Range<usize>,
-        row: usize,
-        temperature: f32,
-        mass: f64,
-    ) -> Result<(u32, f32)>;
 
     /// The token of the highest logit for each of the first `rows` rows of `x`, and that logit: as from
     /// `linear`, over the head's first rows, which are the tokens `vocab`. `logits` is room for a device that must

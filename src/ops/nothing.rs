@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor};
 
 use super::{
     Ask, AttentionShape, Buffer, ExpertSpace, Experts, HeadNorms, Kernels, KvLayer, Linear, Norm,
@@ -101,10 +101,6 @@ impl Kernels for Nothing {
     ) -> Result<()> {
         out.clear();
         Ok(())
-    }
-
-    fn locate(&self, _: &Tensor, _: &Range<usize>, _: usize, _: f32, _: f64) -> Result<(u32, f32)> {
-        bail!("kernels that do nothing find nothing")
     }
 
     fn greedy(

@@ -23,15 +23,15 @@ pub trait Queue {
     /// called, and a step like that of the capture has run.
     fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Replay>>;
 
-    /// What of [`Kernels::greedy`](super::Kernels::greedy) a graph can keep: a key for each of the first `rows` rows,
-    /// in a buffer that a next step finds tokens in which it names by `ground::pending`. Of several ranks' keys the
-    /// highest, as an unsigned number, is that of the highest logit, of equals the lowest token's.
-    fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<Buffer>;
+    /// Draws as the step's picks say of which `Pick::is_highest`: a key for each of the first `rows` rows, in a buffer
+    /// that a next step finds tokens in which it names by `ground::pending`. Of several ranks' keys the highest, as an
+    /// unsigned number, is that of the highest logit, or sum of logit and noise, of equals the lowest token's.
+    fn queue_draw(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<Buffer>;
 
     /// Sends what was queued last, of `rows` rows, on its way. At most two may be on their way.
     fn send(&self, rows: usize) -> Result<()>;
 
-    /// Waits for what was sent first: tokens and logits of its first `rows` rows, and
+    /// Waits for what was sent first: tokens of its first `rows` rows and what was highest, and
     /// [`Kernels::experts_read`](super::Kernels::experts_read) behind them, 0 where there are no experts.
     fn collect(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<u32>;
 }

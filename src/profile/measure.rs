@@ -51,9 +51,9 @@ pub struct Measured {
     pub counts: Counts,
 }
 
-/// Runs `plan` on the executor: once to warm up, once to see how long it takes, then `count` times
-/// in earnest; the device's roofs last. `progress` is told of the steps of `label`; where it says stop, those that are done
-/// count, and none where the count had not begun.
+/// Runs `plan` on the executor: once to warm up, once to see how long it takes; measures the device's roofs, which
+/// takes long and much memory; then runs it `count` times in earnest. `progress` is told of the steps of `label`; where it
+/// says stop, those that are done count, and none where the count had not begun.
 ///
 /// # Errors
 /// A step fails, or operations cannot be timed on this device.
@@ -85,6 +85,10 @@ pub fn measure(
         let operations = executor.take_timelines()?.iter().map(Vec::len).sum();
         check(count, operations, telemetry::memory().available)?;
     }
+    let roofs = executor.measure_roofs();
+    if progress.is_stopped() {
+        return Ok(Measured::default());
+    }
     progress.start(Task::Steps(label.to_owned()), count as u64);
     let mut steps = Vec::new();
     executor.start_timelines(clock)?;
@@ -106,7 +110,7 @@ pub fn measure(
         None => Ok(Measured {
             steps,
             timelines: executor.take_timelines()?,
-            roofs: executor.measure_roofs(),
+            roofs,
             counts,
         }),
     }

@@ -81,7 +81,6 @@ impl ProfilePlan {
         check_kv(&session, &loads)?;
         let executor = session.engine.executor_mut();
         executor.touch_kv().map_err(RunError::from)?;
-        let roofs = executor.measure_roofs();
         let mut seen = Vec::new();
         for &load in &loads {
             if progress.is_stopped() {
@@ -93,6 +92,11 @@ impl ProfilePlan {
             }
         }
         let is_partial = progress.is_stopped();
+        // Each load has seen them, before it; once more, as what else the machine does comes and goes.
+        let roofs = match is_partial {
+            true => None,
+            false => session.engine.measure_roofs(),
+        };
         Ok(tabled(&session, seen, roofs, is_partial))
     }
 }
@@ -148,8 +152,8 @@ fn tabled(
 ) -> Profiled {
     // The device is the same for all loads: a roof that was seen while others used the machine would make
     // operations look better than they are.
-    let after = seen.iter().filter_map(|(_, measured)| measured.roofs);
-    let roofs = roofs.into_iter().chain(after).reduce(Roofs::higher);
+    let before = seen.iter().filter_map(|(_, measured)| measured.roofs);
+    let roofs = before.chain(roofs).reduce(Roofs::higher);
     let mut profiled = Profiled {
         is_partial,
         ..Profiled::default()

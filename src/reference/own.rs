@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{ReferenceError, short_name};
+use crate::ground::json::words::in_words;
 use crate::ground::results::{
     ClientMode, ReferenceHardware, ReferenceRun, Results, Run, SCHEMA, ThroughputDefinition,
 };
@@ -28,7 +29,8 @@ pub(crate) fn parse(file: Value, path: &str) -> Result<Vec<ReferenceRun>, Refere
         let reason = format!("its schema is `{schema}`, this version reads `{SCHEMA}`");
         return Err(fail(reason));
     }
-    let results: Results = serde_json::from_value(file).map_err(|e| fail(e.to_string()))?;
+    let results: Results =
+        serde_json::from_value(file).map_err(|e| fail(in_words(&e.to_string())))?;
     Ok(from_results(&results, path))
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use super::artefacts::{artefacts, client_mode, throughput_definition};
 use super::{ReferenceError, short_name};
+use crate::ground::json::words::in_words;
 use crate::ground::results::{ClientMode, Kind, Metrics, ReferenceHardware, ReferenceRun};
 
 /// The source has no such figure.
@@ -78,7 +79,7 @@ pub(crate) fn parse(text: &str, path: &str) -> Result<Vec<ReferenceRun>, Referen
         path: path.to_owned(),
         reason,
     };
-    let file: Published = serde_json::from_str(text).map_err(|e| fail(e.to_string()))?;
+    let file: Published = serde_json::from_str(text).map_err(|e| fail(in_words(&e.to_string())))?;
     let runs = file.runs.iter().map(|run| file.run(run));
     let failures = file.failures.iter().map(|failure| file.failure(failure));
     runs.chain(failures).collect::<Result<_, _>>().map_err(fail)
@@ -93,7 +94,7 @@ impl Published {
         let mut observed = run.metrics.clone();
         observed.retain(|metric, _| !artefacts.contains_key(metric));
         let metrics: Metrics = serde_json::from_value(Value::Object(observed))
-            .map_err(|error| format!("{name}: {error}"))?;
+            .map_err(|error| format!("{name}: {}", in_words(&error.to_string())))?;
         let requests = metrics.total_requests;
         let tokens = metrics.total_tokens_generated;
         let tokens_per_request = requests

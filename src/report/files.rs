@@ -25,7 +25,7 @@ pub struct Page<'a> {
 /// lines carry `run`, and `vllm-1.json` is that of the first.
 ///
 /// # Errors
-/// `Taken` where `dir` holds a result that is not to be overwritten; `Write`, naming the directory; `Json`;
+/// `Outrun` where `dir` holds a result that is not to be overwritten, and says where this one is; `Write`, naming the directory; `Json`;
 /// `Incomplete`, naming the first file that failed and where the others are.
 pub fn write_all(
     dir: &Path,

@@ -1,36 +1,35 @@
 //! The answers of `fit` for a reader.
 
+use super::layout::wrapped;
 use crate::fit::{Answer, Verdict};
 
-/// Columns of a line: what a pipe and most terminals show.
-const COLUMNS: usize = 100;
 /// Further lines of the arithmetic begin under its words.
 const UNDER_WORDS: usize = 28;
 const INDENT: usize = 2;
 
-/// One answer in full, or several as a table with their reasons.
-pub fn text(answers: &[Answer], explain: bool) -> String {
+/// One answer in full, or several as a table with their reasons, in lines of `width`.
+pub fn text(answers: &[Answer], explain: bool, width: usize) -> String {
     match answers {
-        [answer] => one(answer, explain),
-        answers => table(answers, explain),
+        [answer] => one(answer, explain, width),
+        answers => table(answers, explain, width),
     }
 }
 
-fn one(answer: &Answer, explain: bool) -> String {
+fn one(answer: &Answer, explain: bool, width: usize) -> String {
     let verdict = answer.verdict.name();
     let title = format!("{verdict}: {} on {}", answer.model, place(answer));
-    let mut text = wrapped(&title, 0, INDENT);
-    text += &wrapped(&answer.reason, INDENT, INDENT);
+    let mut text = wrapped(&title, 0, INDENT, width);
+    text += &wrapped(&answer.reason, INDENT, INDENT, width);
     if let Some(message) = &answer.message {
-        text += &wrapped(&format!("vLLM says: {message}"), INDENT, INDENT);
+        text += &wrapped(&format!("vLLM says: {message}"), INDENT, INDENT, width);
     }
     if explain && !answer.explain.is_empty() {
         text += "\n";
-        text += &arithmetic(answer);
+        text += &arithmetic(answer, width);
     } else {
-        text += &ledger(answer);
+        text += &ledger(answer, width);
     }
-    text + &fixes(answer)
+    text + &fixes(answer, width)
 }
 
 /// GPUs and how the model lies on them.
@@ -61,7 +60,7 @@ fn place(answer: &Answer) -> String {
     )
 }
 
-fn ledger(answer: &Answer) -> String {
+fn ledger(answer: &Answer, width: usize) -> String {
     let Some(rank) = &answer.per_rank else {
         return String::new();
     };
@@ -88,10 +87,10 @@ fn ledger(answer: &Answer) -> String {
             .map(|n| format!("requests at once: {n:.2}")),
     ];
     let figures: Vec<String> = figures.into_iter().flatten().collect();
-    text + &format!("  {}\n", figures.join("; "))
+    text + &wrapped(&figures.join("; "), INDENT, INDENT, width)
 }
 
-fn fixes(answer: &Answer) -> String {
+fn fixes(answer: &Answer, width: usize) -> String {
     if answer.fixes.is_empty() {
         return match answer.verdict {
             Verdict::Fits => String::new(),
@@ -104,29 +103,21 @@ fn fixes(answer: &Answer) -> String {
         false => "\n  fits with\n".to_owned(),
     };
     for fix in &answer.fixes {
-        text += &format!("  {:<44} {:>12} KV tokens\n", fix.change, fix.kv_tokens);
+        let line = format!("{:<44} {:>12} KV tokens", fix.change, fix.kv_tokens);
+        text += &wrapped(&line, INDENT, 2 * INDENT, width);
     }
     text
 }
 
-fn table(answers: &[Answer], explain: bool) -> String {
+fn table(answers: &[Answer], explain: bool, width: usize) -> String {
     let Some(first) = answers.first() else {
         return String::new();
     };
-    let mut text = format!(
-        "{} on {} (GiB on each)\n\n{:>4} {:>3} {:>3} {:>8} {:>6} {:>6} {:>8} {:>11} {:>9}  {}\n",
-        first.model,
-        first.gpu,
-        "GPUs",
-        "tp",
-        "pp",
-        "weights",
-        "activ.",
-        "other",
-        "KV",
-        "KV tokens",
-        "at once",
-        "verdict"
+    let title = format!("{} on {} (GiB on each)", first.model, first.gpu);
+    let mut text = wrapped(&title, 0, INDENT, width);
+    text += &format!(
+        "\n{:>4} {:>3} {:>3} {:>8} {:>6} {:>6} {:>8} {:>11} {:>9}  {}\n",
+        "GPUs", "tp", "pp", "weights", "activ.", "other", "KV", "KV tokens", "at once", "verdict"
     );
     for answer in answers {
         let rank = answer.per_rank.as_ref();
@@ -152,35 +143,23 @@ fn table(answers: &[Answer], explain: bool) -> String {
         };
         let line = format!("{gpus}: {}: {}", answer.verdict.name(), answer.reason);
         text += "\n";
-        text += &wrapped(&line, 0, INDENT);
+        text += &wrapped(&line, 0, INDENT, width);
         if explain {
-            text += &arithmetic(answer);
+            text += &arithmetic(answer, width);
         }
-        text += fixes(answer).trim_start_matches('\n');
+        text += fixes(answer, width).trim_start_matches('\n');
     }
     text
 }
 
-fn arithmetic(answer: &Answer) -> String {
+fn arithmetic(answer: &Answer, width: usize) -> String {
+    // Where words would have hardly any room, they hang at the side.
+    let hanging = match UNDER_WORDS < width / 2 {
+        true => UNDER_WORDS,
+        false => 2 * INDENT,
+    };
     let lines = answer.explain.iter();
     lines
-        .map(|line| wrapped(line, INDENT, UNDER_WORDS))
+        .map(|line| wrapped(line, INDENT, hanging, width))
         .collect()
-}
-
-/// `text` in lines of at most [`COLUMNS`], the first `indent` in, the others `hanging`; it keeps its own
-/// spaces, but where a line breaks.
-fn wrapped(text: &str, indent: usize, hanging: usize) -> String {
-    let mut lines = String::new();
-    let mut line = " ".repeat(indent);
-    for word in text.split_inclusive(' ') {
-        let width = line.chars().count() + word.trim_end().chars().count();
-        if width > COLUMNS {
-            lines += line.trim_end();
-            lines.push('\n');
-            line = " ".repeat(hanging);
-        }
-        line += word;
-    }
-    lines + line.trim_end() + "\n"
 }

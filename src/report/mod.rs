@@ -7,7 +7,7 @@ pub mod fit;
 mod gpus;
 pub mod grid;
 mod headline;
-mod layout;
+pub mod layout;
 pub mod markdown;
 pub mod number;
 mod place;
@@ -23,7 +23,7 @@ pub use crate::bench::RawRun;
 pub use files::{Page, write_all};
 pub use headline::headline;
 pub use markdown::markdown;
-pub use place::{Listed, Manifest, prepare};
+pub use place::{Listed, Manifest, claims, prepare};
 pub use server_cost::server_cost;
 pub use table::table;
 
@@ -40,6 +40,14 @@ pub enum ReportError {
     NotADirectory(String),
     #[error("--out {dir}: holds a result ({sign}); give another directory, or --overwrite")]
     Taken { dir: String, sign: &'static str },
+    #[error(
+        "--out {dir}: another result came there meanwhile ({sign}); this one is in {aside}: give the next one another directory, or --overwrite"
+    )]
+    Outrun {
+        dir: String,
+        sign: &'static str,
+        aside: String,
+    },
     #[error("--out: {file}: could not be written ({source}); what could be written is in {aside}")]
     Incomplete {
         file: String,

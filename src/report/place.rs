@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::ReportError;
+use crate::ground::json::{self, Limits};
 
 /// Lists every other file but the page that is made from them.
 const MANIFEST: &str = "manifest.json";
@@ -51,6 +52,12 @@ pub struct Listed {
 /// # Errors
 /// `Taken`, `NotADirectory` and `Write`, naming the directory.
 pub fn prepare(dir: &Path, overwrite: bool) -> Result<(), ReportError> {
+    if let (false, Some(sign)) = (overwrite, sign(dir)) {
+        return Err(ReportError::Taken {
+            dir: dir.display().to_string(),
+            sign,
+        });
+    }
     let place = Place::open(dir, overwrite)?;
     let probe = place.aside.join("probe");
     let written = fs::write(&probe, PROBE);
@@ -59,11 +66,17 @@ pub fn prepare(dir: &Path, overwrite: bool) -> Result<(), ReportError> {
         .map_err(|source| failed(dir, source))
 }
 
+/// Whether a result in `dir` may have a file where `path` is.
+pub fn claims(dir: &Path, path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let same = || Some(parent(path).canonicalize().ok()? == dir.canonicalize().ok()?);
+    name.is_some_and(is_of_a_result) && same().unwrap_or(false)
+}
+
 /// A result on its way into `dir`.
 pub(super) struct Place {
     dir: PathBuf,
     aside: PathBuf,
-    /// Files of an old result are to give way.
     overwrite: bool,
     manifest: Manifest,
     /// The first file that could not be written.
@@ -71,17 +84,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes `dir`, and a directory aside.
+    /// Makes `dir`, and a directory aside. `overwrite`: files of an old result are to give way.
     pub fn open(dir: &Path, overwrite: bool) -> Result<Self, ReportError> {
         let is_nothing = dir.as_os_str().is_empty();
         if is_nothing || (dir.exists() && !dir.is_dir()) {
             return Err(ReportError::NotADirectory(dir.display().to_string()));
-        }
-        if let (false, Some(sign)) = (overwrite, sign(dir)) {
-            return Err(ReportError::Taken {
-                dir: dir.display().to_string(),
-                sign,
-            });
         }
         let made = fs::create_dir_all(dir).and_then(|()| {
             // A link to a directory stays one.
@@ -120,13 +127,21 @@ impl Place {
     /// Puts the files in their place.
     ///
     /// # Errors
-    /// `Incomplete` where a file could not be written: the others stay aside, and what `dir` held stays.
+    /// `Incomplete` where a file could not be written, `Outrun` where another result came meanwhile: what was written
+    /// stays aside, and what `dir` held stays.
     pub fn close(mut self) -> Result<(), ReportError> {
         let manifest = self.manifest.clone();
         self.file(MANIFEST, |out| {
             serde_json::to_writer_pretty(&mut *out, &manifest)?;
             writeln!(out)
         });
+        if let (None, false, Some(sign)) = (&self.fault, self.overwrite, sign(&self.dir)) {
+            return Err(ReportError::Outrun {
+                dir: self.dir.display().to_string(),
+                sign,
+                aside: self.aside.display().to_string(),
+            });
+        }
         let moved = match self.fault.take() {
             Some(fault) => Err(fault),
             None => self.move_in().map_err(|error| (self.dir.clone(), error)),
@@ -264,19 +279,21 @@ fn sign(dir: &Path) -> Option<&'static str> {
 
 /// Files of the result in `dir`: those of any result, of each run, and what its manifest lists.
 fn result_files(dir: &Path) -> Vec<OsString> {
-    let listed = fs::read_to_string(dir.join(MANIFEST)).ok();
-    let listed = listed.and_then(|text| serde_json::from_str::<Manifest>(&text).ok());
+    let listed = json::read_bounded(&dir.join(MANIFEST), Limits::CONFIG.bytes).ok();
+    let listed = listed.and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
     let listed = listed.unwrap_or_default().files;
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name());
     let is_ours = |name: &OsString| {
-        name.to_str().is_some_and(|name| {
-            let of_a_run = name.starts_with("vllm-") && name.ends_with(".json");
-            let known = SIGNS.iter().chain(&OTHERS).any(|known| *known == name);
-            known || of_a_run || listed.contains_key(name)
-        })
+        let name = name.to_str();
+        name.is_some_and(|name| is_of_a_result(name) || listed.contains_key(name))
     };
     names.filter(is_ours).collect()
+}
+
+fn is_of_a_result(name: &str) -> bool {
+    let of_a_run = name.starts_with("vllm-") && name.ends_with(".json");
+    of_a_run || SIGNS.iter().chain(&OTHERS).any(|known| *known == name)
 }
 
 fn failed(path: &Path, source: io::Error) -> ReportError {

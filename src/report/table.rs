@@ -24,7 +24,7 @@ pub fn table(results: &Results, width: usize) -> String {
     let widths: Vec<usize> = (0..grid.heads.len())
         .map(|c| column_width(&grid, c))
         .collect();
-    for block in blocks(&widths, width.saturating_sub(labels.total())) {
+    for block in blocks(&widths, GAP, width.saturating_sub(labels.total())) {
         out.push('\n');
         head(&mut out, &grid, &labels, &widths, block.clone());
         for section in &grid.sections {

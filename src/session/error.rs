@@ -115,6 +115,10 @@ pub enum Wish {
         "{0} has no tokenizer.json, so text cannot be turned into tokens; give a model directory with one, or token ids"
     )]
     NoTokenizer(String),
+    #[error(
+        "--model {0} is a card, which has neither a tokenizer nor weights; give --model with a model's directory or hub id (org/name), or token ids in place of text"
+    )]
+    NoText(String),
     #[error("the prompt {0:?} has no tokens; give at least one")]
     EmptyPrompt(String),
     #[error(

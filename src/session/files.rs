@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::device::Device;
 use super::error::{SessionError, Wish};
 use super::kv::{cpu_kv_dtype, kv_dtype};
-use super::options::{ActivationScheme, EngineOptions};
+use super::options::{ActivationScheme, DEFAULT_MODEL, EngineOptions};
 use crate::ground::{Progress, results};
 use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
 use crate::model::{Checkpoint, Described, DummyWeights, ModelSpec, WeightSource, dummy};
@@ -96,7 +96,13 @@ impl ModelFiles {
     /// There is no tokenizer, or its ids are none or not this model's.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, SessionError> {
         let Some(tokenizer) = &self.tokenizer else {
-            return Err(Wish::NoTokenizer(self.source.name.clone()).into());
+            let name = self.source.name.clone();
+            return Err(match (&self.source.config_path, name.as_str()) {
+                (None, DEFAULT_MODEL) => Wish::NoText(format!("{name} (the default)")),
+                (None, _) => Wish::NoText(name),
+                (Some(_), _) => Wish::NoTokenizer(name),
+            }
+            .into());
         };
         let most = self.spec.max_position_embeddings;
         let ids = tokenizer.encode_within(text, add_special, most);

@@ -1,14 +1,14 @@
 //! The model's tokenizer.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{TextError, invalid, text_if_there};
-use super::fence::{Fence, LARGEST_FILE, MOST_NORMALIZED, Stopped, within};
+use super::fence::{Fence, LARGEST_FILE, MOST_NORMALIZED, Stopped, caught, within};
 use super::synthetic::TokenPool;
 use super::tokenizer_config::TokenizerConfig;
+use crate::ground::json::words;
 
 const FILE: &str = "tokenizer.json";
 /// What making a tokenizer of the file may take; the largest take some seconds.
@@ -154,9 +154,9 @@ impl Tokenizer {
     /// The tokenizer's decoder rejects the tokens.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
         let failed = |reason| TextError::Decode { reason };
-        let decode = AssertUnwindSafe(|| self.inner.decode(ids, skip_special));
-        let decoded = catch_unwind(decode)
-            .map_err(|_| failed("tokenizer.json made the decoder fail".to_owned()))?;
+        let decoded = caught(|| self.inner.decode(ids, skip_special));
+        let decoded = decoded
+            .map_err(|reason| failed(format!("tokenizer.json made the decoder fail: {reason}")))?;
         decoded.map_err(|error| failed(error.to_string()))
     }
 
@@ -198,8 +198,17 @@ fn build(text: &str) -> Result<tokenizers::Tokenizer, String> {
     Ok(inner)
 }
 
-/// The part that the library names by its own type.
+/// What the library says of the file, which it names by types of its own.
 fn in_words(error: &str) -> String {
+    if let Some((_, fault)) = error.split_once("Regex error: ") {
+        return format!(
+            "one of its patterns cannot be used: {}",
+            words::without_place(fault)
+        );
+    }
+    if error.starts_with("Model missing") {
+        return "it has no model".to_owned();
+    }
     let parts = [
         ("PreTokenizer", "pre_tokenizer"),
         ("PostProcessor", "post_processor"),
@@ -213,7 +222,7 @@ fn in_words(error: &str) -> String {
         .map_or("", |(_, name)| name);
     match parts.iter().find(|(kind, _)| named.starts_with(kind)) {
         Some((_, part)) => format!("its {part} is of no kind that is known"),
-        None => error.to_owned(),
+        None => words::in_words(error),
     }
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod cli_support;
 mod errors;
 mod generate;
+mod hostile;
 mod launcher;
 mod outputs;
 mod profile;

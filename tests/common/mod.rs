@@ -231,7 +231,7 @@ impl Session {
         }
         executor.allocate_kv(&layout).unwrap();
         if let Some(limits) = setup.graphs {
-            let capture = move |rank: &mut Rank| rank.capture(&limits, usize::MAX);
+            let capture = move |rank: &mut Rank| rank.capture(&limits, usize::MAX, || false);
             executor.together(capture).unwrap();
         }
         let clock = Arc::new(WallClock::start());

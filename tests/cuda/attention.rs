@@ -77,7 +77,8 @@ impl Step {
             v: sent(&cuda, &self.v, cache),
         };
         let found = sent(&cuda, &start, dtype);
-        cuda.begin_step(&vec![0; rows.len()], rows, &[]).unwrap();
+        cuda.begin_step(&vec![0; rows.len()], rows, &[], &[])
+            .unwrap();
         let on_gpu = sent(&cuda, qkv, dtype);
         cuda.attend(&on_gpu, shape, rows, &kv, &found).unwrap();
         let kv = KvLayer {
@@ -260,7 +261,7 @@ fn heads_without_a_kernel_are_named() {
         };
         let out = sent(&cuda, &untouched(1, head_dim), DType::BF16);
         let qkv = sent(&cuda, &step.qkv, DType::BF16);
-        cuda.begin_step(&[0], &step.rows, &[]).unwrap();
+        cuda.begin_step(&[0], &step.rows, &[], &[]).unwrap();
         let error = cuda
             .attend(&qkv, &step.shape, &step.rows, &kv, &out)
             .unwrap_err();

@@ -29,7 +29,7 @@ fn begin(cuda: &Cuda, tokens: &[u32], positions: &[u32], logit_rows: &[u32]) {
         block_tables: vec![0],
         max_blocks: 1,
     };
-    cuda.begin_step(tokens, &rows, logit_rows).unwrap();
+    cuda.begin_step(tokens, &rows, logit_rows, &[]).unwrap();
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn every_activation_goes_into_every_cache() {
                 )
                 .unwrap();
 
-            cuda.begin_step(&vec![0; count], &rows, &[]).unwrap();
+            cuda.begin_step(&vec![0; count], &rows, &[], &[]).unwrap();
             let found = KvLayer {
                 k: sent(&cuda, &k, kv_dtype),
                 v: sent(&cuda, &v, kv_dtype),
@@ -143,7 +143,7 @@ fn e4m3_is_rounded_as_on_the_cpu() {
     let qkv = Tensor::from_vec(qkv, (count, 6), &Device::Cpu).unwrap();
     let rotation = Tensor::zeros((count, 2), DType::F32, &Device::Cpu).unwrap();
     let cuda = cuda(DType::F32);
-    cuda.begin_step(&vec![0; count], &rows, &[]).unwrap();
+    cuda.begin_step(&vec![0; count], &rows, &[], &[]).unwrap();
     let blocks = count.div_ceil(8);
     let kv = cuda.kv_layer(blocks, 8, &shape, DType::F8E4M3).unwrap();
     let qkv = sent(&cuda, &qkv, DType::F32);

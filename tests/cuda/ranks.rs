@@ -1,24 +1,31 @@
 //! Ranks on several GPUs: tokens, bits and endings, with graphs and without, for each way in which a model is split.
 
+use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::DType;
 use candlepower::exec::warm_up::WarmUp;
 use candlepower::exec::{Executor, KvLayout, Rank, Ranks, StepPlan};
+use candlepower::ground::{EventKind, Request, Sampling, StopRule};
 use candlepower::ops::Pick;
 use candlepower::ops::cuda::Gpu;
 use candlepower::parallel::Split;
+use serde_json::Value;
 
 use crate::common::golden::Golden;
 use crate::common::probe::{Chunk, rows};
-use crate::common::{Model, fixture};
-use crate::model::{load, session, setup};
+use crate::common::{Model, Session, Setup, fixture};
+use crate::model::{self, load, session};
 
 /// Of a seed of the virtual GPU's scheduler.
 const SEEDS: u64 = 20;
 /// Any end of a run.
 const TEARDOWN: Duration = Duration::from_secs(5);
+
+/// How many a child makes.
+const TOKENS: &str = "CANDLEPOWER_TEST_TOKENS";
 
 const BLOCK_SIZE: usize = 16;
 
@@ -33,6 +40,17 @@ fn split(name: &str, tp: usize, expert_parallel: bool) -> Option<Split> {
         tp,
         expert_parallel,
     })
+}
+
+/// Small steps: ranks rehearse the largest ones and half of those, and kernels are interpreted.
+fn setup(split: Split, graphs: bool) -> Setup {
+    let mut setup = model::setup(split, graphs);
+    setup.scheduler.max_num_batched_tokens = 16;
+    setup.scheduler.max_num_seqs = 4;
+    if let Some(limits) = &mut setup.graphs {
+        (limits.rows, limits.step_rows) = (4, 16);
+    }
+    setup
 }
 
 /// The first tokens after the first prompts: kernels are interpreted, and whole models take their time.
@@ -66,7 +84,7 @@ fn ranks(model: &Model, split: Split, graphs: bool) -> Ranks {
     ranks.together(warm).unwrap();
     ranks.allocate_kv(&layout).unwrap();
     if let Some(limits) = setup.graphs {
-        let capture = move |rank: &mut Rank| rank.capture(&limits, usize::MAX);
+        let capture = move |rank: &mut Rank| rank.capture(&limits, usize::MAX, || false);
         ranks.together(capture).unwrap();
     }
     ranks
@@ -210,4 +228,107 @@ fn ranks_with_graphs_end_at_once() {
         drop(ranks);
         assert!(start.elapsed() < TEARDOWN, "{:?}", start.elapsed());
     }
+}
+
+/// Calls of the driver and of libraries in a run of the test below.
+fn calls(tokens: usize) -> BTreeMap<String, u64> {
+    let report = tempfile::NamedTempFile::new().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["ranks::of_some_tokens", "--exact", "--ignored"]);
+    child.env("VGPU_REPORT", report.path());
+    let outcome = child.env(TOKENS, tokens.to_string()).output().unwrap();
+    assert!(outcome.status.success(), "{outcome:?}");
+    let report: Value = serde_json::from_reader(report).unwrap();
+    serde_json::from_value(report["calls"].clone()).unwrap()
+}
+
+/// One for the context, and then: a step goes up, its graph is launched, its answers come down, an event is recorded and
+/// waited for. Nobody reduces over ranks but the graphs.
+#[test]
+fn a_captured_step_takes_six_calls_of_the_driver() {
+    const MORE: usize = 10;
+    if split("qwen3-moe-tiny", 2, false).is_none() || !Gpu::is_virtual(0).unwrap() {
+        return;
+    }
+    let (few, many) = (calls(4), calls(4 + MORE));
+    let added = |name: &str, count: u64| count - few.get(name).copied().unwrap_or(0);
+    let added: BTreeMap<&str, u64> = many
+        .iter()
+        .map(|(name, &count)| (name.as_str(), added(name, count)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let steps = (2 * MORE) as u64;
+    assert_eq!(added.get("cuGraphLaunch"), Some(&steps), "{added:?}");
+    assert!(added.values().sum::<u64>() <= 6 * steps, "{added:?}");
+    assert_eq!(added.get("ncclAllReduce"), None, "{added:?}");
+}
+
+#[test]
+#[ignore = "a part of the test above"]
+fn of_some_tokens() {
+    let tokens = std::env::var(TOKENS).unwrap().parse().unwrap();
+    let split = split("qwen3-moe-tiny", 2, false).unwrap();
+    greedy_is_golden("qwen3-moe-tiny", split, true, 1, tokens);
+}
+
+/// Tokens drawn at a temperature, by requests that run together.
+fn sampled(mut session: Session, prompts: &[Vec<u32>], tokens: usize) -> Vec<Vec<u32>> {
+    let mut events = Vec::new();
+    for (id, prompt) in (0..).zip(prompts) {
+        let request = Request {
+            id,
+            prompt: prompt.as_slice().into(),
+            stop: StopRule {
+                max_tokens: tokens,
+                end_tokens: Arc::default(),
+            },
+            sampling: Sampling {
+                temperature: 0.8,
+                seed: 5,
+                ..Sampling::GREEDY
+            },
+            arrival: Duration::ZERO,
+        };
+        session.engine.submit(request, &mut events);
+    }
+    while !session.engine.is_idle() {
+        session.engine.step(&mut events).unwrap();
+    }
+    let mut drawn = vec![Vec::new(); prompts.len()];
+    for event in events {
+        if let EventKind::Token { token, .. } = event.kind {
+            drawn[event.request as usize].push(token);
+        }
+    }
+    drawn
+}
+
+/// Noise is a function of seed, request and position: the same tokens on a CPU and on GPUs, with graphs and without, at
+/// every split, and for each request alone.
+#[test]
+fn draws_are_those_of_a_cpu() {
+    const TOKENS: usize = 10;
+    let name = "qwen2-tiny";
+    let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
+    let prompts = &golden.prompts[..3];
+    let expected = sampled(Session::start(&model, &Setup::default()), prompts, TOKENS);
+    let greedy: Vec<_> = golden.greedy[..3]
+        .iter()
+        .map(|t| t[..TOKENS].to_vec())
+        .collect();
+    assert_ne!(expected, greedy);
+    for (tp, graphs) in [(1, false), (1, true), (2, false), (2, true), (4, true)] {
+        let Some(split) = split(name, tp, false) else {
+            continue;
+        };
+        let on_gpus = session(&model, DType::F32, &setup(split, graphs));
+        let found = sampled(on_gpus, prompts, TOKENS);
+        assert_eq!(found, expected, "{split:?}, graphs: {graphs}");
+    }
+    let first = sampled(
+        Session::start(&model, &Setup::default()),
+        &prompts[..1],
+        TOKENS,
+    );
+    assert_eq!(first, expected[..1]);
 }

@@ -1,10 +1,12 @@
 //! Rows of logits to a few words: the highest, summaries, and the token at some mass.
 
 use candle_core::{DType, Device, Tensor};
+use candlepower::ground::Sampling;
 use candlepower::ops::cuda::Cuda;
 use candlepower::ops::reference::Reference;
+use candlepower::ops::sampling::noise::Noise;
 use candlepower::ops::sampling::summary;
-use candlepower::ops::{Ask, Backend, Kernels, Summary};
+use candlepower::ops::{Ask, Backend, Buffer, Kernels, Pick, Queue, Rows, Summary};
 
 use crate::common::random::Random;
 use crate::common::stored::Stored;
@@ -96,6 +98,15 @@ fn summarize(cuda: &Cuda, logits: &Tensor, tokens: usize, asks: &[Ask]) -> Vec<S
     found
 }
 
+fn noise(random: &mut Random) -> Noise {
+    Noise {
+        temperature: random.pick(&[0.2, 1.0, 1.7]),
+        seed: random.within(0..usize::MAX) as u64,
+        stream: random.within(0..usize::MAX) as u64,
+        position: random.within(0..100_000) as u32,
+    }
+}
+
 fn assert_same(found: &Summary, row: &[f32], ask: &Ask) {
     let mut expected = Summary::default();
     summary::summarize(row, FIRST as u32, ask, &mut Vec::new(), &mut expected);
@@ -105,6 +116,8 @@ fn assert_same(found: &Summary, row: &[f32], ask: &Ask) {
     assert_eq!(bits(found.peak), bits(expected.peak), "{ask:?}");
     assert_eq!(found.peak.is_nan(), expected.peak.is_nan(), "{ask:?}");
     assert_eq!(listed(found), listed(&expected), "{ask:?}");
+    // The scores too, for whose logarithms a GPU has no functions of its own.
+    assert_eq!(found.drawn, expected.drawn, "{ask:?}");
     for (found, expected) in [
         (found.mass, expected.mass),
         (found.mass_at_one, expected.mass_at_one),
@@ -126,6 +139,7 @@ fn summaries_are_those_of_the_cpu() {
                 count: random.pick(&[0, 1, 2, 30, 256, 1025, 10_000]),
                 temperature: random.pick(&[0.0, 0.3, 1.0, 2.0]),
                 logprobs: random.flip(),
+                noise: random.flip().then(|| noise(&mut random)),
             })
             .collect();
         let on_gpu = sent(&cuda, &logits.whole, DType::F32);
@@ -150,63 +164,11 @@ fn a_vocabulary_of_many_runs() {
             count,
             temperature: 0.7,
             logprobs: true,
+            noise: Some(noise(&mut random)),
         })
         .to_vec();
     for (found, ask) in summarize(&cuda, &on_gpu, 40_000, &asks).iter().zip(&asks) {
         assert_same(found, &logits.rows[ask.row], ask);
-    }
-}
-
-#[test]
-fn a_mass_lies_at_its_token() {
-    let mut random = Random(23);
-    let cuda = cuda(DType::BF16);
-    for tokens in &TOKENS[1..] {
-        let kinds = [Kind::Spread, Kind::Ties, Kind::Masked, Kind::Equal];
-        let logits = Logits::new(&mut random, &kinds, *tokens);
-        let on_gpu = sent(&cuda, &logits.whole, DType::F32);
-        let vocab = FIRST..FIRST + tokens;
-        for (i, row) in logits.rows.iter().enumerate() {
-            let peak = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            if !peak.is_finite() {
-                continue;
-            }
-            let temperature = random.pick(&[0.3, 1.0, 2.0]);
-            let weights: Vec<f64> = row
-                .iter()
-                .map(|&v| summary::weight(v, peak, temperature))
-                .collect();
-            let total: f64 = weights.iter().sum();
-            let locate = |mass| cuda.locate(&on_gpu, &vocab, i, temperature, mass).unwrap();
-            for part in [0.0, 0.4, 0.999] {
-                let (token, logit) = locate(part * total);
-                let column = token as usize - FIRST;
-                assert_eq!(logit, row[column]);
-                assert!(weights[column] > 0.0);
-                // It may be the next one where the mass is that of whole tokens but for rounding.
-                let before: f64 = weights[..column].iter().sum();
-                let slack = TOLERANCE * total;
-                assert!(before <= part * total + slack);
-                assert!(before + weights[column] >= part * total - slack);
-            }
-            // A sliver beyond the whole: the last token with any weight.
-            let last = weights.iter().rposition(|&weight| weight > 0.0).unwrap();
-            let beyond = total * (1.0 + 10.0 * TOLERANCE);
-            assert_eq!(locate(beyond), ((FIRST + last) as u32, row[last]));
-        }
-    }
-}
-
-#[test]
-fn a_row_without_numbers_locates_its_peak() {
-    let cuda = cuda(DType::BF16);
-    let rows = [[0.5, f32::NAN, 1.0, 2.0], [0.5, 1.0, f32::INFINITY, 2.0]];
-    let logits = Tensor::new(&rows, &Device::Cpu).unwrap();
-    let logits = sent(&cuda, &logits, DType::F32);
-    for (row, bad) in [1, 2].into_iter().enumerate() {
-        let found = cuda.locate(&logits, &(0..4), row, 1.0, 0.5).unwrap();
-        assert_eq!(found.0, bad);
-        assert!(!found.1.is_finite());
     }
 }
 
@@ -241,5 +203,48 @@ fn greedy_is_the_first_of_the_highest() {
             let found: Vec<_> = found.iter().map(bits).collect();
             assert_eq!(found, expected.iter().map(bits).collect::<Vec<_>>());
         }
+    }
+}
+
+/// As a step queues it: rows that draw by noise beside greedy ones, each as it would alone.
+#[test]
+fn queued_draws_are_those_of_the_cpu() {
+    let mut random = Random(25);
+    let cuda = cuda(DType::F32);
+    for tokens in &TOKENS[1..] {
+        let count = 6;
+        let logits = Logits::new(&mut random, &[Kind::Spread; 6], *tokens);
+        let picks: Vec<Pick> = (0..count)
+            .map(|i| Pick {
+                stream: i as u64,
+                position: 70 + i as u32,
+                sampling: Sampling {
+                    temperature: random.pick(&[0.0, 0.5, 1.0]),
+                    seed: 9,
+                    ..Sampling::GREEDY
+                },
+            })
+            .collect();
+        let indices: Vec<u32> = (0..count as u32).collect();
+        let rows = Rows {
+            positions: vec![0; count],
+            slots: vec![0; count],
+            query_offsets: (0..=count as u32).collect(),
+            context_lens: vec![1; count],
+            block_tables: vec![0; count],
+            max_blocks: 1,
+        };
+        cuda.begin_step(&indices, &rows, &indices, &picks).unwrap();
+        let on_gpu = Buffer::new(sent(&cuda, &logits.whole, DType::F32).copy().unwrap()).unwrap();
+        let vocab = FIRST..FIRST + tokens;
+        cuda.queue_draw(&on_gpu, &vocab, count).unwrap();
+        cuda.send(count).unwrap();
+        let mut found = Vec::new();
+        cuda.collect(count, &mut found).unwrap();
+        let expected = logits.rows.iter().zip(&picks).map(|(row, pick)| {
+            let noise = Noise::from(pick);
+            noise.highest(row, FIRST as u32)
+        });
+        assert_eq!(found, expected.collect::<Vec<_>>(), "{tokens}");
     }
 }

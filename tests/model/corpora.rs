@@ -67,16 +67,20 @@ macro_rules! replays {
 }
 
 replays!(
+    cache,
     card,
     chat_template,
     config,
     dataset,
+    fit,
     generation_config,
     http,
     index,
+    names,
     results,
     safetensors,
     scheduler,
+    simulated,
     tokenizer,
     tokenizer_config,
 );

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
+use candlepower::ops::sampling::noise::Noise;
 use candlepower::ops::{
     Ask, AttentionShape, Backend, Buffer, HeadNorms, Kernels, KvLayer, Norm, Rope, Rows,
     WeightRows, cpu::Cpu, reference::Reference,
@@ -315,6 +316,12 @@ proptest! {
                 count: random.pick(&[0, 1, 2, 30, 1000]),
                 temperature: random.pick(&[0.0, 0.3, 1.0, 2.0]),
                 logprobs: random.flip(),
+                noise: random.flip().then_some(Noise {
+                    temperature: random.pick(&[0.3, 1.0, 2.0]),
+                    seed,
+                    stream: 3,
+                    position: random.within(0..100) as u32,
+                }),
             })
             .collect();
         let vocab = 50..50 + tokens;
@@ -328,14 +335,8 @@ proptest! {
             prop_assert_eq!(&found.top, &expected.top);
             prop_assert!(near(found.mass, expected.mass), "{ask:?}");
             prop_assert!(near(found.mass_at_one, expected.mass_at_one), "{ask:?}");
-            // A token at each of some places of the row's mass.
-            if tokens > 0 && ask.temperature > 0.0 {
-                let mass = f64::from(random.units(1)[0].abs()) * 0.999 * found.mass;
-                let locate = |kernels: &dyn Backend| {
-                    kernels.locate(&logits, &vocab, ask.row, ask.temperature, mass)
-                };
-                prop_assert_eq!(locate(&Cpu).unwrap(), locate(&Reference).unwrap());
-            }
+            prop_assert_eq!(found.drawn, expected.drawn);
+            prop_assert_eq!(found.drawn.is_some(), tokens > 0 && ask.noise.is_some());
         }
     }
 }

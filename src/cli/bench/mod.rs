@@ -19,8 +19,6 @@ use args::Format;
 
 pub use args::BenchArgs;
 
-/// Columns of a table that is not on a terminal.
-const PIPE_WIDTH: usize = 100;
 /// File of the page that only simulated cards have.
 const SERVER_PAGE: &str = "server.md";
 
@@ -28,7 +26,7 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let progress = Console::watching(&args.common.output);
     let files = ModelFiles::find(&args.options(), progress.as_ref())?;
     check_flags(args, &files.device).map_err(Failure::Usage)?;
-    let plan = BenchPlan::new(&args.load(), &files)?;
+    let plan = BenchPlan::new(&args.load(), &files, progress.as_ref())?;
     plan.remarks
         .iter()
         .for_each(|remark| progress.remark(remark));
@@ -38,15 +36,15 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     if let Some(dir) = &args.out {
         report::prepare(dir, args.overwrite).map_err(Failure::usage)?;
     }
-    let trace = Written::open("--trace", args.trace.as_deref())?;
+    let trace = trace_file(args)?;
     let time = telemetry::utc_now();
     let mut session = files.open_for(plan.max_model_len, job, &progress)?;
     let mut tracer = trace.as_ref().map(|_| tracer(args, &session));
     let played = bench::play_all(&mut session, &plan, tracer.as_mut())?;
-    if let (Some(file), Some(tracer)) = (trace, tracer) {
+    let traced = trace.zip(tracer).map_or(Ok(()), |(file, tracer)| {
         let trace = tracer.finish(&mut session.engine).map_err(Failure::run)?;
-        file.fill(|out| trace.write(out))?;
-    }
+        file.fill(|out| trace.write(out))
+    });
     if let Some(reason) = nothing_came(&played) {
         return Err(Failure::Run(anyhow!("{reason}, so there is no result")));
     }
@@ -56,7 +54,23 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let written = write(args, &results, &played, page.as_deref());
     show(args, &results, page.as_deref())?;
     written?;
+    traced?;
     verdict(&results, played.cut_short)
+}
+
+/// Where the trace goes, which is no place of the result's.
+fn trace_file(args: &BenchArgs) -> Result<Option<Written>, Failure> {
+    if let (Some(dir), Some(path)) = (&args.out, &args.trace)
+        && report::claims(dir, path)
+    {
+        return Err(Failure::Usage(anyhow!(
+            "--trace {}: --out may write a file of that name there; give it another",
+            path.display()
+        )));
+    }
+    let file = Written::open("--trace", args.trace.as_deref())?;
+    Written::distinct(&[file.as_ref()])?;
+    Ok(file)
 }
 
 /// Why there is nothing to show: the run was cut short before its first token.
@@ -132,7 +146,7 @@ fn write(
 }
 
 fn show(args: &BenchArgs, results: &Results, page: Option<&str>) -> Result<(), Failure> {
-    let width = output::terminal_width().unwrap_or(PIPE_WIDTH);
+    let width = output::width();
     let format = match args.common.output.json {
         true => Format::Json,
         false => args.format,

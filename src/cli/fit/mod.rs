@@ -30,7 +30,7 @@ pub fn run(args: &FitArgs) -> Result<u8, Failure> {
             answers => output::json(&answers)?,
         }
     } else {
-        output::result(&report::fit::text(&answers, args.explain))?;
+        output::result(&report::fit::text(&answers, args.explain, output::width()))?;
     }
     match answers.iter().any(|answer| answer.fits) {
         true => Ok(0),

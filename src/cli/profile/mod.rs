@@ -16,9 +16,6 @@ use crate::session::{Job, ModelFiles};
 
 pub use args::ProfileArgs;
 
-/// Columns of a table that is not on a terminal.
-const PIPE_WIDTH: usize = 100;
-
 pub fn run(args: &ProfileArgs, job: Option<&Job>) -> Result<(), Failure> {
     if job.is_some() {
         return Err(Failure::Usage(anyhow!(
@@ -75,7 +72,7 @@ fn show(args: &ProfileArgs, profiles: &[Profile]) -> Result<(), Failure> {
             all => output::json(&all),
         };
     }
-    let width = output::terminal_width().unwrap_or(PIPE_WIDTH);
+    let width = output::width();
     output::result(&text(profiles, width))
 }
 

@@ -51,8 +51,8 @@ struct Hello {
     threads: usize,
 }
 
-/// Read bandwidth and multiply-add peak of one rank's threads.
-type OwnRoofs = (f64, f64);
+/// Read bandwidth and multiply-add peak of one rank's threads; `None` where they cannot be measured.
+type OwnRoofs = Option<(f64, f64)>;
 
 /// What each rank is loaded with.
 pub struct Load {
@@ -154,6 +154,7 @@ impl Executor for MpiRanks {
         self.post.command(&Command::Roofs);
         let mut all = vec![own_roofs(&mut self.workers)];
         all.extend(self.post.answers::<OwnRoofs>());
+        let all: Vec<_> = all.into_iter().collect::<Option<_>>()?;
         Some(Roofs {
             read_bytes_per_s: all.iter().map(|(read, _)| read).sum(),
             flop_per_s: all.iter().map(|(_, flop)| flop).sum(),
@@ -205,5 +206,5 @@ fn failed(link: &Link, rank: usize, reason: &str) -> ExecError {
 }
 
 fn own_roofs(workers: &mut Workers) -> OwnRoofs {
-    workers.install(|| (roof::read_bandwidth(), roof::multiply_add_peak()))
+    workers.install(|| Some((roof::read_bandwidth()?, roof::multiply_add_peak())))
 }

@@ -86,7 +86,7 @@ impl Rank {
         let before = self.device_memory()?;
         let mut graph_bytes = 0;
         if let (Some(limits), Some(before)) = (&graphs, before) {
-            self.capture(limits, 1)?;
+            self.capture(limits, 1, || false)?;
             let after = self.device_memory()?.map_or(before.free, |m| m.free);
             graph_bytes = before.free.saturating_sub(after) * limits.buckets().len() as u64;
         }
@@ -338,7 +338,13 @@ impl Rank {
 
 /// Tells `kernels` of the step.
 fn begin(kernels: &dyn Kernels, plan: &StepPlan) -> candle_core::Result<()> {
-    kernels.begin_step(&plan.tokens, &plan.rows, &plan.logit_rows)
+    let StepPlan {
+        tokens,
+        rows,
+        logit_rows,
+        picks,
+    } = plan;
+    kernels.begin_step(tokens, rows, logit_rows, picks)
 }
 
 /// From a device's error to what could not be done.

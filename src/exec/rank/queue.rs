@@ -61,23 +61,31 @@ impl Rank {
             let hidden = self.hidden(&plan, &context)?;
             let count = plan.picks.len();
             self.decoder
-                .queue_greedy(hidden, count, &context, Some(queue))?;
+                .queue_draw(hidden, count, &context, Some(queue))?;
             self.backend.synchronize()
         });
         self.recorder.take_total();
         rehearsed.map_err(device_error("a step without the other ranks failed"))?;
-        self.meet()
+        self.meet(false)?;
+        Ok(())
     }
 
-    /// Waits until every rank's host has come here.
-    fn meet(&self) -> Result<(), ExecError> {
-        let met = self.collective.all_gather(&[], &mut Vec::new());
-        met.map_err(device_error("the ranks did not meet"))
+    /// Waits until every rank's host has come here; whether any of them brings `is_stopped`.
+    fn meet(&self, is_stopped: bool) -> Result<bool, ExecError> {
+        let mut all = Vec::new();
+        let met = self.collective.all_gather(&[is_stopped.into()], &mut all);
+        met.map_err(device_error("the ranks did not meet"))?;
+        Ok(all.contains(&true.into()))
     }
 
-    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them. All
-    /// ranks do so at once: they capture in one order, and each bucket's step runs before.
-    pub fn capture(&mut self, limits: &GraphLimits, most: usize) -> Result<(), ExecError> {
+    /// Keeps a graph for each of the largest buckets of decode steps that `limits` allow, at most `most` of them, until
+    /// `is_stopped` on any rank. All ranks do so at once: they capture in one order, and each bucket's step runs before.
+    pub fn capture(
+        &mut self,
+        limits: &GraphLimits,
+        most: usize,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<(), ExecError> {
         let failed = device_error(
             "a decode step could not be captured as a CUDA graph; --no-cuda-graphs runs without",
         );
@@ -90,8 +98,11 @@ impl Rank {
             return Ok(());
         };
         queue.reserve(step_rows, rows, max_blocks).map_err(failed)?;
-        self.meet()?;
         for rows in limits.buckets().into_iter().rev().take(most) {
+            // Not while another rank still captures: a device that waits for it may hold up its driver.
+            if self.meet(is_stopped())? {
+                break;
+            }
             let plan = limits.plan(rows);
             // Kernels are compiled, scratch is allocated and ranks are connected by a step that runs.
             self.queue_as(&plan, Way::Eager)?;
@@ -99,12 +110,10 @@ impl Rank {
             let (context, queue) = (self.context(), self.queue_of_backend().map_err(failed)?);
             let mut work = || {
                 let hidden = self.forward(&plan, &context)?;
-                self.decoder
-                    .queue_greedy(hidden, rows, &context, Some(queue))
+                self.decoder.queue_draw(hidden, rows, &context, Some(queue))
             };
             let replay = queue.capture(&mut work).map_err(failed)?;
             self.graphs.keep(*limits, rows, replay);
-            self.meet()?;
         }
         self.recorder.take_total();
         self.collective.take_traffic();
@@ -115,7 +124,7 @@ impl Rank {
     pub fn can_queue(&self, plan: &StepPlan) -> bool {
         self.backend.queue().is_some()
             && !plan.picks.is_empty()
-            && plan.picks.iter().all(Pick::is_argmax)
+            && plan.picks.iter().all(Pick::is_highest)
     }
 
     /// Queues a step; another may be queued before [`Self::collect`] has waited for it.
@@ -171,7 +180,7 @@ impl Rank {
                 let context = self.context();
                 let hidden = self.hidden(plan, &context)?;
                 self.decoder
-                    .queue_greedy(hidden, count, &context, Some(queue))?;
+                    .queue_draw(hidden, count, &context, Some(queue))?;
                 queue.send(count)?;
                 Ok(Traffic::default())
             }
@@ -201,7 +210,7 @@ impl Rank {
         };
         let hidden = self.forward(plan, &context)?;
         let rows = plan.picks.len();
-        self.decoder.queue_greedy(hidden, rows, &context, None)?;
+        self.decoder.queue_draw(hidden, rows, &context, None)?;
         Ok(peers.take_traffic())
     }
 

@@ -5,7 +5,7 @@ use super::calibration::{
     SM_BYTES_PER_CLOCK, SM_LANES,
 };
 use crate::ground::recorder::Cost;
-use crate::hardware::{AllReduceCurve, Capability, Gpu, HardwareError, Link};
+use crate::hardware::{AllReduce, Capability, Gpu, HardwareError, Link};
 use crate::shape::WeightType;
 
 const GIGA: f64 = 1e9;
@@ -33,7 +33,7 @@ pub struct Limits {
     fp8_flop_per_s: f64,
     /// Kernels come from graphs; else the host launches each.
     graphs: bool,
-    all_reduce: Option<AllReduceCurve>,
+    all_reduce: AllReduce,
 }
 
 impl Limits {
@@ -56,10 +56,7 @@ impl Limits {
             // A card without FP8 tensor cores widens the weights on their way in.
             fp8_flop_per_s: fp8.map_or(matmul, |fp8| fp8 * TERA),
             graphs,
-            all_reduce: match ranks {
-                1 => None,
-                ranks => Some(curve(gpu.link(), ranks)?),
-            },
+            all_reduce: all_reduce(gpu.link(), ranks)?,
         })
     }
 
@@ -93,10 +90,7 @@ impl Limits {
     /// # Errors
     /// `TooSmall`: only larger messages were measured.
     pub fn all_reduce(&self, bytes: u64) -> Result<f64, HardwareError> {
-        match &self.all_reduce {
-            None => Ok(0.0),
-            Some(curve) => curve.seconds(bytes),
-        }
+        self.all_reduce.seconds(bytes)
     }
 }
 
@@ -129,14 +123,14 @@ fn matmul(gpu: &Gpu, dtype: WeightType) -> f64 {
 
 /// An NVLink that nobody published a table of is taken for the next newer one that has one: messages of
 /// a step are bound by latency, which changes little from one to the next.
-fn curve(link: Link, ranks: usize) -> Result<AllReduceCurve, HardwareError> {
-    let own = AllReduceCurve::new(link, ranks);
+fn all_reduce(link: Link, ranks: usize) -> Result<AllReduce, HardwareError> {
+    let own = AllReduce::new(link, ranks);
     let Link::NvLink(generation) = link else {
         return own;
     };
     let mut newer = generation + 1..=LAST_NVLINK;
     own.or_else(|error| {
-        let next = newer.find_map(|g| AllReduceCurve::new(Link::NvLink(g), ranks).ok());
+        let next = newer.find_map(|g| AllReduce::new(Link::NvLink(g), ranks).ok());
         next.ok_or(error)
     })
 }

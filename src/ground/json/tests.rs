@@ -96,9 +96,12 @@ fn other_texts_are_named() {
         (b"GGUF\x03", "a GGUF file"),
         (b"\xff\xfe{\0}\0", "UTF-16"),
         (b"{\"a\": \"\xff\"}", "byte 7"),
-        (b"{\"a\": 1,}", "trailing comma at line 1 column 9"),
+        (
+            b"{\"a\": 1,}",
+            "a comma stands behind the last entry at line 1 column 9",
+        ),
         (b"{\"a\": 1", "line 1"),
-        (b"{} {}", "trailing characters"),
+        (b"{} {}", "more text follows its end"),
         (b"{\"a\": Infinit}", "line 1"),
         (b"[NaNa]", "line 1"),
     ] {

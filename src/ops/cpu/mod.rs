@@ -58,7 +58,7 @@ pub struct Cpu;
 impl Backend for Cpu {
     fn measure_roofs(&self) -> Option<DeviceRoofs> {
         Some(DeviceRoofs {
-            read_bytes_per_s: roof::read_bandwidth(),
+            read_bytes_per_s: roof::read_bandwidth()?,
             flop_per_s: roof::multiply_add_peak(),
         })
     }
@@ -247,22 +247,6 @@ impl Kernels for Cpu {
                 CANDIDATES.set(scratch);
             });
             Ok(())
-        })
-    }
-
-    fn locate(
-        &self,
-        logits: &Tensor,
-        vocab: &Range<usize>,
-        row: usize,
-        temperature: f32,
-        mass: f64,
-    ) -> Result<(u32, f32)> {
-        let width = logits.dim(1)?;
-        storage::read(logits, |logits: &[f32]| {
-            let row = &logits[row * width..][..vocab.len()];
-            let first = vocab.start as u32;
-            Ok(summary::locate(row, first, temperature, mass))
         })
     }
 

@@ -196,7 +196,10 @@ impl Rendezvous {
     /// Waits until every rank has come.
     ///
     /// A rank that has stopped is not let in again: a meeting either ends for all or for none.
-    fn meet(&self) -> Result<(), Stopped> {
+    ///
+    /// # Errors
+    /// A rank has stopped.
+    pub fn meet(&self) -> Result<(), Stopped> {
         if self.is_stopped.load(Ordering::SeqCst) {
             return Err(self.reason());
         }

@@ -1,5 +1,8 @@
 //! What this host can do at best, measured: the roofs that kernels are held against.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+use std::hint::black_box;
 use std::time::Instant;
 
 #[cfg(target_arch = "x86_64")]
@@ -21,6 +24,8 @@ const MULTIPLY_ADD_STEPS: usize = 50_000;
 const LANES: usize = 8;
 #[cfg(target_arch = "x86_64")]
 const WIDE_LANES: usize = 16;
+/// So small that sums stay 1.
+const FACTOR: f32 = f32::MIN_POSITIVE;
 /// Independent chains: latency (4 cycles) times units (2) and some to spare.
 const CHAINS: usize = 10;
 
@@ -33,20 +38,22 @@ fn best_seconds(mut run: impl FnMut()) -> f64 {
     (0..TRIES).map(time).fold(f64::INFINITY, f64::min)
 }
 
-/// Bytes a second that the current `workers` read from memory.
-pub fn read_bandwidth() -> f64 {
-    let mut words = vec![0_u64; READ_BYTES / size_of::<u64>()];
-    pages::advise_huge(&mut words);
-    words.fill(1);
+/// Bytes a second that the current `workers` read from memory; `None` where there is none to read.
+pub fn read_bandwidth() -> Option<f64> {
+    let count = READ_BYTES / size_of::<u64>();
+    let mut words = Vec::new();
+    words.try_reserve_exact(count).ok()?;
+    pages::advise_huge(words.spare_capacity_mut());
+    words.resize(count, 1_u64);
     let mut tries = words.chunks_exact(TRY_BYTES / size_of::<u64>()).cycle();
     let seconds = best_seconds(|| {
         let words = tries.next().unwrap_or_default();
         let part = words.len() / workers::threads();
         workers::each(workers::threads(), |i| {
-            std::hint::black_box(sum(&words[i * part..][..part]));
+            black_box(sum(&words[i * part..][..part]));
         });
     });
-    TRY_BYTES as f64 / seconds
+    Some(TRY_BYTES as f64 / seconds)
 }
 
 /// Reads several streams side by side: one alone does not keep memory busy.
@@ -99,20 +106,33 @@ fn chains() -> usize {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn avx512_chains() -> usize {
-    multiply_adds::<true, WIDE_LANES>()
+    let factor = black_box(_mm512_set1_ps(FACTOR));
+    let mut sums = black_box([_mm512_set1_ps(1.0); CHAINS]);
+    for _ in 0..MULTIPLY_ADD_STEPS {
+        for sums in &mut sums {
+            *sums = _mm512_fmadd_ps(*sums, factor, *sums);
+        }
+    }
+    black_box(sums).len() * WIDE_LANES
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2_chains() -> usize {
-    multiply_adds::<true, LANES>()
+    let factor = black_box(_mm256_set1_ps(FACTOR));
+    let mut sums = black_box([_mm256_set1_ps(1.0); CHAINS]);
+    for _ in 0..MULTIPLY_ADD_STEPS {
+        for sums in &mut sums {
+            *sums = _mm256_fmadd_ps(*sums, factor, *sums);
+        }
+    }
+    black_box(sums).len() * LANES
 }
 
 #[inline(always)]
 fn multiply_adds<const FUSED: bool, const LANES: usize>() -> usize {
-    // So small that sums stay 1.
-    let factor = std::hint::black_box([f32::MIN_POSITIVE; LANES]);
-    let mut sums = std::hint::black_box([[1.0_f32; LANES]; CHAINS]);
+    let factor = black_box([FACTOR; LANES]);
+    let mut sums = black_box([[1.0_f32; LANES]; CHAINS]);
     for _ in 0..MULTIPLY_ADD_STEPS {
         for sums in &mut sums {
             for i in 0..LANES {
@@ -120,5 +140,5 @@ fn multiply_adds<const FUSED: bool, const LANES: usize>() -> usize {
             }
         }
     }
-    std::hint::black_box(sums).as_flattened().len()
+    black_box(sums).as_flattened().len()
 }

@@ -14,6 +14,7 @@ mod graph;
 mod kv;
 mod linear;
 mod modules;
+mod noise;
 mod pack;
 mod pinned;
 mod product;
@@ -32,8 +33,8 @@ pub use device::{Gpu, is_out_of_memory};
 
 use super::{
     Ask, AttentionShape, Backend, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts,
-    HeadNorms, Kernels, KvLayer, Linear, Norm, Queue, Replay, Rope, Routes, Routing, Rows, Summary,
-    WeightRows,
+    HeadNorms, Kernels, KvLayer, Linear, Norm, Pick, Queue, Replay, Rope, Routes, Routing, Rows,
+    Summary, WeightRows,
 };
 use crate::ground::recorder::Timer;
 use modules::{Arg, Grid, Modules};
@@ -185,8 +186,15 @@ impl Kernels for Cuda {
         self.dtype
     }
 
-    fn begin_step(&self, tokens: &[u32], rows: &Rows, logit_rows: &[u32]) -> Result<()> {
-        self.step().upload(&self.gpu, tokens, rows, logit_rows)
+    fn begin_step(
+        &self,
+        tokens: &[u32],
+        rows: &Rows,
+        logit_rows: &[u32],
+        picks: &[Pick],
+    ) -> Result<()> {
+        self.step()
+            .upload(&self.gpu, tokens, rows, logit_rows, picks)
     }
 
     fn embed(&self, table: &Linear, first: u32, tokens: &[u32], out: &Buffer) -> Result<()> {
@@ -283,17 +291,6 @@ impl Kernels for Cuda {
         sampling::summarize(self, logits, vocab, asks, out)
     }
 
-    fn locate(
-        &self,
-        logits: &Tensor,
-        vocab: &Range<usize>,
-        row: usize,
-        temperature: f32,
-        mass: f64,
-    ) -> Result<(u32, f32)> {
-        sampling::locate(self, logits, vocab, row, temperature, mass)
-    }
-
     fn greedy(
         &self,
         x: &Tensor,
@@ -304,7 +301,7 @@ impl Kernels for Cuda {
         out: &mut Vec<(u32, f32)>,
     ) -> Result<()> {
         self.linear(x, head, rows, logits)?;
-        self.queue_greedy(logits, vocab, rows)?;
+        self.queue_draw(logits, vocab, rows)?;
         self.send(rows)?;
         self.collect(rows, out)?;
         Ok(())
@@ -328,7 +325,7 @@ impl Queue for Cuda {
         graph::capture(&self.gpu, work)
     }
 
-    fn queue_greedy(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<Buffer> {
+    fn queue_draw(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<Buffer> {
         let record = lock(&self.answers).record(&self.gpu, rows)?;
         sampling::record(self, logits, vocab, rows, &record)?;
         Ok(record)

@@ -2,9 +2,9 @@
 
 use std::ffi::c_void;
 
-use candle_core::Result;
 use candle_core::cuda::WrapErr;
 use candle_core::cuda::cudarc::driver::{result, sys};
+use candle_core::{Result, bail};
 
 use super::device::Gpu;
 
@@ -68,5 +68,37 @@ impl<T> Drop for Pinned<T> {
         // SAFETY: `new` was given it, and nobody frees it twice. Copies under way end before the driver unlocks it.
         // Only a device that has failed refuses, which whoever waits for it is told.
         let _ = unsafe { result::free_host(self.start.cast::<c_void>()) };
+    }
+}
+
+/// Room for words on their way, for as many as there ever were. What was outgrown stays: to free it, a driver may wait
+/// for all devices, and some of them for this rank.
+#[derive(Debug, Default)]
+pub struct Staging<T> {
+    held: Vec<Pinned<T>>,
+}
+
+impl<T: Word> Staging<T> {
+    pub fn words(&mut self, gpu: &Gpu, count: usize) -> Result<&mut [T]> {
+        if self.held.last().is_none_or(|held| held.len() < count) {
+            let larger = Pinned::new(gpu, count.next_power_of_two())?;
+            self.held.push(larger);
+        }
+        match self.held.last_mut() {
+            Some(held) => Ok(&mut held.words_mut()[..count]),
+            None => bail!("{count} words have no room"),
+        }
+    }
+
+    /// Waits for the stream, and copies `count` words from the address `from`.
+    ///
+    /// # Errors
+    /// Work before it failed, or the driver refuses the copy.
+    pub fn download(&mut self, gpu: &Gpu, from: u64, count: usize) -> Result<&[T]> {
+        let words = self.words(gpu, count)?;
+        // SAFETY: the words stay until the copy is done; the callers allocated as many at `from`.
+        unsafe { result::memcpy_dtoh_async(words, from, gpu.stream.cu_stream()) }.w()?;
+        gpu.synchronize()?;
+        Ok(words)
     }
 }

@@ -6,11 +6,14 @@ use candle_core::{Result, bail};
 
 use super::device::Gpu;
 use super::modules::Arg;
+use super::noise;
 use super::pinned::Pinned;
-use crate::ops::Rows;
+use crate::ops::sampling::noise::Noise;
+use crate::ops::{Pick, Rows};
 
 /// Sections start at multiples of 16 bytes.
 const ALIGN: usize = 4;
+const SECTIONS: usize = 8;
 
 /// Where the sections of a step lie, in words from the start: a function of the counts alone, so that a captured
 /// graph finds the next step's where it found its own.
@@ -24,8 +27,9 @@ pub struct Sections {
 }
 
 impl Sections {
-    /// Starts of tokens, positions, slots, query offsets, context lengths, logit rows, block tables; and the end.
-    fn starts(&self) -> [usize; 8] {
+    /// Starts of tokens, positions, slots, query offsets, context lengths, logit rows, their picks, block tables; and the
+    /// end.
+    fn starts(&self) -> [usize; SECTIONS + 1] {
         let Self {
             rows,
             sequences,
@@ -39,9 +43,10 @@ impl Sections {
             sequences + 1,
             sequences,
             logit_rows,
+            logit_rows * noise::WORDS,
             sequences * max_blocks,
         ];
-        let mut starts = [0; 8];
+        let mut starts = [0; SECTIONS + 1];
         for (i, length) in lengths.into_iter().enumerate() {
             starts[i + 1] = starts[i] + length.next_multiple_of(ALIGN);
         }
@@ -62,6 +67,8 @@ pub struct Step {
     words: Option<Words>,
     /// Which of the pinned halves the next step fills.
     half: usize,
+    /// Of the picks; reused.
+    picks: Vec<u32>,
     start: u64,
     sections: Sections,
     /// Largest counts of the step: what grids are made from.
@@ -73,7 +80,7 @@ pub struct Step {
 impl Step {
     /// Room for steps of such counts from the start, so that addresses hold.
     pub fn reserve(&mut self, gpu: &Gpu, largest: Sections) -> Result<()> {
-        let words = largest.starts()[7].max(1);
+        let words = largest.starts()[SECTIONS].max(1);
         let room = self.words.as_ref().map_or(0, |w| w.pinned[0].len());
         if room >= words {
             return Ok(());
@@ -101,6 +108,7 @@ impl Step {
         tokens: &[u32],
         rows: &Rows,
         logit_rows: &[u32],
+        picks: &[Pick],
     ) -> Result<()> {
         let sections = Sections {
             rows: rows.len(),
@@ -113,6 +121,10 @@ impl Step {
         }
         gpu.bind()?;
         self.reserve(gpu, sections)?;
+        self.picks.clear();
+        let noise = picks.iter().take(logit_rows.len()).map(Noise::from);
+        self.picks
+            .extend(noise.flat_map(|noise| noise::words(&noise)));
         let Some(Words { pinned, .. }) = &mut self.words else {
             bail!("a step has no room");
         };
@@ -120,13 +132,14 @@ impl Step {
         self.half = 1 - self.half;
         let starts = sections.starts();
         let words = host.words_mut();
-        let lists: [&[u32]; 7] = [
+        let lists: [&[u32]; SECTIONS] = [
             tokens,
             &rows.positions,
             &rows.slots,
             &rows.query_offsets,
             &rows.context_lens,
             logit_rows,
+            &self.picks,
             &rows.block_tables,
         ];
         for ((list, start), end) in lists.iter().zip(starts).zip(&starts[1..]) {
@@ -137,7 +150,11 @@ impl Step {
         // SAFETY: the pinned words live as long as the step, and are written again only after this copy: whoever
         // uploads a step has waited for the one before the last.
         unsafe {
-            result::memcpy_htod_async(self.start, &words[..starts[7]], gpu.stream.cu_stream())
+            result::memcpy_htod_async(
+                self.start,
+                &words[..starts[SECTIONS]],
+                gpu.stream.cu_stream(),
+            )
         }
         .w()?;
         self.sections = sections;
@@ -184,9 +201,17 @@ impl Step {
         self.section(5)
     }
 
+    /// Of the rows whose logits are wanted, or the null address where the step has fewer than `rows` of them.
+    pub fn picks_of(&self, rows: usize) -> Arg {
+        match self.sections.logit_rows >= rows {
+            true => self.section(6),
+            false => Arg::At(0),
+        }
+    }
+
     /// `[sequences, max_blocks]`.
     pub fn block_tables(&self) -> Arg {
-        self.section(6)
+        self.section(7)
     }
 
     fn section(&self, index: usize) -> Arg {

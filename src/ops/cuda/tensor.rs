@@ -95,16 +95,6 @@ fn copy<T>(gpu: &Gpu, from: &[T], to: u64) -> Result<()> {
     gpu.synchronize()
 }
 
-/// Waits for the stream and copies `to.len()` elements from the address `from`.
-///
-/// # Errors
-/// Work before it failed, or the driver refuses the copy.
-pub fn download<T>(gpu: &Gpu, from: u64, to: &mut [T]) -> Result<()> {
-    // SAFETY: `to` lives until the copy is done; the callers allocated as many bytes at `from`, and T is a number.
-    unsafe { result::memcpy_dtoh_async(to, from, gpu.stream.cu_stream()) }.w()?;
-    gpu.synchronize()
-}
-
 /// A copy of a small tensor on the GPU.
 pub fn moved(gpu: &Gpu, tensor: &Tensor) -> Result<Tensor> {
     tensor.contiguous()?.to_device(&gpu.candle())

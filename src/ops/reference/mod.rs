@@ -8,8 +8,9 @@ mod experts;
 
 use std::ops::Range;
 
-use candle_core::{D, DType, Device, IndexOp, Result, Tensor, bail};
+use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
+use super::sampling::summary::Drawn;
 use super::{
     Ask, AttentionShape, Backend, BlockScales, Buffer, ExpertSpace, Experts, HeadNorms, Kernels,
     KvLayer, Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows, storage, weight,
@@ -206,35 +207,26 @@ impl Kernels for Reference {
                     .sum(),
                 false => 0.0,
             };
+            let noise = ask.noise.filter(|_| peak.is_finite());
+            let drawn = noise.and_then(|noise| {
+                let each = row.iter().zip(vocab.start as u32..);
+                let each = each.map(|(&logit, token)| Drawn {
+                    token,
+                    logit,
+                    score: noise.score(token, logit),
+                });
+                each.reduce(|a, b| if b.score > a.score { b } else { a })
+            });
             top.truncate(if peak.is_finite() { ask.count } else { 0 });
             out.push(Summary {
                 peak,
                 mass: mass(ask.temperature, ask.temperature > 0.0),
                 mass_at_one: mass(1.0, ask.logprobs),
                 top,
+                drawn,
             });
         }
         Ok(())
-    }
-
-    fn locate(
-        &self,
-        logits: &Tensor,
-        vocab: &Range<usize>,
-        row: usize,
-        temperature: f32,
-        mass: f64,
-    ) -> Result<(u32, f32)> {
-        let row = logits.i((row, ..vocab.len()))?.to_vec1::<f32>()?;
-        let peak = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut sum = 0.0;
-        for (index, logit) in row.iter().enumerate() {
-            sum += f64::from(((logit - peak) / temperature).exp());
-            if sum > mass {
-                return Ok(((vocab.start + index) as u32, *logit));
-            }
-        }
-        bail!("a mass of {mass} is beyond a row's {sum}")
     }
 
     fn greedy(

@@ -1,12 +1,13 @@
 //! From what every rank told of one row to one token: greedy, or temperature, then top-k, then top-p.
 //!
-//! A draw depends on (seed, request, position) and the row alone, never on the batch around it, nor on
-//! how the row is split. Every rank comes to the same token.
+//! Of the tokens that are kept, the one of the highest sum of logit and noise is drawn. A draw depends on (seed, request,
+//! position) and the row alone, never on the batch around it, nor on how the row is split. Every rank comes to the same
+//! token.
 
 use candle_core::{Result, bail};
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::summary::{Ask, Summary, higher_first, weight};
+use super::noise::Noise;
+use super::summary::{Ask, Drawn, Summary, higher_first, weight};
 use super::{Pick, Sampled};
 use crate::ground::TokenLogprobs;
 
@@ -20,28 +21,27 @@ pub enum Verdict {
     Done(Sampled),
     /// The listed candidates are too few: ask for this many.
     More(usize),
-    /// `rank` must [`locate`](super::summary::locate) the token at `mass` of its part.
-    Locate {
-        rank: usize,
-        mass: f64,
-        draft: Draft,
-    },
 }
 
 /// The first question about a row.
 pub fn first_ask(pick: &Pick, row: usize, vocab_size: usize) -> Ask {
     let sampling = &pick.sampling;
-    let drawn = match (sampling.is_greedy(), top_k(pick, vocab_size)) {
+    let k = top_k(pick, vocab_size);
+    let drawn = match (sampling.is_greedy(), k) {
         (true, _) => 1,
         (false, Some(k)) => k,
         (false, None) if sampling.top_p < 1.0 => FIRST_LISTED,
         (false, None) => 0,
     };
+    // What top-p keeps depends on the mass of all tokens, unless top-k has cut them.
+    let weighs = !sampling.is_greedy() && sampling.top_p < 1.0 && k.is_none();
+    let keeps_all = !sampling.is_greedy() && sampling.top_p >= 1.0 && k.is_none();
     Ask {
         row,
         count: drawn.max(sampling.logprobs.unwrap_or(0)).min(vocab_size),
-        temperature: sampling.temperature.max(0.0),
+        temperature: if weighs { sampling.temperature } else { 0.0 },
         logprobs: sampling.logprobs.is_some(),
+        noise: keeps_all.then(|| pick.into()),
     }
 }
 
@@ -67,16 +67,22 @@ pub fn draw<'a>(
     parts.clone().for_each(|part| merged.extend(&part.top));
     merged.sort_unstable_by(higher_first);
     let merged = merged.as_slice();
-    let draft = || Draft::new(parts.clone(), peak, pick, merged);
+    let logprobs = Logprobs::new(parts.clone(), peak, pick, merged);
     let sampling = &pick.sampling;
     if sampling.is_greedy() {
-        return Ok(Verdict::Done(draft().choose(merged[0])));
+        return Ok(Verdict::Done(logprobs.of(merged[0])));
+    }
+    if ask.noise.is_some() {
+        let drawn = parts.filter_map(|part| part.drawn);
+        let drawn = drawn.reduce(|a, b| if a.score >= b.score { a } else { b });
+        let Some(Drawn { logit, token, .. }) = drawn else {
+            bail!("no part of a row has drawn a token");
+        };
+        return Ok(Verdict::Done(logprobs.of((logit, token))));
     }
     let temperature = sampling.temperature;
     let scaled = |part: &Summary| part.mass * scale(part, peak, temperature);
     let weigh = |&(logit, _): &(f32, u32)| weight(logit, peak, temperature);
-    let unit = StdRng::seed_from_u64(mix(sampling.seed, pick.stream, u64::from(pick.position)))
-        .random::<f64>();
     let (listed, mass) = match top_k(pick, vocab_size) {
         Some(k) => {
             let kept = &merged[..k.min(merged.len())];
@@ -84,12 +90,6 @@ pub fn draw<'a>(
         }
         None => {
             let mass: f64 = parts.clone().map(scaled).sum();
-            if sampling.top_p >= 1.0 {
-                let masses = parts.clone().map(|part| (scaled(part), part.mass));
-                let (rank, mass) = owner(masses, unit * mass);
-                let draft = draft();
-                return Ok(Verdict::Locate { rank, mass, draft });
-            }
             (&merged[..complete(parts.clone(), ask, merged)], mass)
         }
     };
@@ -107,26 +107,22 @@ pub fn draw<'a>(
         }
         None => listed,
     };
-    let mut left = unit * nucleus.iter().map(weigh).sum::<f64>();
-    let passed = |candidate: &&(f32, u32)| {
-        left -= weigh(candidate);
-        left < 0.0
-    };
-    // Rounding may leave a sliver: the last token of the nucleus.
-    let chosen = nucleus.iter().find(passed).or(nucleus.last());
-    let chosen = *chosen.unwrap_or(&merged[0]);
-    Ok(Verdict::Done(draft().choose(chosen)))
+    let noise = Noise::from(pick);
+    let scored = |&(logit, token): &(f32, u32)| ((noise.score(token, logit), token), logit);
+    let highest = nucleus.iter().map(scored);
+    let highest = highest.min_by(|(a, _), (b, _)| higher_first(a, b));
+    let chosen = highest.map_or(merged[0], |((_, token), logit)| (logit, token));
+    Ok(Verdict::Done(logprobs.of(chosen)))
 }
 
 /// A row's log-probabilities, before its token is known.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Draft {
+struct Logprobs {
     /// Logarithm of the sum of `exp(logit)`; only where `top` is wanted.
     log_sum: f64,
     top: Option<Vec<(u32, f32)>>,
 }
 
-impl Draft {
+impl Logprobs {
     fn new<'a>(
         parts: impl Iterator<Item = &'a Summary>,
         peak: f32,
@@ -152,7 +148,7 @@ impl Draft {
     }
 
     /// The row's token and its logit.
-    pub fn choose(self, (logit, token): (f32, u32)) -> Sampled {
+    fn of(self, (logit, token): (f32, u32)) -> Sampled {
         let logprob = logprob(logit, self.log_sum);
         Sampled {
             token,
@@ -194,24 +190,6 @@ fn scale(part: &Summary, peak: f32, temperature: f32) -> f64 {
         true => (f64::from(part.peak - peak) / f64::from(temperature)).exp(),
         false => 0.0,
     }
-}
-
-/// Which part holds the token at `mass` of all, and how much of its own mass lies before it. `parts` are
-/// the masses in the common measure and in the part's own.
-fn owner(parts: impl Iterator<Item = (f64, f64)>, mass: f64) -> (usize, f64) {
-    let mut left = mass;
-    let mut last = (0, 0.0);
-    for (rank, (scaled, own)) in parts.enumerate() {
-        if scaled <= 0.0 {
-            continue;
-        }
-        if left < scaled {
-            return (rank, left / scaled * own);
-        }
-        left -= scaled;
-        last = (rank, own);
-    }
-    last
 }
 
 /// How many of `merged` are the highest of the row for certain: a part that listed all it was asked for

@@ -2,6 +2,7 @@
 //! part (`summary`), and all ranks draw the same token from the answers (`draw`).
 
 pub mod draw;
+pub mod noise;
 pub mod summary;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,17 @@ impl Pick {
     pub fn is_argmax(&self) -> bool {
         self.sampling.is_greedy() && self.sampling.logprobs.is_none()
     }
+
+    /// Whether only the highest sum of logit and noise matters, of all tokens.
+    pub fn is_highest(&self) -> bool {
+        let Sampling {
+            top_k,
+            top_p,
+            logprobs,
+            ..
+        } = self.sampling;
+        self.is_argmax() || (top_k == 0 && top_p >= 1.0 && logprobs.is_none())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +53,7 @@ pub struct Sampled {
 #[cfg(test)]
 mod tests {
     use super::draw::{Verdict, draw, first_ask};
-    use super::summary::{Summary, locate, summarize};
+    use super::summary::{Summary, summarize};
     use super::*;
 
     /// Draws from a row that lies in `parts` parts, as that many ranks do.
@@ -63,12 +75,6 @@ mod tests {
             match draw(summaries.iter(), &ask, pick, vocab, &mut merged)? {
                 Verdict::Done(sampled) => return Ok(sampled),
                 Verdict::More(count) => ask.count = count,
-                Verdict::Locate { rank, mass, draft } => {
-                    let first = part(rank).start as u32;
-                    let temperature = pick.sampling.temperature;
-                    let (token, logit) = locate(&logits[part(rank)], first, temperature, mass);
-                    return Ok(draft.choose((logit, token)));
-                }
             }
         }
     }

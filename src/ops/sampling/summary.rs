@@ -1,6 +1,7 @@
 //! What one rank tells of one row of its logits: enough for every rank to draw the same token,
 //! though none sees more than its own part of the vocabulary.
 
+use super::noise::Noise;
 use crate::ops::row;
 
 /// What is asked of one row.
@@ -14,6 +15,8 @@ pub struct Ask {
     pub temperature: f32,
     /// Whether `mass_at_one` is wanted.
     pub logprobs: bool,
+    /// With what `drawn` is found, where it is wanted.
+    pub noise: Option<Noise>,
 }
 
 /// One part of a row.
@@ -28,6 +31,17 @@ pub struct Summary {
     /// `(logit, token)`, the highest first, the lowest token first among equals; all if they are fewer
     /// than asked for.
     pub top: Vec<(f32, u32)>,
+    /// Of the highest sum of logit and noise.
+    pub drawn: Option<Drawn>,
+}
+
+/// A part's candidate for a draw.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drawn {
+    pub token: u32,
+    pub logit: f32,
+    /// The logit and its noise.
+    pub score: f32,
 }
 
 /// Answers `ask` from a part of a row whose tokens start at `first`. `scratch` is reused between rows.
@@ -40,6 +54,7 @@ pub fn summarize(
 ) {
     out.top.clear();
     (out.mass, out.mass_at_one) = (0.0, 0.0);
+    out.drawn = None;
     let (best, peak) = match logits {
         [] => (0, f32::NEG_INFINITY),
         logits => row::argmax(logits),
@@ -56,6 +71,15 @@ pub fn summarize(
         let weights = logits.iter().map(|&v| f64::from(v - peak).exp());
         out.mass_at_one = weights.sum();
     }
+    out.drawn = ask.noise.map(|noise| {
+        let (token, score) = noise.highest(logits, first);
+        let logit = logits[(token - first) as usize];
+        Drawn {
+            token,
+            logit,
+            score,
+        }
+    });
     match ask.count {
         0 => {}
         1 => out.top.push((peak, first + best)),
@@ -70,26 +94,6 @@ pub fn summarize(
             out.top.extend_from_slice(scratch);
         }
     }
-}
-
-/// The first token at which the mass of the tokens up to it exceeds `mass`, and its logit. `mass` is of
-/// the same measure as [`Summary::mass`].
-pub fn locate(logits: &[f32], first: u32, temperature: f32, mass: f64) -> (u32, f32) {
-    let (best, peak) = row::argmax(logits);
-    let mut left = mass;
-    // Rounding may leave a sliver: then the last token that has any weight.
-    let mut last = (first + best, peak);
-    for (&logit, token) in logits.iter().zip(first..) {
-        let weight = weight(logit, peak, temperature);
-        left -= weight;
-        if weight > 0.0 {
-            last = (token, logit);
-        }
-        if left < 0.0 {
-            break;
-        }
-    }
-    last
 }
 
 /// `exp((logit - peak) / temperature)`: relative to the most likely token, so that it never overflows.

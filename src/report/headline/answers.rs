@@ -2,7 +2,7 @@
 
 use super::load::Load;
 use crate::metrics::repeats::spread;
-use crate::report::layout::{blocks, chars, push_right};
+use crate::report::layout::{GAP, blocks, chars, push_right};
 use crate::report::number::number;
 
 const OUTPUT: &str = "output_throughput";
@@ -47,7 +47,7 @@ pub(super) fn answers(out: &mut String, loads: &[Load], width: usize) -> Option<
     let label_width = labels.iter().map(|label| chars(label)).max().unwrap_or(0);
     let widths: Vec<usize> = columns.iter().map(Column::width).collect();
     let room = width.saturating_sub(label_width);
-    for (index, block) in blocks(&widths, room).into_iter().enumerate() {
+    for (index, block) in blocks(&widths, GAP, room).into_iter().enumerate() {
         if index > 0 {
             out.push('\n');
         }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::ground::results::Kind;
 use crate::profile::{OpRow, Profile};
 use crate::report::columns;
-use crate::report::layout::wrap;
+use crate::report::layout::{blocks, wrap};
 use crate::report::number::number;
 
 const MILLI: f64 = 1e3;
@@ -58,7 +58,7 @@ pub fn text(profiles: &[Profile], width: usize) -> String {
         one(&mut out, profile, width);
     }
     if profiles.len() > 1 {
-        sweep(&mut out, profiles);
+        sweep(&mut out, profiles, width);
     }
     out
 }
@@ -74,10 +74,10 @@ fn one(out: &mut String, profile: &Profile, width: usize) {
     lines.extend(profile.ops.iter().map(operation));
     lines.push(host(profile));
     lines.push(step(profile));
-    aligned(out, &lines);
+    aligned(out, &lines, width);
     out.push('\n');
     if profile.tp > 1 {
-        ranks(out, profile);
+        ranks(out, profile, width);
     }
     for remark in remarks(profile) {
         wrap(out, &remark, width);
@@ -178,7 +178,7 @@ fn step(profile: &Profile) -> [String; COLUMNS] {
 }
 
 /// How evenly the ranks share the work, and what they wait for.
-fn ranks(out: &mut String, profile: &Profile) {
+fn ranks(out: &mut String, profile: &Profile, width: usize) {
     let heads = ["operation", "fastest rank", "slowest rank", "rank 0 waits"];
     let mut lines = vec![heads.map(str::to_owned)];
     let ms = |us: f64| format!("{} ms", fixed(us / MILLI, 3));
@@ -188,17 +188,17 @@ fn ranks(out: &mut String, profile: &Profile) {
         let cells: [String; RANK_COLUMNS] = [op.name.clone(), ms(fastest), ms(slowest), wait];
         lines.push(cells);
     }
-    aligned(out, &lines);
+    aligned(out, &lines, width);
     out.push('\n');
     for rank in &profile.ranks {
-        let _ = writeln!(
-            out,
+        let line = format!(
             "rank {}: busy {}, of that {} in exchanges, of that {} waiting for the last rank",
             rank.rank,
             ms(rank.busy_us),
             ms(rank.exchange_us),
             ms(rank.wait_us)
         );
+        wrap(out, &line, width);
     }
 }
 
@@ -249,7 +249,7 @@ fn widest_gap(profile: &Profile) -> Option<(&OpRow, f64)> {
     gaps.max_by(|(_, a), (_, b)| a.total_cmp(b))
 }
 
-fn sweep(out: &mut String, profiles: &[Profile]) {
+fn sweep(out: &mut String, profiles: &[Profile], width: usize) {
     let heads = [
         "phase",
         "batch",
@@ -276,21 +276,27 @@ fn sweep(out: &mut String, profiles: &[Profile]) {
         ];
         lines.push(cells);
     }
-    aligned(out, &lines);
+    aligned(out, &lines, width);
 }
 
-/// The first cell of each line to the left, the others to the right.
-fn aligned<const N: usize>(out: &mut String, lines: &[[String; N]]) {
+/// The first cell of each line to the left, the others to the right, in as many blocks as `width` needs.
+fn aligned<const N: usize>(out: &mut String, lines: &[[String; N]], width: usize) {
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = lines.iter().map(|line| line[column].len());
         cells.max().unwrap_or(0)
     });
-    for line in lines {
-        let mut text = format!("{:<1$}", line[0], widths[0]);
-        for (cell, width) in line.iter().zip(widths).skip(1) {
-            let _ = write!(text, " {cell:>width$}");
+    let room = width.saturating_sub(widths[0]);
+    for (index, block) in blocks(&widths[1..], 1, room).into_iter().enumerate() {
+        if index > 0 {
+            out.push('\n');
         }
-        let _ = writeln!(out, "{}", text.trim_end());
+        for line in lines {
+            let mut text = format!("{:<1$}", line[0], widths[0]);
+            for column in block.clone().map(|column| column + 1) {
+                let _ = write!(text, " {:>1$}", line[column], widths[column]);
+            }
+            let _ = writeln!(out, "{}", text.trim_end());
+        }
     }
 }
 

@@ -129,9 +129,13 @@ pub fn start(
     let layout = layout(options, elements, cached, budget)?;
     ranks.allocate_kv(&layout).map_err(failed(Step::KvCache))?;
     if let Some(graphs) = graphs {
+        let watched = progress.clone();
         ranks
-            .together(move |rank| rank.capture(&graphs, usize::MAX))
+            .together(move |rank| rank.capture(&graphs, usize::MAX, || watched.is_stopped()))
             .map_err(failed(Step::KvCache))?;
+    }
+    if progress.is_stopped() {
+        return Err(RunError::Interrupted(NOT_LOADED).into());
     }
     let total = headroom.iter().flatten().map(|h| h.memory.total).max();
     let name = gpus.first().map(|gpu| gpu.name.clone());

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::ground::json::words::in_words;
+
 /// Tokens of a vocabulary; the largest have 260,000.
 const MOST_TOKENS: usize = 1 << 20;
 const MOST_MERGES: usize = 1 << 22;
@@ -30,8 +32,7 @@ pub struct File<'a> {
 
 impl<'a> File<'a> {
     pub fn read(text: &'a str) -> Result<Self, String> {
-        serde_json::from_str(text)
-            .map_err(|error| error.to_string().replace("invalid type: ", "unexpected "))
+        serde_json::from_str(text).map_err(|error| in_words(&error.to_string()))
     }
 }
 

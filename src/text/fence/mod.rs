@@ -6,10 +6,12 @@ mod growth;
 mod run;
 
 pub use growth::Growth;
-pub use run::{Stopped, within};
+pub use run::{Stopped, caught, within};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::ground::json::{self, Limits};
 
 /// Bytes of the file; those of the largest vocabularies have 35 MB.
 pub const LARGEST_FILE: u64 = 64 << 20;
@@ -17,8 +19,11 @@ pub const LARGEST_FILE: u64 = 64 << 20;
 pub const MOST_NORMALIZED: usize = 32 << 20;
 /// Bytes that each byte may become: NFKC and SentencePiece's tables need some 33.
 const MOST_GROWTH: usize = 128;
-/// Bytes of a part that is not the vocabulary: SentencePiece's table takes 320 kB.
-const LARGEST_PART: usize = 4 << 20;
+/// Of a part that is not the vocabulary: SentencePiece's table takes 320 kB, in one text.
+const PART: Limits = Limits {
+    bytes: 4 << 20,
+    memory: 16 << 20,
+};
 /// Special tokens around a prompt.
 const MOST_ADDED: usize = 64;
 
@@ -62,18 +67,27 @@ impl Fence {
 
 fn parsed(raw: Option<&RawValue>, name: &str) -> Result<Value, String> {
     let text = raw.map_or("null", RawValue::get);
-    if text.len() > LARGEST_PART {
+    if text.len() as u64 > PART.bytes {
         return Err(format!(
-            "its {name} has {} bytes, where {LARGEST_PART} are the most",
-            text.len()
+            "its {name} has {} bytes, where {} are the most",
+            text.len(),
+            PART.bytes
         ));
     }
-    serde_json::from_str(text).map_err(|error| format!("{name}: {error}"))
+    let parsed = json::parse(text.as_bytes(), PART);
+    let parsed = parsed.map_err(|error| format!("its {name}: {error}"));
+    parsed.map(|json| json.value)
 }
 
-/// The template around a prompt holds the prompt once and few tokens. Parts are known by their keys, as the
-/// tokenizer knows them.
+/// The template around a prompt holds the prompt once and few tokens, of which it says what they are. Parts are known by
+/// their keys, as the tokenizer knows them.
 fn check_template(part: &Value) -> Result<(), String> {
+    if part.is_null() {
+        return Ok(());
+    }
+    if !part.is_object() {
+        return Err("its post_processor is no object".to_owned());
+    }
     let list = |value: &Value, key| value.get(key).and_then(Value::as_array).cloned();
     for inner in list(part, "processors").unwrap_or_default() {
         check_template(&inner)?;
@@ -81,18 +95,26 @@ fn check_template(part: &Value) -> Result<(), String> {
     let Some(pieces) = list(part, "single") else {
         return Ok(());
     };
-    let ids = |piece: &Value| {
-        let id = piece.get("SpecialToken")?.get("id")?.as_str()?;
-        list(part.get("special_tokens")?.get(id)?, "ids")
-    };
-    let prompts = pieces
-        .iter()
-        .filter(|piece| piece.get("Sequence").is_some())
-        .count();
-    let added: usize = pieces
-        .iter()
-        .map(|piece| ids(piece).map_or(0, |ids| ids.len()))
-        .sum();
+    let (mut prompts, mut added) = (0, 0);
+    for piece in &pieces {
+        let id = |kind| piece.get(kind)?.get("id")?.as_str();
+        match (id("Sequence"), id("SpecialToken")) {
+            (Some("A"), _) => prompts += 1,
+            (_, Some(id)) => {
+                let token = part.get("special_tokens").and_then(|all| all.get(id));
+                let ids = token.and_then(|token| list(token, "ids"));
+                added += ids.map(|ids| ids.len()).ok_or_else(|| {
+                    format!("its post_processor adds {id:.40}, which its special_tokens lack")
+                })?;
+            }
+            _ => {
+                return Err(format!(
+                    "its post_processor has a piece that is neither the prompt nor a special token: {:.80}",
+                    piece.to_string()
+                ));
+            }
+        }
+    }
     if prompts > 1 {
         return Err(format!(
             "its post_processor repeats the prompt {prompts} times"

@@ -251,7 +251,7 @@ fn faults_name_the_line_and_the_value() {
         ("3", "line 1: it is 3; give JSON objects"),
         (
             "not json",
-            "line 1: it is no JSON object (expected ident, column 2)",
+            "line 1: it is no JSON object (a word stands where only true, false, null, a number or quoted text can, column 2)",
         ),
         (
             "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"",

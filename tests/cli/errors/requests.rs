@@ -201,7 +201,7 @@ fn a_dataset_that_is_not_one() {
     bench(&["--dataset", name], &[name, "cannot be read"]);
     for (line, fault) in [
         ("", "holds no requests"),
-        ("x", "expected value"),
+        ("x", "no value of JSON"),
         ("[]", "d.jsonl, line 1"),
         ("{}", "exactly one of"),
         ("{\"input_len\": 0}", "no tokens"),

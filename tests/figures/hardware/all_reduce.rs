@@ -1,7 +1,7 @@
 //! Times of all-reduces against the tables they rest on.
 
 use candlepower::hardware::{
-    AllReduceCurve, AllReduceTable, Interconnect, LINKS, Link, all_reduce_seconds,
+    AllReduce, AllReduceCurve, AllReduceTable, HardwareError, HostLink, Interconnect, LINKS, Link,
 };
 
 fn data() -> Interconnect {
@@ -14,6 +14,10 @@ fn table(id: &str) -> AllReduceTable {
         .into_iter()
         .find(|table| table.case_id == id)
         .unwrap()
+}
+
+fn all_reduce_seconds(link: Link, ranks: usize, bytes: u64) -> Result<f64, HardwareError> {
+    AllReduce::new(link, ranks)?.seconds(bytes)
 }
 
 #[test]
@@ -110,10 +114,10 @@ fn more_bytes_never_take_less_time() {
 
 #[test]
 fn between_points_the_time_lies_between_theirs() {
-    // ic-04: 1 MiB 222.8 us, 2 MiB 373.4 us; the middle in the logarithm is the geometric mean.
+    // ic-05: 1 MiB 118.6 us, 2 MiB 184.1 us; the middle in the logarithm is the geometric mean.
     let middle = ((1u64 << 20) as f64 * 2f64.sqrt()) as u64;
-    let seconds = all_reduce_seconds(Link::PcieHost, 8, middle).unwrap();
-    let expected = (222.8f64 * 373.4).sqrt() * 1e-6;
+    let seconds = all_reduce_seconds(Link::PcieP2p, 4, middle).unwrap();
+    let expected = (118.6f64 * 184.1).sqrt() * 1e-6;
     assert!((seconds / expected - 1.0).abs() < 1e-5, "{seconds}");
 }
 
@@ -173,9 +177,44 @@ fn what_nobody_measured_is_an_error() {
         "{said}"
     );
     assert!(error(Link::NvLinkBridge, 4, 1 << 30).contains("over 4 ranks by an NVLink bridge"));
-    let said = error(Link::PcieHost, 64, 1024);
+    let said = error(Link::PcieP2p, 64, 1024);
     assert!(
-        said.contains("over 64 ranks") && said.contains("access (2, 4, 8 ranks)"),
+        said.contains("over 64 ranks") && said.contains("access (4 ranks)"),
         "{said}"
     );
+}
+
+/// Four hosts, four rates, and otherwise the same constants.
+#[test]
+fn one_form_meets_every_table_of_the_host_path() {
+    for (id, gb_s) in [
+        ("ic-01", 2.1),
+        ("ic-02", 3.7),
+        ("ic-03", 2.7),
+        ("ic-04", 14.5),
+    ] {
+        let table = table(id);
+        let link = HostLink {
+            // One process launches on all cards in turn.
+            rank_seconds: 5.0e-6,
+            rank_bytes_per_s: gb_s * 1e9,
+            ..HostLink::NCCL
+        };
+        for row in &table.rows {
+            let off = link.seconds(table.gpu_count, row.size_bytes) * 1e6 / row.time_us;
+            assert!((0.75..1.25).contains(&off), "{id} {row:?}: {off}");
+        }
+    }
+}
+
+#[test]
+fn through_the_host_more_ranks_and_more_bytes_never_take_less_time() {
+    let mut last = 0.0;
+    for ranks in 2..=16 {
+        let at = |bytes| all_reduce_seconds(Link::PcieHost, ranks, bytes).unwrap();
+        assert!(at(16 << 10) > last, "{ranks}");
+        last = at(16 << 10);
+        let sizes: Vec<f64> = (0..36).map(|power| at(1 << power)).collect();
+        assert!(sizes.is_sorted() && sizes[0] > 0.0, "{ranks}: {sizes:?}");
+    }
 }

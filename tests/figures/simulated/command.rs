@@ -156,7 +156,10 @@ fn a_page_of_one_model_is_written_beside_its_results() {
             .map(|ratio| ratio.parse::<f64>().unwrap())
     };
     let (played, failed) = rows.split_at(3);
-    assert!(played.iter().all(|row| ratio(row).unwrap() > 1.0), "{page}");
+    assert!(ratio(played[0]).unwrap() > 1.0, "{page}");
+    // Loads are sums between the cards, and those rest on the rate of a host that is not known.
+    let loaded = |row| (0.5..2.0).contains(&ratio(row).unwrap());
+    assert!(played[1..].iter().all(|row| loaded(row)), "{page}");
     assert_eq!(ratio(failed[0]), None);
     assert!(page.contains("timed out"), "{page}");
     for file in [

@@ -51,10 +51,22 @@ fn a_reference_to_nothing_is_told() {
         ("../../elsewhere", "refs/main names no commit"),
         ("deadbeef", "snapshots/deadbeef is missing"),
         ("\u{1b}[2J", "refs/main names no commit"),
+        (&"c".repeat(10_000), "refs/main names no commit"),
     ] {
         let message = with_reference(text).message(MODEL);
         assert!(message.contains(part), "{message}");
     }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reference_without_end_is_not_read() {
+    let home = offline();
+    let reference = home.repo_dir().join("refs/main");
+    std::fs::remove_file(&reference).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &reference).unwrap();
+    let message = home.message(MODEL);
+    assert!(message.contains("refs/main is missing"), "{message}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod route;
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::modules::{Arg, Grid};
+use super::pinned::Staging;
 use super::product::{Input, Output, Rows, Tile, Weights, product};
 use super::{Cuda, lock, suffix, tensor};
 use crate::ops::{Buffer, ExpertSpace, Experts, Linear, Routes};
@@ -19,13 +20,14 @@ pub struct Space {
     order: Option<Tensor>,
     tiles: Option<Tensor>,
     count: Option<Tensor>,
+    counted: Staging<u32>,
 }
 
 impl Space {
     /// Where choices are counted, and experts that were read: see kernels/group.cu.
     fn count(&mut self, cuda: &Cuda) -> Result<u64> {
         if self.count.is_none() {
-            self.count = Some(Tensor::zeros(2, DType::U32, &cuda.gpu.candle())?);
+            self.count = Some(Tensor::zeros(COUNTS, DType::U32, &cuda.gpu.candle())?);
         }
         self.count.as_ref().map_or(Ok(0), tensor::address)
     }
@@ -33,10 +35,10 @@ impl Space {
 
 /// How many experts' weights were read so far, by any layer in any step, wrapping around. Waits for the stream.
 pub fn read_so_far(cuda: &Cuda) -> Result<u32> {
-    let at = lock(&cuda.experts).count(cuda)?;
-    let mut words = [0_u32; 2];
-    tensor::download(&cuda.gpu, at, &mut words)?;
-    Ok(words[1])
+    let mut space = lock(&cuda.experts);
+    let at = space.count(cuda)?;
+    let counted = space.counted.download(&cuda.gpu, at, COUNTS)?;
+    Ok(counted[COUNTS - 1])
 }
 
 /// Where [`read_so_far`] is counted on the GPU; null where no expert has been run.
@@ -46,6 +48,8 @@ pub fn read_at(cuda: &Cuda) -> Result<u64> {
     Ok(count.map_or(0, |count| count + size_of::<u32>() as u64))
 }
 
+/// Words of a count: see kernels/group.cu.
+const COUNTS: usize = 2;
 /// Words of one tile: see kernels/group.cu.
 const TILE_WORDS: usize = 4;
 

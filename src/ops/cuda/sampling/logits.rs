@@ -67,7 +67,7 @@ impl Logits {
     }
 
     /// What kernels are told of the logits.
-    pub fn arguments(&self) -> [Arg; 3] {
+    fn arguments(&self) -> [Arg; 3] {
         [
             Arg::At(self.at),
             Arg::U64(self.stride as u64),
@@ -84,15 +84,6 @@ impl Logits {
         }
     }
 
-    /// Queues the highest key of each run of the rows of `asks`, or of the first where that is null, and returns where
-    /// they will lie.
-    fn highest(&self, cuda: &Cuda, space: &mut Space, asks: u64, rows: usize) -> Result<u64> {
-        let runs = space.at(&cuda.gpu, Use::Runs, rows * self.runs())?;
-        let arguments = [Arg::At(asks), Arg::At(runs)];
-        self.launch(cuda, "argmax", "argmax_runs", self.by_run(rows), &arguments)?;
-        Ok(runs)
-    }
-
     /// Queues the record of the first `rows` rows at `record`.
     pub fn record(
         &self,
@@ -102,7 +93,10 @@ impl Logits {
         experts_read: u64,
         record: u64,
     ) -> Result<()> {
-        let runs = self.highest(cuda, space, 0, rows)?;
+        let runs = space.at(&cuda.gpu, Use::Runs, rows * self.runs())?;
+        let picks = cuda.step().picks_of(rows);
+        let arguments = [Arg::U32(self.first), picks, Arg::At(runs)];
+        self.launch(cuda, "draw", "draw_runs", self.by_run(rows), &arguments)?;
         let arguments = [
             Arg::At(runs),
             Arg::U32(self.runs() as u32),
@@ -110,13 +104,24 @@ impl Logits {
             Arg::At(experts_read),
             Arg::At(record),
         ];
-        cuda.launch("argmax", "argmax_record", Grid::row(rows, 32), &arguments)
+        cuda.launch("draw", "draw_record", Grid::row(rows, 32), &arguments)
+    }
+
+    /// Queues the keys of what each run of the rows of `asks` draws, and returns where they will lie.
+    pub fn drawn(&self, cuda: &Cuda, space: &mut Space, asks: u64, rows: usize) -> Result<u64> {
+        let runs = space.at(&cuda.gpu, Use::Drawn, rows * self.runs())?;
+        let own = [Arg::U32(self.first), Arg::At(asks), Arg::At(runs)];
+        let arguments = [&self.arguments()[..], &own].concat();
+        cuda.launch("draw", "draw_asks_f32", self.by_run(rows), &arguments)?;
+        Ok(runs)
     }
 
     /// Queues the argmax of the rows of `asks`, and returns where it will lie.
     pub fn best(&self, cuda: &Cuda, space: &mut Space, asks: u64, rows: usize) -> Result<u64> {
-        let runs = self.highest(cuda, space, asks, rows)?;
+        let runs = space.at(&cuda.gpu, Use::Runs, rows * self.runs())?;
         let best = space.at(&cuda.gpu, Use::Best, rows)?;
+        let arguments = [Arg::At(asks), Arg::At(runs)];
+        self.launch(cuda, "argmax", "argmax_runs", self.by_run(rows), &arguments)?;
         let arguments = [
             Arg::At(self.at),
             Arg::U64(self.stride as u64),

@@ -5,11 +5,11 @@ mod space;
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 
 use super::modules::{Arg, Grid};
 use super::{Cuda, experts, lock, tensor};
-use crate::ops::sampling::summary::higher_first;
+use crate::ops::sampling::summary::{Drawn, higher_first};
 use crate::ops::{Ask, Buffer, Summary};
 use logits::Logits;
 pub use space::Space;
@@ -17,8 +17,6 @@ use space::{HEADER_WORDS, Use, selected};
 
 /// Of the one block that selects a row's highest logits.
 const SELECTING: u32 = 1024;
-/// Of the one block that locates a mass; a row has as many runs at most.
-const LOCATING: u32 = 256;
 
 /// A token and its logit, as kernels write them.
 pub fn answer(word: u64) -> (u32, f32) {
@@ -37,10 +35,10 @@ fn logit_and_column(key: u64) -> (f32, u32) {
     (f32::from_bits(bits), !(key as u32))
 }
 
-/// The token and the logit of a record's key.
+/// A record's key: a token, and what was highest.
 pub fn drawn(key: u64) -> (u32, f32) {
-    let (logit, token) = logit_and_column(key);
-    (token, logit)
+    let (score, token) = logit_and_column(key);
+    (token, score)
 }
 
 /// Queues the record of the first `rows` rows: what a graph captures.
@@ -73,11 +71,16 @@ pub fn summarize(
         true => logits.masses(cuda, space, sent, highest, asks.len())?,
         false => 0,
     };
+    let drawn = match asks.iter().any(|ask| ask.noise.is_some()) {
+        true => logits.drawn(cuda, space, sent, asks.len())?,
+        false => 0,
+    };
     let answers = space.at(&cuda.gpu, Use::Answers, words)?;
     let arguments = [
         Arg::At(sent),
         Arg::At(highest),
         Arg::At(masses),
+        Arg::At(drawn),
         Arg::U32(logits.runs() as u32),
         Arg::At(answers),
     ];
@@ -96,9 +99,18 @@ pub fn summarize(
         summary.mass = f64::from_bits(header[1]);
         summary.mass_at_one = f64::from_bits(header[2]);
         summary.top.clear();
+        summary.drawn = None;
         if !peak.is_finite() {
             continue;
         }
+        summary.drawn = ask.noise.map(|_| {
+            let (score, column) = logit_and_column(header[3]);
+            Drawn {
+                token: logits.first + column,
+                logit: answer(header[4]).1,
+                score,
+            }
+        });
         if ask.count.min(logits.tokens) == 1 {
             summary.top.push((peak, token));
         }
@@ -109,47 +121,4 @@ pub fn summarize(
         summary.top.sort_unstable_by(higher_first);
     }
     Ok(())
-}
-
-pub fn locate(
-    cuda: &Cuda,
-    logits: &Tensor,
-    vocab: &Range<usize>,
-    row: usize,
-    temperature: f32,
-    mass: f64,
-) -> Result<(u32, f32)> {
-    let logits = Logits::new(logits, vocab)?;
-    if logits.runs() > LOCATING as usize {
-        bail!(
-            "a part of {} tokens: on a GPU, a token is drawn from up to a million; use more ranks",
-            logits.tokens
-        );
-    }
-    let space = &mut *lock(&cuda.sampling);
-    let ask = Ask {
-        row,
-        count: 0,
-        temperature,
-        logprobs: false,
-    };
-    let (sent, _) = space.send(&cuda.gpu, &[ask], logits.tokens)?;
-    let highest = logits.best(cuda, space, sent, 1)?;
-    let masses = logits.masses(cuda, space, sent, highest, 1)?;
-    let found = space.at(&cuda.gpu, Use::Answers, 1)?;
-    let arguments = [
-        Arg::At(sent),
-        Arg::At(highest),
-        Arg::At(masses),
-        Arg::U32(logits.runs() as u32),
-        Arg::U32(logits.first),
-        Arg::F64(mass),
-        Arg::At(found),
-    ];
-    let arguments = [&logits.arguments()[..], &arguments].concat();
-    cuda.launch("locate", "locate_f32", Grid::row(1, LOCATING), &arguments)?;
-    match space.read(&cuda.gpu, Use::Answers, 1)? {
-        [word] => Ok(answer(*word)),
-        words => bail!("{} words are not one token", words.len()),
-    }
 }

@@ -5,21 +5,21 @@ use std::collections::hash_map::Entry;
 
 use candle_core::Result;
 use candle_core::cuda::WrapErr;
-use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr};
+use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, result};
 
-use super::super::{Gpu, tensor};
+use super::super::pinned::Staging;
+use super::super::{Gpu, noise};
 use crate::ops::Ask;
 
-/// Words of one ask.
-const ASK_WORDS: usize = 3;
-/// Words of an answer before its keys: the best, and two masses.
-pub const HEADER_WORDS: usize = 3;
+/// Words of an answer before its keys: the best, two masses, the key of what was drawn, and its logit.
+pub const HEADER_WORDS: usize = 5;
 
 /// What a room holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Use {
     Runs,
     Best,
+    Drawn,
     Asks,
     Masses,
     Answers,
@@ -29,6 +29,8 @@ pub enum Use {
 pub struct Space {
     rooms: HashMap<(Use, usize), CudaSlice<u64>>,
     words: Vec<u64>,
+    sent: Staging<u64>,
+    answers: Staging<u64>,
 }
 
 impl Space {
@@ -49,9 +51,7 @@ impl Space {
     /// The first `words` words of a room, once all that was queued is done.
     pub fn read(&mut self, gpu: &Gpu, of: Use, words: usize) -> Result<&[u64]> {
         let from = self.at(gpu, of, words)?;
-        self.words.resize(words, 0);
-        tensor::download(gpu, from, &mut self.words)?;
-        Ok(&self.words)
+        self.answers.download(gpu, from, words)
     }
 
     /// Sends `asks` with where each answer starts, and returns where they lie and the words of all answers.
@@ -66,12 +66,18 @@ impl Space {
                 pair(ask.temperature.to_bits(), u32::from(ask.logprobs)),
                 answer as u64,
             ]);
+            let drawn = ask.noise.as_ref().map_or(noise::NONE, noise::words);
+            let (pairs, _) = drawn.as_chunks::<2>();
+            words.extend(pairs.iter().map(|&[low, high]| pair(low, high)));
             answer += HEADER_WORDS + count;
         }
-        let room = self.room(gpu, Use::Asks, words.len())?;
-        gpu.stream.memcpy_htod(&words, room).w()?;
+        let room = self.at(gpu, Use::Asks, words.len())?;
+        let sent = self.sent.words(gpu, words.len())?;
+        sent.copy_from_slice(&words);
+        // SAFETY: the room has as many words, and those sent stay until the answers, which are waited for, have been read.
+        unsafe { result::memcpy_htod_async(room, sent, gpu.stream.cu_stream()) }.w()?;
         self.words = words;
-        Ok((self.at(gpu, Use::Asks, asks.len() * ASK_WORDS)?, answer))
+        Ok((room, answer))
     }
 }
 

@@ -24,6 +24,7 @@ macro_rules! export {
         $(#[$doc])*
         #[unsafe(no_mangle)]
         pub extern "C" fn $name($($arg: $ty),*) -> i32 {
+            $crate::driver::called(stringify!($name));
             let run = || -> Result<(), i32> { $body };
             run().err().unwrap_or(0)
         }

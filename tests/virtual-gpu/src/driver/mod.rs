@@ -28,6 +28,8 @@ pub struct Driver {
     world: Mutex<World>,
     changed: Condvar,
     pub counters: Mutex<BTreeMap<String, Counters>>,
+    /// How often each function was called.
+    pub calls: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 thread_local! {
@@ -84,8 +86,18 @@ pub fn driver() -> &'static Driver {
             world: Mutex::new(world),
             changed: Condvar::new(),
             counters: Mutex::default(),
+            calls: Mutex::default(),
         }
     })
+}
+
+/// Counts a call, for the report.
+pub fn called(name: &'static str) {
+    let driver = driver();
+    if driver.config.report.is_some() {
+        let mut calls = driver.calls.lock().unwrap_or_else(|e| e.into_inner());
+        *calls.entry(name).or_default() += 1;
+    }
 }
 
 impl Driver {

@@ -1,4 +1,4 @@
-//! What each kernel did, as JSON, when the program ends.
+//! What each kernel did, and how often each function was called, as JSON, when the program ends.
 
 use std::fmt::Write;
 
@@ -33,7 +33,13 @@ extern "C" fn write() {
             c.unwritten_bytes_read,
         );
     }
-    text.push_str("\n  ]\n}\n");
+    text.push_str("\n  ],\n  \"calls\": {");
+    let calls = driver.calls.lock().unwrap_or_else(|e| e.into_inner());
+    for (at, (name, count)) in calls.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}\n    {name:?}: {count}");
+    }
+    text.push_str("\n  }\n}\n");
     if let Err(e) = std::fs::write(path, text) {
         log(&format!("the report could not be written to {path}: {e}"));
     }

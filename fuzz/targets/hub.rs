@@ -1,12 +1,13 @@
-//! Answers of a hub: the bytes come from a server on the loopback interface.
+//! What a hub answers, and what stands in its cache.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use candlepower::ground::Unwatched;
-use candlepower::hub::{HubSettings, Patience, ResolveOptions, resolve};
+use candlepower::hub::{HubId, HubSettings, Patience, ResolveOptions, resolve};
 
 /// Not in UTF-8: no header has it, and a body seldom.
 const NEXT_ANSWER: u8 = 0xff;
@@ -21,11 +22,32 @@ pub fn http(data: &[u8]) {
     let answers = data.rsplit(|byte| *byte == NEXT_ANSWER);
     *ANSWERS.lock().expect("the answers") = answers.map(<[u8]>::to_vec).collect();
     let cache = tempfile::tempdir().expect("a cache");
-    let options = ResolveOptions {
+    let _ = resolve("org/name", &options(cache.path(), endpoint), &Unwatched);
+}
+
+/// What a branch of a cached model stands for; a revision after it, and the model's id.
+pub fn cache(data: &[u8]) {
+    let cache = tempfile::tempdir().expect("a cache");
+    let refs = cache.path().join("models--org--name/refs");
+    std::fs::create_dir_all(&refs).expect("a folder");
+    let (reference, model) = data.split_at(
+        data.iter()
+            .position(|byte| *byte == NEXT_ANSWER)
+            .unwrap_or(data.len()),
+    );
+    std::fs::write(refs.join("main"), reference).expect("a file in it");
+    let mut options = options(cache.path(), "");
+    options.settings.offline = true;
+    let _ = resolve("org/name", &options, &Unwatched);
+    let _ = HubId::parse(&String::from_utf8_lossy(model)).map(|id| id.snapshot(cache.path()));
+}
+
+fn options(cache: &Path, endpoint: &str) -> ResolveOptions {
+    ResolveOptions {
         dummy_weights: false,
         settings: HubSettings {
-            cache: cache.path().to_owned(),
-            endpoint: endpoint.clone(),
+            cache: cache.to_owned(),
+            endpoint: endpoint.to_owned(),
             token: None,
             offline: false,
             retry_pause: Duration::ZERO,
@@ -34,8 +56,7 @@ pub fn http(data: &[u8]) {
                 ..Patience::default()
             },
         },
-    };
-    let _ = resolve("org/name", &options, &Unwatched);
+    }
 }
 
 fn serve() -> String {

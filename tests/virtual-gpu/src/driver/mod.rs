@@ -16,10 +16,10 @@ pub mod world;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use crate::exec::counters::Counters;
-use crate::memory::{Space, View};
+use crate::memory::{Bus, Space, View};
 use config::Config;
 use world::World;
 
@@ -28,6 +28,7 @@ pub struct Driver {
     world: Mutex<World>,
     changed: Condvar,
     pub counters: Mutex<BTreeMap<String, Counters>>,
+    pub bus: Arc<Bus>,
 }
 
 thread_local! {
@@ -84,6 +85,7 @@ pub fn driver() -> &'static Driver {
             world: Mutex::new(world),
             changed: Condvar::new(),
             counters: Mutex::default(),
+            bus: Arc::default(),
         }
     })
 }

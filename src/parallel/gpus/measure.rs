@@ -16,11 +16,11 @@ use crate::parallel::{Collective, Way, Ways};
 pub const SMALLEST: u64 = 4 << 10;
 pub const LARGEST: u64 = 64 << 20;
 /// The best of so many tries counts, each of some messages one after the other.
-const TRIES: usize = 5;
+const TRIES: usize = 3;
 const MESSAGES: usize = 4;
-/// On the host's clock: no further try of a size, and no larger size, after this. Only what computes in place of a GPU
-/// takes as long.
-const LONG_ENOUGH: Duration = Duration::from_millis(50);
+/// No further try of a size, and no larger size, after one that took so long on the host's clock: a slow link, or what
+/// computes in place of a GPU.
+const LONG_ENOUGH: Duration = Duration::from_millis(100);
 
 /// Tries every candidate with messages of up to `largest` bytes. On all ranks at once, which come to the same answer.
 ///

@@ -57,8 +57,12 @@ impl Link {
         if is_asked(AllReduce::Host) && (ranks <= MOST_RANKS || asked == AllReduce::Host) {
             link.host = inboxes(Route::Host)?;
         }
-        let reach = || Result::Ok(Gpu::peer_access(ranks)? == Some(true));
-        if asked == AllReduce::P2p && several || link.host.is_some() && reach()? {
+        let reaches = match asked {
+            AllReduce::P2p => several,
+            AllReduce::Auto => link.host.is_some() && Gpu::peer_access(ranks)? == Some(true),
+            AllReduce::Nccl | AllReduce::Host => false,
+        };
+        if reaches {
             link.peers = inboxes(Route::Peers)?;
         }
         Ok(link)

@@ -21,8 +21,8 @@ constexpr uint32_t FLAG_BYTES = STAGES * CHANNELS * MOST_RANKS * sizeof(uint32_t
 // Polls between two looks at `stop`, which is in host memory.
 constexpr uint32_t PATIENCE = 256;
 
-// What keeps a meeting in order; tests compile these kernels without one after the other, and see them fail.
-enum Order { COMPLETE, BLOCK_HAS_WRITTEN, RELEASE, ACQUIRE, BLOCK_HAS_WAITED };
+// What keeps messages in order; tests compile these kernels without one after the other, and see them fail.
+enum Order { COMPLETE, BLOCK_HAS_WRITTEN, RELEASE, ACQUIRE, BLOCK_HAS_WAITED, TWO_HALVES };
 #ifndef LEFT_OUT
 #define LEFT_OUT COMPLETE
 #endif
@@ -82,7 +82,7 @@ public:
 
     // Where `from` leaves its part of this message for `of`.
     __device__ __forceinline__ uint4* slot(uint32_t of, uint32_t stage, uint32_t from) const {
-        const uint32_t half = blockIdx.x * 2 + epoch % 2;
+        const uint32_t half = blockIdx.x * 2 + (LEFT_OUT == TWO_HALVES ? 0 : epoch % 2);
         const uint64_t index = static_cast<uint64_t>(half * STAGES + stage) * ranks + from;
         return reinterpret_cast<uint4*>(member->inboxes[of] + FLAG_BYTES) + index * slot_units;
     }

@@ -1,4 +1,4 @@
-//! What keeps a meeting of GPUs in order: without any one part of it, sums come out wrong.
+//! What keeps messages of GPUs in order: without any one part of it, sums come out wrong.
 
 use std::process::Command;
 
@@ -6,11 +6,12 @@ use super::*;
 
 /// `Order` of `kernels/exchange.cuh`.
 const COMPLETE: &str = "COMPLETE";
-const PARTS: [&str; 4] = [
+const PARTS: [&str; 5] = [
     "BLOCK_HAS_WRITTEN",
     "RELEASE",
     "ACQUIRE",
     "BLOCK_HAS_WAITED",
+    "TWO_HALVES",
 ];
 
 /// `kernels/all_reduce.cu` without a part; `None`, and said, where there is no compiler.

@@ -1,17 +1,22 @@
-//! `kernels/*.cu` to PTX, once for each architecture, and a table of them for `ops/cuda`.
+//! `kernels/*.cu` to PTX and machine code, and a table of both for `ops/cuda`.
 //!
-//! Architectures come from CANDLEPOWER_CUDA_ARCHS (a list such as `80,86,89,90`), else from CUDA_COMPUTE_CAP, else
-//! from the GPU in this machine. PTX of one runs on every later one: the driver compiles it at the first start.
+//! Architectures of the PTX come from CANDLEPOWER_CUDA_ARCHS (a list such as `80,86,89,90`), else from
+//! CUDA_COMPUTE_CAP, else from the GPU in this machine. PTX of one runs on every later one, but the driver must know
+//! the compiler's release and compiles it at the first start. So it has machine code beside it, of all architectures
+//! that the kernels are used on.
 //! A kernel whose text, headers, compiler and flags are as before is not compiled again.
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
 /// What the kernels are written for; the tensor cores' bf16 and `cp.async` begin here.
 const OLDEST: u32 = 80;
+/// A100; 3090 and A10; 4090 and L40S; H100 and H200. Code of 8.0 runs on 8.6, but slower.
+const MACHINES: [u32; 4] = [80, 86, 89, 90];
 
 pub fn compile() -> Result<(), String> {
     for name in [
@@ -37,88 +42,127 @@ pub fn compile() -> Result<(), String> {
             _ => {}
         }
     }
-    let jobs: Vec<(&PathBuf, u32)> = sources
-        .iter()
-        .flat_map(|source| architectures.iter().map(move |&arch| (source, arch)))
-        .collect();
-    let workers = env::var("NUM_JOBS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1_usize);
-    let each = jobs.len().div_ceil(workers.max(1)).max(1);
-    let outcome: Result<Vec<()>, String> = thread::scope(|scope| {
-        let parts: Vec<_> = jobs
-            .chunks(each)
-            .map(|part| {
-                let (nvcc, version, headers, out) = (&nvcc, &version, &headers, &out);
-                scope.spawn(move || {
-                    part.iter().try_for_each(|(source, arch)| {
-                        to_ptx(nvcc, version, headers, source, *arch, out)
-                    })
-                })
-            })
-            .collect();
-        let join = |part: thread::ScopedJoinHandle<_>| {
-            part.join()
-                .unwrap_or_else(|_| Err("a thread that ran nvcc ended".to_owned()))
-        };
-        parts.into_iter().map(join).collect()
-    });
-    outcome?;
+    let compiler = Compiler {
+        nvcc,
+        version,
+        headers,
+        out,
+    };
+    each(&sources, |source| {
+        let mut to = architectures.iter().copied().peekable();
+        while let Some(arch) = to.next() {
+            compiler.to_ptx(source, arch)?;
+            compiler.to_code(source, arch, &machines(arch, to.peek().copied()))?;
+        }
+        Ok(())
+    })?;
     let mut table = String::from("&[\n");
     for source in &sources {
         let name = stem(source);
         let _ = writeln!(table, "    ({name:?}, &[");
         for arch in &architectures {
+            let file = format!("(concat!(env!(\"OUT_DIR\"), \"/{name}.{arch}");
             let _ = writeln!(
                 table,
-                "        ({arch}, include_str!(concat!(env!(\"OUT_DIR\"), \"/{name}.{arch}.ptx\"))),"
+                "        Compiled {{ arch: {arch}, code: include_bytes!{file}.fatbin\")), ptx: include_str!{file}.ptx\")) }},"
             );
         }
         table += "    ]),\n";
     }
     table += "]\n";
-    fs::write(out.join("kernels.rs"), table).map_err(|e| format!("kernels.rs: {e}"))
+    fs::write(compiler.out.join("kernels.rs"), table).map_err(|e| format!("kernels.rs: {e}"))
 }
 
-fn to_ptx(
-    nvcc: &Path,
-    version: &str,
-    headers: &str,
-    source: &Path,
-    arch: u32,
-    out: &Path,
+/// What PTX of `arch` becomes code for, where the next that there is PTX of is `next`.
+fn machines(arch: u32, next: Option<u32>) -> Vec<u32> {
+    let later = MACHINES.into_iter().filter(|&machine| machine > arch);
+    let own = later.filter(|&machine| next.is_none_or(|next| machine < next));
+    [arch].into_iter().chain(own).collect()
+}
+
+/// Calls `work` on every source, by as many threads as Cargo allows.
+fn each(
+    sources: &[PathBuf],
+    work: impl Fn(&Path) -> Result<(), String> + Sync,
 ) -> Result<(), String> {
-    let flags = ["--ptx", "-O3", "-std=c++17", "-lineinfo"];
-    let text = read(source)?;
-    let mut hasher = DefaultHasher::new();
-    (version, headers, &text, flags, arch).hash(&mut hasher);
-    let key = format!("{:016x}", hasher.finish());
-    let name = stem(source);
-    let (ptx, mark) = (
-        out.join(format!("{name}.{arch}.ptx")),
-        out.join(format!("{name}.{arch}.key")),
-    );
-    if ptx.exists() && fs::read_to_string(&mark).is_ok_and(|seen| seen == key) {
-        return Ok(());
+    let workers = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok());
+    let next = AtomicUsize::new(0);
+    let serve = || {
+        while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(source)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers.unwrap_or(1_usize).max(1))
+            .map(|_| scope.spawn(serve))
+            .collect();
+        let join = |thread: thread::ScopedJoinHandle<_>| {
+            let ended = || Err("a thread that ran nvcc ended".to_owned());
+            thread.join().unwrap_or_else(|_| ended())
+        };
+        threads.into_iter().try_for_each(join)
+    })
+}
+
+struct Compiler {
+    nvcc: PathBuf,
+    version: String,
+    /// Text of all headers.
+    headers: String,
+    out: PathBuf,
+}
+
+impl Compiler {
+    fn to_ptx(&self, source: &Path, arch: u32) -> Result<(), String> {
+        let target = format!("-arch=compute_{arch}");
+        let flags = ["--ptx", "-O3", "-std=c++17", "-lineinfo", &target];
+        let text = self.headers.clone() + &read(source)?;
+        self.run(
+            &flags,
+            source,
+            &text,
+            &format!("{}.{arch}.ptx", stem(source)),
+        )
     }
-    let output = Command::new(nvcc)
-        .args(flags)
-        .arg(format!("-arch=compute_{arch}"))
-        .arg("-o")
-        .arg(&ptx)
-        .arg(source)
-        .output()
-        .map_err(|e| format!("{}: {e}", nvcc.display()))?;
-    if !output.status.success() {
-        return Err(format!(
-            "{} could not be compiled for compute capability {arch}:\n{}{}",
-            source.display(),
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        ));
+
+    /// One compressed file of code for all `machines`, from the PTX of `arch`.
+    fn to_code(&self, source: &Path, arch: u32, machines: &[u32]) -> Result<(), String> {
+        let stem = format!("{}.{arch}", stem(source));
+        let ptx = self.out.join(format!("{stem}.ptx"));
+        let names: Vec<String> = machines.iter().map(|arch| format!("sm_{arch}")).collect();
+        let target = format!("-gencode=arch=compute_{arch},code=[{}]", names.join(","));
+        let flags = ["--fatbin", "-O3", "-Xfatbin=-compress-all", &target];
+        self.run(&flags, &ptx, &read(&ptx)?, &format!("{stem}.fatbin"))
     }
-    fs::write(&mark, key).map_err(|e| format!("{}: {e}", mark.display()))
+
+    /// Runs nvcc with `flags` on `source`, unless it has made `target` of the same text before.
+    fn run(&self, flags: &[&str], source: &Path, text: &str, target: &str) -> Result<(), String> {
+        let mut hasher = DefaultHasher::new();
+        (&self.version, text, flags).hash(&mut hasher);
+        let key = format!("{:016x}", hasher.finish());
+        let (target, mark) = (
+            self.out.join(target),
+            self.out.join(format!("{target}.key")),
+        );
+        if target.exists() && fs::read_to_string(&mark).is_ok_and(|seen| seen == key) {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.nvcc);
+        command.args(flags).arg("-o").arg(&target).arg(source);
+        let output = command.output();
+        let output = output.map_err(|e| format!("{}: {e}", self.nvcc.display()))?;
+        if !output.status.success() {
+            return Err(format!(
+                "{} could not be compiled by nvcc {}:\n{}{}",
+                source.display(),
+                flags.join(" "),
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ));
+        }
+        fs::write(&mark, key).map_err(|e| format!("{}: {e}", mark.display()))
+    }
 }
 
 /// NVCC, else that of CUDA_HOME, else the first on the path.

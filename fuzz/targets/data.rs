@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use candlepower::fit::Release;
 use candlepower::hardware::Capability;
-use candlepower::hub::{HubSettings, cards};
+use candlepower::hub::{HubSettings, cards, weights_in};
 use candlepower::text::TokenPool;
 use candlepower::workload::dataset::{Defaults, parse};
 use candlepower::{Policy, Preset, hardware, reference};
@@ -46,7 +46,7 @@ pub fn results(data: &[u8]) {
     });
 }
 
-/// What is looked up by a name, or made from a short text.
+/// What is looked up by a name, or made from a short text; the files of a model by theirs.
 pub fn names(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let _ = Release::named(&text);
@@ -58,4 +58,10 @@ pub fn names(data: &[u8]) {
     cards::closest(&text, 3);
     let settings = HubSettings::from_lookup(|_| Some(text.to_string()));
     settings.shown_endpoint();
+    let dir = tempfile::tempdir().expect("a directory for the files");
+    for name in text.lines().filter(|name| !name.contains('/')) {
+        // Some names no file may have.
+        let _ = std::fs::write(dir.path().join(name), "");
+    }
+    let _ = weights_in(dir.path());
 }

@@ -1,6 +1,6 @@
 //! One run: submits requests when they are due, steps the engine, ends what takes too long.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::player::{Player, Stopped};
@@ -89,7 +89,11 @@ pub fn play_traced(
                 Some(tracer) => tracer.step(number, engine, events),
             };
             number += 1;
-            let kept = step.map_err(Stopped::from);
+            // A step that was left in the middle failed for that.
+            let kept = step.map_err(|error| match stop.load(Ordering::Relaxed) {
+                true => Stopped::Asked,
+                false => Stopped::from(error),
+            });
             let kept = kept.and_then(|step| Ok(steps.push(shift(step, origin))?));
             cut_short = kept.and_then(|()| player.note_events(progress)).err();
         }

@@ -35,7 +35,10 @@ pub fn warm_up(engine: &mut Engine, script: &Script, stop: &AtomicBool) -> Resul
             break Ok(());
         }
         if let Err(error) = engine.step(&mut events) {
-            break Err(Stopped::WarmUp(error));
+            break Err(match stopped(stop) {
+                true => Stopped::AskedInWarmUp,
+                false => Stopped::WarmUp(error),
+            });
         }
         events.clear();
     };

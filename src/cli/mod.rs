@@ -24,6 +24,7 @@ use std::sync::{Arc, LazyLock};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::ground::{self, Unwatched, revision};
+use crate::ops::limits;
 use crate::session::launch::{self, Launched};
 use crate::session::{self, Job};
 use common::CommonArgs;
@@ -84,6 +85,7 @@ enum Command {
 
 /// Parses, dispatches, and turns the outcome into the process's exit code.
 pub fn main() -> ExitCode {
+    limits::outlive_file_size();
     let launched = launch::launched();
     let speaks = launched.is_none_or(|launched| launched.rank == 0);
     let end = |code: u8| {

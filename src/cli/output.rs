@@ -23,7 +23,7 @@ const LAST_SAID: usize = 1000;
 /// Writes results to stdout and flushes. Where that cannot be, stderr has them: they may have taken hours.
 pub fn result(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    if may_be_closed(&stdout) {
+    if is_closed(&stdout) {
         aside(text.trim_end());
         return Ok(());
     }
@@ -43,13 +43,18 @@ pub fn result(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Whether it was closed (`>&-`) at the start: Rust then opens the null device in its place, for reading too. No shell does
-/// that, but some programs do that start others and want no output; so it is no error.
-fn may_be_closed(stdout: &impl AsFd) -> bool {
+/// Whether nothing can be written there, of which Rust says nothing. Where it was closed (`>&-`) at the start, the null
+/// device was opened in its place, for reading too. No shell does that, but some programs do that start others and want
+/// no output; so it is no error.
+fn is_closed(stdout: &impl AsFd) -> bool {
     let mode = rustix::fs::fcntl_getfl(stdout).map(|flags| flags & OFlags::ACCMODE);
     let own = rustix::fs::fstat(stdout).map(|stat| stat.st_rdev);
     let null = rustix::fs::stat("/dev/null").map(|stat| stat.st_rdev);
-    mode == Ok(OFlags::RDWR) && own.is_ok() && own == null
+    match mode {
+        Ok(OFlags::WRONLY) => false,
+        Ok(OFlags::RDWR) => own.is_ok() && own == null,
+        _ => true,
+    }
 }
 
 pub fn line(text: &str) -> Result<(), Failure> {

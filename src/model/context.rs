@@ -1,7 +1,8 @@
 //! What a forward pass works with.
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 
+use crate::ground::Progress;
 use crate::ground::recorder::Recorder;
 use crate::ops::cost::Activations;
 use crate::ops::{Buffer, Kernels, Linear};
@@ -12,12 +13,23 @@ pub struct Context<'a> {
     pub kernels: &'a dyn Kernels,
     pub collective: &'a dyn Collective,
     pub recorder: &'a Recorder,
+    /// Whoever may stop the pass between two layers.
+    pub progress: &'a dyn Progress,
 }
 
 impl Context<'_> {
     /// What operations cost with these kernels' activations.
     pub(super) fn cost(&self) -> Activations {
         Activations::of(self.kernels.activations())
+    }
+
+    /// # Errors
+    /// The pass is to end here.
+    pub(super) fn go_on(&self) -> Result<()> {
+        match self.progress.is_stopped() {
+            true => bail!("it was told to stop"),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn linear(

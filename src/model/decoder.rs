@@ -145,6 +145,7 @@ impl Decoder {
             kernels,
             collective,
             recorder,
+            ..
         } = context;
         let (ws, cost) = (&self.workspace, context.cost());
         let (mut x, mut attention, mut count) = (&ws.x, &ws.attention, rows.len());
@@ -175,6 +176,7 @@ impl Decoder {
         };
         let mut pending = None;
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
+            context.go_on()?;
             let at = Some(index);
             let (shape, kv_type) = (&layer.shape, kv.k.dtype());
             norm(at, x, pending, &layer.input_norm, count)?;

@@ -1,9 +1,11 @@
 //! Where weights come from: a checkpoint's files, or seeded random numbers at the same shapes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use crate::ground::Progress;
 use crate::ops::{PartScales, WeightRows};
 use crate::parallel::shard::{Slice, TensorPlan};
 use crate::shape::{Format, TensorSpec};
@@ -23,6 +25,40 @@ pub trait WeightSource: Send + Sync {
 
     /// Elements `range` of a vector, widened to f32.
     fn vector(&self, tensor: &TensorSpec, range: Range<usize>) -> Result<Tensor>;
+}
+
+/// A source whose next part fails once somebody says stop: of large tensors, one part takes long enough.
+pub struct Stoppable<S> {
+    source: S,
+    progress: Arc<dyn Progress>,
+}
+
+impl<S> Stoppable<S> {
+    pub fn new(source: S, progress: Arc<dyn Progress>) -> Self {
+        Self { source, progress }
+    }
+}
+
+impl<S: WeightSource> WeightSource for Stoppable<S> {
+    fn dtype(&self, tensor: &TensorSpec) -> Result<DType> {
+        self.source.dtype(tensor)
+    }
+
+    fn block(
+        &self,
+        tensor: &TensorSpec,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Result<Tensor> {
+        match self.progress.is_stopped() {
+            true => bail!("it was told to stop"),
+            false => self.source.block(tensor, rows, columns),
+        }
+    }
+
+    fn vector(&self, tensor: &TensorSpec, range: Range<usize>) -> Result<Tensor> {
+        self.source.vector(tensor, range)
+    }
 }
 
 /// Some rows and columns of a stored matrix.
@@ -140,5 +176,45 @@ impl WeightRows for Matrix<'_> {
             block,
             offset: [0, 1].map(|axis| first[axis] % block[axis]),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::model::DummyWeights;
+    use crate::shape::{Role, WeightType};
+
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl Progress for Flag {
+        fn stop(&self) -> &AtomicBool {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn a_tensor_is_left_in_its_middle() {
+        let dummy = DummyWeights {
+            seed: 0,
+            weight_type: WeightType::F32,
+        };
+        let flag = Arc::new(Flag::default());
+        let source = Stoppable::new(dummy, flag.clone());
+        let tensor = TensorSpec {
+            name: "w".to_owned(),
+            shape: vec![8, 4],
+            role: Role::Output,
+            format: Format::Plain,
+            layer: None,
+            expert: None,
+        };
+        assert!(source.block(&tensor, 0..4, 0..4).is_ok());
+        flag.0.store(true, Ordering::Relaxed);
+        let error = source.block(&tensor, 4..8, 0..4).unwrap_err();
+        assert!(error.to_string().contains("told to stop"), "{error}");
     }
 }

@@ -14,6 +14,7 @@ pub mod cpu;
 pub mod cuda;
 mod experts;
 mod kernels;
+pub mod limits;
 pub mod nothing;
 mod operands;
 mod queue;

@@ -72,11 +72,12 @@ pub fn measure(
         executor.wait(ticket, &mut output)?;
         Ok((start, clock.now()))
     };
-    step(executor)?;
+    let seen = step(executor).and_then(|_| step(executor));
+    // A step that was left in the middle failed for that.
     if progress.is_stopped() {
         return Ok(Measured::default());
     }
-    let (start, end) = step(executor)?;
+    let (start, end) = seen?;
     let count = count.of(end - start);
     if count > ALWAYS {
         // One step tells what all of them will take.
@@ -99,6 +100,7 @@ pub fn measure(
     while steps.len() < count && !progress.is_stopped() && failed.is_none() {
         match step(executor) {
             Ok(times) => steps.push(times),
+            Err(_) if progress.is_stopped() => {}
             Err(error) => failed = Some(error),
         }
         progress.advance(1);
@@ -108,12 +110,24 @@ pub fn measure(
     match failed {
         Some(error) => Err(error),
         None => Ok(Measured {
+            timelines: until(steps.last(), executor.take_timelines()?),
             steps,
-            timelines: executor.take_timelines()?,
             roofs,
             counts,
         }),
     }
+}
+
+/// Without the operations of a step that was left in the middle, behind the `last` whole one.
+fn until(
+    last: Option<&(Duration, Duration)>,
+    mut timelines: Vec<Vec<OpRecord>>,
+) -> Vec<Vec<OpRecord>> {
+    let end = last.map_or(Duration::ZERO, |(_, end)| *end);
+    for timeline in &mut timelines {
+        timeline.truncate(timeline.partition_point(|op| op.start < end));
+    }
+    timelines
 }
 
 /// Refuses steps whose records do not fit into `available` bytes; 0 is unknown.

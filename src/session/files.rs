@@ -11,6 +11,7 @@ use super::kv::{cpu_kv_dtype, kv_dtype};
 use super::options::{ActivationScheme, DEFAULT_MODEL, EngineOptions};
 use crate::ground::{Progress, results};
 use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
+use crate::model::weights::Stoppable;
 use crate::model::{Checkpoint, Described, DummyWeights, ModelSpec, WeightSource, dummy};
 use crate::parallel::{ShardPlan, Split};
 use crate::text::{ChatTemplate, Conversation, GenerationConfig, TokenPool, Tokenizer, end_tokens};
@@ -184,10 +185,10 @@ impl ModelFiles {
         Ok(asked)
     }
 
-    /// Opens the weights; gives the type that they are stored in.
+    /// Opens the weights, whose reading `progress` may stop; gives the type that they are stored in.
     pub(super) fn weight_source(
         &self,
-        progress: &dyn Progress,
+        progress: &Arc<dyn Progress>,
     ) -> Result<(Arc<dyn WeightSource>, DType), SessionError> {
         let files = &self.source.weights;
         if !matches!(files, WeightFiles::Dummy { .. }) {
@@ -196,13 +197,15 @@ impl ModelFiles {
                 progress.remark(&format!("warning: {warning}"));
             }
             let dtype = checkpoint.weight_dtype();
-            return Ok((Arc::new(checkpoint), dtype));
+            let source = Stoppable::new(checkpoint, progress.clone());
+            return Ok((Arc::new(source), dtype));
         }
         let weight_type = self.spec.weight_type_or_usual();
         let source = DummyWeights {
             seed: self.options.seed,
             weight_type,
         };
+        let source = Stoppable::new(source, progress.clone());
         Ok((Arc::new(source), dummy::dtype(weight_type)))
     }
 

@@ -15,6 +15,9 @@ use crate::ground::{
 };
 use crate::text::DecodeStream;
 
+/// Of a text that was stopped.
+const PARTIAL: &str = "what was generated is partial";
+
 /// Output tokens of a prompt that was given no limit, where the context has room for them.
 const DEFAULT_MAX_TOKENS: usize = 128;
 
@@ -254,9 +257,13 @@ impl Tokens<'_> {
                 return Ok(None);
             }
             if self.progress.is_stopped() {
-                return Err(RunError::Interrupted("what was generated is partial").into());
+                return Err(RunError::Interrupted(PARTIAL).into());
             }
-            self.engine.step(&mut events).map_err(RunError::from)?;
+            let step = self.engine.step(&mut events);
+            step.map_err(|error| match self.progress.is_stopped() {
+                true => RunError::Interrupted(PARTIAL),
+                false => RunError::from(error),
+            })?;
             self.events.extend(events.drain(..));
         }
     }

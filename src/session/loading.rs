@@ -21,6 +21,7 @@ pub struct Loading {
     /// Bytes of this machine's memory that its ranks leave for the KV cache.
     pub room: u64,
     pub build: Arc<Build>,
+    progress: Arc<dyn Progress>,
 }
 
 /// All ranks, ready.
@@ -41,7 +42,7 @@ impl Loading {
         ranks: &[usize],
         progress: &Arc<dyn Progress>,
     ) -> Result<Self, SessionError> {
-        let (source, weight_dtype) = files.weight_source(progress.as_ref())?;
+        let (source, weight_dtype) = files.weight_source(progress)?;
         let options = &files.options;
         let limits = options.step_limits();
         let room = host_memory::left_for_kv(
@@ -79,6 +80,7 @@ impl Loading {
             },
             room,
             build: Arc::new(build),
+            progress: progress.clone(),
         })
     }
 
@@ -93,7 +95,10 @@ impl Loading {
     ) -> Result<Loaded, SessionError> {
         let plan = &files.plan;
         let elements = plan.kv_elements_per_token();
-        let ranks = Ranks::load(plan.tp(), self.threads, memory.total, elements, self.build);
+        let (build, progress) = (self.build, self.progress);
+        let build = move |collective| Ok(build(collective)?.watched(progress.clone()));
+        let build = Arc::new(build);
+        let ranks = Ranks::load(plan.tp(), self.threads, memory.total, elements, build);
         let executor = Box::new(ranks.map_err(SessionError::load)?);
         Ok(Loaded {
             executor,

@@ -1,5 +1,8 @@
-//! Input that means harm, all of one table: what the program says, how it ends, and how much memory it took.
+//! Input that means harm: what the program says, how it ends, and how much memory it took.
 
 mod child;
+mod counts;
+mod files;
 mod inputs;
-mod tables;
+mod programs;
+mod table;

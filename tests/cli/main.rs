@@ -1,6 +1,7 @@
 //! The program, as a user starts it.
 
 mod bench;
+mod cases;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
 mod errors;
@@ -10,3 +11,4 @@ mod launcher;
 mod outputs;
 mod profile;
 mod smollm2;
+mod words;

@@ -46,6 +46,8 @@ pub fn command(args: &[&str]) -> Command {
         .env_remove("HF_TOKEN")
         // With it, errors from below go on for pages.
         .env_remove("RUST_BACKTRACE")
+        // Of whoever runs the tests.
+        .env_remove("COLUMNS")
         .stdin(Stdio::null());
     command
 }

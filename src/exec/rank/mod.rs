@@ -15,7 +15,7 @@ use super::warm_up::{self, Headroom, WarmUp};
 use super::{ExecError, KvLayout, StepOutput, StepPlan};
 use crate::ground::recorder::{OpRecord, Recorder, Traffic};
 use crate::ground::results::RankMemory;
-use crate::ground::{Clock, ExpertLoad};
+use crate::ground::{Clock, ExpertLoad, Progress, Unwatched};
 use crate::model::{Context, Decoder};
 use crate::ops::{
     Backend, Buffer, DeviceMemory, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost,
@@ -31,6 +31,7 @@ pub struct Rank {
     decoder: Decoder,
     backend: Box<dyn Backend>,
     recorder: Recorder,
+    progress: Arc<dyn Progress>,
     sampler: Sampler,
     queued: VecDeque<Queued>,
     /// Experts whose weights were read, by what the device tells: until the last step, and when the timeline began.
@@ -51,11 +52,18 @@ impl Rank {
             decoder,
             backend,
             recorder: Recorder::default(),
+            progress: Arc::new(Unwatched),
             sampler: Sampler::default(),
             queued: VecDeque::new(),
             experts_read: Cell::default(),
             read_at_start: Cell::default(),
         }
+    }
+
+    /// Steps fail between two layers once `progress` says stop. Only for ranks that are told of each other's failures.
+    pub fn watched(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = progress;
+        self
     }
 
     pub fn number(&self) -> usize {
@@ -257,6 +265,7 @@ impl Rank {
             kernels: self.backend.as_ref(),
             collective: self.collective.as_ref(),
             recorder: &self.recorder,
+            progress: self.progress.as_ref(),
         }
     }
 

@@ -1,20 +1,30 @@
 //! The compiled kernels in this binary, loaded when first used, and how they are launched.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda::WrapErr;
 use candle_core::cuda::cudarc::driver::sys::CUfunction_attribute;
-use candle_core::cuda::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+use candle_core::cuda::cudarc::driver::sys::cudaError_enum::CUDA_ERROR_NO_BINARY_FOR_GPU;
+use candle_core::cuda::cudarc::driver::{
+    CudaFunction, CudaModule, DriverError, LaunchConfig, PushKernelArg,
+};
+use candle_core::cuda::cudarc::nvrtc::Ptx;
 use candle_core::{Result, bail};
 
 use super::device::Gpu;
 
-/// PTX of one file of `kernels/` for each architecture, ascending.
-type Compiled = (&'static str, &'static [(u32, &'static str)]);
+/// One file of `kernels/` for compute capability `arch` and later ones.
+struct Compiled {
+    arch: u32,
+    /// Machine code for some of them, compressed.
+    code: &'static [u8],
+    /// For all of them: the driver compiles it.
+    ptx: &'static str,
+}
 
-/// Written by `kernels/build.rs`.
-const KERNELS: &[Compiled] = include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+/// By name, for each architecture, ascending. Written by `kernels/build.rs`.
+const KERNELS: &[(&str, &[Compiled])] = include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// What a kernel is given, in the order of its parameters.
 #[derive(Debug, Clone, Copy)]
@@ -46,21 +56,33 @@ impl Grid {
     }
 }
 
-/// Functions found so far, by name.
+/// What was loaded so far, by name.
+#[derive(Debug, Default)]
+struct Loaded {
+    modules: HashMap<&'static str, Arc<CudaModule>>,
+    functions: HashMap<String, CudaFunction>,
+}
+
+/// The kernels that were used on one GPU.
 #[derive(Debug, Default)]
 pub struct Modules {
-    functions: Mutex<HashMap<String, CudaFunction>>,
-    /// PTX that takes the place of a file's.
-    replaced: Option<(&'static str, String)>,
+    loaded: Mutex<Loaded>,
 }
 
 impl Modules {
     /// With `ptx` in place of what the build made of `kernels/<file>.cu`.
-    pub fn replaced(file: &'static str, ptx: String) -> Self {
-        Self {
-            replaced: Some((file, ptx)),
-            ..Self::default()
-        }
+    ///
+    /// # Errors
+    /// The driver does not load it.
+    pub fn replaced(gpu: &Gpu, file: &'static str, ptx: String) -> Result<Self> {
+        let module = gpu.stream.context().load_module(Ptx::from_src(ptx)).w()?;
+        let loaded = Loaded {
+            modules: HashMap::from([(file, module)]),
+            ..Loaded::default()
+        };
+        Ok(Self {
+            loaded: Mutex::new(loaded),
+        })
     }
 
     /// Loads `function` of `kernels/<file>.cu` before it is first launched.
@@ -114,41 +136,53 @@ impl Modules {
     }
 
     fn function(&self, gpu: &Gpu, file: &str, name: &str, shared: u32) -> Result<CudaFunction> {
-        let mut functions = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = functions.get(name) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = loaded.functions.get(name) {
             return Ok(function.clone());
         }
-        let ptx = match &self.replaced {
-            Some((replaced, ptx)) if *replaced == file => ptx,
-            _ => text(file, gpu.capability)?,
+        let (file, compiled) = find(file, gpu.capability)?;
+        let module = match loaded.modules.get(file) {
+            Some(module) => module.clone(),
+            None => compiled.load(gpu)?,
         };
-        let module = format!("candlepower/{file}");
-        let loaded = gpu.device.get_or_load_custom_func(name, &module, ptx)?;
-        let function = loaded.into_cuda_function();
+        loaded.modules.insert(file, module.clone());
+        let function = module.load_function(name).w()?;
         if shared > 0 {
             // Once for all sizes: the limit costs nothing, the launch says what it takes.
             let most = gpu.shared_memory as i32 - function.shared_size_bytes().w()?;
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(attribute, most).w()?;
         }
-        functions.insert(name.to_owned(), function.clone());
+        loaded.functions.insert(name.to_owned(), function.clone());
         Ok(function)
     }
 }
 
-/// The newest PTX of a file that the GPU can run.
-fn text(file: &str, capability: u32) -> Result<&'static str> {
-    let Some((_, compiled)) = KERNELS.iter().find(|(name, _)| *name == file) else {
+impl Compiled {
+    /// Machine code where there is some for this GPU; else the driver compiles.
+    fn load(&self, gpu: &Gpu) -> Result<Arc<CudaModule>> {
+        let context = gpu.stream.context();
+        let module = match context.load_module(Ptx::from_binary(self.code.to_vec())) {
+            Err(DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU)) => {
+                context.load_module(Ptx::from_src(self.ptx))
+            }
+            loaded => loaded,
+        };
+        module.w()
+    }
+}
+
+/// The newest of a file that the GPU can run.
+fn find(file: &str, capability: u32) -> Result<(&'static str, &'static Compiled)> {
+    let Some((name, compiled)) = KERNELS.iter().find(|(name, _)| *name == file) else {
         bail!("this build has no kernels/{file}.cu");
     };
-    match compiled.iter().rev().find(|(arch, _)| *arch <= capability) {
-        Some((_, ptx)) => Ok(ptx),
+    let newest = compiled.iter().rfind(|one| one.arch <= capability);
+    match newest {
+        Some(newest) => Ok((name, newest)),
         None => bail!(
             "this build's kernels need compute capability {}, and the GPU has {capability}; build with CANDLEPOWER_CUDA_ARCHS={capability}",
-            compiled.first().map_or(0, |(arch, _)| *arch)
+            compiled.first().map_or(0, |one| one.arch)
         ),
     }
 }

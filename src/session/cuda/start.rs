@@ -44,7 +44,7 @@ pub fn start(
 ) -> Result<Session, SessionError> {
     let options = &files.options;
     let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
-    let (source, weight_dtype) = files.weight_source(progress.as_ref())?;
+    let (source, weight_dtype) = files.weight_source(progress)?;
     let dtype = compute_type(options, weight_dtype);
     let cached = kv_dtype(options.kv_cache_dtype, dtype);
     let limits = options.step_limits();

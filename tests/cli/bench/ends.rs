@@ -175,6 +175,47 @@ fn ctrl_c_twice_ends_at_once() {
     assert_eq!(outcome.stdout, "");
 }
 
+/// A step over many layers, of which each takes a while.
+#[test]
+fn ctrl_c_is_heard_between_two_layers() {
+    let model = Copy::of("llama-tied-tiny")
+        .with_config("max_position_embeddings", json!(1 << 20))
+        .with_config("num_hidden_layers", json!(200));
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out");
+    let flags =
+        "--dummy-weights --concurrency 1 --requests 1 --warmup 0 --input-len 8000 --output-len 1";
+    let flags = format!("{flags} --max-num-batched-tokens 8000 --tp");
+    for tp in ["1", "3"] {
+        let args: Vec<&str> = ["bench", "--model", model.path()]
+            .into_iter()
+            .chain(flags.split(' '))
+            .chain([tp, "--out", out.to_str().unwrap()])
+            .collect();
+        let mut child = spawn(&args);
+        wait_until_it_plays(&out);
+        sleep(Duration::from_secs(2));
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the step was too short for this test"
+        );
+        interrupt(&child);
+        let (took, outcome) = finished(child);
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert_eq!(
+            (outcome.code, outcome.stdout.as_str()),
+            (Some(1), ""),
+            "{outcome:?}"
+        );
+        let last = outcome.stderr.lines().last().unwrap();
+        assert_eq!(
+            last,
+            "error: interrupted before the first token, so there is no result"
+        );
+        fs::remove_dir_all(&out).unwrap();
+    }
+}
+
 #[test]
 fn a_reader_who_leaves_is_no_error_and_costs_no_files() {
     let dir = TempDir::new().unwrap();

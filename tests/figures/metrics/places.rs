@@ -103,6 +103,26 @@ fn a_result_is_not_written_over() {
     assert_eq!(content(&out), before);
 }
 
+/// Two runs were told the same place while it was empty: the later one is not lost.
+#[test]
+fn a_result_that_comes_second_stays_aside_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    prepare(&out, false).unwrap();
+    prepare(&out, false).unwrap();
+    write(&out, false, &[]).unwrap();
+    let before = content(&out);
+    let refused = write(&out, false, &[]).unwrap_err();
+    assert!(refused.contains("meanwhile"), "{refused}");
+    assert_eq!(content(&out), before);
+    let aside = names(&out)
+        .into_iter()
+        .find(|name| name.contains("partial"));
+    let aside = out.join(aside.unwrap());
+    assert!(refused.contains(aside.to_str().unwrap()), "{refused}");
+    assert_eq!(manifest(&aside).files.len(), manifest(&out).files.len());
+}
+
 #[test]
 fn an_old_result_gives_way_whole_and_nothing_else_does() {
     let dir = tempfile::tempdir().unwrap();

@@ -89,7 +89,8 @@ impl Exchange {
     /// # Errors
     /// As there; or the PTX is none.
     pub fn join_with(gpu: &Gpu, rank: usize, inboxes: Arc<Inboxes>, ptx: String) -> Result<Self> {
-        Self::with_kernels(gpu, rank, inboxes, Modules::replaced(ALL_REDUCE, ptx))
+        let modules = Modules::replaced(gpu, ALL_REDUCE, ptx)?;
+        Self::with_kernels(gpu, rank, inboxes, modules)
     }
 
     fn with_kernels(

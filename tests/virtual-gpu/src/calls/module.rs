@@ -41,7 +41,7 @@ fn load_image(module: *mut u64, image: *const i8) -> Result<(), i32> {
     }
     let head = host(image as u64, FATBIN_MAGIC.len());
     if head == FATBIN_MAGIC || head == ELF_MAGIC {
-        log("a module of machine code was given: the virtual GPU runs PTX only");
+        // What a driver says of code for other cards. A program that has PTX beside it goes on.
         return Err(codes::ERROR_NO_BINARY_FOR_GPU);
     }
     load(module, text(image)?)

@@ -27,6 +27,8 @@ pub struct Answers {
     /// The latest step's, as i64: where embedding finds the tokens that are pending.
     latest: Option<Buffer>,
     slots: Vec<Slot>,
+    /// To free page-locked memory, a driver may wait for all devices, and some of them for this rank.
+    outgrown: Vec<Slot>,
     /// Slots and rows of what was sent, in order.
     sent: VecDeque<(usize, usize)>,
     next: usize,
@@ -96,7 +98,8 @@ impl Answers {
         gpu.synchronize()?;
         let latest = Tensor::zeros((1, room), DType::I64, &gpu.candle())?;
         self.latest = Some(Buffer::new(latest)?);
-        self.slots.clear();
+        self.outgrown.append(&mut self.slots);
+        self.next = 0;
         for _ in 0..SLOTS {
             let words = Pinned::new(gpu, room)?;
             let arrived = gpu.stream.context().new_event(None).w()?;

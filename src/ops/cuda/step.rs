@@ -7,7 +7,7 @@ use candle_core::{Result, bail};
 use super::device::Gpu;
 use super::modules::Arg;
 use super::noise;
-use super::pinned::Pinned;
+use super::pinned::Staging;
 use crate::ops::sampling::noise::Noise;
 use crate::ops::{Pick, Rows};
 
@@ -54,17 +54,12 @@ impl Sections {
     }
 }
 
-/// Room for a step here, twice: one may still be on its way while the next is written; and on the GPU.
-#[derive(Debug)]
-struct Words {
-    pinned: [Pinned<u32>; 2],
-    _device: CudaSlice<u32>,
-}
-
 /// The step on the GPU. Addresses hold until a larger step comes.
 #[derive(Debug, Default)]
 pub struct Step {
-    words: Option<Words>,
+    /// Room here, twice: a step may still be on its way while the next is written.
+    pinned: [Staging<u32>; 2],
+    device: Option<CudaSlice<u32>>,
     /// Which of the pinned halves the next step fills.
     half: usize,
     /// Of the picks; reused.
@@ -81,7 +76,7 @@ impl Step {
     /// Room for steps of such counts from the start, so that addresses hold.
     pub fn reserve(&mut self, gpu: &Gpu, largest: Sections) -> Result<()> {
         let words = largest.starts()[SECTIONS].max(1);
-        let room = self.words.as_ref().map_or(0, |w| w.pinned[0].len());
+        let room = self.device.as_ref().map_or(0, CudaSlice::len);
         if room >= words {
             return Ok(());
         }
@@ -91,10 +86,10 @@ impl Step {
         gpu.synchronize()?;
         let device = gpu.stream.alloc_zeros::<u32>(words).w()?;
         self.start = device.device_ptr(&gpu.stream).0;
-        self.words = Some(Words {
-            pinned: [Pinned::new(gpu, words)?, Pinned::new(gpu, words)?],
-            _device: device,
-        });
+        self.device = Some(device);
+        for half in &mut self.pinned {
+            half.words(gpu, words)?;
+        }
         Ok(())
     }
 
@@ -125,13 +120,10 @@ impl Step {
         let noise = picks.iter().take(logit_rows.len()).map(Noise::from);
         self.picks
             .extend(noise.flat_map(|noise| noise::words(&noise)));
-        let Some(Words { pinned, .. }) = &mut self.words else {
-            bail!("a step has no room");
-        };
-        let host = &mut pinned[self.half];
+        let host = &mut self.pinned[self.half];
         self.half = 1 - self.half;
         let starts = sections.starts();
-        let words = host.words_mut();
+        let words = host.words(gpu, starts[SECTIONS])?;
         let lists: [&[u32]; SECTIONS] = [
             tokens,
             &rows.positions,

@@ -167,7 +167,7 @@ pub fn results(
         schema: SCHEMA.to_owned(),
         kind: session.kind,
         partial: played.cut_short.is_some(),
-        environment: environment(time),
+        environment: environment(session, time),
         model: session.model.clone(),
         hardware: session.hardware.clone(),
         engine,
@@ -177,7 +177,7 @@ pub fn results(
     }
 }
 
-fn environment(time: String) -> Environment {
+fn environment(session: &Session, time: String) -> Environment {
     let machine = telemetry::machine();
     let mut environment = Environment {
         candlepower: VERSION.to_owned(),
@@ -187,6 +187,7 @@ fn environment(time: String) -> Environment {
         cpu: machine.cpu.clone(),
         cores: machine.cores,
         ram_gib: machine.ram_gib,
+        all_reduce: session.all_reduce.clone(),
         time,
         ..Environment::default()
     };

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use super::values;
 use crate::fit::KvType;
 use crate::model::WeightType;
+use crate::parallel::AllReduce;
 use crate::scheduler::Policy;
 use crate::session::{ActivationScheme, DEFAULT_MODEL, EngineOptions};
 
@@ -60,6 +61,9 @@ pub struct CommonArgs {
     /// Launch every kernel of a decode step by itself on a GPU, in place of one CUDA graph a step
     #[arg(long, help_heading = "Engine")]
     pub no_cuda_graphs: bool,
+    /// What adds up over GPUs: nccl, host (own kernels through host memory), p2p (own kernels into the other GPUs' memory), or auto, by message size as measured at the start
+    #[arg(long, value_name = "WAY", default_value_t = AllReduce::Auto, help_heading = "Engine")]
+    pub all_reduce: AllReduce,
     /// Memory of the KV cache of all ranks, such as 2G [default: what a GPU's memory leaves; on the CPU a quarter of what is available, at most 4G]
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Engine")]
     pub kv_cache_memory: Option<u64>,
@@ -113,6 +117,7 @@ impl CommonArgs {
         options.block_size = self.block_size;
         options.gpu_memory_utilization = self.gpu_memory_utilization;
         options.cuda_graphs = !self.no_cuda_graphs;
+        options.all_reduce = self.all_reduce;
         options.kv_cache_memory = self.kv_cache_memory;
         options.kv_cache_dtype = self.kv_cache_dtype.kv_type();
         options.scheduler = self.scheduler;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::common::OutputArgs;
 use super::failure::Failure;
 use super::output;
+use crate::ground::results::AllReduce;
 use crate::ground::revision;
 use crate::hub::HubSettings;
 use crate::report::layout::wrapped;
@@ -39,6 +40,10 @@ struct Findings {
     driver: Option<String>,
     /// Null: only a CUDA build can ask the cards.
     p2p: Option<bool>,
+    /// What adding up over all GPUs takes. Null: only a CUDA build with two of them can try, or it failed.
+    all_reduce: Option<AllReduce>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all_reduce_failed: Option<String>,
     /// Null: the library is in none of the usual places.
     nccl: Option<String>,
     /// Null: no `mpirun` on the path.
@@ -97,6 +102,11 @@ fn look() -> Findings {
             way_out: "the portable ones run, several times slower",
         });
     }
+    let (all_reduce, all_reduce_failed) = match gpus::all_reduce() {
+        None => (None, None),
+        Some(Ok(times)) => (Some(times), None),
+        Some(Err(reason)) => (None, Some(reason)),
+    };
     Findings {
         version: env!("CARGO_PKG_VERSION"),
         git: revision(),
@@ -110,6 +120,8 @@ fn look() -> Findings {
         gpus: gpus::names().unwrap_or_else(drivers::nvidia_gpus),
         driver: drivers::nvidia_driver(),
         p2p: gpus::peer_access(),
+        all_reduce,
+        all_reduce_failed,
         nccl: drivers::nccl().map(|file| file.display().to_string()),
         mpi: drivers::mpi(),
         hf_cached_models: cached_models(&hub),
@@ -165,6 +177,11 @@ fn page(f: &Findings) -> String {
         None if f.gpus.len() < 2 => "no two GPUs",
         None => "not known: only a CUDA build can ask the cards",
     };
+    let all_reduce = match (&f.all_reduce, &f.all_reduce_failed) {
+        (Some(times), _) => fastest(times),
+        (None, Some(reason)) => format!("not measured: {reason}"),
+        (None, None) => "not measured: it takes a CUDA build and two GPUs".to_owned(),
+    };
     let or = |found: &Option<String>, none: &str| found.clone().unwrap_or_else(|| none.to_owned());
     let mut text = format!(
         "candlepower  {} {}\n\
@@ -175,6 +192,7 @@ fn page(f: &Findings) -> String {
          gpus         {gpus}\n\
          driver       {}\n\
          p2p          {p2p}\n\
+         all-reduce   {all_reduce}\n\
          nccl         {}\n\
          mpi          {}\n\
          hf cache     {} ({} models)\n\
@@ -204,4 +222,25 @@ fn page(f: &Findings) -> String {
         );
     }
     text
+}
+
+/// The fastest way of each range of sizes, with its time at the range's end.
+fn fastest(times: &AllReduce) -> String {
+    let mut ranges: Vec<String> = Vec::new();
+    let sizes = &times.sizes;
+    for (index, size) in sizes.iter().enumerate() {
+        if sizes
+            .get(index + 1)
+            .is_some_and(|next| next.way == size.way)
+        {
+            continue;
+        }
+        let us = size.us.get(&size.way).copied().unwrap_or(0.0);
+        let kib = size.bytes >> 10;
+        ranges.push(format!("{} to {kib} KiB ({us:.0} us)", size.way));
+    }
+    match ranges.is_empty() {
+        true => times.ways.join(", "),
+        false => ranges.join(", "),
+    }
 }

@@ -26,6 +26,9 @@ const ENTRY_BYTES: usize = 256;
 /// Of an object that is not empty.
 const OBJECT_BYTES: usize = 512;
 
+/// Bytes of a file of one word or one list of names.
+const SMALL: u64 = 1 << 20;
+
 /// What a file of its kind may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -100,6 +103,11 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, JsonError> {
         true => too_large(bytes.len() as u64),
         false => Ok(bytes),
     }
+}
+
+/// The text of a small file; `None` where it is no file, larger, or no text.
+pub fn small_text(path: &Path) -> Option<String> {
+    String::from_utf8(read_bounded(path, SMALL).ok()?).ok()
 }
 
 /// The text of a file: UTF-8, without a byte order mark.

@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 pub use gpu::GpuMetrics;
 pub use metric_set::{Extended, Metrics, SampleCounts};
 pub use reference::{ClientMode, ReferenceHardware, ReferenceRun, ThroughputDefinition};
-pub use setting::{Engine, Environment, GpuInfo, Hardware, Model, RankMemory, Roofs, WeightSource};
+pub use setting::{
+    AllReduce, AllReduceSize, Engine, Environment, GpuInfo, Hardware, Model, RankMemory, Roofs,
+    WeightSource,
+};
 
 use super::request::RequestId;
 

@@ -9,12 +9,10 @@ use url::Url;
 
 use super::error::HubError;
 use super::layout::CONFIG;
-use crate::ground::json::{self, JsonError};
+use crate::ground::json;
 use crate::ground::terminal::listed;
 
 const DEFAULT_REVISION: &str = "main";
-/// A commit takes 40.
-const MOST_REF_BYTES: u64 = 4096;
 
 /// A repository on the hub, at a revision (branch, tag or commit).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,17 +69,12 @@ impl HubId {
     pub fn snapshot(&self, cache: &Path) -> Result<PathBuf, String> {
         let reference = format!("refs/{}", self.revision);
         let folder = cache.join(self.repo().folder_name());
-        let commit = match json::read_bounded(&folder.join(&reference), MOST_REF_BYTES) {
-            Ok(bytes) => match str::from_utf8(&bytes).map(str::trim) {
-                Ok(commit) if is_name(commit) => commit.to_owned(),
-                _ => return Err(format!("{reference} names no commit")),
-            },
-            Err(JsonError::TooLarge { .. }) => {
-                return Err(format!("{reference} names no commit"));
-            }
+        let commit = match json::small_text(&folder.join(&reference)) {
+            Some(text) if is_name(text.trim()) => text.trim().to_owned(),
+            Some(_) => return Err(format!("{reference} names no commit")),
             // A revision that is itself a commit needs no ref.
-            Err(_) if self.snapshot_of(cache, &self.revision).is_dir() => self.revision.clone(),
-            Err(_) => return Err(self.without_ref(&folder, &reference)),
+            None if self.snapshot_of(cache, &self.revision).is_dir() => self.revision.clone(),
+            None => return Err(self.without_ref(&folder, &reference)),
         };
         let snapshot = self.snapshot_of(cache, &commit);
         if !snapshot.is_dir() {

@@ -187,7 +187,7 @@ mod tests {
         for (text, reason) in [
             ("{}", "weight_map"),
             ("{\"weight_map\": {}}", "empty"),
-            ("[", "EOF"),
+            ("[", "ends in the middle"),
             ("{\"weight_map\": {\"a\": 1}}", "the file of a is 1"),
             ("<html>", "a web page"),
         ] {

@@ -1,7 +1,7 @@
 //! What the environment says about the Hugging Face hub, as a value, so that tests need no environment.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
@@ -11,8 +11,6 @@ use crate::ground::json;
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Tokens have some 40.
-const MOST_TOKEN_BYTES: u64 = 4096;
 /// Spellings of "yes" that the hub's Python client accepts.
 const TRUE_WORDS: [&str; 4] = ["1", "true", "yes", "on"];
 
@@ -25,12 +23,6 @@ impl Token {
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Self(text.to_owned()))
-    }
-
-    /// What the hub's own client wrote into a file.
-    fn stored(path: &Path) -> Option<Self> {
-        let bytes = json::read_bounded(path, MOST_TOKEN_BYTES).ok()?;
-        Self::new(str::from_utf8(&bytes).ok()?)
     }
 
     /// Why it cannot be sent: a header is one line of visible characters.
@@ -122,7 +114,7 @@ impl HubSettings {
             endpoint: without_end(endpoint.trim()).to_owned(),
             token: get("HF_TOKEN")
                 .and_then(|token| Token::new(&token))
-                .or_else(|| Token::stored(&home.join("token"))),
+                .or_else(|| Token::new(&json::small_text(&home.join("token"))?)),
             offline: get("HF_HUB_OFFLINE").is_some_and(|value| {
                 TRUE_WORDS
                     .iter()

@@ -254,6 +254,7 @@ impl Decoder {
             kernels,
             collective,
             recorder,
+            ..
         } = context;
         let (head, logits) = (self.head(), &self.workspace.logits);
         let cost = context.cost().greedy(head, count);

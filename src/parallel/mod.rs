@@ -1,6 +1,8 @@
 //! How ranks act as one: which slice of the model each holds, and the collective operations between
 //! them.
 
+#[cfg(feature = "cuda")]
+pub mod gpus;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 #[cfg(feature = "nccl")]
@@ -14,6 +16,7 @@ mod solo;
 mod split;
 mod threads;
 mod unmet;
+mod ways;
 
 use candle_core::{Result, bail};
 
@@ -26,6 +29,7 @@ pub use solo::Solo;
 pub use split::Split;
 pub use threads::Threads;
 pub use unmet::Unmet;
+pub use ways::{AllReduce, UnknownAllReduce, Way, Ways};
 
 /// One rank's view of its peers. Every rank makes the same calls in the same order, and each result
 /// is the same to the bit on all of them.

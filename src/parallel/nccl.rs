@@ -1,8 +1,4 @@
-//! Ranks on GPUs of one process: tensors are summed by NCCL on each rank's stream, words are exchanged by the
-//! threads that run them.
-
-use std::cell::Cell;
-use std::time::Duration;
+//! Sums over GPUs by NCCL, on each rank's stream.
 
 use candle_core::cuda::CudaStorageSlice;
 use candle_core::cuda::cudarc::driver::CudaSlice;
@@ -10,10 +6,11 @@ use candle_core::cuda::cudarc::nccl::result::get_nccl_version;
 use candle_core::cuda::cudarc::nccl::{Comm, Id, NcclType, ReduceOp};
 use candle_core::{CpuStorage, CudaStorage, Error, InplaceOp1, Layout, Result, bail};
 
-use super::Collective;
-use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 use crate::ops::cuda::Gpu;
+
+/// Whether this build has it.
+pub const IS_BUILT: bool = true;
 
 /// Of the library, `2.27.7`.
 pub fn version() -> Option<String> {
@@ -27,99 +24,42 @@ pub fn version() -> Option<String> {
     ))
 }
 
-/// How ranks on GPUs find each other.
-pub struct Link {
-    /// `None`: there is one.
-    id: Option<Id>,
-}
+/// Where ranks meet.
+pub struct Meeting(Id);
 
-impl Link {
+impl Meeting {
     /// # Errors
     /// NCCL does not start.
-    pub fn new(ranks: usize) -> Result<Self> {
-        let id = (ranks > 1).then(Id::new).transpose();
-        Ok(Self {
-            id: id.map_err(|e| failed("does not start", &e.0))?,
-        })
+    pub fn new() -> Result<Self> {
+        Id::new()
+            .map(Self)
+            .map_err(|e| failed("does not start", &e.0))
     }
 
-    /// The rank's GPU, and its view of its peers on it. All ranks call this at once, each on its own thread.
+    /// One of `size` ranks, all of which come, each on its own thread: NCCL would wait for ever for one that does not.
     ///
     /// # Errors
-    /// A rank could not open its GPU, or NCCL refuses.
-    pub fn join(
-        &self,
-        host: Box<dyn Collective>,
-        gpu: Result<Gpu>,
-    ) -> Result<(Gpu, Box<dyn Collective>)> {
-        let Some(id) = self.id else {
-            return Ok((gpu?, host));
-        };
-        // NCCL would wait for ever for a rank that has no GPU.
-        let mut open = Vec::new();
-        host.all_gather(&[u32::from(gpu.is_ok())], &mut open)?;
-        let gpu = gpu?;
-        if let Some(rank) = open.iter().position(|&is_open| is_open == 0) {
-            bail!("rank {rank} could not open its GPU");
-        }
-        let (rank, size) = (host.rank(), host.size());
-        let comm = Comm::from_rank(gpu.stream(), rank, size, id);
+    /// NCCL refuses.
+    pub fn join(&self, gpu: &Gpu, rank: usize, size: usize) -> Result<Nccl> {
+        let comm = Comm::from_rank(gpu.stream(), rank, size, self.0);
         let comm = comm.map_err(|e| failed("does not connect the GPUs", &e.0))?;
-        let nccl = Nccl {
-            host,
-            comm,
-            traffic: Cell::default(),
-        };
-        Ok((gpu, Box::new(nccl)))
+        Ok(Nccl { comm })
     }
 }
 
-struct Nccl {
-    host: Box<dyn Collective>,
+/// One rank's communicator.
+pub struct Nccl {
     comm: Comm,
-    traffic: Cell<Traffic>,
-}
-
-impl Collective for Nccl {
-    fn rank(&self) -> usize {
-        self.host.rank()
-    }
-
-    fn size(&self) -> usize {
-        self.host.size()
-    }
-
-    fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()> {
-        self.queue(x, rows * x.dim(1)?)
-    }
-
-    fn agree(&self, keys: &Buffer, count: usize) -> Result<()> {
-        self.queue(keys, count)
-    }
-
-    fn all_gather(&self, mine: &[u32], all: &mut Vec<u32>) -> Result<()> {
-        self.host.all_gather(mine, all)
-    }
-
-    fn take_traffic(&self) -> Traffic {
-        let mut traffic = self.traffic.take();
-        traffic += self.host.take_traffic();
-        traffic
-    }
 }
 
 impl Nccl {
-    /// Queued on the rank's stream. Nobody waits here, so that nothing is known of its time.
-    fn queue(&self, x: &Buffer, len: usize) -> Result<()> {
+    /// Reduces the first `len` elements of `x` over all ranks, in place: sums of floats, the highest of keys.
+    ///
+    /// # Errors
+    /// NCCL refuses, or does not reduce the type of `x`.
+    pub fn all_reduce(&self, x: &Buffer, len: usize) -> Result<()> {
         let comm = &self.comm;
-        x.first().inplace_op1(&Reduce { comm, len })?;
-        let mut traffic = self.traffic.get();
-        traffic += Traffic {
-            bytes: (len * x.dtype().size_in_bytes()) as u64,
-            time: Duration::ZERO,
-        };
-        self.traffic.set(traffic);
-        Ok(())
+        x.first().inplace_op1(&Reduce { comm, len })
     }
 }
 

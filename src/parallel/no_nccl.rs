@@ -1,34 +1,42 @@
-//! A build without NCCL: one GPU, and nobody to reach.
+//! A build without NCCL.
 
 use candle_core::{Result, bail};
 
-use super::Collective;
+use crate::ops::Buffer;
 use crate::ops::cuda::Gpu;
+
+/// Whether this build has it.
+pub const IS_BUILT: bool = false;
 
 /// Of the library.
 pub fn version() -> Option<String> {
     None
 }
 
-/// How ranks on GPUs find each other.
-pub struct Link;
+/// Where ranks meet: nowhere.
+pub struct Meeting;
 
-impl Link {
+impl Meeting {
     /// # Errors
-    /// There are several.
-    pub fn new(ranks: usize) -> Result<Self> {
-        match ranks {
-            1 => Ok(Self),
-            _ => bail!("{ranks} ranks on GPUs need a build with --features nccl"),
-        }
+    /// Always.
+    pub fn new() -> Result<Self> {
+        bail!("sums by NCCL need a build with --features nccl")
     }
 
-    /// The rank's GPU, and its view of its peers: none.
-    pub fn join(
-        &self,
-        host: Box<dyn Collective>,
-        gpu: Result<Gpu>,
-    ) -> Result<(Gpu, Box<dyn Collective>)> {
-        Ok((gpu?, host))
+    /// # Errors
+    /// Always.
+    pub fn join(&self, _gpu: &Gpu, _rank: usize, _size: usize) -> Result<Nccl> {
+        bail!("sums by NCCL need a build with --features nccl")
+    }
+}
+
+/// One rank's communicator: there is none.
+pub struct Nccl;
+
+impl Nccl {
+    /// # Errors
+    /// Always.
+    pub fn all_reduce(&self, _x: &Buffer, _rows: usize) -> Result<()> {
+        bail!("sums by NCCL need a build with --features nccl")
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::ReportError;
-use crate::ground::json::{self, Limits};
+use crate::ground::json;
 
 /// Lists every other file but the page that is made from them.
 const MANIFEST: &str = "manifest.json";
@@ -279,8 +279,8 @@ fn sign(dir: &Path) -> Option<&'static str> {
 
 /// Files of the result in `dir`: those of any result, of each run, and what its manifest lists.
 fn result_files(dir: &Path) -> Vec<OsString> {
-    let listed = json::read_bounded(&dir.join(MANIFEST), Limits::CONFIG.bytes).ok();
-    let listed = listed.and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
+    let listed = json::small_text(&dir.join(MANIFEST));
+    let listed = listed.and_then(|text| serde_json::from_str::<Manifest>(&text).ok());
     let listed = listed.unwrap_or_default().files;
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name());

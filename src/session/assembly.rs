@@ -40,6 +40,8 @@ pub struct Session {
     pub settings: results::Engine,
     /// Of the GPUs that are used.
     pub probe: Option<Arc<dyn GpuProbe>>,
+    /// How these add up; `None`: there is one, or none.
+    pub all_reduce: Option<results::AllReduce>,
     /// Where the model came from.
     pub files: ModelFiles,
     /// Who watches, and may stop, what the session does.
@@ -61,6 +63,7 @@ pub struct Started {
     pub weight_dtype: DType,
     pub hardware: results::Hardware,
     pub probe: Option<Arc<dyn GpuProbe>>,
+    pub all_reduce: Option<results::AllReduce>,
 }
 
 impl Started {
@@ -82,6 +85,7 @@ impl Started {
             weight_dtype,
             hardware,
             probe,
+            all_reduce,
         } = self;
         let options = &files.options;
         let config = SchedulerConfig {
@@ -122,6 +126,7 @@ impl Started {
             hardware,
             settings,
             probe,
+            all_reduce,
             files,
             progress: progress.clone(),
         })

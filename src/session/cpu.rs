@@ -69,6 +69,7 @@ pub fn start(
             roofs: None,
         },
         probe: None,
+        all_reduce: None,
     };
     started.assemble(files, progress)
 }

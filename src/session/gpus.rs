@@ -1,11 +1,16 @@
 //! The GPUs of this machine, as CUDA shows them.
 
+use std::sync::Arc;
+
 use super::error::{SessionError, Wish};
 use super::options::EngineOptions;
 use crate::ground::GpuIdentity;
-use crate::ground::results::{Environment, GpuInfo};
+use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo};
+use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cuda::Gpu;
-use crate::parallel::nccl;
+use crate::ops::cuda::exchange::MOST_RANKS;
+use crate::parallel::gpus::{LARGEST, Link};
+use crate::parallel::{AllReduce, Threads, nccl};
 use crate::telemetry::nvml;
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -41,7 +46,39 @@ fn identities(count: usize) -> impl Iterator<Item = GpuIdentity> {
 
 /// Whether every GPU reaches every other's memory; `None`: there are not two.
 pub fn peer_access() -> Option<bool> {
-    Gpu::peer_access().ok().flatten()
+    Gpu::peer_access(Gpu::count().ok()?).ok().flatten()
+}
+
+/// How long all GPUs of this machine take to add up, by each way and message size. `None`: there are not two.
+///
+/// # Errors
+/// They do not get that far, and why.
+pub fn all_reduce() -> Option<Result<AllReduceTimes, String>> {
+    let gpus = Gpu::count().ok().filter(|&gpus| gpus > 1)?;
+    Some(measured(gpus).map_err(|e| e.to_string()))
+}
+
+fn measured(gpus: usize) -> candle_core::Result<AllReduceTimes> {
+    let link = Link::new(gpus, AllReduce::Auto, LARGEST)?;
+    let meeting = Arc::new(Rendezvous::new(gpus, false));
+    let join = |rank| {
+        let host = Threads::new(rank, meeting.clone());
+        link.join(Box::new(host), Gpu::open(rank)).map(drop)
+    };
+    let joined: candle_core::Result<()> = std::thread::scope(|scope| {
+        let join = &join;
+        let ranks: Vec<_> = (0..gpus)
+            .map(|rank| scope.spawn(move || join(rank)))
+            .collect();
+        let ended = |_| Err(candle_core::Error::Msg("a rank ended".to_owned()));
+        let outcomes = ranks
+            .into_iter()
+            .map(|rank| rank.join().unwrap_or_else(ended));
+        outcomes.collect::<Vec<_>>().into_iter().collect()
+    });
+    joined?;
+    let no_rank = || candle_core::Error::Msg("no rank has joined".to_owned());
+    link.ways().ok_or_else(no_rank)
 }
 
 /// Says which GPUs there are, and what drives them.
@@ -83,10 +120,20 @@ pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
             "--tp {tp} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
         ));
     }
-    if tp > 1 && !cfg!(feature = "nccl") {
-        return refused(format!(
-            "--device cuda --tp {tp} needs a build with NCCL, and this one has none; build it with --features nccl"
-        ));
+    match options.all_reduce {
+        AllReduce::Nccl if tp > 1 && !nccl::IS_BUILT => refused(
+            "--all-reduce nccl needs a build with NCCL, and this one has none; build it with --features nccl, or use --all-reduce host"
+                .to_owned(),
+        ),
+        AllReduce::P2p if tp > 1 && Gpu::peer_access(tp).ok().flatten() != Some(true) => refused(
+            format!(
+                "--all-reduce p2p: the first {tp} GPUs do not all reach each other's memory; use --all-reduce host, nccl or auto"
+            ),
+        ),
+        AllReduce::Host | AllReduce::P2p if tp > MOST_RANKS => refused(format!(
+            "--all-reduce {}: own kernels add up over {MOST_RANKS} GPUs at most, and --tp is {tp}; use --all-reduce nccl",
+            options.all_reduce
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }

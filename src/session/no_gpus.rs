@@ -2,7 +2,7 @@
 
 use super::error::{SessionError, Wish};
 use super::options::EngineOptions;
-use crate::ground::results::Environment;
+use crate::ground::results::{AllReduce, Environment};
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &[];
@@ -22,6 +22,11 @@ pub fn names() -> Option<Vec<String>> {
 
 /// Whether every GPU reaches every other's memory; only a CUDA build can ask.
 pub fn peer_access() -> Option<bool> {
+    None
+}
+
+/// How GPUs add up; only a CUDA build can try.
+pub fn all_reduce() -> Option<Result<AllReduce, String>> {
     None
 }
 

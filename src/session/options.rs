@@ -6,6 +6,7 @@ use super::error::{SessionError, Wish};
 use crate::exec::Server;
 use crate::fit::KvType;
 use crate::model::{StepLimits, WeightType};
+use crate::parallel::AllReduce;
 use crate::scheduler::Policy;
 
 /// The model of whoever names none: a card, small enough for any machine.
@@ -89,6 +90,8 @@ pub struct EngineOptions {
     pub gpu_memory_utilization: f64,
     /// Decode steps of a GPU are replayed as CUDA graphs.
     pub cuda_graphs: bool,
+    /// What adds up over GPUs.
+    pub all_reduce: AllReduce,
     /// Bytes of the KV caches of all ranks; `None`: what a GPU's memory leaves, on the CPU a quarter of what is
     /// available and at most 4 GiB.
     pub kv_cache_memory: Option<u64>,
@@ -124,6 +127,7 @@ impl EngineOptions {
             block_size: DEFAULT_BLOCK_SIZE,
             gpu_memory_utilization: DEFAULT_GPU_MEMORY_UTILIZATION,
             cuda_graphs: true,
+            all_reduce: AllReduce::Auto,
             kv_cache_memory: None,
             kv_cache_dtype: KvType::Auto,
             scheduler: Policy::Mixed,

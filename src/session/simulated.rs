@@ -79,6 +79,7 @@ pub fn start(
         settings: settings(&files, &simulation, &started),
         engine: started.engine,
         probe: None,
+        all_reduce: None,
         files,
         progress: progress.clone(),
     })

@@ -8,6 +8,7 @@ mod cli_support;
 #[path = "../common/mod.rs"]
 mod common;
 mod elementwise;
+mod exchange;
 mod experts;
 mod fp8;
 mod kv;

@@ -5,8 +5,8 @@ use candlepower::exec::Ranks;
 use candlepower::exec::graphs::GraphLimits;
 use candlepower::model::StepLimits;
 use candlepower::ops::cuda::{Cuda, Gpu};
-use candlepower::parallel::nccl::Link;
-use candlepower::parallel::{Collective, Split};
+use candlepower::parallel::gpus::Link;
+use candlepower::parallel::{AllReduce, Collective, Split};
 use candlepower::scheduler::Policy;
 
 use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all};
@@ -21,7 +21,7 @@ const F16_RMS: f64 = 0.004;
 /// Ranks on the first GPUs.
 pub fn load(model: &Model, dtype: DType, split: impl Into<Split>, limits: StepLimits) -> Ranks {
     let split = split.into();
-    let link = Link::new(split.tp).unwrap();
+    let link = Link::new(split.tp, AllReduce::Nccl, 0).unwrap();
     let connect = move |host: Box<dyn Collective>| -> Result<Connected> {
         let gpu = Gpu::open(host.rank());
         let (gpu, collective) = link.join(host, gpu)?;

@@ -206,7 +206,7 @@ impl Rank {
         let context = Context {
             kernels: &nothing,
             collective: &peers,
-            recorder: &self.recorder,
+            ..self.context()
         };
         let hidden = self.forward(plan, &context)?;
         let rows = plan.picks.len();

@@ -176,7 +176,7 @@ mod tests {
             ),
             (
                 "{\"name\": \"a\" \"b\"}",
-                "`,` or `}` is missing at line 1 column 13",
+                "`,` or `}` is missing at line 1 column 14",
             ),
             (
                 "{\"flag\": 3}",

@@ -1,5 +1,7 @@
 //! The circumstances of a run: without them its numbers mean nothing.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +26,33 @@ pub struct Environment {
     pub cuda: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nccl: Option<String>,
+    /// How the GPUs of the run added up; null where one rank or no GPU did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_reduce: Option<AllReduce>,
     /// Start of the run, UTC, RFC 3339.
     pub time: String,
+}
+
+/// How GPUs add up what each of them has, and what each way took before the first run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AllReduce {
+    /// As on the command line: `nccl`, `host`, `p2p` or `auto`.
+    pub asked: String,
+    /// What there was to choose from.
+    pub ways: Vec<String>,
+    /// Ascending. A message goes as the next larger size here, one beyond them as the last. Empty where there is one
+    /// way.
+    pub sizes: Vec<AllReduceSize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AllReduceSize {
+    /// Of the message on one rank.
+    pub bytes: u64,
+    /// The fastest.
+    pub way: String,
+    /// Microseconds by each way, on the slowest rank, one message after the other.
+    pub us: BTreeMap<String, f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

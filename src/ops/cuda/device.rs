@@ -120,9 +120,9 @@ impl Gpu {
         Ok(bytes.starts_with(VIRTUAL_UUID))
     }
 
-    /// Whether every GPU reaches the memory of every other; `None`: there are not two.
-    pub fn peer_access() -> Result<Option<bool>> {
-        let gpus = Self::count()? as i32;
+    /// Whether each of the first `gpus` GPUs reaches the memory of every other; `None`: they are not two.
+    pub fn peer_access(gpus: usize) -> Result<Option<bool>> {
+        let gpus = gpus as i32;
         let mut all = None;
         for (from, to) in (0..gpus).flat_map(|from| (0..gpus).map(move |to| (from, to))) {
             if from == to {

@@ -7,6 +7,7 @@ mod answers;
 mod attention;
 mod device;
 mod elementwise;
+pub mod exchange;
 mod experts;
 mod fp8;
 mod graph;

@@ -70,6 +70,29 @@ pub struct Modules {
 }
 
 impl Modules {
+    /// With `ptx` in place of what the build made of `kernels/<file>.cu`.
+    ///
+    /// # Errors
+    /// The driver does not load it.
+    pub fn replaced(gpu: &Gpu, file: &'static str, ptx: String) -> Result<Self> {
+        let module = gpu.stream.context().load_module(Ptx::from_src(ptx)).w()?;
+        let loaded = Loaded {
+            modules: HashMap::from([(file, module)]),
+            ..Loaded::default()
+        };
+        Ok(Self {
+            loaded: Mutex::new(loaded),
+        })
+    }
+
+    /// Loads `function` of `kernels/<file>.cu` before it is first launched.
+    ///
+    /// # Errors
+    /// There is no such function.
+    pub fn load(&self, gpu: &Gpu, file: &str, function: &str) -> Result<()> {
+        self.function(gpu, file, function, 0).map(drop)
+    }
+
     /// Queues `function` of `kernels/<file>.cu` on the GPU's stream.
     ///
     /// The arguments are what the kernel's header comment says: they are not checked here.

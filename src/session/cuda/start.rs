@@ -13,7 +13,7 @@ use crate::ground::{Clock, Progress, Task, WallClock, results};
 use crate::model::{Decoder, Share, WeightType};
 use crate::ops::cuda::{Cuda, Gpu, is_out_of_memory};
 use crate::parallel::Collective;
-use crate::parallel::nccl::Link;
+use crate::parallel::gpus::Link;
 use crate::session::assembly::{Session, Started};
 use crate::session::error::{NOT_LOADED, RunError, SessionError, Wish};
 use crate::session::files::ModelFiles;
@@ -77,11 +77,14 @@ pub fn start(
     let all: Vec<usize> = (0..tp).collect();
     progress.start(Task::Load, files.weight_bytes(&all, dtype));
     let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
-    let link = Link::new(tp).map_err(RunError::from)?;
+    let largest = (limits.rows * spec.hidden_size * dtype.size_in_bytes()) as u64;
+    let link = Link::new(tp, options.all_reduce, largest).map_err(RunError::from)?;
+    let link = Arc::new(link);
+    let joined = link.clone();
     let build = move |host: Box<dyn Collective>| {
         let rank = host.rank();
         let gpu = Gpu::open(rank);
-        let (gpu, collective) = link.join(host, gpu)?;
+        let (gpu, collective) = joined.join(host, gpu)?;
         let share = Share {
             spec: &spec,
             plan: &plan,
@@ -161,6 +164,7 @@ pub fn start(
             roofs: None,
         },
         probe: Some(Arc::new(probe)),
+        all_reduce: link.ways(),
     };
     started.assemble(files, progress)
 }

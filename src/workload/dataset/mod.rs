@@ -3,11 +3,11 @@
 
 mod dialogue;
 mod keys;
+mod pipe;
 mod records;
 mod row;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::Deref;
 use std::path::Path;
@@ -136,7 +136,7 @@ pub fn read(path: &Path, defaults: &Defaults) -> Result<Dataset, DatasetError> {
     if kind.is_dir() {
         return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
     }
-    let source = BufReader::new(File::open(path).map_err(unreadable)?);
+    let source = BufReader::new(pipe::open(path).map_err(unreadable)?);
     parse(source, &file, defaults)
 }
 

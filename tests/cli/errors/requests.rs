@@ -79,11 +79,11 @@ fn prompts_that_cannot_be_read() {
     generate(&["--prompt", ""], &["no tokens"]);
     refused(
         &["generate", "--prompt", "hello"],
-        &["Qwen2.5-0.5B", "tokenizer.json"],
+        &["Qwen2.5-0.5B", "neither a tokenizer"],
     );
     refused(
         &["bench", "--prompt", "hello"],
-        &["Qwen2.5-0.5B", "tokenizer.json"],
+        &["Qwen2.5-0.5B", "neither a tokenizer"],
     );
     let outcome = run(&["generate"]);
     assert_eq!(outcome.code, Some(2));

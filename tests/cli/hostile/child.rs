@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,8 @@ use crate::cli_support::command;
 
 const GLANCE: Duration = Duration::from_millis(5);
 const KIB_A_MIB: i64 = 1024;
+/// So that a fault costs the test and not the machine.
+const MOST_ADDRESSES: libc::rlim_t = 8 << 30;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -28,15 +30,29 @@ pub struct End {
     clippy::zombie_processes,
     reason = "it is waited for by a call that tells what it took"
 )]
-pub fn run(args: &[String], stop: Option<Duration>, limit: Duration) -> End {
+pub fn run(args: &[String], env: &[(&str, &str)], stop: Option<Duration>, limit: Duration) -> End {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let dir = tempfile::tempdir().unwrap();
     let [out, err] = ["out", "err"].map(|name| dir.path().join(name));
     let mut command = command(&args);
     command
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(File::create(&out).unwrap())
         .stderr(File::create(&err).unwrap());
+    // SAFETY: a call of the system that allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit {
+                rlim_cur: MOST_ADDRESSES,
+                rlim_max: MOST_ADDRESSES,
+            };
+            match libc::setrlimit(libc::RLIMIT_AS, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })
+    };
     let start = Instant::now();
     let child = command.spawn().unwrap();
     let pid = child.id() as libc::pid_t;

@@ -100,7 +100,7 @@ fn counts_that_no_machine_holds() {
         &["--steps", MOST],
         "ask for",
     );
-    ended_well(&steps, &run(&steps.args, None, LIMIT), 1, MOST_MIB);
+    ended_well(&steps, &run(&steps.args, &[], None, LIMIT), 1, MOST_MIB);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn counts_that_have_no_end_stop() {
         ]
         .concat();
         let case = case(what, &args, says);
-        let end = run(&case.args, Some(A_WHILE), LIMIT);
+        let end = run(&case.args, &[], Some(A_WHILE), LIMIT);
         ended_well(&case, &end, 1, MOST_RUNNING_MIB);
         assert!(end.took < A_WHILE + LONGEST_STOP, "{what}: {:?}", end.took);
     }
@@ -166,7 +166,7 @@ fn a_dataset_of_a_million_texts_is_left_in_the_middle() {
         &args,
         "interrupted: the dataset",
     );
-    let end = run(&case.args, Some(Duration::from_secs(1)), LIMIT);
+    let end = run(&case.args, &[], Some(Duration::from_secs(1)), LIMIT);
     ended_well(&case, &end, 1, MOST_MIB);
     assert!(end.took < LONGEST_STOP, "{:?}", end.took);
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::inputs::Inputs;
-use super::table::{case, refused};
+use super::table::{case, refused, refused_in};
 use crate::cli_support::fixture;
 
 #[test]
@@ -228,4 +228,47 @@ fn cards_and_references() {
             "levels of nesting",
         ),
     ]);
+}
+
+/// Beside what was asked for: a token, a reference and a manifest, all without an end.
+#[test]
+fn small_files_without_an_end() {
+    use std::os::unix::fs::symlink;
+
+    let home = tempfile::tempdir().unwrap();
+    let refs = home.path().join("hub/models--acme--endless/refs");
+    std::fs::create_dir_all(&refs).unwrap();
+    for endless in [home.path().join("token"), refs.join("main")] {
+        symlink("/dev/zero", endless).unwrap();
+    }
+    let env = [("HF_HOME", home.path().to_str().unwrap())];
+    let fit = ["fit", "--gpu", "h100-sxm", "--model", "acme/endless"];
+    refused_in(
+        &env,
+        &case(
+            "a reference without an end",
+            &fit,
+            "is not complete in the cache",
+        ),
+    );
+}
+
+#[test]
+fn pipes_that_nobody_writes_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe").to_str().unwrap().to_owned();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let model = fixture("llama-tied-tiny");
+    let bench = ["bench", "--model", &model, "--dataset", &pipe];
+    refused(&[case("a pipe without a writer", &bench, "nobody writes")]);
+    let writer = format!("sleep 1; echo '{{\"prompt\":\"Hi\"}}' > {pipe}");
+    let mut writer = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(writer)
+        .spawn()
+        .unwrap();
+    let end = super::child::run(&bench.map(str::to_owned), &[], None, super::table::LIMIT);
+    assert_eq!(end.status.code(), Some(0), "{end:?}");
+    assert!(writer.wait().unwrap().success());
 }

@@ -43,15 +43,14 @@ pub fn ended_well(case: &Case, end: &End, code: i32, most_mib: i64) {
 
 /// Each with exit code 2, a sentence and nothing on stdout.
 pub fn refused(cases: &[Case]) {
-    for case in cases {
-        let end = run(&case.args, None, LIMIT);
-        ended_well(case, &end, 2, MOST_MIB);
-        assert_eq!(end.stdout, "", "{}", case.what);
-        assert!(
-            end.stderr.len() < 6000,
-            "{}: {}",
-            case.what,
-            end.stderr.len()
-        );
-    }
+    cases.iter().for_each(|case| refused_in(&[], case));
+}
+
+/// The same, with these variables set.
+pub fn refused_in(env: &[(&str, &str)], case: &Case) {
+    let end = run(&case.args, env, None, LIMIT);
+    ended_well(case, &end, 2, MOST_MIB);
+    assert_eq!(end.stdout, "", "{}", case.what);
+    let said = end.stderr.len();
+    assert!(said < 6000, "{}: {said} bytes", case.what);
 }

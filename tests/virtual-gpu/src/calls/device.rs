@@ -58,7 +58,8 @@ export! {
         }
         let access = i32::from(driver().config.peer_access);
         put(value, match attribute {
-            P2P_RANK | P2P_NATIVE_ATOMICS => 0,
+            P2P_RANK => 0,
+            P2P_NATIVE_ATOMICS => i32::from(driver().config.atomics && driver().config.peer_access),
             P2P_ACCESS | P2P_ARRAYS => access,
             _ => return Err(codes::ERROR_INVALID_VALUE),
         })
@@ -131,7 +132,8 @@ fn attribute_of(attribute: i32, device: usize) -> Result<i32, i32> {
         79 | 80 => 1,
         81 => d.shared_kib_per_multiprocessor as i32 * KIB,
         84 | 85 => 0, // more than one GPU on a board
-        86..=89 => 0,
+        86 => i32::from(driver().config.atomics),
+        87..=89 => 0,
         91 => 1, // registered memory has its host address
         95 => 1,
         96 => 1,

@@ -27,6 +27,8 @@ pub struct Config {
     pub report: Option<String>,
     /// Kernels of one device may use another's memory.
     pub peer_access: bool,
+    /// Atomic operations reach the host and other devices as one step, which PCIe does not do.
+    pub atomics: bool,
     pub device: Vec<Device>,
     pub fault: Vec<Planned>,
 }
@@ -100,6 +102,7 @@ impl Default for Config {
             patience: 60,
             report: None,
             peer_access: false,
+            atomics: false,
             device: vec![Device::default()],
             fault: Vec::new(),
         }

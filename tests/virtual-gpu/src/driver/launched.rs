@@ -7,6 +7,7 @@ use super::kernels::{Function, check};
 use super::work::{Begin, Begun, Failure, Progress};
 use super::{Driver, codes};
 use crate::exec::kernel::Kernel;
+use crate::exec::under_way::Remote;
 use crate::exec::{self, Cause, Grid, Launch, Limits};
 
 const THREADS_PER_MULTIPROCESSOR: u32 = 1536;
@@ -48,6 +49,7 @@ pub fn launch(
             strict: config.strict,
             traffic: config.traffic,
         };
+        let remote = Remote::new(driver.bus.clone(), device, seed, config.atomics);
         let launch = Launch {
             grid,
             block,
@@ -55,6 +57,7 @@ pub fn launch(
             params: &params,
             seed,
             limits,
+            remote: None,
         };
         Ok(Box::new(Launched {
             function: function.clone(),
@@ -62,6 +65,7 @@ pub fn launch(
             shape: (grid, block, shared),
             seed,
             limits,
+            remote,
             grid: Grid::new(&function.kernel, &launch),
         }))
     }))
@@ -75,6 +79,7 @@ struct Launched {
     shape: ([u32; 3], [u32; 3], u32),
     seed: u64,
     limits: Limits,
+    remote: Remote,
     grid: Grid,
 }
 
@@ -88,6 +93,7 @@ impl Launched {
             params: &self.params,
             seed: self.seed,
             limits: self.limits,
+            remote: Some(&self.remote),
         }
     }
 }

@@ -16,10 +16,10 @@ pub mod world;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use crate::exec::counters::Counters;
-use crate::memory::{Space, View};
+use crate::memory::{Bus, Space, View};
 use config::Config;
 use world::World;
 
@@ -30,6 +30,7 @@ pub struct Driver {
     pub counters: Mutex<BTreeMap<String, Counters>>,
     /// How often each function was called.
     pub calls: Mutex<BTreeMap<&'static str, u64>>,
+    pub bus: Arc<Bus>,
 }
 
 thread_local! {
@@ -87,6 +88,7 @@ pub fn driver() -> &'static Driver {
             changed: Condvar::new(),
             counters: Mutex::default(),
             calls: Mutex::default(),
+            bus: Arc::default(),
         }
     })
 }

@@ -4,13 +4,15 @@ use super::block::Scene;
 use super::counters::bank_conflicts;
 use super::fault::{Broken, Cause};
 use super::order::Order;
-use super::poll;
 use super::races::Use;
-use super::registers::{ALL, LANES, Registers, Slot};
+use super::registers::{LANES, Registers, Slot};
+use super::rows::{aligned, load_row, store_row};
 use super::shared::Refusal;
 use super::warp::Warp;
 pub use super::windows::Address;
 use super::windows::{Place, resolve};
+use super::{poll, remote};
+use crate::memory::Write;
 
 /// One element of a vector access.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +58,7 @@ fn places(address: &Address, generic: &[u64; LANES], mask: u32) -> Option<(Place
     Some((first, out))
 }
 
-fn sign_extended(value: u64, bytes: u64) -> u64 {
+pub fn sign_extended(value: u64, bytes: u64) -> u64 {
     let unused = u64::BITS - 8 * bytes as u32;
     ((value << unused) as i64 >> unused) as u64
 }
@@ -118,7 +120,7 @@ pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Resu
     if let Some((Place::Device, at)) = &same
         && t.elements.len() == 1
         && !polls
-        && row(warp, scene, t, at, mask)?
+        && load_row(warp, scene, t, at, mask)?
     {
         return Ok(());
     }
@@ -129,14 +131,12 @@ pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Resu
                 Some((place, at)) => (*place, at[lane]),
                 None => resolve(generic[lane]),
             };
-            let value = read(
-                warp,
-                scene,
-                place,
-                lane,
-                at + index as u64 * t.bytes,
-                t.bytes,
-            )?;
+            let from = at + index as u64 * t.bytes;
+            let value = if place == Place::Device && (polls || !scene.near.holds(from)) {
+                remote::load(warp, scene, lane, (from, t.bytes), t.order)?
+            } else {
+                read(warp, scene, place, lane, from, t.bytes)?
+            };
             if polls {
                 warp.poll.look(at, value, poll::LOAD);
             }
@@ -152,95 +152,14 @@ pub fn load(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Resu
     Ok(())
 }
 
-fn consecutive(at: &[u64; LANES], bytes: u64) -> bool {
-    let step = |lane: usize| at[0].wrapping_add(lane as u64 * bytes);
-    (0..LANES).fold(0, |apart, lane| apart | (at[lane] ^ step(lane))) == 0
-}
-
-/// A vector access is aligned to all of it.
-fn aligned(at: &[u64; LANES], mask: u32, bytes: u64) -> Result<(), Broken> {
-    // Sizes are powers of two: the low bits of all addresses together tell.
-    let low = (0..LANES).fold(0, |low, lane| {
-        low | if mask >> lane & 1 != 0 { at[lane] } else { 0 }
-    });
-    if low & (bytes - 1) == 0 {
-        return Ok(());
-    }
-    match lanes_of(mask).find(|lane| !at[*lane].is_multiple_of(bytes)) {
-        None => Ok(()),
-        Some(lane) => {
-            let message = format!(
-                "access of {bytes} bytes at {:#x} is not aligned to its size",
-                at[lane]
-            );
-            Err(Broken::at(Cause::Misaligned, lane, message))
-        }
-    }
-}
-
-/// All lanes at consecutive addresses, or all at one: one access for the warp.
-fn row(
-    warp: &mut Warp,
-    scene: &mut Scene,
-    t: &Transfer,
-    at: &[u64; LANES],
-    mask: u32,
-) -> Result<bool, Broken> {
-    let element = t.elements[0];
-    let extend = |value: u64| {
-        if t.signed {
-            sign_extended(value, t.bytes)
-        } else {
-            value
-        }
-    };
-    let first = mask.trailing_zeros() as usize;
-    let apart = (0..LANES).fold(0, |apart, lane| {
-        apart
-            | if mask >> lane & 1 != 0 {
-                at[lane] ^ at[first]
-            } else {
-                0
-            }
-    });
-    if apart == 0 {
-        let value = scene
-            .view
-            .read(at[first], t.bytes)
-            .map_err(|f| Broken::memory(first, &f))?;
-        warp.registers
-            .set_bits(element.slot, element.wide, &[extend(value); LANES], mask);
-        return Ok(true);
-    }
-    if mask != ALL || !consecutive(at, t.bytes) {
-        return Ok(false);
-    }
-    let mut values = [0; LANES];
-    // A fault is found again, lane by lane, to name the lane.
-    if !scene
-        .view
-        .read_row(at[0], t.bytes, &mut values)
-        .unwrap_or(false)
-    {
-        return Ok(false);
-    }
-    warp.registers
-        .set_bits(element.slot, element.wide, &values.map(extend), mask);
-    Ok(true)
-}
-
 pub fn store(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Result<(), Broken> {
     let Reached { generic, same } = reach(warp, scene, t, mask, true)?;
     warp.poll.wrote |= !matches!(same, Some((Place::Local, _)));
     if let (Some((Place::Device, at)), [element]) = (&same, &t.elements[..])
-        && mask == ALL
-        && consecutive(at, t.bytes)
+        && !t.order.strong
+        && store_row(warp, scene, *element, at, t.bytes, mask)
     {
-        let values = warp.registers.bits(element.slot, element.wide);
-        let row = scene.view.write_row(at[0], t.bytes, &values);
-        if row.unwrap_or(false) {
-            return Ok(());
-        }
+        return Ok(());
     }
     for (index, element) in t.elements.iter().enumerate() {
         let values = warp.registers.bits(element.slot, element.wide);
@@ -249,15 +168,23 @@ pub fn store(warp: &mut Warp, scene: &mut Scene, t: &Transfer, mask: u32) -> Res
                 Some((place, at)) => (*place, at[lane]),
                 None => resolve(generic[lane]),
             };
-            write(
-                warp,
-                scene,
-                place,
-                lane,
-                at + index as u64 * t.bytes,
-                t.bytes,
-                values[lane],
-            )?;
+            let to = at + index as u64 * t.bytes;
+            if place == Place::Device && (t.order.releases || !scene.near.holds(to)) {
+                let write = Write {
+                    address: to,
+                    bytes: t.bytes,
+                    value: values[lane],
+                };
+                // A vector's release comes before its first element.
+                let order = if index == 0 {
+                    t.order
+                } else {
+                    Order::default()
+                };
+                remote::store(warp, scene, lane, write, order)?;
+            } else {
+                write(warp, scene, place, lane, to, t.bytes, values[lane])?;
+            }
         }
     }
     Ok(())

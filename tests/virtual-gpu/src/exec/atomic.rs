@@ -5,11 +5,11 @@ use super::block::Scene;
 use super::fault::{Broken, Cause};
 use super::floats::{BF16, F16, Rounding, add_to_odd};
 use super::order::Order;
-use super::poll;
 use super::races::Use;
 use super::registers::{LANES, Slot};
 use super::warp::Warp;
 use super::windows::{Place, resolve};
+use super::{poll, remote};
 use crate::ptx::Type;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,10 +149,15 @@ pub fn run(warp: &mut Warp, scene: &mut Scene, form: &Atomic, mask: u32) -> Resu
         before[lane] = match place {
             Place::Device => {
                 let change = |old| apply(form.operation, form.ty, old, b, c);
-                scene
-                    .view
-                    .update(at, bytes, change)
-                    .map_err(|f| Broken::memory(lane, &f))?
+                let ordered = form.order.acquires || form.order.releases;
+                if ordered || !scene.near.holds(at) {
+                    remote::change(warp, scene, lane, (at, bytes), form.order, change)?
+                } else {
+                    scene
+                        .view
+                        .update(at, bytes, change)
+                        .map_err(|f| Broken::memory(lane, &f))?
+                }
             }
             Place::Shared => {
                 // The race table must not see a plain read and a plain write here.

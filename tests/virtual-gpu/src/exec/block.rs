@@ -9,6 +9,7 @@ use super::poll::Look;
 use super::races::Clocks;
 use super::registers::{ALL, LANES, Lane, Registers};
 use super::shared::{Local, Shared};
+use super::sight::{Near, Sight};
 use super::warp::{Stop, Warp};
 use crate::memory::View;
 
@@ -20,6 +21,8 @@ pub struct Scene<'a> {
     pub view: View,
     pub counters: Counters,
     pub clocks: Option<Clocks>,
+    pub sight: Sight,
+    pub near: Near,
     pub block: [u32; 3],
 }
 
@@ -35,6 +38,9 @@ impl Scene<'_> {
         Ok(())
     }
 }
+
+/// Bits of a block's random number that must be zero from here on for it to give way: one time in four.
+const GIVES_WAY: u32 = 62;
 
 #[derive(Clone, Default)]
 struct Barrier {
@@ -139,6 +145,7 @@ pub struct Block {
     pub warps: Vec<Warp>,
     shared: Shared,
     clocks: Option<Clocks>,
+    sight: Sight,
     barriers: Vec<Barrier>,
     /// Warps that may run, and how many have not ended.
     ready: Vec<usize>,
@@ -173,6 +180,7 @@ impl Block {
             number,
             shared: Shared::new(shared, races),
             clocks: races.then(|| Clocks::new(warps.len())),
+            sight: Sight::default(),
             barriers: vec![Barrier::default(); BARRIERS],
             ready: (0..warps.len()).collect(),
             alive: warps.len(),
@@ -196,6 +204,7 @@ impl Block {
         let swap = |block: &mut Self, scene: &mut Scene| {
             std::mem::swap(&mut block.shared, &mut scene.shared);
             std::mem::swap(&mut block.clocks, &mut scene.clocks);
+            std::mem::swap(&mut block.sight, &mut scene.sight);
         };
         swap(self, scene);
         let others = std::mem::replace(&mut scene.counters.warp_instructions, self.instructions);
@@ -218,12 +227,13 @@ impl Block {
             if self.ready.is_empty() {
                 return Err(place(scene, self.stuck(), 0, 0));
             }
-            let mut moved = false;
+            let (mut moved, mut polled) = (false, false);
             let mut next = Vec::new();
             for id in std::mem::take(&mut self.ready) {
                 let stop = self.warps[id]
                     .run(scene)
                     .map_err(|(broken, line)| place(scene, broken, line, id))?;
+                polled |= matches!(stop, Stop::Poll);
                 moved |= !matches!(stop, Stop::Poll) || self.warps[id].poll.moved();
                 match stop {
                     Stop::Turn | Stop::Poll => next.push(id),
@@ -243,7 +253,8 @@ impl Block {
             }
             self.ready = next;
             ever |= moved;
-            if !moved {
+            // Whoever polls and finds something lets others in too, now and then.
+            if !moved || polled && self.round >> GIVES_WAY == 0 {
                 return Ok(Rest::Waits { moved: ever });
             }
         }
@@ -282,6 +293,11 @@ fn open_full(
             open.reduce(warps);
             if let Some(clocks) = &mut scene.clocks {
                 clocks.barrier(&open.all);
+            }
+            if let Some(remote) = scene.launch.remote
+                && scene.sight.used()
+            {
+                scene.sight.barrier(remote, scene.block, &open.all);
             }
             next.extend(open.waiting);
         }

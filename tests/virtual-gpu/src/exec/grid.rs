@@ -9,6 +9,8 @@ use super::fault::{Cause, KernelFault};
 use super::kernel::Kernel;
 use super::poll::Look;
 use super::shared::Shared;
+use super::sight::{Near, Sight};
+use super::under_way::Remote;
 use super::warp::Warp;
 use crate::memory::View;
 
@@ -40,6 +42,8 @@ pub struct Launch<'a> {
     pub params: &'a [u8],
     pub seed: u64,
     pub limits: Limits,
+    /// Its stores to memory that is not its device's own. Without, they arrive at once.
+    pub remote: Option<&'a Remote>,
 }
 
 /// A launch that has begun.
@@ -133,9 +137,13 @@ impl Grid {
         if let Some(fault) = blocks.fault.take() {
             return Err(fault);
         }
-        if blocks.live == 0 && blocks.begun == self.order.len() {
+        // What was stored is on its way while the blocks wait, and before the launch is over.
+        let settled = launch.remote.map(|r| r.settle(&mut view.clone()));
+        let (arrived, open) = settled.unwrap_or_default();
+        if blocks.live == 0 && blocks.begun == self.order.len() && !open {
             return Ok(Progress::Done);
         }
+        blocks.moved |= arrived;
         Ok(Progress::Waits {
             moved: blocks.moved,
         })
@@ -150,6 +158,8 @@ impl Grid {
             view: view.clone(),
             counters: Counters::default(),
             clocks: None,
+            sight: Sight::default(),
+            near: launch.remote.map_or_else(Near::everything, Near::of),
             block: [0; 3],
         };
         let mut room: Option<Vec<Warp>> = None;

@@ -19,7 +19,11 @@ pub mod order;
 mod poll;
 mod races;
 pub mod registers;
+mod remote;
+mod rows;
 mod shared;
+mod sight;
+pub mod under_way;
 mod warp;
 pub mod windows;
 

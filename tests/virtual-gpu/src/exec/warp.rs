@@ -7,7 +7,7 @@ use super::kernel::{Action, Guard};
 use super::poll::Poll;
 use super::registers::{ALL, LANES, Registers, Slot};
 use super::shared::Local;
-use super::{access, atomic, barrier::Arrival, copy_async, exchange, matrix};
+use super::{access, atomic, barrier::Arrival, copy_async, exchange, matrix, remote};
 
 /// Backward branches that a path may take while another one waits for its turn.
 const PATIENCE: u32 = 10_000;
@@ -318,6 +318,7 @@ impl Warp {
                 if let Some(clocks) = &mut scene.clocks {
                     clocks.warp_barrier(self.id);
                 }
+                remote::warp_barrier(scene, self.id, needed);
                 if needed & !self.ended & !mask != 0 {
                     path.wait = Wait::Barrier(needed);
                     self.paths.push(*path);
@@ -366,7 +367,7 @@ impl Warp {
                     format!("assertion failed: {message}"),
                 ));
             }
-            Action::Fence(_) => {}
+            Action::Fence(order) => remote::fence(self, scene, *order, mask),
             Action::Sleep => self.poll.sleep(),
             Action::Print | Action::WarpBarrier(_) | Action::Nothing => {}
             Action::Alu(..) | Action::Branch(_) | Action::Exit => {}

@@ -2,11 +2,14 @@
 //! between allocations and a record of what was never written.
 
 mod arena;
+mod bus;
+mod copies;
 mod regions;
 mod space;
 mod view;
 mod written;
 
+pub use bus::{Bus, GRANULE, Write};
 pub use regions::{Fault, FaultKind, Map, Region};
-pub use space::{OutOfMemory, Space, device_of};
+pub use space::{OutOfMemory, Space, device_of, own_addresses};
 pub use view::View;

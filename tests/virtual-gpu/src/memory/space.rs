@@ -1,6 +1,7 @@
 //! The allocator of every device, and pinned host memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
@@ -37,6 +38,12 @@ pub struct Space {
     cards: Vec<Card>,
     map: Arc<Map>,
     pinned: BTreeMap<u64, Arena>,
+}
+
+/// Where a device's own memory lies.
+pub fn own_addresses(device: usize) -> Range<u64> {
+    let start = FIRST_ADDRESS + device as u64 * DEVICE_STRIDE;
+    start..start + DEVICE_STRIDE
 }
 
 /// The device that an address belongs to.

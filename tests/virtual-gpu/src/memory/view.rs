@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::regions::{Fault, FaultKind, Map, Region};
-use super::written::{BITS, all_written, mark, set, written};
+use super::written::{BITS, all_written, mark};
 
 /// What unwritten bytes read as.
 pub const POISON: u8 = 0xff;
@@ -44,7 +44,7 @@ impl View {
 
     /// The region that holds all of `address..address + bytes`.
     #[inline(always)]
-    fn locate(&mut self, address: u64, bytes: u64) -> Result<Region, Fault> {
+    pub(super) fn locate(&mut self, address: u64, bytes: u64) -> Result<Region, Fault> {
         let offset = address.wrapping_sub(self.last.start);
         if offset < self.last.bytes && bytes <= self.last.bytes - offset {
             return Ok(self.last);
@@ -128,6 +128,36 @@ impl View {
         } else {
             self.poisoned(value, have, address, bytes)
         }
+    }
+
+    /// As `read`, but whatever is there, written or not.
+    pub fn peek(&mut self, address: u64, bytes: u64) -> Result<u64, Fault> {
+        let mut out = [0; 8];
+        let region = self.locate(address, bytes)?;
+        let offset = (address - region.start) as usize;
+        // SAFETY: `locate` found the range inside a region; each byte is read whole.
+        let byte = |at: usize| unsafe {
+            (*region.host.add(offset + at).cast::<AtomicU8>()).load(Ordering::Relaxed)
+        };
+        out.iter_mut()
+            .enumerate()
+            .take(bytes as usize)
+            .for_each(|(at, b)| *b = byte(at));
+        Ok(u64::from_le_bytes(out))
+    }
+
+    /// Could this be written?
+    pub fn check(&mut self, address: u64, bytes: u64) -> Result<(), Fault> {
+        self.locate(address, bytes)?;
+        if address.is_multiple_of(bytes) {
+            return Ok(());
+        }
+        Err(Fault {
+            kind: FaultKind::Misaligned,
+            address,
+            bytes,
+            near: String::new(),
+        })
     }
 
     #[cold]
@@ -282,95 +312,5 @@ impl View {
         }
         mark(&region, offset, total);
         Ok(true)
-    }
-
-    /// A range's bytes for the host or a library; unwritten ones are poison.
-    pub fn copy_out(&mut self, address: u64, out: &mut [u8]) -> Result<(), Fault> {
-        if out.is_empty() {
-            return Ok(());
-        }
-        let region = self.locate(address, out.len() as u64)?;
-        let offset = address - region.start;
-        // SAFETY: the range lies in the region; `out` is the caller's own memory.
-        unsafe {
-            region
-                .host
-                .add(offset as usize)
-                .copy_to_nonoverlapping(out.as_mut_ptr(), out.len())
-        };
-        if !region.written.is_null() && !all_written(&region, offset, out.len() as u64) {
-            for (at, byte) in out.iter_mut().enumerate() {
-                if !written(&region, offset + at as u64) {
-                    self.unwritten += 1;
-                    *byte = POISON;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub fn copy_in(&mut self, address: u64, from: &[u8]) -> Result<(), Fault> {
-        if from.is_empty() {
-            return Ok(());
-        }
-        let region = self.locate(address, from.len() as u64)?;
-        let offset = address - region.start;
-        // SAFETY: as in `copy_out`.
-        unsafe {
-            region
-                .host
-                .add(offset as usize)
-                .copy_from_nonoverlapping(from.as_ptr(), from.len())
-        };
-        mark(&region, offset, from.len() as u64);
-        Ok(())
-    }
-
-    /// A copy within device memory, which carries along what was never written.
-    pub fn copy(&mut self, to: u64, from: u64, bytes: u64) -> Result<(), Fault> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        let source = self.locate(from, bytes)?;
-        let target = self.locate(to, bytes)?;
-        let (source_at, target_at) = (from - source.start, to - target.start);
-        // SAFETY: both ranges lie in their regions; they may overlap.
-        unsafe {
-            source
-                .host
-                .add(source_at as usize)
-                .copy_to(target.host.add(target_at as usize), bytes as usize);
-        }
-        if source.written.is_null() || all_written(&source, source_at, bytes) {
-            mark(&target, target_at, bytes);
-        } else {
-            for at in 0..bytes {
-                set(&target, target_at + at, written(&source, source_at + at));
-            }
-        }
-        Ok(())
-    }
-
-    pub fn fill(&mut self, to: u64, value: &[u8], count: u64) -> Result<(), Fault> {
-        let bytes = value.len() as u64 * count;
-        if bytes == 0 {
-            return Ok(());
-        }
-        let region = self.locate(to, bytes)?;
-        let offset = to - region.start;
-        // SAFETY: the range lies in the region.
-        unsafe {
-            let at = region.host.add(offset as usize);
-            if let [byte] = value {
-                at.write_bytes(*byte, bytes as usize);
-            } else {
-                for n in 0..count as usize {
-                    at.add(n * value.len())
-                        .copy_from_nonoverlapping(value.as_ptr(), value.len());
-                }
-            }
-        }
-        mark(&region, offset, bytes);
-        Ok(())
     }
 }

@@ -91,6 +91,7 @@ impl Card {
             params: &bytes,
             seed: self.seed,
             limits: self.limits,
+            remote: None,
         };
         let mut view = self.view();
         view.strict = self.limits.strict;

@@ -79,6 +79,7 @@ export! {
     }
     fn cuCtxSynchronize() {
         let device = device_now()?;
+        driver().unlocked(device, "cuCtxSynchronize")?;
         let mut world = driver().world();
         capture::refuse_unsafe(&mut world)?;
         driver().drain(world, Until::Device(device))?;

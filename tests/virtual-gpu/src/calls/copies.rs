@@ -90,6 +90,7 @@ fn to_device(to: u64, from: u64, bytes: usize, stream: u64, wait: bool) -> Resul
             nanoseconds,
         )
     } else {
+        driver().unlocked(device_now()?, "a copy from pageable memory")?;
         let staged = host(from, bytes).to_vec();
         job(
             move |view| view.copy_in(to, &staged).map_err(|f| failure(&f, what)),
@@ -107,7 +108,11 @@ fn to_host(to: u64, from: u64, bytes: usize, stream: u64, wait: bool) -> Result<
         return Err(codes::ERROR_INVALID_VALUE);
     }
     known(from, bytes)?;
-    let wait = wait || !pinned(to);
+    let pageable = !pinned(to);
+    if pageable {
+        driver().unlocked(device_now()?, "a copy to pageable memory")?;
+    }
+    let wait = wait || pageable;
     let copy = move |view: &mut View| {
         view.copy_out(from, host_mut(to, bytes))
             .map_err(|f| failure(&f, "copy to the host"))

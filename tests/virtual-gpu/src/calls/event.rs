@@ -79,6 +79,9 @@ export! {
         if found.captured.is_some() {
             return Err(codes::ERROR_CAPTURED_EVENT);
         }
+        if let Some(error) = world.cards[found.device].error {
+            return Err(error);
+        }
         match found.recorded {
             None => Ok(()),
             Some((stream, until)) => driver().drain(world, Until::Stream(stream, until)),
@@ -89,6 +92,9 @@ export! {
         let found = world.events.get(&event).ok_or(codes::ERROR_INVALID_HANDLE)?;
         if found.captured.is_some() {
             return Err(codes::ERROR_CAPTURED_EVENT);
+        }
+        if let Some(error) = world.cards[found.device].error {
+            return Err(error);
         }
         let Some((stream, until)) = found.recorded else { return Ok(()) };
         let Some(now) = world.streams.get(&stream).map(|s| s.done) else { return Ok(()) };

@@ -54,6 +54,7 @@ fn pooled(address: *mut u64, bytes: usize, pool: Option<u64>, stream: u64) -> Re
 export! {
     fn cuMemAlloc_v2(address: *mut u64, bytes: usize) {
         let device = device_now()?;
+        driver().unlocked(device, "cuMemAlloc")?;
         capture::refuse_unsafe(&mut driver().world())?;
         put(address, patient(device, bytes, None)?)
     }
@@ -67,7 +68,7 @@ export! {
         if address == 0 {
             return Ok(());
         }
-        device_now()?;
+        driver().unlocked(device_now()?, "cuMemFree")?;
         let mut world = driver().world();
         capture::refuse_unsafe(&mut world)?;
         let owner = device_of(address).ok_or(codes::ERROR_INVALID_VALUE)?;
@@ -95,25 +96,28 @@ export! {
         put(total, driver().config.device[device].memory() as usize)
     }
     fn cuMemHostAlloc(address: *mut u64, bytes: usize, _flags: u32) {
-        device_now()?;
+        driver().unlocked(device_now()?, "an allocation of pinned memory")?;
         let pinned = driver().world().space.pin(bytes as u64).map_err(|_| codes::ERROR_OUT_OF_MEMORY)?;
         put(address, pinned)
     }
     fn cuMemAllocHost_v2(address: *mut u64, bytes: usize) {
-        device_now()?;
+        driver().unlocked(device_now()?, "an allocation of pinned memory")?;
         let pinned = driver().world().space.pin(bytes as u64).map_err(|_| codes::ERROR_OUT_OF_MEMORY)?;
         put(address, pinned)
     }
     fn cuMemAllocManaged(address: *mut u64, bytes: usize, _flags: u32) {
-        device_now()?;
+        driver().unlocked(device_now()?, "an allocation of pinned memory")?;
         let pinned = driver().world().space.pin(bytes as u64).map_err(|_| codes::ERROR_OUT_OF_MEMORY)?;
         put(address, pinned)
     }
     fn cuMemFreeHost(address: u64) {
+        if let Some(device) = crate::driver::current() {
+            driver().unlocked(device, "cuMemFreeHost")?;
+        }
         // What streams still read must not go away.
         for device in 0..driver().config.device.len() {
             let world = driver().world();
-            if world.captures.is_empty() {
+            if world.captures.is_empty() && !world.cards[device].hangs {
                 let _ = driver().drain(world, Until::Device(device));
             }
         }

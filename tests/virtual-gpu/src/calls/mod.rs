@@ -15,6 +15,7 @@ mod stream;
 pub(crate) use device::{pci_of as device_pci, uuid_of as device_uuid};
 
 use std::ffi::CStr;
+use std::net::Ipv4Addr;
 
 use crate::driver::{codes, current, driver};
 
@@ -87,6 +88,37 @@ pub(crate) fn put_text(to: *mut i8, room: usize, text: &str) -> Result<(), i32> 
     out[..kept.len()].copy_from_slice(kept);
     out[kept.len()] = 0;
     Ok(())
+}
+
+/// IPv4 addresses of this machine, with their interfaces' names.
+pub(crate) fn interfaces() -> Vec<(String, Ipv4Addr)> {
+    let mut found = Vec::new();
+    let mut first = std::ptr::null_mut();
+    // SAFETY: the list is the system's, valid until it is freed below; each entry's pointers are null or valid.
+    unsafe {
+        if libc::getifaddrs(&mut first) != 0 {
+            return found;
+        }
+        let mut at = first;
+        while let Some(entry) = at.as_ref() {
+            at = entry.ifa_next;
+            if entry.ifa_addr.is_null() || i32::from((*entry.ifa_addr).sa_family) != libc::AF_INET {
+                continue;
+            }
+            let address = entry
+                .ifa_addr
+                .cast::<libc::sockaddr_in>()
+                .read_unaligned()
+                .sin_addr
+                .s_addr;
+            let name = CStr::from_ptr(entry.ifa_name)
+                .to_string_lossy()
+                .into_owned();
+            found.push((name, Ipv4Addr::from(u32::from_be(address))));
+        }
+        libc::freeifaddrs(first);
+    }
+    found
 }
 
 /// The device of the current context, if it has not failed.

@@ -28,6 +28,7 @@ const CARVEOUT: i32 = 9;
 
 fn load(module: *mut u64, source: &str) -> Result<(), i32> {
     let device = device_now()?;
+    driver().unlocked(device, "a module's loading")?;
     let loaded = kernels::load(driver(), device, source)?;
     let mut world = driver().world();
     let id = world.handle();
@@ -124,6 +125,10 @@ export! {
     }
     fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const i8) {
         let loaded = driver().world().modules.get(&module).cloned().ok_or(codes::ERROR_INVALID_HANDLE)?;
+        let name_of = text(name)?;
+        if !loaded.knows(name_of) {
+            driver().unlocked(loaded.device, &format!("the lazy loading of {name_of}"))?;
+        }
         put(function, kernels::function(driver(), &loaded, text(name)?)?)
     }
     fn cuModuleGetGlobal_v2(address: *mut u64, bytes: *mut usize, module: u64, name: *const i8) {

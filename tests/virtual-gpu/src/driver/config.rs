@@ -25,6 +25,8 @@ pub struct Config {
     pub patience: u64,
     /// Where to write what each kernel did, as JSON, at the end.
     pub report: Option<String>,
+    /// Calls that may lock a driver while a collective is open are faults.
+    pub locks: bool,
     /// Kernels of one device may use another's memory.
     pub peer_access: bool,
     /// Atomic operations reach the host and other devices as one step, which PCIe does not do.
@@ -77,16 +79,26 @@ pub enum Trouble {
     EccError,
     OutOfMemory,
     IllegalAddress,
+    /// Nothing of what it was given is ever done, and it says no word.
+    Hangs,
+    /// It has fallen off the bus.
+    Dies,
+    /// NCCL hears no more of a peer.
+    RemoteError,
 }
 
-/// A fault on demand: at the n-th launch (or allocation, for out-of-memory) of a device, from 1.
+/// A fault on demand: at the n-th launch of a device (or allocation, for out-of-memory), from 1, or at its n-th
+/// collective.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Planned {
     pub kind: Trouble,
     #[serde(default)]
     pub device: usize,
+    #[serde(default)]
     pub at: u64,
+    #[serde(default)]
+    pub collective: u64,
 }
 
 impl Default for Config {
@@ -101,6 +113,7 @@ impl Default for Config {
             instructions: 1 << 33,
             patience: 60,
             report: None,
+            locks: false,
             peer_access: false,
             atomics: false,
             device: vec![Device::default()],
@@ -184,6 +197,7 @@ impl Config {
         config.disturb = variable("VGPU_DISTURB")?.unwrap_or(config.disturb);
         config.strict |= variable::<u8>("VGPU_STRICT")?.is_some_and(|v| v != 0);
         config.races |= variable::<u8>("VGPU_RACES")?.is_some_and(|v| v != 0);
+        config.locks |= variable::<u8>("VGPU_LOCKS")?.is_some_and(|v| v != 0);
         config.report = variable("VGPU_REPORT")?.or(config.report);
         config.traffic |= config.report.is_some();
         Ok(config)

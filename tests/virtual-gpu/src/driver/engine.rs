@@ -1,7 +1,7 @@
 //! Streams run late: work waits until a synchronisation needs it, and among what may run then a seeded
 //! choice is made. What a program forgot to wait for is therefore often not done.
 
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::perform::{Task, fail};
@@ -74,10 +74,16 @@ impl Driver {
         {
             waits.push((legacy, other.enqueued));
         }
-        if let Work::Meet(meeting, rank) = &work {
-            if let Some(part) = &mut meeting.parts()[*rank] {
-                part.stream = stream;
+        let work = match work {
+            Work::Meet(meeting, rank) => {
+                super::faults::collective(self, world, device, meeting, rank)
             }
+            other => other,
+        };
+        if let Work::Meet(meeting, rank) = &work
+            && let Some(part) = &mut meeting.parts()[*rank]
+        {
+            part.stream = stream;
         }
         if let Some(found) = world.streams.get_mut(&stream) {
             for (other, done) in waits {
@@ -194,6 +200,18 @@ impl Driver {
             .changed
             .wait_timeout_while(self.world(), patience, |world| held(world));
         !waited.unwrap_or_else(|e| e.into_inner()).1.timed_out()
+    }
+
+    /// Lets a rank's device leave the collectives of a communicator that it was given: nobody comes any more.
+    pub fn leave(&self, group: u64, rank: usize) {
+        let mut world = self.world();
+        let streams = world.streams.values_mut();
+        for work in streams.filter(|s| !s.busy).flat_map(|s| s.queue.iter_mut()) {
+            if matches!(work, Work::Meet(meeting, r) if meeting.group == group && *r == rank) {
+                *work = Work::Run(Arc::new(|_, _| Ok(0)));
+            }
+        }
+        self.changed.notify_all();
     }
 
     pub fn changed(&self) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::config::Trouble;
 use super::pools;
-use super::world::{Allocation, World};
+use super::world::{Allocation, Count, World};
 use super::{Driver, codes, log};
 use crate::exec::kernel::Kernel;
 use crate::memory::View;
@@ -44,7 +44,7 @@ pub fn allocate(
     pool: Option<u64>,
 ) -> Option<u64> {
     world.cards[device].allocated += 1;
-    if world.due(driver, device, true) == Some(Trouble::OutOfMemory) {
+    if world.due(driver, device, Count::Allocation) == Some(Trouble::OutOfMemory) {
         return None;
     }
     let free = world.free_memory(device, driver);
@@ -143,6 +143,16 @@ pub fn load(driver: &Driver, device: usize, text: &str) -> Result<Arc<Loaded>, i
         variables,
         kernels: Mutex::default(),
     }))
+}
+
+impl Loaded {
+    /// Was this kernel asked for before?
+    pub fn knows(&self, name: &str) -> bool {
+        self.kernels
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .contains_key(name)
+    }
 }
 
 /// The handle of a module's kernel, decoded at its first use.

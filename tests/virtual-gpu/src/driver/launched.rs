@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::config::{Device, Trouble};
+use super::config::Device;
 use super::kernels::{Function, check};
 use super::work::{Begin, Begun, Failure, Progress};
-use super::{Driver, codes};
+use super::world::Count;
+use super::{Driver, codes, faults};
 use crate::exec::kernel::Kernel;
 use crate::exec::under_way::Remote;
 use crate::exec::{self, Cause, Grid, Launch, Limits};
@@ -31,9 +32,8 @@ pub fn launch(
         let seed = {
             let mut world = driver.world();
             world.cards[device].launches += 1;
-            let trouble = world.due(driver, device, false);
-            if let Some(trouble) = trouble {
-                return Err(planned(trouble));
+            if let Some(trouble) = world.due(driver, device, Count::Launch) {
+                return faults::strike(&mut world, device, trouble);
             }
             world.roll(usize::MAX) as u64
         };
@@ -139,14 +139,4 @@ fn code(cause: Cause) -> i32 {
         Cause::Unsupported => codes::ERROR_ILLEGAL_INSTRUCTION,
         Cause::Trap | Cause::Misuse => codes::ERROR_LAUNCH_FAILED,
     }
-}
-
-fn planned(trouble: Trouble) -> Failure {
-    let code = match trouble {
-        Trouble::LaunchFailure => codes::ERROR_LAUNCH_FAILED,
-        Trouble::EccError => codes::ERROR_ECC_UNCORRECTABLE,
-        Trouble::OutOfMemory => codes::ERROR_OUT_OF_MEMORY,
-        Trouble::IllegalAddress => codes::ERROR_ILLEGAL_ADDRESS,
-    };
-    Failure::new(code, format!("{trouble:?}, as the configuration asks"))
 }

@@ -10,7 +10,7 @@ use super::world::{Stream, World};
 
 pub fn runnable(world: &World, id: u64) -> bool {
     let stream = &world.streams[&id];
-    if stream.busy {
+    if stream.busy || world.cards[stream.device].hangs {
         return false;
     }
     match stream.queue.front() {
@@ -20,8 +20,10 @@ pub fn runnable(world: &World, id: u64) -> bool {
             parts.iter().flatten().count() == meeting.size
                 && parts.iter().flatten().all(|part| {
                     let stream = world.streams.get(&part.stream);
-                    stream
-                        .is_some_and(|s| waits_in(s).is_some_and(|(m, _)| Arc::ptr_eq(m, meeting)))
+                    stream.is_some_and(|s| {
+                        !world.cards[s.device].hangs
+                            && waits_in(s).is_some_and(|(m, _)| Arc::ptr_eq(m, meeting))
+                    })
                 })
         }
         _ => false,
@@ -71,7 +73,9 @@ pub fn needed(world: &World, until: Until) -> HashSet<u64> {
 /// Ranks of one communicator that have all come to a collective, and not to the same one: none of them can
 /// go on. Their devices, and the words for it.
 pub fn crossed(world: &World) -> Option<(Vec<usize>, Failure)> {
-    let mut groups: BTreeMap<u64, Vec<(usize, usize, &Arc<Meeting>)>> = BTreeMap::new();
+    /// Rank, device, and what it has come to.
+    type Come<'a> = (usize, usize, &'a Arc<Meeting>);
+    let mut groups: BTreeMap<u64, Vec<Come>> = BTreeMap::new();
     for stream in world.streams.values() {
         if let Some((meeting, rank)) = waits_in(stream) {
             let group = groups.entry(meeting.group).or_default();
@@ -104,6 +108,7 @@ pub fn stuck(world: &World) -> String {
     let mut lines = Vec::new();
     for (id, stream) in world.streams.iter().filter(|(_, s)| s.done < s.enqueued) {
         let front = match stream.queue.front() {
+            _ if world.cards[stream.device].hangs => "hangs, as the configuration asks".to_owned(),
             Some(Work::Wait { stream, done }) => {
                 format!("waits until stream {stream:#x} has done {done}")
             }

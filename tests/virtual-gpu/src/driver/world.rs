@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use super::config::Trouble;
+use super::config::{Planned, Trouble};
 use super::kernels::{Function, Loaded};
 use super::pools::Pool;
 use super::work::{Begun, Work};
@@ -23,6 +23,8 @@ pub struct World {
     pub executables: HashMap<u64, Graph>,
     pub modules: HashMap<u64, Arc<Loaded>>,
     pub functions: HashMap<u64, Arc<Function>>,
+    /// Communicators of which a peer is gone.
+    pub broken: HashSet<u64>,
     /// By start: bytes, and the pool they came from.
     pub allocations: BTreeMap<u64, Allocation>,
     pub random: u64,
@@ -36,6 +38,14 @@ pub struct Allocation {
     pub pool: Option<u64>,
 }
 
+/// What faults are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    Launch,
+    Allocation,
+    Collective,
+}
+
 #[derive(Default)]
 pub struct Card {
     pub retained: u32,
@@ -46,6 +56,9 @@ pub struct Card {
     pub default_pool: u64,
     pub launches: u64,
     pub allocated: u64,
+    pub collectives: u64,
+    /// It does nothing more.
+    pub hangs: bool,
     /// Devices whose memory its context was given access to, one bit each.
     pub peers: u64,
     /// Pretended time.
@@ -121,6 +134,7 @@ impl World {
             executables: HashMap::new(),
             modules: HashMap::new(),
             functions: HashMap::new(),
+            broken: HashSet::new(),
             allocations: BTreeMap::new(),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             next: FIRST_HANDLE,
@@ -215,22 +229,16 @@ impl World {
             .saturating_sub((config.context_mib << 20) + self.cards[device].direct + pools)
     }
 
-    /// Is a planned fault due, by the count of launches or allocations?
-    pub fn due(&self, driver: &Driver, device: usize, allocation: bool) -> Option<Trouble> {
+    /// Is a planned fault due, by what a device has come to for the n-th time?
+    pub fn due(&self, driver: &Driver, device: usize, what: Count) -> Option<Trouble> {
         let card = &self.cards[device];
-        let now = if allocation {
-            card.allocated
-        } else {
-            card.launches
+        let planned = driver.config.fault.iter().filter(|f| f.device == device);
+        let due = |f: &&Planned| match what {
+            Count::Launch => f.at == card.launches && f.kind != Trouble::OutOfMemory,
+            Count::Allocation => f.at == card.allocated && f.kind == Trouble::OutOfMemory,
+            Count::Collective => f.collective == card.collectives,
         };
-        let planned = driver
-            .config
-            .fault
-            .iter()
-            .filter(|f| f.device == device && f.at == now);
-        planned
-            .map(|f| f.kind)
-            .find(|kind| (*kind == Trouble::OutOfMemory) == allocation)
+        planned.filter(due).map(|f| f.kind).next()
     }
 
     /// What a synchronisation does to pools.

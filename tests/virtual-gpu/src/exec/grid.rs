@@ -165,7 +165,7 @@ impl Grid {
         let mut room: Option<Vec<Warp>> = None;
         while let Some(next) = self.next(launch.limits.resident) {
             let mut block = match next {
-                Next::Resting(block) => block,
+                Next::Resting(block) => *block,
                 Next::New(number) => {
                     let warps = room.take().unwrap_or_else(|| self.template.room(kernel));
                     Block::new(number, &self.template, warps, kernel, launch)
@@ -200,7 +200,7 @@ impl Grid {
         let fresh = blocks.begun < self.order.len() && blocks.live < resident;
         let resting = !blocks.due.is_empty() && (!fresh || roll(&mut blocks.random) & 1 == 0);
         if resting {
-            return blocks.due.pop().map(Next::Resting);
+            return blocks.due.pop().map(|block| Next::Resting(Box::new(block)));
         }
         if !fresh {
             return None;
@@ -212,7 +212,7 @@ impl Grid {
     }
 
     pub fn counters(&self) -> Counters {
-        self.blocks().counters.clone()
+        self.blocks().counters
     }
 
     /// What its blocks wait for, as a fault.
@@ -251,7 +251,7 @@ impl Grid {
 }
 
 enum Next {
-    Resting(Block),
+    Resting(Box<Block>),
     New(u32),
 }
 

@@ -87,7 +87,7 @@ pub fn load(
         let way = &mut remote.under_way();
         let held = scene.sight.cached.get(&granule).copied();
         let fetched = match held.filter(|t| *t >= looked) {
-            Some(held) if roll(&mut way.random) % LOOKS_ANEW_ONE_IN != 0 => held,
+            Some(held) if !roll(&mut way.random).is_multiple_of(LOOKS_ANEW_ONE_IN) => held,
             // It may have been fetched at any time since.
             held => {
                 let since = held.unwrap_or(looked);
@@ -139,7 +139,7 @@ pub fn store(
         told: 0,
         device: false,
     });
-    if roll(&mut way.random) % ARRIVES_ONE_IN == 0 {
+    if roll(&mut way.random).is_multiple_of(ARRIVES_ONE_IN) {
         remote.let_one_arrive(&mut way, &mut scene.view);
     }
     Ok(())

@@ -130,43 +130,53 @@ fn reduced(call: &Call, size: usize, buffers: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-pub fn perform(view: &mut View, call: &Call, parts: &[Part]) -> Result<(), Fault> {
+/// Each rank's result from all ranks' buffers; `None` for a rank that gets none.
+pub fn compute(call: &Call, mut buffers: Vec<Vec<u8>>) -> Vec<Option<Vec<u8>>> {
     let size = bytes_of(call.ty).unwrap_or(1);
     let count = call.count as usize * size;
-    let ranks = parts.len();
-    let mut read = |part: &Part, bytes: usize| {
-        let mut out = vec![0; bytes];
-        view.copy_out(part.send, &mut out).map(|()| out)
-    };
-    let mut every = |bytes: usize| {
-        parts
-            .iter()
-            .map(|p| read(p, bytes))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let results: Vec<(usize, Vec<u8>)> = match call.kind {
-        Kind::AllReduce => {
-            let sum = reduced(call, size, &every(count)?);
-            (0..ranks).map(|r| (r, sum.clone())).collect()
-        }
-        Kind::Reduce(root) => vec![(root, reduced(call, size, &every(count)?))],
-        Kind::AllGather => {
-            let all = every(count)?.concat();
-            (0..ranks).map(|r| (r, all.clone())).collect()
-        }
-        Kind::ReduceScatter => {
-            let sum = reduced(call, size, &every(count * ranks)?);
+    let ranks = buffers.len();
+    match call.kind {
+        Kind::AllReduce => vec![Some(reduced(call, size, &buffers)); ranks],
+        Kind::Reduce(root) => {
+            let sum = reduced(call, size, &buffers);
             (0..ranks)
-                .map(|r| (r, sum[r * count..(r + 1) * count].to_vec()))
+                .map(|r| (r == root).then(|| sum.clone()))
                 .collect()
         }
-        Kind::Broadcast(root) => {
-            let from = every(count)?.swap_remove(root);
-            (0..ranks).map(|r| (r, from.clone())).collect()
+        Kind::AllGather => vec![Some(buffers.concat()); ranks],
+        Kind::ReduceScatter => {
+            let sum = reduced(call, size, &buffers);
+            (0..ranks)
+                .map(|r| Some(sum[r * count..(r + 1) * count].to_vec()))
+                .collect()
         }
-    };
-    for (rank, bytes) in results {
-        view.copy_in(parts[rank].receive, &bytes)?;
+        Kind::Broadcast(root) => vec![Some(buffers.swap_remove(root)); ranks],
+    }
+}
+
+impl Call {
+    /// Bytes that a rank of so many brings.
+    pub fn given(&self, rank: usize, ranks: usize) -> usize {
+        let count = self.count as usize * bytes_of(self.ty).unwrap_or(1);
+        match self.kind {
+            Kind::ReduceScatter => count * ranks,
+            Kind::Broadcast(root) if root != rank => 0,
+            _ => count,
+        }
+    }
+}
+
+pub fn perform(view: &mut View, call: &Call, parts: &[Part]) -> Result<(), Fault> {
+    let mut buffers = Vec::new();
+    for (rank, part) in parts.iter().enumerate() {
+        let mut bytes = vec![0; call.given(rank, parts.len())];
+        view.copy_out(part.send, &mut bytes)?;
+        buffers.push(bytes);
+    }
+    for (part, result) in parts.iter().zip(compute(call, buffers)) {
+        if let Some(bytes) = result {
+            view.copy_in(part.receive, &bytes)?;
+        }
     }
     Ok(())
 }

@@ -1,145 +1,60 @@
-//! NCCL: ranks are threads of this process, each with its device. A collective is one piece of work that
-//! runs when all ranks' streams have come to it; it adds up in rank order, in f32 for small floats.
+//! NCCL: ranks are threads of this process, each with its device, or of several. A collective is one piece of work
+//! that runs when all ranks' streams have come to it; it adds up in rank order, in f32 for small floats.
 
 use std::cell::Cell;
-use std::collections::HashMap;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 
 use super::collective::{AVERAGE, Call, Kind, SUM, bytes_of, perform};
-use crate::calls::{device_now, export, offer, put, stream_now, take};
-use crate::driver::work::{Failure, Meeting, Part, Work};
-use crate::driver::{Driver, codes, driver, log};
+use super::communicators::{
+    Coming, IN_PROGRESS, INVALID_ARGUMENT, SYSTEM_ERROR, UniqueId, answer, communicator, join,
+    locked, number, ready, registry,
+};
+use super::link::Link;
+use crate::calls::{device_now, export, put, stream_now, take};
+use crate::driver::config::Trouble;
+use crate::driver::work::{Begun, Failure, Meeting, Part, Work};
+use crate::driver::{Driver, codes, driver, faults, log};
 
 const CUDA_ERROR: i32 = 1;
-const SYSTEM_ERROR: i32 = 2;
-const INVALID_ARGUMENT: i32 = 4;
 const INVALID_USAGE: i32 = 5;
+const REMOTE_ERROR: i32 = 6;
 const VERSION: i32 = 23004;
-const ID_BYTES: usize = 128;
+const MAGIC: u32 = 0xcafe_beef;
 /// Bytes a nanosecond between devices, pretended: through the host.
 const LINK: u64 = 12;
 
+/// The head of `ncclConfig_t`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct UniqueId([u8; ID_BYTES]);
-
-struct Group {
-    id: u64,
+pub struct Config {
     size: usize,
-    joined: usize,
-    /// Collectives that not all ranks have come to, by their number.
-    open: HashMap<u64, (Call, Arc<Meeting>)>,
+    magic: u32,
+    version: u32,
+    blocking: i32,
 }
-
-#[derive(Clone)]
-struct Communicator {
-    group: Arc<Mutex<Group>>,
-    rank: usize,
-    device: usize,
-    calls: u64,
-}
-
-#[derive(Default)]
-struct Registry {
-    next: u64,
-    groups: HashMap<u64, Arc<Mutex<Group>>>,
-    communicators: HashMap<u64, Communicator>,
-}
-
-static REGISTRY: LazyLock<(Mutex<Registry>, Condvar)> = LazyLock::new(Default::default);
 
 thread_local! {
     static GROUPED: Cell<u32> = const { Cell::new(0) };
 }
 
-fn registry() -> MutexGuard<'static, Registry> {
-    REGISTRY.0.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-fn locked(group: &Mutex<Group>) -> MutexGuard<'_, Group> {
-    group.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-fn new_group(id: u64, size: usize) -> Arc<Mutex<Group>> {
-    Arc::new(Mutex::new(Group {
-        id,
-        size,
-        joined: 0,
-        open: HashMap::new(),
-    }))
-}
-
-fn join(
-    out: *mut u64,
-    ranks: i32,
-    id: u64,
-    rank: i32,
-    device: usize,
-    wait: bool,
-) -> Result<(), i32> {
-    if ranks <= 0 || rank < 0 || rank >= ranks {
-        return Err(INVALID_ARGUMENT);
-    }
-    let mut all = registry();
-    let group = all
-        .groups
-        .entry(id)
-        .or_insert_with(|| new_group(id, ranks as usize))
-        .clone();
-    all.next += 16;
-    let handle = 0x9cc1_0000 + all.next;
-    let communicator = Communicator {
-        group: group.clone(),
-        rank: rank as usize,
-        device,
-        calls: 0,
-    };
-    all.communicators.insert(handle, communicator);
-    if locked(&group).size != ranks as usize {
-        return Err(INVALID_ARGUMENT);
-    }
-    locked(&group).joined += 1;
-    REGISTRY.1.notify_all();
-    put(out, handle)?;
-    let started = Instant::now();
-    while wait && locked(&group).joined < ranks as usize {
-        if started.elapsed().as_secs() > driver().config.patience {
-            log(&format!(
-                "ncclCommInitRank: {} of {ranks} ranks came",
-                locked(&group).joined
-            ));
-            return Err(SYSTEM_ERROR);
-        }
-        let pause = Duration::from_millis(100);
-        all = REGISTRY
-            .1
-            .wait_timeout(all, pause)
-            .unwrap_or_else(|e| e.into_inner())
-            .0;
-    }
-    Ok(())
-}
-
-fn id_of(id: &UniqueId) -> u64 {
-    u64::from_le_bytes(std::array::from_fn(|i| id.0[i]))
-}
-
 fn collective(handle: u64, call: Call, send: u64, receive: u64, stream: u64) -> Result<(), i32> {
+    ready(handle)?;
     let mut all = registry();
     let communicator = all.communicators.get_mut(&handle).ok_or(INVALID_ARGUMENT)?;
     communicator.calls += 1;
-    let (number, rank, group) = (
-        communicator.calls,
-        communicator.rank,
-        communicator.group.clone(),
-    );
+    let communicator = communicator.clone();
     drop(all);
+    let (number, rank) = (communicator.calls, communicator.rank);
     if bytes_of(call.ty).is_none() || !(SUM..=AVERAGE).contains(&call.operation) {
         return Err(INVALID_ARGUMENT);
     }
     let (_, id) = stream_now(stream).map_err(|_| CUDA_ERROR)?;
-    let mut group = locked(&group);
+    if let Some(link) = communicator.link.get() {
+        let size = locked(&communicator.group).size;
+        afar(link, rank, size, call, [send, receive], id)?;
+        return answer(handle);
+    }
+    let mut group = locked(&communicator.group);
     let (size, group_id) = (group.size, group.id);
     let new = || {
         let run = move |driver: &Driver, parts: &[Part]| {
@@ -186,15 +101,32 @@ fn collective(handle: u64, call: Call, send: u64, receive: u64, stream: u64) -> 
     drop(group);
     driver()
         .enqueue(id, Work::Meet(meeting, rank))
-        .map_err(|_| CUDA_ERROR)
+        .map_err(|_| CUDA_ERROR)?;
+    answer(handle)
 }
 
-fn communicator(handle: u64) -> Result<Communicator, i32> {
-    registry()
-        .communicators
-        .get(&handle)
-        .cloned()
-        .ok_or(INVALID_ARGUMENT)
+/// A collective with ranks of other processes: each brings its part when its stream comes to it.
+fn afar(
+    link: &Arc<Link>,
+    rank: usize,
+    size: usize,
+    call: Call,
+    at: [u64; 2],
+    stream: u64,
+) -> Result<(), i32> {
+    let link = link.clone();
+    let begin = move |driver: &Driver, device: usize| {
+        match faults::of_collective(driver, &mut driver.world(), device) {
+            None => {}
+            Some(Trouble::RemoteError) => link.part(),
+            Some(trouble) => return faults::strike(&mut driver.world(), device, trouble),
+        }
+        let exchange: Box<dyn Begun> = Box::new(link.begin(driver, rank, size, call, at)?);
+        Ok(exchange)
+    };
+    driver()
+        .enqueue(stream, Work::Begin(Arc::new(begin)))
+        .map_err(|_| CUDA_ERROR)
 }
 
 fn here() -> Result<usize, i32> {
@@ -206,26 +138,27 @@ export! {
         put(version, VERSION)
     }
     fn ncclGetUniqueId(id: *mut UniqueId) {
-        let mut all = registry();
-        all.next += 16;
-        let mut bytes = [0; ID_BYTES];
-        bytes[..8].copy_from_slice(&all.next.to_le_bytes());
-        put(id, UniqueId(bytes))
+        put(id, UniqueId::new())
     }
     fn ncclCommInitRank(out: *mut u64, ranks: i32, id: UniqueId, rank: i32) {
-        join(out, ranks, id_of(&id), rank, here()?, GROUPED.get() == 0)
+        join(out, &Coming { wait: GROUPED.get() == 0, ..Coming::by(&id, ranks, rank, here()?) })
     }
-    fn ncclCommInitRankConfig(out: *mut u64, ranks: i32, id: UniqueId, rank: i32, _config: u64) {
-        join(out, ranks, id_of(&id), rank, here()?, GROUPED.get() == 0)
+    fn ncclCommInitRankConfig(out: *mut u64, ranks: i32, id: UniqueId, rank: i32, config: *const Config) {
+        let eager = !config.is_null() && {
+            let config = take(config)?;
+            if config.magic != MAGIC {
+                return Err(INVALID_ARGUMENT);
+            }
+            config.blocking == 0
+        };
+        join(out, &Coming { wait: GROUPED.get() == 0, eager, ..Coming::by(&id, ranks, rank, here()?) })
     }
     fn ncclCommInitAll(out: *mut u64, count: i32, devices: *const i32) {
-        let mut all = registry();
-        all.next += 16;
-        let id = all.next;
-        drop(all);
+        let group = number();
         for rank in 0..count {
             let device = if devices.is_null() { rank } else { take(devices.wrapping_add(rank as usize))? };
-            join(out.wrapping_add(rank as usize), count, id, rank, device as usize, false)?;
+            let coming = Coming { ranks: count, rank, device: device as usize, group, address: None, wait: false, eager: false };
+            join(out.wrapping_add(rank as usize), &coming)?;
         }
         Ok(())
     }
@@ -236,13 +169,21 @@ export! {
             log(&format!("ncclCommDestroy: rank {}: a graph still holds its collectives", gone.rank));
             return Err(SYSTEM_ERROR);
         }
-        registry().communicators.remove(&handle).map(|_| ()).ok_or(INVALID_ARGUMENT)
+        registry().communicators.remove(&handle).ok_or(INVALID_ARGUMENT)?;
+        gone.link.get().inspect(|link| link.leave());
+        Ok(())
     }
+    /// What its device waits for peers in ends at once, whatever the communicator does.
     fn ncclCommAbort(handle: u64) {
-        registry().communicators.remove(&handle).map(|_| ()).ok_or(INVALID_ARGUMENT)
+        let gone = registry().communicators.remove(&handle).ok_or(INVALID_ARGUMENT)?;
+        let group = locked(&gone.group).id;
+        driver().leave(group, gone.rank);
+        gone.link.get().inspect(|link| link.leave());
+        Ok(())
     }
     fn ncclCommFinalize(handle: u64) {
-        communicator(handle).map(|_| ())
+        ready(handle)?;
+        answer(handle)
     }
     fn ncclCommCount(handle: u64, count: *mut i32) {
         put(count, locked(&communicator(handle)?.group).size as i32)
@@ -254,10 +195,25 @@ export! {
         put(rank, communicator(handle)?.rank as i32)
     }
     fn ncclCommGetAsyncError(handle: u64, error: *mut i32) {
-        let device = communicator(handle)?.device;
-        let failed = driver().world().cards[device].error.is_some();
-        offer(error, if failed { CUDA_ERROR } else { 0 });
-        Ok(())
+        let asked = communicator(handle)?;
+        let all = asked.is_whole();
+        let id = locked(&asked.group).id;
+        let apart = asked.link.get().is_some_and(|link| link.broken());
+        let world = driver().world();
+        let state = if world.cards[asked.device].error.is_some() {
+            CUDA_ERROR
+        } else if apart || world.broken.contains(&id) {
+            REMOTE_ERROR
+        } else if !all || asked.busy {
+            IN_PROGRESS
+        } else {
+            0
+        };
+        drop(world);
+        if all && let Some(asked) = registry().communicators.get_mut(&handle) {
+            asked.busy = false;
+        }
+        put(error, state)
     }
     fn ncclGroupStart() {
         GROUPED.set(GROUPED.get() + 1);

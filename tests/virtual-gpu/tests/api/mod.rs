@@ -68,6 +68,9 @@ api! {
     fn cuMemPoolGetAttribute(pool: u64, attribute: i32, value: *mut u64);
     fn ncclGetUniqueId(id: *mut Id);
     fn ncclCommInitRank(comm: *mut u64, ranks: i32, id: Id, rank: i32);
+    fn ncclCommInitRankConfig(comm: *mut u64, ranks: i32, id: Id, rank: i32, config: *const [u64; 3]);
+    fn ncclCommGetAsyncError(comm: u64, error: *mut i32);
+    fn ncclCommAbort(comm: u64);
     fn ncclCommDestroy(comm: u64);
     fn ncclAllReduce(send: u64, receive: u64, count: usize, ty: i32, op: i32, comm: u64, stream: u64);
     fn ncclAllGather(send: u64, receive: u64, count: usize, ty: i32, comm: u64, stream: u64);

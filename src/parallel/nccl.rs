@@ -7,7 +7,7 @@ use candle_core::cuda::cudarc::nccl::{Comm, Id, NcclType, ReduceOp};
 use candle_core::{CpuStorage, CudaStorage, Error, InplaceOp1, Layout, Result, bail};
 
 use crate::ops::Buffer;
-use crate::ops::cuda::Gpu;
+use crate::ops::cuda::{Gpu, keys_of};
 
 /// Whether this build has it.
 pub const IS_BUILT: bool = true;
@@ -78,13 +78,8 @@ impl Reduce<'_> {
     }
 
     fn highest(&self, keys: &mut CudaSlice<i64>) -> Result<()> {
-        // SAFETY: any bits are a u64, of which each takes as much room as an i64.
-        let Some(mut keys) = (unsafe { keys.transmute_mut::<u64>(self.len) }) else {
-            bail!(
-                "{} keys are fewer than the {} to compare",
-                keys.len(),
-                self.len
-            );
+        let Some(mut keys) = keys_of(keys, self.len) else {
+            bail!("a record has no room for {} keys", self.len);
         };
         let highest = self.comm.all_reduce_in_place(&mut keys, &ReduceOp::Max);
         highest.map_err(|e| failed("could not compare over the GPUs", &e.0))?;

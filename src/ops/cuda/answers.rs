@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use candle_core::cuda::WrapErr;
-use candle_core::cuda::cudarc::driver::{CudaEvent, result};
+use candle_core::cuda::cudarc::driver::{CudaEvent, CudaSlice, CudaViewMut, result};
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::device::Gpu;
@@ -37,6 +37,12 @@ pub struct Answers {
 struct Slot {
     words: Pinned<u64>,
     arrived: CudaEvent,
+}
+
+/// The first `rows` keys of a record as they compare: without a sign. `None` where it has fewer words.
+pub fn keys_of(record: &mut CudaSlice<i64>, rows: usize) -> Option<CudaViewMut<'_, u64>> {
+    // SAFETY: any bits are a u64, of which each takes as much room as an i64.
+    unsafe { record.transmute_mut::<u64>(rows) }
 }
 
 impl Answers {

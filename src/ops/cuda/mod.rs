@@ -29,6 +29,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Result, Tensor, bail};
 
+pub use answers::keys_of;
 pub use device::{Gpu, is_out_of_memory};
 
 use super::{

@@ -245,7 +245,7 @@ fn timeouts_that_fail_some_requests() {
         "--input-len",
         "20",
         "--output-len",
-        "30",
+        "200",
     ];
     let whole = checked(0, &model, &load)["runs"][0]["metrics"]["total_duration"]
         .as_f64()

@@ -7,7 +7,7 @@ use super::{device_now, export, host, put, stream_now, take, text};
 use crate::driver::kernels::{self, Function};
 use crate::driver::launched;
 use crate::driver::work::Work;
-use crate::driver::{codes, driver, log};
+use crate::driver::{codes, driver};
 
 /// A kernel may use this many registers; how many it does only ptxas knows.
 const REGISTERS_PRETENDED: i32 = 64;

@@ -13,6 +13,8 @@ use crate::ground::json;
 use crate::ground::terminal::listed;
 
 const DEFAULT_REVISION: &str = "main";
+/// Bytes of a reference: no folder has a longer name than its commit would be.
+const LONGEST_REF: usize = 255;
 
 /// A repository on the hub, at a revision (branch, tag or commit).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +72,9 @@ impl HubId {
         let reference = format!("refs/{}", self.revision);
         let folder = cache.join(self.repo().folder_name());
         let commit = match json::small_text(&folder.join(&reference)) {
-            Some(text) if is_name(text.trim()) => text.trim().to_owned(),
+            Some(text) if is_name(text.trim()) && text.len() <= LONGEST_REF => {
+                text.trim().to_owned()
+            }
             Some(_) => return Err(format!("{reference} names no commit")),
             // A revision that is itself a commit needs no ref.
             None if self.snapshot_of(cache, &self.revision).is_dir() => self.revision.clone(),

@@ -15,6 +15,10 @@ use crate::model::StepLimits;
 use crate::parallel::{ShardError, ShardPlan, Split};
 use crate::scheduler::SchedulerConfig;
 use crate::shape::{ModelShape, WeightType};
+use crate::telemetry::memory::memory;
+
+/// What the scheduler knows of a block: who holds it, its place among the free ones, its content.
+const BLOCK_BYTES: u64 = 32;
 
 /// Why a simulation cannot start: the message of each says it.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,17 @@ pub enum SimulationError {
         gpus: usize,
         gpu: String,
         reason: String,
+    },
+    #[error(
+        "a KV cache of {blocks} blocks takes about {} MiB of this machine to keep account of, and {} MiB are free; use a larger --block-size than {block_size} or a smaller --kv-cache-memory",
+        bytes >> 20,
+        available >> 20
+    )]
+    Account {
+        blocks: usize,
+        block_size: usize,
+        bytes: u64,
+        available: u64,
     },
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -85,6 +100,7 @@ impl Simulation {
             block_size: self.scheduler.block_size,
             dtype: kv_dtype,
         };
+        check_account(&layout, memory().available)?;
         let rows = self.scheduler.max_num_batched_tokens;
         let setup = Setup {
             plan,
@@ -178,5 +194,37 @@ impl Simulation {
             eager: !self.graphs,
             load: None,
         }
+    }
+}
+
+/// A card may hold more blocks than this machine can count; `available` is 0 where the system does not tell.
+fn check_account(layout: &KvLayout, available: u64) -> Result<(), SimulationError> {
+    let bytes = layout.num_blocks as u64 * BLOCK_BYTES;
+    if available == 0 || bytes <= available {
+        return Ok(());
+    }
+    Err(SimulationError::Account {
+        blocks: layout.num_blocks,
+        block_size: layout.block_size,
+        bytes,
+        available,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_blocks_than_a_machine_can_count_are_refused() {
+        let layout = KvLayout {
+            num_blocks: 1 << 28,
+            block_size: 16,
+            dtype: DType::BF16,
+        };
+        assert!(check_account(&layout, 0).is_ok());
+        assert!(check_account(&layout, 8 << 30).is_ok());
+        let refused = check_account(&layout, 1 << 30).unwrap_err().to_string();
+        assert!(refused.contains("8192 MiB") && refused.contains("--block-size"));
     }
 }

@@ -54,7 +54,7 @@ pub fn load(spec: &ModelSpec, tp: usize, threads: usize) -> Ranks {
             plan: &plan,
             rank: collective.rank(),
         };
-        let decoder = Decoder::load(share, &weights, &Cpu, limits, &mut |_| Ok(()))?;
+        let decoder = Decoder::load(share, &weights, &Cpu, limits, &mut |_| ())?;
         Ok(Rank::new(Box::new(Cpu), collective, decoder))
     };
     let mut ranks =

@@ -17,19 +17,19 @@ pub struct Context<'a> {
     pub progress: &'a dyn Progress,
 }
 
+/// # Errors
+/// Somebody said stop.
+pub(super) fn go_on(progress: &dyn Progress) -> Result<()> {
+    match progress.is_stopped() {
+        true => bail!("it was told to stop"),
+        false => Ok(()),
+    }
+}
+
 impl Context<'_> {
     /// What operations cost with these kernels' activations.
     pub(super) fn cost(&self) -> Activations {
         Activations::of(self.kernels.activations())
-    }
-
-    /// # Errors
-    /// The pass is to end here.
-    pub(super) fn go_on(&self) -> Result<()> {
-        match self.progress.is_stopped() {
-            true => bail!("it was told to stop"),
-            false => Ok(()),
-        }
     }
 
     pub(super) fn linear(

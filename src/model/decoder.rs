@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Result};
 
-use super::context::Context;
+use super::context::{Context, go_on};
 use super::layer::Layer;
 use super::load::{Loader, Share};
 use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
@@ -29,14 +29,14 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Packs the weights of one rank; `progress` is told the bytes of each as it is done, and its error ends the
-    /// load.
+    /// Packs the weights of one rank; `progress` is told the bytes of each as it is done. What ends the load early is the
+    /// source: see [`Stoppable`](super::weights::Stoppable).
     pub fn load(
         share: Share,
         source: &dyn WeightSource,
         backend: &dyn Backend,
         limits: StepLimits,
-        progress: &mut dyn FnMut(u64) -> Result<()>,
+        progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
         let Share { spec, plan, rank } = share;
         let mut loader = Loader::new(share, source, backend, progress);
@@ -176,7 +176,7 @@ impl Decoder {
         };
         let mut pending = None;
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
-            context.go_on()?;
+            go_on(context.progress)?;
             let at = Some(index);
             let (shape, kv_type) = (&layer.shape, kv.k.dtype());
             norm(at, x, pending, &layer.input_norm, count)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use super::context::go_on;
 use crate::ground::Progress;
 use crate::ops::{PartScales, WeightRows};
 use crate::parallel::shard::{Slice, TensorPlan};
@@ -50,10 +51,8 @@ impl<S: WeightSource> WeightSource for Stoppable<S> {
         rows: Range<usize>,
         columns: Range<usize>,
     ) -> Result<Tensor> {
-        match self.progress.is_stopped() {
-            true => bail!("it was told to stop"),
-            false => self.source.block(tensor, rows, columns),
-        }
+        go_on(self.progress.as_ref())?;
+        self.source.block(tensor, rows, columns)
     }
 
     fn vector(&self, tensor: &TensorSpec, range: Range<usize>) -> Result<Tensor> {

@@ -130,7 +130,7 @@ impl Model {
                 source.as_ref(),
                 kernels.as_ref(),
                 limits,
-                &mut |_| Ok(()),
+                &mut |_| (),
             )?;
             Ok(Rank::new(kernels, collective, decoder))
         };

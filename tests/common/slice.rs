@@ -34,7 +34,7 @@ pub fn dummy(spec: &ModelSpec, split: Split) -> Ranks {
             plan: &shared,
             rank: collective.rank(),
         };
-        let decoder = Decoder::load(share, &weights, &Cpu, LIMITS, &mut |_| Ok(()))?;
+        let decoder = Decoder::load(share, &weights, &Cpu, LIMITS, &mut |_| ())?;
         Ok(Rank::new(Box::new(Cpu), collective, decoder))
     };
     let elements = plan.kv_elements_per_token();

@@ -307,7 +307,7 @@ fn a_failed_rank_stops_all_with_its_reason() {
                     plan: &plan,
                     rank,
                 };
-                let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| Ok(()))?;
+                let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| ())?;
                 let collective = Failing {
                     left: Cell::new(if rank == culprit { left } else { usize::MAX }),
                     inner,
@@ -376,7 +376,7 @@ fn a_rank_that_cannot_be_built_is_told() {
                 plan: &plan,
                 rank,
             };
-            let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| Ok(()))?;
+            let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| ())?;
             Ok(Rank::new(Box::new(Cpu), collective, decoder))
         };
         let failed = Ranks::load(4, 4, 1 << 30, 1, Arc::new(build));

@@ -66,8 +66,7 @@ impl Rank {
         });
         self.recorder.take_total();
         rehearsed.map_err(device_error("a step without the other ranks failed"))?;
-        self.meet(false)?;
-        Ok(())
+        self.meet(false).map(drop)
     }
 
     /// Waits until every rank's host has come here; whether any of them brings `is_stopped`.

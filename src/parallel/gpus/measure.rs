@@ -13,7 +13,7 @@ use crate::ops::cuda::Gpu;
 use crate::parallel::{Collective, Way, Ways};
 
 /// Sizes double from this one on.
-pub const SMALLEST: u64 = 4 << 10;
+const SMALLEST: u64 = 4 << 10;
 pub const LARGEST: u64 = 64 << 20;
 /// The best of so many tries counts, each of some messages one after the other.
 const TRIES: usize = 3;

@@ -120,16 +120,6 @@ impl Link {
     pub fn ways(&self) -> Option<crate::ground::results::AllReduce> {
         self.ways.get().map(|ways| ways.told(self.asked))
     }
-
-    /// Ends all waiting of own kernels, for a rank has failed; from any thread. What comes out of a step means nothing
-    /// any more.
-    pub fn abort(&self) {
-        let routes = [&self.host, &self.peers];
-        routes
-            .into_iter()
-            .flatten()
-            .for_each(|inboxes| inboxes.abort());
-    }
 }
 
 /// What this rank has made, if all have: none waits for one that has not.
@@ -165,9 +155,7 @@ impl Gpus {
             _ => bail!("ranks did not join to add up by {}", way.name()),
         }
     }
-}
 
-impl Gpus {
     /// Queued on the rank's stream. Nobody waits here, so that nothing is known of its time.
     fn counted(&self, bytes: u64, queue: impl FnOnce() -> Result<()>) -> Result<()> {
         queue()?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, bail};
+use candle_core::DType;
 
 use super::GIB;
 use super::memory::{self, Cards, Step, Wanted};
@@ -91,13 +91,7 @@ pub fn start(
             rank,
         };
         let cuda = Cuda::new(gpu, dtype)?;
-        let mut advance = |bytes| {
-            seen.advance(bytes);
-            match seen.is_stopped() {
-                true => bail!("it was told to stop"),
-                false => Ok(()),
-            }
-        };
+        let mut advance = |bytes| seen.advance(bytes);
         let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;
         Ok(Rank::new(Box::new(cuda), collective, decoder))
     };
@@ -118,7 +112,7 @@ pub fn start(
     let graphs = options.cuda_graphs.then_some(GraphLimits {
         rows: limits.logit_rows,
         step_rows: limits.rows,
-        max_blocks: max_model_len.div_ceil(options.block_size),
+        max_blocks: warm_up.blocks_of_longest(),
     });
     let headroom = ranks
         .together(move |rank| rank.warm_up(&warm_up, cached, graphs))

@@ -1,4 +1,4 @@
-//! Host memory that a GPU copies to and from while the host goes on. Cacheable: answers are read here.
+//! Host memory that GPUs reach while the host goes on. Cacheable: answers are read here.
 
 use std::ffi::c_void;
 
@@ -8,13 +8,14 @@ use candle_core::{Result, bail};
 
 use super::device::Gpu;
 
-/// Page-locked words, zeros at first; they may lie on their way in or out, which is the holder's to know.
+/// Page-locked words for all GPUs of the process, zeros at first; a GPU may read or write them, which is the holder's to
+/// know.
 #[derive(Debug)]
 pub struct Pinned<T> {
     start: *mut T,
     len: usize,
     /// Keeps the context, in which the memory was locked.
-    _gpu: Gpu,
+    gpu: Gpu,
 }
 
 /// What any bits stand for.
@@ -34,7 +35,8 @@ impl<T: Word> Pinned<T> {
         // SAFETY: the memory is written before anyone sees it.
         let start = unsafe {
             let bytes = len.max(1) * size_of::<T>();
-            result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_PORTABLE)
+            let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
+            result::malloc_host(bytes, flags)
         };
         let start = start.w()?.cast::<T>();
         // SAFETY: the driver has just given out room for so many words, aligned to pages.
@@ -42,12 +44,17 @@ impl<T: Word> Pinned<T> {
         Ok(Self {
             start,
             len,
-            _gpu: gpu.clone(),
+            gpu: gpu.clone(),
         })
     }
 
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Of the host and of every GPU: one address space holds both.
+    pub fn start(&self) -> *mut T {
+        self.start
     }
 
     /// For words that no copy writes now.
@@ -65,8 +72,9 @@ impl<T: Word> Pinned<T> {
 
 impl<T> Drop for Pinned<T> {
     fn drop(&mut self) {
+        // Only a device that has failed refuses either, which whoever waits for it is told.
+        let _ = self.gpu.bind();
         // SAFETY: `new` was given it, and nobody frees it twice. Copies under way end before the driver unlocks it.
-        // Only a device that has failed refuses, which whoever waits for it is told.
         let _ = unsafe { result::free_host(self.start.cast::<c_void>()) };
     }
 }

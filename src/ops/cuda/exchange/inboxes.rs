@@ -95,9 +95,8 @@ impl Inboxes {
     pub fn abort(&self) {
         let word = self.stop.get().and_then(Region::host);
         if let Some(word) = word {
-            // SAFETY: the region is as large and as aligned as the word, lives as long as `self`, and is only ever
-            // stored to here and loaded by kernels.
-            unsafe { AtomicU32::from_ptr(word.cast()) }.store(1, Ordering::Release);
+            // SAFETY: the word lives as long as `self`, and is only ever stored to here and loaded by kernels.
+            unsafe { AtomicU32::from_ptr(word) }.store(1, Ordering::Release);
         }
     }
 }

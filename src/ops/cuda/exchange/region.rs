@@ -1,6 +1,5 @@
 //! Memory that several GPUs of one process reach.
 
-use std::ffi::c_void;
 use std::sync::Arc;
 
 use candle_core::Result;
@@ -8,55 +7,42 @@ use candle_core::cuda::WrapErr;
 use candle_core::cuda::cudarc::driver::{CudaContext, result, sys};
 
 use crate::ops::cuda::device::Gpu;
+use crate::ops::cuda::pinned::Pinned;
 
 /// Bytes at one address for all GPUs; zeros at first.
 #[derive(Debug)]
-pub struct Region {
+pub enum Region {
+    /// Ordinary memory for the host.
+    Host(Pinned<u32>),
+    Device(OnGpu),
+}
+
+/// Memory of one GPU; others reach it where peer access is enabled.
+#[derive(Debug)]
+pub struct OnGpu {
     /// That it was allocated in.
     context: Arc<CudaContext>,
-    place: Place,
+    start: sys::CUdeviceptr,
 }
 
-#[derive(Debug)]
-enum Place {
-    /// Pinned, mapped for every GPU; ordinary memory for the host.
-    Host(*mut c_void),
-    /// Of one GPU; others reach it where peer access is enabled.
-    Device(sys::CUdeviceptr),
-}
-
-// SAFETY: what `Host` points to belongs to this region alone until it is dropped, and is freed with a context that any
-// thread may bind.
-unsafe impl Send for Region {}
 // SAFETY: the region hands out an address; whoever follows it keeps the order, see `kernels/exchange.cuh`.
 unsafe impl Sync for Region {}
 
 impl Region {
     /// Of the host, for every GPU of the process.
     pub fn on_host(gpu: &Gpu, bytes: usize) -> Result<Self> {
-        let context = gpu.stream.context().clone();
-        context.bind_to_thread().w()?;
-        let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
-        // SAFETY: filled below, before anybody reads it.
-        let start = unsafe { result::malloc_host(bytes, flags) }.w()?;
-        // SAFETY: `start` has as many bytes, and nobody else knows of them yet.
-        unsafe { start.cast::<u8>().write_bytes(0, bytes) };
-        Ok(Self {
-            context,
-            place: Place::Host(start),
-        })
+        Pinned::new(gpu, bytes.div_ceil(size_of::<u32>())).map(Self::Host)
     }
 
     /// Of the GPU. Not from its pool, whose memory is not for others.
     pub fn on_gpu(gpu: &Gpu, bytes: usize) -> Result<Self> {
-        let context = gpu.stream.context().clone();
-        context.bind_to_thread().w()?;
+        gpu.bind()?;
         // SAFETY: filled below, before anybody reads it.
         let start = unsafe { result::malloc_sync(bytes) }.w()?;
-        let region = Self {
-            context,
-            place: Place::Device(start),
-        };
+        let region = Self::Device(OnGpu {
+            context: gpu.stream.context().clone(),
+            start,
+        });
         // SAFETY: `start` has as many bytes, and nobody else knows of them yet.
         unsafe { result::memset_d8_async(start, 0, bytes, gpu.stream.cu_stream()) }.w()?;
         gpu.synchronize()?;
@@ -65,17 +51,17 @@ impl Region {
 
     /// For kernels and copies. One address space holds the host's memory and that of all GPUs.
     pub fn address(&self) -> u64 {
-        match self.place {
-            Place::Host(start) => start as u64,
-            Place::Device(start) => start,
+        match self {
+            Self::Host(words) => words.start() as u64,
+            Self::Device(memory) => memory.start,
         }
     }
 
     /// Where the host itself reaches it.
-    pub fn host(&self) -> Option<*mut c_void> {
-        match self.place {
-            Place::Host(start) => Some(start),
-            Place::Device(_) => None,
+    pub fn host(&self) -> Option<*mut u32> {
+        match self {
+            Self::Host(words) => Some(words.start()),
+            Self::Device(_) => None,
         }
     }
 
@@ -84,13 +70,13 @@ impl Region {
     /// # Errors
     /// The GPU does not reach the memory of the one that it lies in.
     pub fn open_to(&self, gpu: &Gpu) -> Result<()> {
-        let own = gpu.stream.context();
-        if self.host().is_some() || self.context.ordinal() == own.ordinal() {
-            return Ok(());
-        }
-        own.bind_to_thread().w()?;
+        let context = match self {
+            Self::Device(memory) if memory.context.ordinal() != gpu.ordinal() => &memory.context,
+            _ => return Ok(()),
+        };
+        gpu.bind()?;
         // SAFETY: the region keeps its context alive, and this GPU's is current.
-        let enabled = unsafe { sys::cuCtxEnablePeerAccess(self.context.cu_ctx(), 0) };
+        let enabled = unsafe { sys::cuCtxEnablePeerAccess(context.cu_ctx(), 0) };
         match enabled {
             sys::CUresult::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED => Ok(()),
             outcome => outcome.result().w(),
@@ -98,15 +84,11 @@ impl Region {
     }
 }
 
-impl Drop for Region {
+impl Drop for OnGpu {
     fn drop(&mut self) {
         // After a failed GPU neither may work; the process ends then, and the memory with it.
         let _ = self.context.bind_to_thread();
-        let _ = match self.place {
-            // SAFETY: allocated so, freed once; every exchange that knew of it has waited for its GPU.
-            Place::Host(start) => unsafe { result::free_host(start) },
-            // SAFETY: as above.
-            Place::Device(start) => unsafe { result::free_sync(start) },
-        };
+        // SAFETY: allocated so, freed once; every exchange that knew of it has waited for its GPU.
+        let _ = unsafe { result::free_sync(self.start) };
     }
 }

@@ -86,8 +86,10 @@ fn crossed_replays() {
         if rank == 1 {
             graphs.reverse();
         }
+        // A launch may already find the device lost, where the other rank was quicker.
         for executable in graphs {
-            ok(cuGraphLaunch(executable, s));
+            let told = cuGraphLaunch(executable, s);
+            assert!([0, LAUNCH_FAILED].contains(&told), "{told}");
         }
         assert_eq!(cuStreamSynchronize(s), LAUNCH_FAILED);
     });

@@ -11,6 +11,7 @@ const CHUNK: &str = "attention_chunk_size";
 const WINDOW: &str = "sliding_window";
 /// `max_window_layers` of Qwen configurations that do not state it.
 const QWEN_MAX_WINDOW_LAYERS: usize = 28;
+
 /// How a layer mixes tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Mixers {

@@ -92,7 +92,7 @@ pub(super) fn compressed_tensors(keys: &Keys) -> Outcome {
         let (mut scheme, packing) = numbers(&weights)?;
         scheme.activations = group.object("input_activations").is_some();
         let targets = group.texts("targets")?;
-        let all = targets.iter().any(|target| *target == "Linear") || targets.is_empty();
+        let all = targets.contains(&"Linear") || targets.is_empty();
         let names = match all {
             true => Some(Names::default()),
             false => Names::new(targets),

@@ -24,7 +24,8 @@ pub(super) fn recurrent(keys: &Keys, sizes: &Sizes) -> Result<Option<Recurrent>,
     let in_f32 = ["mamba_ssm_dtype", "mamba_ssm_cache_dtype"]
         .iter()
         .any(|key| keys.text(key) == Some("float32"));
-    if keys.value("attn_type_list").is_some() {
+    let minimax = keys.text("model_type") == Some("minimax");
+    if minimax || keys.value("attn_type_list").is_some() {
         return Ok(Some(lightning(sizes)));
     }
     if keys.count(&["linear_num_value_heads"])?.is_some() {

@@ -209,12 +209,7 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     Family {
-        names: &[
-            "granitemoe",
-            "granitemoeshared",
-            "granitemoehybrid",
-            "bamba",
-        ],
+        names: &["granitemoe", "granitemoeshared", "granitemoehybrid"],
         tied: true,
         ..LLAMA
     },

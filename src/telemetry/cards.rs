@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::{Clock, P2pCapabilitiesIndex, P2pStatus, TopologyLevel};
-use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 
-use super::nvml::{MILLI, find};
+use super::nvml::{MILLI, find, processes};
 use crate::ground::GpuIdentity;
 use crate::ground::results::{GpuInfo, GpuLink, GpuProcess};
 
@@ -130,25 +129,7 @@ fn nvlink(one: &GpuIdentity, other: &GpuIdentity) -> Result<bool, String> {
     Ok(status.map_err(refused)? == P2pStatus::Ok)
 }
 
-/// Of any program, by their numbers.
-pub(super) fn processes(device: &Device) -> Result<Vec<GpuProcess>, NvmlError> {
-    let mut all = device.running_compute_processes()?;
-    // A card that only computes refuses these.
-    all.extend(device.running_graphics_processes().unwrap_or_default());
-    let each = all.into_iter().map(|process| GpuProcess {
-        pid: process.pid,
-        memory_bytes: match process.used_gpu_memory {
-            UsedGpuMemory::Used(bytes) => Some(bytes),
-            UsedGpuMemory::Unavailable => None,
-        },
-    });
-    let mut each: Vec<GpuProcess> = each.collect();
-    each.sort_by_key(|process| process.pid);
-    each.dedup_by_key(|process| process.pid);
-    Ok(each)
-}
-
-/// But for this one.
+/// Processes on the card but for this one.
 fn others(device: &Device<'static>) -> Result<Vec<GpuProcess>, NvmlError> {
     let mut all = processes(device)?;
     all.retain(|process| process.pid != std::process::id());

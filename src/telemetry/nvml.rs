@@ -5,11 +5,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
-use super::cards::processes;
 use super::gpus::GpuProbe;
+use crate::ground::results::GpuProcess;
 use crate::ground::{GpuCounter, GpuIdentity, GpuSample, Refused};
 
 /// NVML counts power and energy in thousandths.
@@ -159,6 +160,24 @@ fn read(device: &Device, refused: &mut Refused) -> GpuSample {
         pcie_width: told(refused, GpuCounter::PcieLink, width),
         other_processes: None,
     }
+}
+
+/// Processes on the card, by their numbers.
+pub(super) fn processes(device: &Device) -> Result<Vec<GpuProcess>, NvmlError> {
+    let mut all = device.running_compute_processes()?;
+    // A card that only computes refuses these.
+    all.extend(device.running_graphics_processes().unwrap_or_default());
+    let each = all.into_iter().map(|process| GpuProcess {
+        pid: process.pid,
+        memory_bytes: match process.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => Some(bytes),
+            UsedGpuMemory::Unavailable => None,
+        },
+    });
+    let mut each: Vec<GpuProcess> = each.collect();
+    each.sort_by_key(|process| process.pid);
+    each.dedup_by_key(|process| process.pid);
+    Ok(each)
 }
 
 /// How many processes use a card that this one has taken.

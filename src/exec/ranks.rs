@@ -11,7 +11,9 @@ use std::thread::JoinHandle;
 use super::guard::{caught, guarded};
 use super::seat::{Build, Threads};
 use super::tickets::Tickets;
-use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
+use super::{
+    DeviceTimes, ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket,
+};
 use crate::ground::recorder::{Cost, OpRecord};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ground::{Clock, ExpertLoad};
@@ -24,19 +26,25 @@ use crate::parallel::{self, Collective};
 const COMMANDS: usize = 4;
 
 enum Command {
-    /// Answered with its cost.
+    /// Answered with what it was.
     Step(Arc<StepPlan>),
     Queue(Arc<StepPlan>),
-    /// Answered with the cost of the step that was queued first.
+    /// Answered with what the step was that was queued first.
     Collect,
     Call(Box<dyn FnOnce(&mut Rank) + Send>),
+}
+
+/// What a rank tells of a step.
+struct Told {
+    cost: Cost,
+    device: Option<DeviceTimes>,
 }
 
 /// A rank on a thread of its own.
 struct Other {
     /// `None` once the rank is told to end.
     commands: Option<SyncSender<Command>>,
-    steps: Receiver<Result<Cost, ExecError>>,
+    steps: Receiver<Result<Told, ExecError>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -215,12 +223,17 @@ impl Ranks {
         mut outcome: Result<(), ExecError>,
         output: &mut StepOutput,
     ) -> Result<(), ExecError> {
+        let mut times = vec![output.device.take()];
         for other in &self.others {
             match other.steps.recv().map_err(|_| ExecError::Ended).flatten() {
-                Ok(cost) => output.cost += cost,
+                Ok(Told { cost, device }) => {
+                    output.cost += cost;
+                    times.push(device);
+                }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
+        output.times = output.times.with(times);
         self.told(outcome)
     }
 }
@@ -245,7 +258,7 @@ fn serve(
     rank: &mut Rank,
     rendezvous: &Rendezvous,
     inbox: &Receiver<Command>,
-    replies: &SyncSender<Result<Cost, ExecError>>,
+    replies: &SyncSender<Result<Told, ExecError>>,
 ) {
     let mut output = StepOutput::default();
     let number = rank.number();
@@ -271,7 +284,11 @@ fn serve(
                 queued.and_then(|()| guarded(number, rendezvous, collect))
             }
         };
-        if replies.send(outcome.map(|()| output.cost)).is_err() {
+        let told = outcome.map(|()| Told {
+            cost: output.cost,
+            device: output.device.take(),
+        });
+        if replies.send(told).is_err() {
             return;
         }
     }

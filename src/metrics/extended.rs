@@ -261,6 +261,16 @@ fn engine(
             false => reason::NO_EXCHANGE,
         },
     );
+    extended.wait_share_percent = note(
+        "wait_share_percent",
+        totals.wait_share().map(percent),
+        match (exchanged, totals.communication_share()) {
+            (false, _) => reason::NO_EXCHANGE,
+            (true, None) => reason::EXCHANGE_NOT_TIMED,
+            (true, Some(_)) => reason::WAIT_NOT_TIMED,
+        },
+    );
+    extended.timed_steps = totals.timed_steps as u64;
     extended.mean_communication_bytes_per_step = note(
         "mean_communication_bytes_per_step",
         exchanged

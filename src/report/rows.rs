@@ -55,7 +55,7 @@ pub const SOURCE: [Row; 31] = [
 ];
 
 /// Of the extended set, what answers a first question; the rest is in the files.
-pub const EXTENDED: [Row; 41] = [
+pub const EXTENDED: [Row; 42] = [
     row("mean_ttft_ms", "ms"),
     row("median_ttft_ms", "ms"),
     row("p99_ttft_ms", "ms"),
@@ -109,6 +109,7 @@ pub const EXTENDED: [Row; 41] = [
     row("flop_utilization_percent", "%"),
     row("energy_per_output_token_j", "J"),
     row("communication_share_percent", "%"),
+    row("wait_share_percent", "%"),
     row("host_share_percent", "%"),
     row("mean_submit_delay_ms", "ms"),
     row("max_submit_delay_ms", "ms"),

@@ -102,6 +102,10 @@ impl Started {
             num_blocks: layout.num_blocks,
             prefix_cache: options.prefix_cache,
         };
+        let timed_by = match hardware.device.as_str() {
+            "cpu" => "host clock",
+            _ => "device events",
+        };
         let settings = results::Engine {
             max_model_len,
             max_num_seqs: config.max_num_seqs,
@@ -120,6 +124,7 @@ impl Started {
             seed: options.seed,
             ranks: executor.memory().map_err(RunError::from)?,
             communication_share: None,
+            timed_by: timed_by.to_owned(),
             server: None,
         };
         let start_up = results::StartUp {

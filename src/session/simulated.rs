@@ -113,6 +113,7 @@ fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> r
         seed: files.options.seed,
         ranks: started.ranks.clone(),
         communication_share: None,
+        timed_by: "formula".to_owned(),
         server: simulation.server.map(|server| server.name.to_owned()),
     }
 }

@@ -104,6 +104,7 @@ fn plan(tokens: &[u32], start: usize) -> StepPlan {
     };
     let fresh = tokens[start..].to_vec();
     StepPlan {
+        timed: false,
         logit_rows: (0..fresh.len() as u32).collect(),
         picks: vec![Pick::GREEDY; fresh.len()],
         rows: rows(&[chunk], BLOCK_SIZE),

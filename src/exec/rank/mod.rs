@@ -12,7 +12,7 @@ use self::queue::Queued;
 use super::graphs::{GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
 use super::warm_up::{self, Headroom, WarmUp};
-use super::{ExecError, KvLayout, StepOutput, StepPlan};
+use super::{ExecError, KvLayout, StepOutput, StepPlan, Times};
 use crate::ground::recorder::{OpRecord, Recorder, Traffic};
 use crate::ground::results::RankMemory;
 use crate::ground::{Clock, ExpertLoad, Progress, Unwatched};
@@ -172,6 +172,11 @@ impl Rank {
         self.sampler = sampler;
         output.traffic = outcome.map_err(device_error("a step failed"))?;
         output.traffic += self.collective.take_traffic();
+        output.times = match self.backend.queue() {
+            Some(_) => Times::Untimed,
+            None => Times::OnHost,
+        };
+        output.device = None;
         output.cost = self.recorder.take_total();
         output.cost.bytes += self.expert_bytes_until(self.experts_read()?);
         Ok(())
@@ -180,7 +185,8 @@ impl Rank {
     /// From now on operations are timed one by one, on `clock`.
     pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
         self.read_at_start.set(self.experts_read.get());
-        self.recorder.start_timeline(clock, self.backend.timer());
+        self.recorder
+            .start_timeline(clock, self.backend.timer(true));
     }
 
     /// Whether a step's operations are those that ran between its submission and the end of the wait for it.
@@ -352,6 +358,7 @@ fn begin(kernels: &dyn Kernels, plan: &StepPlan) -> candle_core::Result<()> {
         rows,
         logit_rows,
         picks,
+        timed: _,
     } = plan;
     kernels.begin_step(tokens, rows, logit_rows, picks)
 }

@@ -116,6 +116,7 @@ impl Simulated {
             },
             traffic: pass.traffic,
             host,
+            ..StepOutput::default()
         };
         Ok((pass.time.saturating_add(host), output))
     }

@@ -177,8 +177,12 @@ pub struct Engine {
     pub seed: u64,
     /// One a rank, in rank order.
     pub ranks: Vec<RankMemory>,
-    /// Part of the executor's time spent in collectives, 0 to 1; null when there was one rank.
+    /// Part of the ranks' time spent in exchanges, 0 to 1; null when there was one rank.
     pub communication_share: Option<f64>,
+    /// By what: `host clock` (of rank 0, every step), `device events` (of all ranks, one step in eight, in its graph
+    /// where it has one), `formula` (predicted).
+    #[serde(default)]
+    pub timed_by: String,
     /// The server whose host time a prediction includes; null: none, raw capacity.
     #[serde(default)]
     pub server: Option<String>,

@@ -28,6 +28,8 @@ pub struct Gpu {
     pub shared_memory: u32,
     /// Graphs know addresses of scratch.
     fixed: Arc<AtomicBool>,
+    /// What is queued is kept and does not run.
+    captures: Arc<AtomicBool>,
 }
 
 /// Of `cuDeviceGetPCIBusId`: 13 letters and the end are enough.
@@ -55,6 +57,7 @@ impl Gpu {
             device,
             stream,
             fixed: Arc::default(),
+            captures: Arc::default(),
         };
         gpu.keep_pool()?;
         Ok(gpu)
@@ -185,6 +188,14 @@ impl Gpu {
 
     pub fn is_fixed(&self) -> bool {
         self.fixed.load(Relaxed)
+    }
+
+    pub(super) fn set_captures(&self, captures: bool) {
+        self.captures.store(captures, Relaxed);
+    }
+
+    pub(super) fn captures(&self) -> bool {
+        self.captures.load(Relaxed)
     }
 
     /// Gives back what the pool holds for no tensor.

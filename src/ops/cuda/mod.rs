@@ -138,8 +138,8 @@ impl Backend for Cuda {
         self.gpu.memory().map(Some)
     }
 
-    fn timer(&self) -> Option<Box<dyn Timer>> {
-        Some(Box::new(timer::Events::new(&self.gpu)))
+    fn timer(&self, profiled: bool) -> Option<Box<dyn Timer>> {
+        Some(Box::new(timer::Events::new(&self.gpu, profiled)))
     }
 
     fn measure_roofs(&self) -> Option<DeviceRoofs> {

@@ -5,6 +5,7 @@ mod bytes;
 mod models;
 mod order;
 mod sums;
+mod times;
 
 use std::process::Command;
 use std::sync::{Arc, Barrier};

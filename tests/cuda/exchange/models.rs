@@ -9,7 +9,7 @@ use super::*;
 const TOKENS: usize = 6;
 
 /// The program on virtual GPUs; `None`, and said, on a machine with real ones.
-fn program(gpus: usize, peers: bool, args: &[&str]) -> Option<Outcome> {
+pub fn program(gpus: usize, peers: bool, args: &[&str]) -> Option<Outcome> {
     if !Gpu::is_virtual(0).unwrap() {
         eprintln!("SKIPPED: only virtual GPUs are as many as one likes");
         return None;
@@ -24,7 +24,7 @@ fn program(gpus: usize, peers: bool, args: &[&str]) -> Option<Outcome> {
     Some(Outcome::of(program.output().unwrap()))
 }
 
-fn engine<'a>(model: &'a str, tp: &'a str, way: &'a str) -> Vec<&'a str> {
+pub fn engine<'a>(model: &'a str, tp: &'a str, way: &'a str) -> Vec<&'a str> {
     let flags = "--device cuda --dtype f32 --json --max-num-seqs 4 --max-num-batched-tokens 64 --kv-cache-memory 4M --max-model-len 128";
     let flags = flags.split(' ');
     let chosen = ["--model", model, "--tp", tp, "--all-reduce", way];

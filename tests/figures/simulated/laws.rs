@@ -187,6 +187,7 @@ fn only_rows_that_draw_a_token_pass_the_head() {
     };
     let (one, many) = (plan(&[(64, 64)]), plan(&[(1, 64); 64]));
     let silent = StepPlan {
+        timed: false,
         logit_rows: Vec::new(),
         picks: Vec::new(),
         ..one.clone()

@@ -153,6 +153,39 @@ fn graphs() {
     assert_eq!(download::<u32>(inner, 1), [7]);
 }
 
+/// Events that are nodes of a graph are recorded anew by each launch; others only order what is captured.
+fn graph_times() {
+    const EXTERNAL: u32 = 1;
+    begin(0);
+    let f = function(ADD, "add");
+    let at = upload(&[0u32]);
+    let s = stream();
+    let events = [event(), event(), event()];
+    assert_eq!(cuEventRecordWithFlags(events[0], s, EXTERNAL), 1);
+    ok(cuStreamBeginCapture_v2(s, 0));
+    for node in events {
+        ok(cuEventRecordWithFlags(node, s, EXTERNAL));
+        ok(add(f, at, 1, s));
+    }
+    let graph = get(|g| cuStreamEndCapture(s, g));
+    let executable = get(|e| cuGraphInstantiateWithFlags(e, graph, 0));
+    let elapsed =
+        |ms: &mut f32, from: usize, to: usize| cuEventElapsedTime_v2(ms, events[from], events[to]);
+    assert_eq!(elapsed(&mut 0.0, 0, 1), 400, "nothing was launched yet");
+    for _ in 0..2 {
+        ok(cuGraphLaunch(executable, s));
+        ok(cuEventSynchronize(events[2]));
+        let (mut first, mut both) = (0.0, 0.0);
+        ok(elapsed(&mut first, 0, 1));
+        ok(elapsed(&mut both, 0, 2));
+        assert!(first > 0.0 && both > first, "{first} and {both} ms");
+    }
+    ok(cuStreamSynchronize(s));
+    assert_eq!(download::<u32>(at, 1), [6]);
+    ok(cuGraphDestroy(graph));
+    ok(cuGraphExecDestroy(executable));
+}
+
 fn memory_runs_out() {
     begin(0);
     let (mut free, mut total) = (0, 0);
@@ -292,6 +325,7 @@ const CASES: [(&str, fn()); 10] = [
     ("a_forgotten_wait_shows", forgotten_wait),
     ("streams_wait_for_what_they_must", waits),
     ("captured_graphs", graphs),
+    ("graphs_with_events", graph_times),
     ("a_card_runs_out", memory_runs_out),
     ("launch_limits", limits),
     ("a_failure_stays", failures_stay),
@@ -318,6 +352,11 @@ fn a_forgotten_wait_shows() {
 #[test]
 fn captured_graphs() {
     apart("captured_graphs", &[], 3);
+}
+
+#[test]
+fn graphs_with_events() {
+    apart("graphs_with_events", &[], 3);
 }
 
 #[test]

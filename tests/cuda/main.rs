@@ -12,6 +12,7 @@ mod exchange;
 mod experts;
 mod fp8;
 mod kv;
+mod ledger;
 mod linear;
 mod model;
 mod ranks;

@@ -35,6 +35,7 @@ impl EngineOptions {
             },
             server: self.server,
             graphs: self.cuda_graphs,
+            all_reduce: self.all_reduce,
             dtype: self.dtype,
             kv_type: self.kv_cache_dtype,
             kv_bytes: self.kv_cache_memory,
@@ -79,7 +80,7 @@ pub fn start(
         settings: settings(&files, &simulation, &started),
         engine: started.engine,
         probe: None,
-        all_reduce: None,
+        all_reduce: started.all_reduce,
         files,
         progress: progress.clone(),
     })

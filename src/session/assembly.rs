@@ -64,6 +64,8 @@ pub struct Started {
     pub hardware: results::Hardware,
     pub probe: Option<Arc<dyn GpuProbe>>,
     pub all_reduce: Option<results::AllReduce>,
+    /// CPUs that the threads of each rank are bound to.
+    pub rank_cpus: Vec<String>,
 }
 
 impl Started {
@@ -86,6 +88,7 @@ impl Started {
             hardware,
             probe,
             all_reduce,
+            rank_cpus,
         } = self;
         let options = &files.options;
         let config = SchedulerConfig {
@@ -112,6 +115,7 @@ impl Started {
             expert_parallel: options.expert_parallel,
             threads,
             pin_threads: options.pin_threads,
+            rank_cpus,
             seed: options.seed,
             ranks: executor.memory().map_err(RunError::from)?,
             communication_share: None,

@@ -70,6 +70,7 @@ pub fn start(
         },
         probe: None,
         all_reduce: None,
+        rank_cpus: Vec::new(),
     };
     started.assemble(files, progress)
 }

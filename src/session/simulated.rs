@@ -104,6 +104,7 @@ fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> r
         // Nothing computes.
         threads: 0,
         pin_threads: false,
+        rank_cpus: Vec::new(),
         seed: files.options.seed,
         ranks: started.ranks.clone(),
         communication_share: None,

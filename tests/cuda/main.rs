@@ -2,6 +2,8 @@
 //! the virtual one.
 
 mod attention;
+mod card;
+mod case;
 mod cli;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;

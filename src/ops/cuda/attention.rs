@@ -1,5 +1,5 @@
 //! Causal attention over the paged cache: split along the context for sequences with one row, in tiles of rows for
-//! longer ones. Both are in `kernels/attention_<head_dim>.cu`.
+//! longer ones. Both are in `kernels/attention_<head_dim>_<type>.cu`.
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -59,7 +59,7 @@ impl Kernel {
         Ok(Self {
             file: match mixed {
                 true => "attention_mixed".to_owned(),
-                false => format!("attention_{dim}"),
+                false => format!("attention_{dim}_{}", suffix(dtype)?),
             },
             suffix: format!("{dim}_{}_{}", suffix(dtype)?, suffix(cache)?),
             dim,

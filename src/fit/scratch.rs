@@ -10,14 +10,13 @@ const EXPERT_ROWS: usize = 8;
 
 /// Bytes of the scratch of kernels.
 pub(super) fn kernels(stage: &Stage) -> u64 {
-    let (ask, settings) = (stage.ask, stage.settings);
+    let settings = stage.settings;
     let rows = settings.max_num_batched_tokens;
     let sequences = settings.max_num_seqs.min(rows);
-    let blocks = settings.max_model_len.div_ceil(ask.block_size);
     let (shape, rank) = (stage.plan.shape(), stage.plan.rank_shape(0));
-    let step: usize = scratch::step(rows, sequences, sequences, blocks)
-        .iter()
-        .sum();
+    // Block tables grow with the longest request, and what is left for one must not shrink with it: 8 MiB of 256 requests
+    // of 131,072 tokens are left out.
+    let step: usize = scratch::step(rows, sequences, sequences, 0).iter().sum();
     let parts = scratch::attention_parts(MULTIPROCESSORS, rank.num_heads / rank.num_kv_heads);
     // A room for each power of two of rows.
     let runs = 2 * (sequences * rank.vocab.len().div_ceil(RUN)).next_power_of_two();

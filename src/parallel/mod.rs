@@ -29,7 +29,7 @@ pub use solo::Solo;
 pub use split::Split;
 pub use threads::Threads;
 pub use unmet::Unmet;
-pub use ways::{AllReduce, UnknownAllReduce, Way, Ways};
+pub use ways::{AllReduce, LARGEST, SMALLEST, UnknownAllReduce, Way, Ways};
 
 /// One rank's view of its peers. Every rank makes the same calls in the same order, and each result
 /// is the same to the bit on all of them.

@@ -68,6 +68,8 @@ pub struct Started {
     pub start_up: results::StartUp,
     pub probe: Option<Arc<dyn GpuProbe>>,
     pub all_reduce: Option<results::AllReduce>,
+    /// CPUs that the threads of each rank are bound to.
+    pub rank_cpus: Vec<String>,
 }
 
 impl Started {
@@ -91,6 +93,7 @@ impl Started {
             start_up,
             probe,
             all_reduce,
+            rank_cpus,
         } = self;
         let options = &files.options;
         let config = SchedulerConfig {
@@ -121,6 +124,7 @@ impl Started {
             expert_parallel: options.expert_parallel,
             threads,
             pin_threads: options.pin_threads,
+            rank_cpus,
             seed: options.seed,
             ranks: executor.memory().map_err(RunError::from)?,
             communication_share: None,

@@ -86,6 +86,7 @@ pub fn start(
         },
         probe: None,
         all_reduce: None,
+        rank_cpus: Vec::new(),
     };
     started.assemble(files, progress)
 }

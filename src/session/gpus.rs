@@ -11,8 +11,8 @@ use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo, 
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::MOST_RANKS;
-use crate::parallel::gpus::{LARGEST, Link};
-use crate::parallel::{AllReduce, Threads, nccl};
+use crate::parallel::gpus::Link;
+use crate::parallel::{AllReduce, LARGEST, Threads, nccl};
 use crate::telemetry::{cards, nvml};
 
 const NCCL: &str = "NCCL_";

@@ -38,6 +38,7 @@ impl EngineOptions {
             },
             server: self.server,
             graphs: self.cuda_graphs,
+            all_reduce: self.all_reduce,
             dtype: self.dtype,
             kv_type: self.kv_cache_dtype,
             kv_bytes: self.kv_cache_memory,
@@ -86,7 +87,7 @@ pub fn start(
                 .map(|part| (part, NOTHING)),
         ),
         probe: None,
-        all_reduce: None,
+        all_reduce: started.all_reduce,
         files,
         progress: progress.clone(),
     })
@@ -110,6 +111,7 @@ fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> r
         // Nothing computes.
         threads: 0,
         pin_threads: false,
+        rank_cpus: Vec::new(),
         seed: files.options.seed,
         ranks: started.ranks.clone(),
         communication_share: None,

@@ -239,6 +239,24 @@ fn a_gpu_that_fails_in_a_run_gives_a_partial_result_and_an_error() {
     assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
 }
 
+/// The check before loading saw room, and the driver has none all the same.
+#[test]
+fn a_card_that_runs_out_while_it_loads_is_told_with_the_ledger() {
+    let Some(machine) = Machine::new("[[fault]]\nkind = \"out-of-memory\"\nat = 12\n") else {
+        return;
+    };
+    let model = fixture("qwen2-tiny");
+    let outcome = machine.run(&[&BENCH[..], &["--model", &model]].concat());
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for told in [
+        "CUDA ran out of memory loading the weights of",
+        "on NVIDIA GeForce RTX 4090, which had",
+        "by the ledger",
+    ] {
+        assert!(outcome.stderr.contains(told), "{outcome:?}");
+    }
+}
+
 /// A card on which the model fits, but not with what is asked beside it; and one on which it cannot fit.
 #[test]
 fn what_a_card_cannot_hold_is_refused_with_a_way_out() {

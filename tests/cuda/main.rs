@@ -2,7 +2,9 @@
 //! the virtual one.
 
 mod attention;
+mod card;
 mod cards;
+mod case;
 mod cli;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
@@ -13,6 +15,7 @@ mod exchange;
 mod experts;
 mod fp8;
 mod kv;
+mod ledger;
 mod linear;
 mod model;
 mod ranks;

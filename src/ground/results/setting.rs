@@ -174,6 +174,10 @@ pub struct Engine {
     /// Each of them bound to a CPU of its own.
     #[serde(default)]
     pub pin_threads: bool,
+    /// CPUs that the threads of each rank on a GPU are bound to, as the system lists them, in rank order; left out where
+    /// none are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rank_cpus: Vec<String>,
     pub seed: u64,
     /// One a rank, in rank order.
     pub ranks: Vec<RankMemory>,

@@ -16,8 +16,6 @@ use crate::ops::Buffer;
 use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::{CHANNEL_BYTES, Exchange, Inboxes, MOST_RANKS, Route, Shots};
 
-pub use measure::LARGEST;
-
 /// How ranks on GPUs find each other, and what they share.
 pub struct Link {
     asked: AllReduce,
@@ -38,7 +36,7 @@ impl Link {
     /// What is asked for cannot be had here, or NCCL does not start.
     pub fn new(ranks: usize, asked: AllReduce, largest: u64) -> Result<Self> {
         let several = ranks > 1;
-        let is_asked = |one| several && (asked == one || asked == AllReduce::Auto);
+        let is_asked = |one| several && asked.allows(one);
         let inboxes = |route| {
             let inboxes = Inboxes::new(ranks, route, CHANNEL_BYTES);
             Result::Ok(Some(Arc::new(inboxes?)))
@@ -96,12 +94,7 @@ impl Link {
         };
         let joined = join(&self.host).and_then(|host| Ok((host, join(&self.peers)?)));
         let (by_host, by_peers) = agreed(host.as_ref(), joined, "could not join the exchange")?;
-        let candidates = Way::candidates(
-            self.asked,
-            nccl.is_some(),
-            by_host.is_some(),
-            by_peers.is_some(),
-        );
+        let candidates = Way::candidates(nccl.is_some(), by_host.is_some(), by_peers.is_some());
         let mut gpus = Gpus {
             host,
             nccl,

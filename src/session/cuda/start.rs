@@ -6,9 +6,10 @@ use candle_core::DType;
 
 use super::GIB;
 use super::memory::{self, Cards, Step, Wanted};
+use super::places::Places;
 use crate::exec::graphs::GraphLimits;
 use crate::exec::warm_up::WarmUp;
-use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks};
+use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks, Threads};
 use crate::ground::{Clock, Progress, Task, WallClock, results};
 use crate::model::{Decoder, Share, WeightType};
 use crate::ops::cuda::{Cuda, Gpu, is_out_of_memory};
@@ -84,8 +85,15 @@ pub fn start(
     // Seconds of the rank that took longest: for its weights, and part of them in which its host waited for copies.
     let slowest = Arc::new(Mutex::new([0.0, 0.0]));
     let (told, watch) = (slowest.clone(), clock.clone());
+    let threads = Threads {
+        count: options.threads.unwrap_or_else(default_threads).max(tp),
+        pinned: options.pin_threads,
+    };
+    let places = Places::new(&gpus, threads).map_err(SessionError::load)?;
+    let rank_cpus = places.told();
     let build = move |host: Box<dyn Collective>| {
         let rank = host.rank();
+        places.bind(rank)?;
         let gpu = Gpu::open(rank);
         let (gpu, collective) = joined.join(host, gpu)?;
         let share = Share {
@@ -107,7 +115,7 @@ pub fn start(
         Ok(Rank::new(Box::new(cuda), collective, decoder))
     };
     let elements = files.plan.kv_elements_per_token();
-    let threads = options.threads.unwrap_or_else(default_threads).max(tp);
+    let threads = threads.count;
     let ranks = Ranks::load(tp, threads, u64::MAX, elements, Arc::new(build));
     progress.finish();
     if progress.is_stopped() {
@@ -189,6 +197,7 @@ pub fn start(
         },
         probe: Some(Arc::new(probe)),
         all_reduce: link.ways(),
+        rank_cpus,
     };
     started.assemble(files, progress)
 }

@@ -75,6 +75,23 @@ fn forgotten_wait() {
     assert_eq!(Vec::from_iter(seen), [5, 15]);
 }
 
+/// Nothing is computed or copied, and a card runs out as ever.
+fn unbacked() {
+    begin(0);
+    let at = upload(&[1u32]);
+    let s = stream();
+    ok(add(function(ADD, "add"), at, 10, s));
+    ok(cuStreamSynchronize(s));
+    assert_eq!(download::<u32>(at, 1), [0x8080_8080]);
+    const GIB: usize = 1 << 30;
+    let most = get(|p| cuMemAllocAsync(p, 40 * GIB, s));
+    ok(cuMemsetD32Async(most, 1, 10 * GIB, s));
+    ok(cuStreamSynchronize(s));
+    assert_eq!(cuMemAllocAsync(&mut 0, 8 * GIB, s), 2);
+    ok(cuMemFreeAsync(most, s));
+    get(|p| cuMemAllocAsync(p, 46 * GIB, s));
+}
+
 fn graphs() {
     begin(0);
     let f = function(ADD, "add");
@@ -321,7 +338,8 @@ fn planned_fault() {
     ok(cuMemAlloc_v2(&mut 0, 64));
 }
 
-const CASES: [(&str, fn()); 10] = [
+const CASES: [(&str, fn()); 11] = [
+    ("unbacked_memory_is_counted", unbacked),
     ("a_forgotten_wait_shows", forgotten_wait),
     ("streams_wait_for_what_they_must", waits),
     ("captured_graphs", graphs),
@@ -362,6 +380,11 @@ fn graphs_with_events() {
 #[test]
 fn a_card_runs_out() {
     apart("a_card_runs_out", &[("VGPU_DEVICES", "8")], 1);
+}
+
+#[test]
+fn unbacked_memory_is_counted() {
+    apart("unbacked_memory_is_counted", &[("VGPU_UNBACKED", "1")], 1);
 }
 
 #[test]

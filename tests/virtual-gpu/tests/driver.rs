@@ -321,7 +321,7 @@ fn planned_fault() {
     ok(cuMemAlloc_v2(&mut 0, 64));
 }
 
-const CASES: [(&str, fn()); 10] = [
+const CASES: [(&str, fn()); 11] = [
     ("a_forgotten_wait_shows", forgotten_wait),
     ("streams_wait_for_what_they_must", waits),
     ("captured_graphs", graphs),

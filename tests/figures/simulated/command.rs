@@ -199,11 +199,6 @@ fn what_cannot_be_simulated_is_refused() {
             &["--server", "vllm"],
             &["--server vllm", "sim:<gpu>"],
         ),
-        (
-            "cpu",
-            &["--enforce-eager"],
-            &["--enforce-eager", "sim:<gpu>"],
-        ),
     ] {
         let args: Vec<&str> = ["bench", "--device", device]
             .iter()

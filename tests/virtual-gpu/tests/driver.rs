@@ -338,7 +338,7 @@ fn planned_fault() {
     ok(cuMemAlloc_v2(&mut 0, 64));
 }
 
-const CASES: [(&str, fn()); 11] = [
+const CASES: [(&str, fn()); 12] = [
     ("unbacked_memory_is_counted", unbacked),
     ("a_forgotten_wait_shows", forgotten_wait),
     ("streams_wait_for_what_they_must", waits),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::Result;
+use serde::{Deserialize, Serialize};
 
 use super::StepPlan;
 use crate::ops::{Pick, Replay, Rows};
@@ -12,7 +13,7 @@ use crate::ops::{Pick, Replay, Rows};
 const STRIDE: usize = 8;
 
 /// The decode steps that graphs are kept for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphLimits {
     /// Rows of the largest.
     pub rows: usize,

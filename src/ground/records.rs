@@ -86,6 +86,17 @@ pub struct TelemetrySample {
     /// The GPUs that are watched, in the order of ranks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuSample>,
+    /// The other processes of an MPI job, in the order of their ranks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<ProcessSample>,
+}
+
+/// Another process of the job, and its machine; `None` where it told nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessSample {
+    pub cpu_percent: Option<f64>,
+    pub ram_percent: Option<f64>,
+    pub rss_bytes: Option<u64>,
 }
 
 impl Entry for RequestRecord {

@@ -15,8 +15,8 @@ pub use gpu::GpuMetrics;
 pub use metric_set::{Extended, Metrics, SampleCounts};
 pub use reference::{ClientMode, ReferenceHardware, ReferenceRun, ThroughputDefinition};
 pub use setting::{
-    AllReduce, AllReduceSize, Engine, Environment, GpuInfo, Hardware, Model, RankMemory, Roofs,
-    WeightSource,
+    AllReduce, AllReduceSize, Engine, Environment, GpuInfo, Hardware, Model, Process, RankMemory,
+    Roofs, WeightSource,
 };
 
 use super::request::RequestId;

@@ -42,6 +42,8 @@ pub struct Session {
     pub probe: Option<Arc<dyn GpuProbe>>,
     /// How these add up; `None`: there is one, or none.
     pub all_reduce: Option<results::AllReduce>,
+    /// Of an MPI job, in the order of their ranks; empty: there is no job.
+    pub processes: Vec<results::Process>,
     /// Where the model came from.
     pub files: ModelFiles,
     /// Who watches, and may stop, what the session does.
@@ -64,6 +66,7 @@ pub struct Started {
     pub hardware: results::Hardware,
     pub probe: Option<Arc<dyn GpuProbe>>,
     pub all_reduce: Option<results::AllReduce>,
+    pub processes: Vec<results::Process>,
 }
 
 impl Started {
@@ -86,6 +89,7 @@ impl Started {
             hardware,
             probe,
             all_reduce,
+            processes,
         } = self;
         let options = &files.options;
         let config = SchedulerConfig {
@@ -127,6 +131,7 @@ impl Started {
             settings,
             probe,
             all_reduce,
+            processes,
             files,
             progress: progress.clone(),
         })
@@ -138,9 +143,8 @@ fn loaded(settings: &results::Engine, time: Duration) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let ranks = settings.ranks.iter().map(|rank| {
         format!(
-            "rank {} on {}: weights {} MiB, KV {} MiB, workspace {} MiB",
-            rank.rank,
-            rank.device,
+            "{}: weights {} MiB, KV {} MiB, workspace {} MiB",
+            rank.name(),
             mib(rank.weights_bytes),
             mib(rank.kv_bytes),
             mib(rank.workspace_bytes)

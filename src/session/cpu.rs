@@ -40,7 +40,7 @@ pub fn start(
     let weight_dtype = loading.weight_dtype;
     let layout = kv_layout(&files, ranks_here.len(), weight_dtype, memory, loading.room)?;
     let loaded = match job {
-        None => loading.start_threads(&files, memory),
+        None => loading.start_threads(&files, memory.total),
         Some(job) => job.lead(&files, loading),
     };
     progress.finish();
@@ -50,7 +50,8 @@ pub fn start(
     let Loaded {
         mut executor,
         threads,
-    } = loaded?;
+        processes,
+    } = loaded.map_err(SessionError::load)?;
     executor.allocate_kv(&layout).map_err(Wish::Exec)?;
     let started = Started {
         kind: results::Kind::Measured,
@@ -70,6 +71,7 @@ pub fn start(
         },
         probe: None,
         all_reduce: None,
+        processes,
     };
     started.assemble(files, progress)
 }

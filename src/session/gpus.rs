@@ -1,11 +1,17 @@
 //! The GPUs of this machine, as CUDA shows them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::cuda;
+use super::device::Device;
 use super::error::{SessionError, Wish};
+use super::files::ModelFiles;
+use super::launch::launched;
+use super::loading::Loading;
 use super::options::EngineOptions;
-use crate::ground::GpuIdentity;
 use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo};
+use crate::ground::{GpuIdentity, Progress};
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::MOST_RANKS;
@@ -83,14 +89,9 @@ fn measured(gpus: usize) -> candle_core::Result<AllReduceTimes> {
 
 /// Says which GPUs there are, and what drives them.
 pub fn describe(environment: &mut Environment) {
-    environment.gpus = identities(Gpu::count().unwrap_or(0))
-        .map(|gpu| GpuInfo {
-            index: gpu.index,
-            memory_gib: gpu.memory_bytes as f64 / GIB,
-            name: gpu.name,
-        })
-        .collect();
-    environment.driver = nvml::driver_version();
+    let gpus: Vec<_> = identities(Gpu::count().unwrap_or(0)).collect();
+    environment.gpus = described(&gpus);
+    environment.driver = driver();
     environment.cuda = nvml::cuda_version();
     environment.nccl = nccl::version();
 }
@@ -100,12 +101,51 @@ pub fn is_usable() -> bool {
     Gpu::count().is_ok_and(|gpus| gpus > 0)
 }
 
-/// That there is a GPU for each rank, and a way between them.
+/// Of the GPUs' driver.
+pub fn driver() -> Option<String> {
+    nvml::driver_version()
+}
+
+/// GPUs, for a result.
+pub fn described(gpus: &[GpuIdentity]) -> Vec<GpuInfo> {
+    let info = |gpu: &GpuIdentity| GpuInfo {
+        index: gpu.index,
+        memory_gib: gpu.memory_bytes as f64 / GIB,
+        name: gpu.name.clone(),
+    };
+    gpus.iter().map(info).collect()
+}
+
+/// Those that this process may use for `options`; empty where it would not.
+pub fn visible(options: &EngineOptions) -> Vec<GpuIdentity> {
+    match Device::name(options) {
+        "cuda" => identities(Gpu::count().unwrap_or(0)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What ranks `here` of all are loaded from on `gpus`, in a process of a job that is not the first.
+///
+/// # Errors
+/// The weights cannot be opened, or what is to add up over the GPUs does not start.
+#[doc(hidden)]
+pub fn loading(
+    files: &ModelFiles,
+    here: Range<usize>,
+    gpus: &[GpuIdentity],
+    progress: &Arc<dyn Progress>,
+) -> Result<Loading, SessionError> {
+    let opened = files.weight_source(progress)?;
+    Ok(cuda::prepare(files, opened, here, gpus, progress)?.loading)
+}
+
+/// That there is a GPU for each rank of this process, and a way between all ranks.
 ///
 /// # Errors
 /// One is missing.
 pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
-    let tp = options.tp;
+    let processes = launched().map_or(1, |launched| launched.size);
+    let (tp, here) = (options.tp, (options.tp / processes).max(1));
     let refused = |words: String| Err(Wish::Cuda(words).into());
     let gpus = match Gpu::count() {
         Ok(gpus) => gpus,
@@ -115,10 +155,29 @@ pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
             ));
         }
     };
-    if gpus < tp {
+    if gpus < here {
+        let among = match processes {
+            1 => "as many GPUs".to_owned(),
+            _ => format!("{here} GPUs in each of {processes} processes"),
+        };
         return refused(format!(
-            "--tp {tp} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
+            "--tp {tp} needs {among}, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
         ));
+    }
+    match options.all_reduce {
+        AllReduce::Host | AllReduce::P2p if processes > 1 => {
+            return refused(format!(
+                "--all-reduce {}: own kernels add up over the GPUs of one process, and {processes} processes were started; use --all-reduce nccl or auto",
+                options.all_reduce
+            ));
+        }
+        AllReduce::Auto if processes > 1 && !nccl::IS_BUILT => {
+            return refused(
+                "--device cuda: GPUs of several processes add up by NCCL, and this build has none; build it with --features nccl, or start one process"
+                    .to_owned(),
+            );
+        }
+        _ => {}
     }
     match options.all_reduce {
         AllReduce::Nccl if tp > 1 && !nccl::IS_BUILT => refused(

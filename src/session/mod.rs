@@ -5,6 +5,8 @@
 //! around them. `generate` draws tokens; `question` asks `fit` instead of loading anything.
 
 mod assembly;
+#[cfg(feature = "mpi")]
+mod cards;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -33,6 +35,8 @@ mod options;
 mod question;
 mod simulated;
 mod simulation;
+#[cfg(feature = "mpi")]
+mod watch;
 
 use std::sync::Arc;
 
@@ -87,9 +91,8 @@ impl ModelFiles {
     ) -> Result<Session, SessionError> {
         match (self.device.clone(), job) {
             (Device::Cpu, _) => cpu::start(self, max_model_len, &memory(), job, progress),
-            (Device::Cuda, None) => cuda::start(self, max_model_len, progress),
+            (Device::Cuda, _) => cuda::start(self, max_model_len, job, progress),
             (Device::Simulated(gpu), None) => simulated::start(self, &gpu, max_model_len, progress),
-            (Device::Cuda, Some(_)) => Err(Wish::OneProcess("cuda").into()),
             (Device::Simulated(_), Some(_)) => Err(Wish::OneProcess("sim:").into()),
         }
     }

@@ -1,8 +1,14 @@
 //! A build without CUDA: there is no GPU for it.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::error::{SessionError, Wish};
+use super::files::ModelFiles;
+use super::loading::Loading;
 use super::options::EngineOptions;
-use crate::ground::results::{AllReduce, Environment};
+use crate::ground::results::{AllReduce, Environment, GpuInfo};
+use crate::ground::{GpuIdentity, Progress};
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &[];
@@ -36,6 +42,35 @@ pub fn describe(_environment: &mut Environment) {}
 /// Whether CUDA is there for the asking.
 pub fn is_usable() -> bool {
     false
+}
+
+/// Of the GPUs' driver; only a CUDA build can ask.
+pub fn driver() -> Option<String> {
+    None
+}
+
+/// GPUs, for a result: there are none.
+pub fn described(_gpus: &[GpuIdentity]) -> Vec<GpuInfo> {
+    Vec::new()
+}
+
+/// Those that this process may use: none.
+pub fn visible(_options: &EngineOptions) -> Vec<GpuIdentity> {
+    Vec::new()
+}
+
+/// What ranks on GPUs are loaded from.
+///
+/// # Errors
+/// Always.
+#[doc(hidden)]
+pub fn loading(
+    _files: &ModelFiles,
+    _here: Range<usize>,
+    _gpus: &[GpuIdentity],
+    _progress: &Arc<dyn Progress>,
+) -> Result<Loading, SessionError> {
+    Err(refusal())
 }
 
 /// Why `cuda` cannot be had.

@@ -1,5 +1,6 @@
 //! A build without MPI: it is never one process of several.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -8,7 +9,8 @@ use super::files::ModelFiles;
 use super::launch::Launched;
 use super::loading::{Loaded, Loading};
 use super::options::EngineOptions;
-use crate::ground::Progress;
+use crate::exec::ExecError;
+use crate::ground::{GpuIdentity, Progress};
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &[];
@@ -38,7 +40,19 @@ impl Job {
         match *self {}
     }
 
-    pub(super) fn lead(&self, _: &ModelFiles, _: Loading) -> Result<Loaded, SessionError> {
+    pub(super) fn ranks(&self) -> Range<usize> {
+        match *self {}
+    }
+
+    pub(super) fn gpus(&self) -> Result<&[Vec<GpuIdentity>], Wish> {
+        match *self {}
+    }
+
+    pub(super) fn gpus_here(&self) -> Result<&[GpuIdentity], Wish> {
+        match *self {}
+    }
+
+    pub(super) fn lead(&self, _: &ModelFiles, _: Loading) -> Result<Loaded, ExecError> {
         match *self {}
     }
 

@@ -80,6 +80,7 @@ pub fn start(
         engine: started.engine,
         probe: None,
         all_reduce: None,
+        processes: Vec::new(),
         files,
         progress: progress.clone(),
     })

@@ -146,6 +146,7 @@ impl Executor for Simulated {
         });
         let element = dtype.bytes();
         let memory = |rank| RankMemory {
+            host: None,
             rank,
             device: gpu.name.clone(),
             weights_bytes: plan.weight_bytes(rank, |tensor| tensor.element_bytes(element)),

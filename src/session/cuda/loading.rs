@@ -1,0 +1,90 @@
+//! What every rank of this process on a GPU is built from.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::DType;
+
+use crate::exec::{Rank, Threads};
+use crate::ground::{GpuIdentity, Progress, Task};
+use crate::model::{Decoder, Share, WeightSource, WeightType};
+use crate::ops::cuda::{Cuda, Gpu};
+use crate::parallel::Collective;
+use crate::parallel::gpus::Link;
+use crate::session::error::{RunError, SessionError};
+use crate::session::files::ModelFiles;
+use crate::session::loading::{Loading, default_threads};
+use crate::session::options::EngineOptions;
+use crate::telemetry::NvmlProbe;
+
+/// Ranks to be loaded, and how they will be connected.
+pub struct OnGpus {
+    pub loading: Loading,
+    pub link: Arc<Link>,
+}
+
+/// What activations and weights are computed in.
+pub fn compute_type(options: &EngineOptions, weights: DType) -> DType {
+    match options.dtype {
+        Some(WeightType::F32) => DType::F32,
+        Some(WeightType::F16) => DType::F16,
+        Some(WeightType::Bf16) => DType::BF16,
+        _ if matches!(weights, DType::F32 | DType::F16) => weights,
+        _ => DType::BF16,
+    }
+}
+
+/// For the ranks `here` of all, one on each of `gpus`, which read weights of a type. Whoever loads them ends the task
+/// that this starts.
+///
+/// # Errors
+/// What is to add up over the GPUs does not start.
+pub fn prepare(
+    files: &ModelFiles,
+    (source, weight_dtype): (Arc<dyn WeightSource>, DType),
+    here: Range<usize>,
+    gpus: &[GpuIdentity],
+    progress: &Arc<dyn Progress>,
+) -> Result<OnGpus, SessionError> {
+    let options = &files.options;
+    let dtype = compute_type(options, weight_dtype);
+    let limits = options.step_limits();
+    let ranks: Vec<usize> = here.clone().collect();
+    progress.start(Task::Load, files.weight_bytes(&ranks, dtype));
+    let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
+    let largest = (limits.rows * spec.hidden_size * dtype.size_in_bytes()) as u64;
+    let link = Link::of_part(here.clone(), plan.tp(), options.all_reduce, largest);
+    let link = Arc::new(link.map_err(RunError::from)?);
+    let joined = link.clone();
+    let ordinals: Vec<usize> = gpus.iter().map(|gpu| gpu.index).collect();
+    let build = move |host: Box<dyn Collective>| {
+        let rank = host.rank();
+        let gpu = Gpu::open(ordinals[rank - here.start]);
+        let (gpu, collective) = joined.join(host, gpu)?;
+        let share = Share {
+            spec: &spec,
+            plan: &plan,
+            rank,
+        };
+        let cuda = Cuda::new(gpu, dtype)?;
+        let mut advance = |bytes| seen.advance(bytes);
+        let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;
+        Ok(Rank::new(Box::new(cuda), collective, decoder))
+    };
+    let count = options.threads.unwrap_or_else(default_threads);
+    let probe = NvmlProbe::open(gpus.to_vec());
+    if let Some(reason) = probe.failure() {
+        progress.remark(&format!("note: a GPU is not watched: {reason}"));
+    }
+    Ok(OnGpus {
+        loading: Loading {
+            weight_dtype,
+            threads: Threads::from(count),
+            room: u64::MAX,
+            build: Arc::new(build),
+            probe: Some(Arc::new(probe)),
+            progress: progress.clone(),
+        },
+        link,
+    })
+}

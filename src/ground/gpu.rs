@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::records::TelemetrySample;
-
 /// A GPU as the CUDA driver shows it; no context is needed to ask.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GpuIdentity {
@@ -62,13 +60,4 @@ pub struct WatchedGpu {
     /// The machine that it is in; `None`: this one.
     pub host: Option<String>,
     pub refused: Refused,
-}
-
-/// What a process saw of itself, its machine and its GPUs.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Recorded {
-    /// In order of time.
-    pub samples: Vec<TelemetrySample>,
-    /// In the order of the samples' GPUs.
-    pub gpus: Vec<WatchedGpu>,
 }

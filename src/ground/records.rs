@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::event::FinishReason;
-use super::gpu::GpuSample;
+use super::gpu::{GpuSample, WatchedGpu};
 use super::log::Entry;
 use super::request::RequestId;
 
@@ -97,6 +97,15 @@ pub struct ProcessSample {
     pub cpu_percent: Option<f64>,
     pub ram_percent: Option<f64>,
     pub rss_bytes: Option<u64>,
+}
+
+/// What a process saw of itself, its machine and its GPUs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Recorded {
+    /// In order of time.
+    pub samples: Vec<TelemetrySample>,
+    /// In the order of the samples' GPUs.
+    pub gpus: Vec<WatchedGpu>,
 }
 
 impl Entry for RequestRecord {

@@ -41,7 +41,7 @@ pub fn start(
     let layout = kv_layout(&files, ranks_here.len(), weight_dtype, memory, loading.room)?;
     let loaded = match job {
         None => loading.start_threads(&files, memory.total),
-        Some(job) => job.lead(&files, loading),
+        Some(job) => job.lead(&files, loading, None),
     };
     progress.finish();
     if progress.is_stopped() {

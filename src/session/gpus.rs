@@ -1,17 +1,12 @@
 //! The GPUs of this machine, as CUDA shows them.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use super::cuda;
-use super::device::Device;
 use super::error::{SessionError, Wish};
-use super::files::ModelFiles;
 use super::launch::launched;
-use super::loading::Loading;
 use super::options::EngineOptions;
+use crate::ground::GpuIdentity;
 use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo};
-use crate::ground::{GpuIdentity, Progress};
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::MOST_RANKS;
@@ -89,8 +84,7 @@ fn measured(gpus: usize) -> candle_core::Result<AllReduceTimes> {
 
 /// Says which GPUs there are, and what drives them.
 pub fn describe(environment: &mut Environment) {
-    let gpus: Vec<_> = identities(Gpu::count().unwrap_or(0)).collect();
-    environment.gpus = described(&gpus);
+    environment.gpus = described(&visible());
     environment.driver = driver();
     environment.cuda = nvml::cuda_version();
     environment.nccl = nccl::version();
@@ -116,27 +110,9 @@ pub fn described(gpus: &[GpuIdentity]) -> Vec<GpuInfo> {
     gpus.iter().map(info).collect()
 }
 
-/// Those that this process may use for `options`; empty where it would not.
-pub fn visible(options: &EngineOptions) -> Vec<GpuIdentity> {
-    match Device::name(options) {
-        "cuda" => identities(Gpu::count().unwrap_or(0)).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// What ranks `here` of all are loaded from on `gpus`, in a process of a job that is not the first.
-///
-/// # Errors
-/// The weights cannot be opened, or what is to add up over the GPUs does not start.
-#[doc(hidden)]
-pub fn loading(
-    files: &ModelFiles,
-    here: Range<usize>,
-    gpus: &[GpuIdentity],
-    progress: &Arc<dyn Progress>,
-) -> Result<Loading, SessionError> {
-    let opened = files.weight_source(progress)?;
-    Ok(cuda::prepare(files, opened, here, gpus, progress)?.loading)
+/// Those that this process may use.
+pub fn visible() -> Vec<GpuIdentity> {
+    identities(Gpu::count().unwrap_or(0)).collect()
 }
 
 /// That there is a GPU for each rank of this process, and a way between all ranks.

@@ -11,16 +11,16 @@ use super::device::Device;
 use super::error::{SessionError, Wish};
 use super::files::ModelFiles;
 use super::launch::Launched;
-use super::loading::{Loaded, Loading};
+use super::loading::{Following, Loaded, Loading};
 use super::options::EngineOptions;
 use super::watch::Watch;
 use super::{cards, gpus};
 use crate::exec::mpi::{self, Load, MpiRanks};
 use crate::exec::{ExecError, KvBound, Seat, Threads};
-use crate::ground::{GpuIdentity, Progress, Unwatched, results, revision};
+use crate::ground::{GpuIdentity, Progress, results, revision};
 use crate::ops::cpu::pin;
 use crate::parallel::mpi::{Link, Place};
-use crate::telemetry::{self, machine};
+use crate::telemetry::{GpuProbe, machine};
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &["mpi"];
@@ -122,8 +122,13 @@ impl Job {
     }
 
     /// The first process: loads its ranks, and waits for the others' to be loaded.
-    pub(super) fn lead(&self, files: &ModelFiles, loading: Loading) -> Result<Loaded, ExecError> {
-        let ranks = MpiRanks::load(self.load(files, loading))?;
+    pub(super) fn lead(
+        &self,
+        files: &ModelFiles,
+        loading: Loading,
+        probe: Option<Arc<dyn GpuProbe>>,
+    ) -> Result<Loaded, ExecError> {
+        let ranks = MpiRanks::load(self.load(files, loading, probe))?;
         Ok(Loaded {
             threads: ranks.threads(),
             processes: ranks.processes().to_vec(),
@@ -133,21 +138,9 @@ impl Job {
 
     /// Another process: does what the first one says until that ends. What fails here is told by that one, or ends
     /// the job.
-    pub fn serve(&self, options: &EngineOptions) {
-        let progress: Arc<dyn Progress> = Arc::new(Unwatched);
-        let prepared = ModelFiles::find(options, progress.as_ref()).and_then(|files| {
-            let loading = match &files.device {
-                Device::Cuda => gpus::loading(&files, self.ranks(), self.gpus_here()?, &progress)?,
-                Device::Cpu => {
-                    let ranks = self.ranks_here();
-                    Loading::prepare(&files, &telemetry::memory(), &ranks, &progress)?
-                }
-                Device::Simulated(_) => return Err(Wish::OneProcess("sim:").into()),
-            };
-            Ok(self.load(&files, loading))
-        });
+    pub(super) fn follow(&self, prepared: Result<Following, SessionError>) {
         let load = match prepared {
-            Ok(load) => load,
+            Ok((files, loading, probe)) => self.load(&files, loading, probe),
             Err(error) => mpi::decline(&self.link, &error.to_string()),
         };
         if let Err(error) = mpi::serve(load) {
@@ -165,7 +158,7 @@ impl Job {
         self.link.abort(code)
     }
 
-    fn load(&self, files: &ModelFiles, loading: Loading) -> Load {
+    fn load(&self, files: &ModelFiles, loading: Loading, probe: Option<Arc<dyn GpuProbe>>) -> Load {
         let options = &files.options;
         let elements = self.ranks_here().len() * files.plan.kv_elements_per_token();
         Load {
@@ -188,7 +181,7 @@ impl Job {
                 options.all_reduce,
             ),
             process: self.about(),
-            watcher: Box::new(Watch::new(loading.probe)),
+            watcher: Box::new(Watch::new(probe)),
             build: loading.build,
         }
     }
@@ -250,14 +243,16 @@ fn gpus_of(
     options: &EngineOptions,
     ranks_each: usize,
 ) -> Result<Vec<Vec<GpuIdentity>>, String> {
-    let own = serde_json::to_string(&gpus::visible(options)).map_err(|e| e.to_string())?;
+    let is_cuda = Device::name(options) == "cuda";
+    let visible = if is_cuda { gpus::visible() } else { Vec::new() };
+    let own = serde_json::to_string(&visible).map_err(|e| e.to_string())?;
     let places = link.places().iter().map(|place| place.host.as_str());
     let seen = places.zip(link.gather_texts(&own));
     let seen = seen.map(|(host, text)| Ok((host, serde_json::from_str(&text)?)));
     let seen: Result<Vec<_>, serde_json::Error> = seen.collect();
-    match Device::name(options) {
-        "cuda" => cards::assign(&seen.map_err(|e| e.to_string())?, ranks_each),
-        _ => Ok(vec![Vec::new(); link.size()]),
+    match is_cuda {
+        true => cards::assign(&seen.map_err(|e| e.to_string())?, ranks_each),
+        false => Ok(vec![Vec::new(); link.size()]),
     }
 }
 

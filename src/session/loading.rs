@@ -21,10 +21,11 @@ pub struct Loading {
     /// Bytes of this machine's memory that its ranks leave for the KV cache.
     pub room: u64,
     pub build: Arc<Build>,
-    /// Of the GPUs that are used here, if any.
-    pub probe: Option<Arc<dyn GpuProbe>>,
     pub progress: Arc<dyn Progress>,
 }
+
+/// What a process of a job that is not the first is loaded from; the probe is that of its GPUs.
+pub type Following = (ModelFiles, Loading, Option<Arc<dyn GpuProbe>>);
 
 /// All ranks, ready.
 pub struct Loaded {
@@ -78,7 +79,6 @@ impl Loading {
             },
             room,
             build: Arc::new(build),
-            probe: None,
             progress: progress.clone(),
         })
     }

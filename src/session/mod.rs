@@ -33,6 +33,7 @@ pub mod launch;
 mod loading;
 mod options;
 mod question;
+mod serve;
 mod simulated;
 mod simulation;
 #[cfg(feature = "mpi")]
@@ -51,6 +52,7 @@ pub use generate::{Generation, Token, Tokens};
 pub use job::Job;
 pub use options::{ActivationScheme, DEFAULT_MODEL, EngineOptions, LARGEST_COUNT, MOST_THREADS};
 pub use question::Question;
+pub use serve::serve;
 pub use simulation::{Simulation, SimulationError, Started};
 
 impl EngineOptions {

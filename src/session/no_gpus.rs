@@ -1,14 +1,9 @@
 //! A build without CUDA: there is no GPU for it.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use super::error::{SessionError, Wish};
-use super::files::ModelFiles;
-use super::loading::Loading;
 use super::options::EngineOptions;
+use crate::ground::GpuIdentity;
 use crate::ground::results::{AllReduce, Environment, GpuInfo};
-use crate::ground::{GpuIdentity, Progress};
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &[];
@@ -55,22 +50,8 @@ pub fn described(_gpus: &[GpuIdentity]) -> Vec<GpuInfo> {
 }
 
 /// Those that this process may use: none.
-pub fn visible(_options: &EngineOptions) -> Vec<GpuIdentity> {
+pub fn visible() -> Vec<GpuIdentity> {
     Vec::new()
-}
-
-/// What ranks on GPUs are loaded from.
-///
-/// # Errors
-/// Always.
-#[doc(hidden)]
-pub fn loading(
-    _files: &ModelFiles,
-    _here: Range<usize>,
-    _gpus: &[GpuIdentity],
-    _progress: &Arc<dyn Progress>,
-) -> Result<Loading, SessionError> {
-    Err(refusal())
 }
 
 /// Why `cuda` cannot be had.

@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicBool;
 use super::error::{SessionError, Wish};
 use super::files::ModelFiles;
 use super::launch::Launched;
-use super::loading::{Loaded, Loading};
+use super::loading::{Following, Loaded, Loading};
 use super::options::EngineOptions;
 use crate::exec::ExecError;
 use crate::ground::{GpuIdentity, Progress};
+use crate::telemetry::GpuProbe;
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &[];
@@ -40,24 +41,37 @@ impl Job {
         match *self {}
     }
 
-    pub(super) fn ranks(&self) -> Range<usize> {
+    /// Of this process.
+    pub fn ranks(&self) -> Range<usize> {
         match *self {}
     }
 
-    pub(super) fn gpus(&self) -> Result<&[Vec<GpuIdentity>], Wish> {
+    /// Of all processes.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn gpus(&self) -> Result<&[Vec<GpuIdentity>], Wish> {
         match *self {}
     }
 
-    pub(super) fn gpus_here(&self) -> Result<&[GpuIdentity], Wish> {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn gpus_here(&self) -> Result<&[GpuIdentity], Wish> {
         match *self {}
     }
 
-    pub(super) fn lead(&self, _: &ModelFiles, _: Loading) -> Result<Loaded, ExecError> {
+    pub(super) fn lead(
+        &self,
+        _: &ModelFiles,
+        _: Loading,
+        _: Option<Arc<dyn GpuProbe>>,
+    ) -> Result<Loaded, ExecError> {
         match *self {}
     }
 
-    /// Does what rank 0 says.
-    pub fn serve(&self, _: &EngineOptions) {
+    pub(super) fn follow(&self, _: Result<Following, SessionError>) {
         match *self {}
     }
 

@@ -54,6 +54,16 @@ pub enum Command<'a> {
     End,
 }
 
+impl Command<'_> {
+    /// Whether processes may be apart by minutes in it: what one compiles, another may have.
+    pub fn is_of_the_start(&self) -> bool {
+        matches!(
+            self,
+            Self::WarmUp { .. } | Self::AllocateKv { .. } | Self::Capture(_)
+        )
+    }
+}
+
 /// An answer, or which rank failed and why.
 pub type Told<T> = Result<T, Failure>;
 

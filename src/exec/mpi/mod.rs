@@ -59,7 +59,7 @@ impl Load {
         self.seats.iter().map(|seat| seat.threads).sum()
     }
 
-    /// Processes may be apart by more than steps are, until the first step.
+    /// Processes may be apart by more than steps are, until the first command.
     fn ranks(&self) -> Result<Ranks, ExecError> {
         self.link.is_starting(true);
         let part = Part {
@@ -153,6 +153,7 @@ impl MpiRanks {
         if self.has_failed {
             return Err(ExecError::Ended);
         }
+        self.post.link.is_starting(command.is_of_the_start());
         self.post.command(command);
         Ok(())
     }
@@ -274,7 +275,6 @@ impl Executor for MpiRanks {
     }
 
     fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError> {
-        self.post.link.is_starting(false);
         self.tell(&Command::Submit(Cow::Borrowed(&plan)))?;
         let submitted = self.ranks.submit(plan);
         self.noted(submitted)

@@ -77,6 +77,7 @@ impl Server {
             let Some(command) = self.post.await_command::<Command>(patience) else {
                 return Err(ExecError::Ended);
             };
+            self.post.link.is_starting(command.is_of_the_start());
             match command {
                 Command::End => return Ok(()),
                 Command::Memory => {
@@ -116,7 +117,6 @@ impl Server {
                     self.answer(captured);
                 }
                 Command::Submit(plan) => {
-                    self.post.link.is_starting(false);
                     let ticket = self.ranks.submit(Arc::new(plan.into_owned()));
                     if let Err(error) = &ticket {
                         self.report(error);

@@ -13,13 +13,15 @@ use crate::parallel::Collective;
 use crate::parallel::gpus::Link;
 use crate::session::error::{RunError, SessionError};
 use crate::session::files::ModelFiles;
+use crate::session::job::Job;
 use crate::session::loading::{Loading, default_threads};
 use crate::session::options::EngineOptions;
-use crate::telemetry::NvmlProbe;
+use crate::telemetry::{GpuProbe, NvmlProbe};
 
 /// Ranks to be loaded, and how they will be connected.
 pub struct OnGpus {
     pub loading: Loading,
+    pub probe: Arc<dyn GpuProbe>,
     pub link: Arc<Link>,
 }
 
@@ -82,9 +84,23 @@ pub fn prepare(
             threads: Threads::from(count),
             room: u64::MAX,
             build: Arc::new(build),
-            probe: Some(Arc::new(probe)),
             progress: progress.clone(),
         },
+        probe: Arc::new(probe),
         link,
     })
+}
+
+/// For a process of `job` that is not the first.
+///
+/// # Errors
+/// It has too few GPUs, the weights cannot be opened; and as [`prepare`].
+pub fn loading(
+    files: &ModelFiles,
+    job: &Job,
+    progress: &Arc<dyn Progress>,
+) -> Result<(Loading, Arc<dyn GpuProbe>), SessionError> {
+    let opened = files.weight_source(progress)?;
+    let ranks = prepare(files, opened, job.ranks(), job.gpus_here()?, progress)?;
+    Ok((ranks.loading, ranks.probe))
 }

@@ -4,7 +4,7 @@ mod loading;
 mod memory;
 mod start;
 
-pub(super) use loading::prepare;
+pub(super) use loading::loading;
 pub(super) use start::start;
 
 const GIB: f64 = (1_u64 << 30) as f64;

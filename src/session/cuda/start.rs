@@ -72,11 +72,15 @@ pub fn start(
         }
     };
     let here = job.map_or(0..tp, Job::ranks);
-    let OnGpus { loading, link } = prepare(&files, opened, here, &gpus, progress)?;
-    let (probe, elements) = (loading.probe.clone(), files.plan.kv_elements_per_token());
+    let OnGpus {
+        loading,
+        probe,
+        link,
+    } = prepare(&files, opened, here, &gpus, progress)?;
+    let elements = files.plan.kv_elements_per_token();
     let loaded = match job {
         None => loading.start(&files, u64::MAX),
-        Some(job) => job.lead(&files, loading),
+        Some(job) => job.lead(&files, loading, Some(probe.clone())),
     };
     progress.finish();
     if progress.is_stopped() {
@@ -138,7 +142,7 @@ pub fn start(
             memory_gib: total.unwrap_or(0) as f64 / GIB,
             roofs: None,
         },
-        probe,
+        probe: Some(probe),
         all_reduce: link.ways(),
         processes,
     };

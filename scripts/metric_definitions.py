@@ -22,7 +22,10 @@ GPU_METRICS = (
     "avg_gpu_mem_percent", "avg_gpu_power_watts", "avg_gpu_temp_C",
     "avg_gpu_clock_gr_mhz", "avg_gpu_clock_mem_mhz", "gpu_index",
 )  # fmt: skip
-GPU_EXTENDED = ("energy_j", "energy_per_output_token_j", "output_throughput_per_gpu")
+GPU_EXTENDED = (
+    "energy_j", "energy_per_output_token_j", "output_throughput_per_gpu",
+    "achieved_bytes_per_s_per_gpu", "achieved_flop_per_s_per_gpu",
+)  # fmt: skip
 TEXT_METRICS = ("model", "prompt", "timestamp")
 
 Value = float | int | None

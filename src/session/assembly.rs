@@ -38,6 +38,8 @@ pub struct Session {
     pub hardware: results::Hardware,
     /// Every limit and policy, as it was resolved.
     pub settings: results::Engine,
+    /// Where the time until now went.
+    pub start_up: results::StartUp,
     /// Of the GPUs that are used.
     pub probe: Option<Arc<dyn GpuProbe>>,
     /// How these add up; `None`: there is one, or none.
@@ -64,6 +66,8 @@ pub struct Started {
     pub dtype: DType,
     pub weight_dtype: DType,
     pub hardware: results::Hardware,
+    /// All but the total.
+    pub start_up: results::StartUp,
     pub probe: Option<Arc<dyn GpuProbe>>,
     pub all_reduce: Option<results::AllReduce>,
     pub processes: Vec<results::Process>,
@@ -87,6 +91,7 @@ impl Started {
             dtype,
             weight_dtype,
             hardware,
+            start_up,
             probe,
             all_reduce,
             processes,
@@ -121,6 +126,10 @@ impl Started {
             communication_share: None,
             server: None,
         };
+        let start_up = results::StartUp {
+            total_s: Some(clock.now().as_secs_f64()),
+            ..start_up
+        };
         progress.detail(&loaded(&settings, clock.now()));
         let engine = Engine::new(config, executor, clock).map_err(Wish::Engine)?;
         Ok(Session {
@@ -129,6 +138,7 @@ impl Started {
             model: describe_model(&files, weight_dtype),
             hardware,
             settings,
+            start_up,
             probe,
             all_reduce,
             processes,

@@ -16,6 +16,9 @@ use crate::parallel::Split;
 use crate::scheduler::SchedulerConfig;
 use crate::shape::ModelShape;
 
+/// Why no part of its start took time.
+const NOTHING: &str = "nothing is loaded: the device is simulated";
+
 impl EngineOptions {
     /// What they ask of `gpu`, of any model.
     pub fn simulation(
@@ -78,6 +81,10 @@ pub fn start(
         },
         settings: settings(&files, &simulation, &started),
         engine: started.engine,
+        start_up: results::StartUp::without(
+            &["total_s", "load_s", "upload_s", "warm_up_s", "capture_s"]
+                .map(|part| (part, NOTHING)),
+        ),
         probe: None,
         all_reduce: None,
         processes: Vec::new(),

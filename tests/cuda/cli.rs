@@ -9,12 +9,12 @@ use crate::cli_support::{Outcome, command, fixture};
 use crate::common::golden::Golden;
 
 /// The program with virtual GPUs as a configuration describes them; `None` on a machine with real ones.
-struct Machine {
+pub struct Machine {
     config: tempfile::TempDir,
 }
 
 impl Machine {
-    fn new(config: &str) -> Option<Self> {
+    pub fn new(config: &str) -> Option<Self> {
         if !Gpu::is_virtual(0).unwrap() {
             eprintln!("SKIPPED: only a virtual GPU can be given limits and faults");
             return None;
@@ -24,7 +24,7 @@ impl Machine {
         Some(Self { config: dir })
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = command(args);
         command
             .env("VGPU_CONFIG", self.config.path().join("vgpu.toml"))
@@ -32,7 +32,7 @@ impl Machine {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Outcome {
+    pub fn run(&self, args: &[&str]) -> Outcome {
         Outcome::of(self.command(args).output().unwrap())
     }
 }
@@ -141,7 +141,7 @@ fn more_ranks_than_gpus_are_refused() {
 }
 
 /// A short load on a tiny model.
-const BENCH: [&str; 15] = [
+pub const BENCH: [&str; 15] = [
     "bench",
     "--device",
     "cuda",
@@ -179,6 +179,15 @@ fn bench_fills_the_whole_metric_set() {
     assert_eq!(results["hardware"]["name"], "NVIDIA GeForce RTX 4090");
     assert_eq!(results["engine"]["ranks"][0]["device"], "cuda:0");
     assert!(results["engine"]["num_kv_blocks"].as_u64().unwrap() > 1000);
+    let start_up = &results["start_up"];
+    let seconds = |part: &str| start_up[part].as_f64().unwrap();
+    let parts = ["load_s", "upload_s", "warm_up_s", "capture_s"].map(seconds);
+    assert!(parts.iter().all(|&part| part > 0.0), "{start_up}");
+    assert!(
+        parts.iter().sum::<f64>() <= seconds("total_s"),
+        "{start_up}"
+    );
+    assert_eq!(start_up["not_observed"], serde_json::json!({}));
     for run in results["runs"].as_array().unwrap() {
         let metrics = run["metrics"].as_object().unwrap();
         assert_eq!(metrics["success_rate"], 100.0);
@@ -194,6 +203,7 @@ fn bench_fills_the_whole_metric_set() {
                 "{name}: {run}"
             );
         }
+        assert_eq!(run["gpus"][0]["other_processes"], 0);
         // Every null has its reason.
         let not_observed = run["not_observed"].as_object().unwrap();
         for (name, value) in metrics {

@@ -2,6 +2,7 @@
 //! the virtual one.
 
 mod attention;
+mod cards;
 mod cli;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;

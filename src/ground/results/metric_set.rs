@@ -263,7 +263,10 @@ pub struct Extended {
     pub achieved_bytes_per_s: Option<f64>,
     /// Floating-point operations by formula, over the executor's time.
     pub achieved_flop_per_s: Option<f64>,
-    /// Share of the measured roof, percent.
+    /// The two rates over the GPUs that took part.
+    pub achieved_bytes_per_s_per_gpu: Option<f64>,
+    pub achieved_flop_per_s_per_gpu: Option<f64>,
+    /// Shares of the measured roofs, percent: MBU and MFU, of all devices together as of each.
     pub bandwidth_utilization_percent: Option<f64>,
     pub flop_utilization_percent: Option<f64>,
     /// Part of the executor's time that rank 0 spent in exchanges with other ranks, percent.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::card::{GpuInfo, GpuLink};
+
 /// The machine and the program.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
@@ -20,12 +22,18 @@ pub struct Environment {
     pub cores: usize,
     pub ram_gib: f64,
     pub gpus: Vec<GpuInfo>,
+    /// Between each two of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_links: Vec<GpuLink>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nccl: Option<String>,
+    /// Of the environment, those that change what NCCL does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nccl_variables: BTreeMap<String, String>,
     /// How the GPUs of the run added up; null where one rank or no GPU did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all_reduce: Option<AllReduce>,
@@ -72,13 +80,6 @@ pub struct AllReduceSize {
     pub way: String,
     /// Microseconds by each way, on the slowest rank, one message after the other.
     pub us: BTreeMap<String, f64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct GpuInfo {
-    pub index: usize,
-    pub name: String,
-    pub memory_gib: f64,
 }
 
 /// What computed: the device that `--device` chose.

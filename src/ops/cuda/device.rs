@@ -122,21 +122,29 @@ impl Gpu {
 
     /// Whether each of the first `gpus` GPUs reaches the memory of every other; `None`: they are not two.
     pub fn peer_access(gpus: usize) -> Result<Option<bool>> {
-        let gpus = gpus as i32;
         let mut all = None;
         for (from, to) in (0..gpus).flat_map(|from| (0..gpus).map(move |to| (from, to))) {
             if from == to {
                 continue;
             }
-            let (from, to) = (result::device::get(from).w()?, result::device::get(to).w()?);
-            let mut can = 0;
-            // SAFETY: the driver has just given out both devices; the out-parameter lives through the call.
-            unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) }
-                .result()
-                .w()?;
-            all = Some(all.unwrap_or(true) && can != 0);
+            all = Some(all.unwrap_or(true) && Self::reaches(from, to)?);
         }
         Ok(all)
+    }
+
+    /// Whether GPU `from` reaches the memory of GPU `to`.
+    ///
+    /// # Errors
+    /// There are no such GPUs.
+    pub fn reaches(from: usize, to: usize) -> Result<bool> {
+        let device = |ordinal| result::device::get(ordinal as i32).w();
+        let (from, to) = (device(from)?, device(to)?);
+        let mut can = 0;
+        // SAFETY: the driver has just given out both devices; the out-parameter lives through the call.
+        unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) }
+            .result()
+            .w()?;
+        Ok(can != 0)
     }
 
     /// Bytes of GPU `ordinal` that nobody has taken, with a context on it.

@@ -23,9 +23,11 @@ mod sampling;
 mod step;
 mod tensor;
 mod timer;
+mod uploads;
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -49,6 +51,7 @@ pub struct Cuda {
     step: Mutex<Step>,
     blas: linear::Blas,
     tables: product::Tables,
+    uploads: Mutex<uploads::Uploads>,
     quantized: Mutex<product::Space>,
     sampling: Mutex<sampling::Space>,
     answers: Mutex<answers::Answers>,
@@ -71,6 +74,7 @@ impl Cuda {
             modules: Modules::default(),
             step: Mutex::default(),
             tables: product::Tables::default(),
+            uploads: Mutex::default(),
             quantized: Mutex::default(),
             sampling: Mutex::default(),
             answers: Mutex::default(),
@@ -78,6 +82,15 @@ impl Cuda {
             experts: Mutex::default(),
             rope: Mutex::default(),
         })
+    }
+
+    /// Once all weights are packed: waits for the last of them, and frees what they went through. How long the host has
+    /// waited for copies.
+    ///
+    /// # Errors
+    /// The device has failed.
+    pub fn loaded(&self) -> Result<Duration> {
+        std::mem::take(&mut *lock(&self.uploads)).finish()
     }
 
     pub fn gpu(&self) -> &Gpu {

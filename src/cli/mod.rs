@@ -164,7 +164,7 @@ fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<u8
                 job.abort(failure.code());
             }
         }
-        _ => job.serve(&options),
+        _ => session::serve(&job, &options),
     }
     job.leave();
     Ok(0)

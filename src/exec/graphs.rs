@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use candle_core::Result;
+use serde::{Deserialize, Serialize};
 
 use super::StepPlan;
 use crate::ground::recorder::Timer;
@@ -14,7 +15,7 @@ use crate::ops::{Pick, Replay, Rows};
 const STRIDE: usize = 8;
 
 /// The decode steps that graphs are kept for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphLimits {
     /// Rows of the largest.
     pub rows: usize,

@@ -1,5 +1,5 @@
-//! Ranks as threads of this process: rank 0 on the caller's thread, the others on threads of their own, each with its
-//! own workers.
+//! Ranks as threads of this process: the first on the caller's thread, the others on threads of their own, each with its
+//! own workers. They are all ranks, or a part of them beside those of other processes.
 //!
 //! A step is run, or queued on devices that work ahead of their hosts and collected later.
 
@@ -8,19 +8,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use candle_core::DType;
+
+use super::graphs::GraphLimits;
 use super::guard::{caught, guarded};
+use super::part::Part;
 use super::seat::{Build, Threads};
 use super::tickets::Tickets;
+use super::warm_up::{Headroom, WarmUp};
 use super::{
     DeviceTimes, ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket,
 };
 use crate::ground::recorder::{Cost, OpRecord};
 use crate::ground::results::{RankMemory, Roofs};
-use crate::ground::{Clock, ExpertLoad};
+use crate::ground::{Clock, ExpertLoad, Progress};
 use crate::ops::DeviceRoofs;
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::workers::Workers;
-use crate::parallel::{self, Collective};
 
 /// Commands that a rank has not come to yet: those of two steps.
 const COMMANDS: usize = 4;
@@ -61,13 +65,13 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// Builds all ranks at once, each among its workers, so that packing uses the threads of the steps.
+    /// All ranks.
     ///
     /// `kv_elements_per_token` (of one rank) and `machine_memory` (bytes) bound the cache before it is
     /// allocated.
     ///
     /// # Errors
-    /// A thread cannot be started or bound, or a rank cannot be built.
+    /// As [`Self::load_part`].
     pub fn load(
         ranks: usize,
         threads: impl Into<Threads>,
@@ -75,17 +79,30 @@ impl Ranks {
         kv_elements_per_token: usize,
         build: Arc<Build>,
     ) -> Result<Self, ExecError> {
-        let threads = threads.into();
-        let rendezvous = Arc::new(Rendezvous::new(ranks, threads.fit(ranks)));
-        let (ready, outcomes) = sync_channel(ranks);
+        let kv_bound = KvBound {
+            memory: machine_memory,
+            elements_per_token: (ranks * kv_elements_per_token) as u64,
+        };
+        Self::load_part(Part::whole(ranks, threads.into()), kv_bound, build)
+    }
+
+    /// Builds the ranks of `part` at once, each among its workers, so that packing uses the threads of the steps.
+    ///
+    /// # Errors
+    /// A thread cannot be started or bound, or a rank cannot be built.
+    pub fn load_part(part: Part, kv_bound: KvBound, build: Arc<Build>) -> Result<Self, ExecError> {
+        let (place, Part { between, seats }) = (part.place(), part);
+        let (ready, outcomes) = sync_channel(seats.len());
         let mut others = Vec::new();
-        for rank in 1..ranks {
+        for (index, &seat) in seats.iter().enumerate().skip(1) {
+            let rank = place.number(index);
             let (commands, inbox) = sync_channel(COMMANDS);
             let (replies, steps) = sync_channel(1);
             let (ready, build) = (ready.clone(), build.clone());
-            let meeting = rendezvous.clone();
+            let (place, meeting) = (place.clone(), place.rendezvous.clone());
             let life = move || {
-                let built = caught(rank, || start(rank, &meeting, threads, build.as_ref()));
+                let start = || seat.build(place.collective(index, None), build.as_ref());
+                let built = caught(rank, start);
                 // Whoever waits for it may have left; then the commands end at once.
                 match built {
                     Err(error) => drop(ready.send(Err(error))),
@@ -98,7 +115,7 @@ impl Ranks {
             };
             let thread = std::thread::Builder::new().name(format!("candlepower-rank-{rank}"));
             let thread = thread.spawn(life).map_err(|e| ExecError::Threads {
-                threads: threads.count.max(ranks),
+                threads: seats.iter().map(|seat| seat.threads).sum(),
                 reason: e.to_string(),
             })?;
             others.push(Other {
@@ -108,27 +125,25 @@ impl Ranks {
             });
         }
         drop(ready);
-        let first = caught(0, || start(0, &rendezvous, threads, build.as_ref()));
+        let start = || seats[0].build(place.collective(0, Some(between)), build.as_ref());
+        let first = caught(place.number(0), start);
         // All of them, so that none is still loading when an error is told.
-        let outcomes: Result<Vec<()>, ExecError> = outcomes.iter().take(ranks - 1).collect();
+        let outcomes: Result<Vec<()>, ExecError> = outcomes.iter().take(others.len()).collect();
         let (workers, first) = first?;
         outcomes?;
         Ok(Self {
             workers,
             first,
             others,
-            rendezvous,
-            kv_bound: KvBound {
-                memory: machine_memory,
-                elements_per_token: (ranks * kv_elements_per_token) as u64,
-            },
+            rendezvous: place.rendezvous,
+            kv_bound,
             has_kv: false,
             tickets: Tickets::default(),
             queued: VecDeque::new(),
         })
     }
 
-    /// Rank 0 itself, among its workers: for one rank, and for operations without the others.
+    /// The first rank itself, among its workers: for one rank, and for operations without the others.
     pub fn with_first<R>(&mut self, f: impl FnOnce(&mut Rank) -> R) -> R {
         let rank = &mut self.first;
         self.workers.install(|| f(rank))
@@ -208,13 +223,15 @@ impl Ranks {
         self.gather(outcome, output)
     }
 
-    /// Rank 0's part of what all ranks do.
+    /// The first rank's part of what all ranks do.
     fn first<R: Send>(
         &mut self,
         f: impl FnOnce(&mut Rank) -> Result<R, ExecError> + Send,
     ) -> Result<R, ExecError> {
         let (rendezvous, first) = (&self.rendezvous, &mut self.first);
-        self.workers.install(|| guarded(0, rendezvous, || f(first)))
+        let number = first.number();
+        self.workers
+            .install(|| guarded(number, rendezvous, || f(first)))
     }
 
     /// Adds what the other ranks' parts of a step cost, when all of them are done.
@@ -236,21 +253,6 @@ impl Ranks {
         output.times = output.times.with(times);
         self.told(outcome)
     }
-}
-
-/// A rank and its workers, on the calling thread.
-fn start(
-    rank: usize,
-    rendezvous: &Arc<Rendezvous>,
-    threads: Threads,
-    build: &Build,
-) -> Result<(Workers, Rank), ExecError> {
-    let ranks = rendezvous.ranks();
-    let collective: Box<dyn Collective> = match ranks {
-        1 => Box::new(parallel::Solo),
-        _ => Box::new(parallel::Threads::new(rank, rendezvous.clone())),
-    };
-    threads.seat(rank, ranks).build(collective, build)
 }
 
 /// The life of a rank that is not the first: until nobody commands it any more.
@@ -332,6 +334,27 @@ impl Executor for Ranks {
             read_bytes_per_s: roofs.iter().map(|r| r.read_bytes_per_s).sum(),
             flop_per_s: roofs.iter().map(|r| r.flop_per_s).sum(),
         })
+    }
+
+    fn warm_up(
+        &mut self,
+        warm_up: WarmUp,
+        kv: DType,
+        graphs: Option<GraphLimits>,
+    ) -> Result<Vec<Headroom>, ExecError> {
+        let headroom = self.together(move |rank| rank.warm_up(&warm_up, kv, graphs))?;
+        Ok(headroom.into_iter().flatten().collect())
+    }
+
+    fn capture(
+        &mut self,
+        graphs: GraphLimits,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), ExecError> {
+        let watched = progress.clone();
+        let capture =
+            move |rank: &mut Rank| rank.capture(&graphs, usize::MAX, || watched.is_stopped());
+        self.together(capture).map(drop)
     }
 
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {

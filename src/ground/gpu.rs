@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A GPU as the CUDA driver shows it; no context is needed to ask.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GpuIdentity {
     /// CUDA's ordinal, which `CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER` decide.
     pub index: usize,
@@ -43,7 +43,7 @@ pub struct GpuSample {
 }
 
 /// What a GPU is asked in each sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum GpuCounter {
     Memory,
     Power,
@@ -61,8 +61,10 @@ pub enum GpuCounter {
 pub type Refused = BTreeMap<GpuCounter, String>;
 
 /// A GPU that was sampled through a run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WatchedGpu {
     pub gpu: GpuIdentity,
+    /// The machine that it is in; `None`: this one.
+    pub host: Option<String>,
     pub refused: Refused,
 }

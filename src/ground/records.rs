@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::event::FinishReason;
-use super::gpu::GpuSample;
+use super::gpu::{GpuSample, WatchedGpu};
 use super::log::Entry;
 use super::request::RequestId;
 
@@ -93,6 +93,26 @@ pub struct TelemetrySample {
     /// The GPUs that are watched, in the order of ranks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuSample>,
+    /// The other processes of an MPI job, in the order of their ranks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<ProcessSample>,
+}
+
+/// Another process of the job, and its machine; `None` where it told nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessSample {
+    pub cpu_percent: Option<f64>,
+    pub ram_percent: Option<f64>,
+    pub rss_bytes: Option<u64>,
+}
+
+/// What a process saw of itself, its machine and its GPUs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Recorded {
+    /// In order of time.
+    pub samples: Vec<TelemetrySample>,
+    /// In the order of the samples' GPUs.
+    pub gpus: Vec<WatchedGpu>,
 }
 
 impl Entry for RequestRecord {

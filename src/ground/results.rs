@@ -18,7 +18,8 @@ pub use gpu::GpuMetrics;
 pub use metric_set::{Extended, Metrics, SampleCounts};
 pub use reference::{ClientMode, ReferenceHardware, ReferenceRun, ThroughputDefinition};
 pub use setting::{
-    AllReduce, AllReduceSize, Engine, Environment, Hardware, Model, RankMemory, Roofs, WeightSource,
+    AllReduce, AllReduceSize, Engine, Environment, Hardware, Model, Process, RankMemory, Roofs,
+    WeightSource,
 };
 pub use start_up::StartUp;
 

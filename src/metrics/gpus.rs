@@ -124,6 +124,7 @@ impl Seen<'_> {
             index: gpu.index,
             name: gpu.name.clone(),
             pci_bus_id: gpu.pci_bus_id.clone(),
+            host: self.watched.host.clone(),
             ..GpuMetrics::default()
         };
         let mut of = |name, counter, value: fn(&GpuSample) -> Option<f64>, statistic| {

@@ -10,6 +10,7 @@ pub mod nccl;
 #[cfg(all(feature = "cuda", not(feature = "nccl")))]
 #[path = "no_nccl.rs"]
 pub mod nccl;
+mod processes;
 mod rules;
 pub mod shard;
 mod solo;
@@ -23,6 +24,7 @@ use candle_core::{Result, bail};
 use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 
+pub use processes::Processes;
 pub use rules::{ShardError, broken_rule, legal};
 pub use shard::{RankShape, ShardPlan};
 pub use solo::Solo;

@@ -6,6 +6,7 @@ use candle_core::cuda::cudarc::nccl::result::get_nccl_version;
 use candle_core::cuda::cudarc::nccl::{Comm, Id, NcclType, ReduceOp};
 use candle_core::{CpuStorage, CudaStorage, Error, InplaceOp1, Layout, Result, bail};
 
+use super::Collective;
 use crate::ops::Buffer;
 use crate::ops::cuda::{Gpu, keys_of};
 
@@ -24,6 +25,9 @@ pub fn version() -> Option<String> {
     ))
 }
 
+/// Bytes of the words that ranks exchange.
+const WORD: usize = size_of::<u32>();
+
 /// Where ranks meet.
 pub struct Meeting(Id);
 
@@ -34,6 +38,34 @@ impl Meeting {
         Id::new()
             .map(Self)
             .map_err(|e| failed("does not start", &e.0))
+    }
+
+    /// Where the first rank will say.
+    pub fn elsewhere() -> Self {
+        Self(Id::uninit([0; _]))
+    }
+
+    /// The first rank's of all that `host` joins, which may be in another process.
+    ///
+    /// # Errors
+    /// A rank has failed.
+    pub fn of_first(&self, host: &dyn Collective) -> Result<Self> {
+        let (own, _) = self.0.internal().as_chunks::<WORD>();
+        let own: Vec<u32> = own
+            .iter()
+            .map(|bytes| u32::from_ne_bytes(bytes.map(|byte| byte as u8)))
+            .collect();
+        let mut all = Vec::new();
+        host.all_gather(&own, &mut all)?;
+        let bytes: Vec<_> = all[..own.len()]
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .map(|byte| byte as std::ffi::c_char)
+            .collect();
+        match bytes.try_into() {
+            Ok(id) => Ok(Self(Id::uninit(id))),
+            Err(_) => bail!("NCCL's id is not of whole words"),
+        }
     }
 
     /// One of `size` ranks, all of which come, each on its own thread: NCCL would wait for ever for one that does not.

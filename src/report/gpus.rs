@@ -33,7 +33,9 @@ fn line(gpu: &GpuMetrics) -> String {
         true => "told nothing".to_owned(),
         false => figures.join(", "),
     };
-    format!("GPU {} ({}): {told}", gpu.index, gpu.name)
+    let place = gpu.host.as_ref();
+    let place = place.map_or(String::new(), |host| format!(" of {host}"));
+    format!("GPU {}{place} ({}): {told}", gpu.index, gpu.name)
 }
 
 fn pcie(gpu: &GpuMetrics) -> Option<String> {

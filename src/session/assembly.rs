@@ -44,6 +44,8 @@ pub struct Session {
     pub probe: Option<Arc<dyn GpuProbe>>,
     /// How these add up; `None`: there is one, or none.
     pub all_reduce: Option<results::AllReduce>,
+    /// Of an MPI job, in the order of their ranks; empty: there is no job.
+    pub processes: Vec<results::Process>,
     /// Where the model came from.
     pub files: ModelFiles,
     /// Who watches, and may stop, what the session does.
@@ -70,6 +72,7 @@ pub struct Started {
     pub all_reduce: Option<results::AllReduce>,
     /// CPUs that the threads of each rank are bound to.
     pub rank_cpus: Vec<String>,
+    pub processes: Vec<results::Process>,
 }
 
 impl Started {
@@ -94,6 +97,7 @@ impl Started {
             probe,
             all_reduce,
             rank_cpus,
+            processes,
         } = self;
         let options = &files.options;
         let config = SchedulerConfig {
@@ -146,6 +150,7 @@ impl Started {
             start_up,
             probe,
             all_reduce,
+            processes,
             files,
             progress: progress.clone(),
         })
@@ -157,9 +162,8 @@ fn loaded(settings: &results::Engine, time: Duration) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let ranks = settings.ranks.iter().map(|rank| {
         format!(
-            "rank {} on {}: weights {} MiB, KV {} MiB, workspace {} MiB",
-            rank.rank,
-            rank.device,
+            "{}: weights {} MiB, KV {} MiB, workspace {} MiB",
+            rank.name(),
             mib(rank.weights_bytes),
             mib(rank.kv_bytes),
             mib(rank.workspace_bytes)

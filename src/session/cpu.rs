@@ -51,8 +51,8 @@ pub fn start(
     let weight_dtype = loading.weight_dtype;
     let layout = kv_layout(&files, ranks_here.len(), weight_dtype, memory, loading.room)?;
     let loaded = match job {
-        None => loading.start_threads(&files, memory),
-        Some(job) => job.lead(&files, loading),
+        None => loading.start_threads(&files, memory.total),
+        Some(job) => job.lead(&files, loading, None),
     };
     progress.finish();
     if progress.is_stopped() {
@@ -61,7 +61,8 @@ pub fn start(
     let Loaded {
         mut executor,
         threads,
-    } = loaded?;
+        processes,
+    } = loaded.map_err(SessionError::load)?;
     let load_s = clock.now().saturating_sub(begun).as_secs_f64();
     executor.allocate_kv(&layout).map_err(Wish::Exec)?;
     let started = Started {
@@ -87,6 +88,7 @@ pub fn start(
         probe: None,
         all_reduce: None,
         rank_cpus: Vec::new(),
+        processes,
     };
     started.assemble(files, progress)
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 
 use super::error::{SessionError, Wish};
+use super::launch::launched;
 use super::options::EngineOptions;
 use crate::ground::GpuIdentity;
 use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo, GpuLink};
@@ -44,7 +45,7 @@ pub fn names() -> Option<Vec<String>> {
 /// The GPUs that CUDA shows, as they stood at the first question of the process.
 pub fn cards() -> &'static [GpuInfo] {
     static CARDS: OnceLock<Vec<GpuInfo>> = OnceLock::new();
-    let read = || all().iter().map(cards::read).collect();
+    let read = || visible().iter().map(cards::read).collect();
     CARDS.get_or_init(read)
 }
 
@@ -53,7 +54,7 @@ pub fn links() -> Vec<GpuLink> {
     let both = |one, other| {
         candle_core::Result::Ok(Gpu::reaches(one, other)? && Gpu::reaches(other, one)?)
     };
-    cards::links(&all(), |one, other| {
+    cards::links(&visible(), |one, other| {
         both(one, other).map_err(|e| e.to_string())
     })
 }
@@ -67,7 +68,8 @@ pub fn nccl_variables() -> BTreeMap<String, String> {
     all.filter(|(name, _)| name.starts_with(NCCL)).collect()
 }
 
-fn all() -> Vec<GpuIdentity> {
+/// Those that this process may use.
+pub fn visible() -> Vec<GpuIdentity> {
     identities(Gpu::count().unwrap_or(0)).collect()
 }
 
@@ -118,7 +120,7 @@ pub fn describe(environment: &mut Environment) {
     environment.gpus = cards().to_vec();
     environment.gpu_links = links();
     environment.nccl_variables = nccl_variables();
-    environment.driver = nvml::driver_version();
+    environment.driver = driver();
     environment.cuda = nvml::cuda_version();
     environment.nccl = nccl::version();
 }
@@ -128,12 +130,24 @@ pub fn is_usable() -> bool {
     Gpu::count().is_ok_and(|gpus| gpus > 0)
 }
 
-/// That there is a GPU for each rank, and a way between them.
+/// Of the GPUs' driver.
+pub fn driver() -> Option<String> {
+    nvml::driver_version()
+}
+
+/// Of all [`cards`], these.
+pub fn described(gpus: &[GpuIdentity]) -> Vec<GpuInfo> {
+    let is_one = |card: &&GpuInfo| gpus.iter().any(|gpu| gpu.index == card.index);
+    cards().iter().filter(is_one).cloned().collect()
+}
+
+/// That there is a GPU for each rank of this process, and a way between all ranks.
 ///
 /// # Errors
 /// One is missing.
 pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
-    let tp = options.tp;
+    let processes = launched().map_or(1, |launched| launched.size);
+    let (tp, here) = (options.tp, (options.tp / processes).max(1));
     let refused = |words: String| Err(Wish::Cuda(words).into());
     let gpus = match Gpu::count() {
         Ok(gpus) => gpus,
@@ -143,9 +157,13 @@ pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
             ));
         }
     };
-    if gpus < tp {
+    if gpus < here {
+        let among = match processes {
+            1 => "as many GPUs".to_owned(),
+            _ => format!("{here} GPUs in each of {processes} processes"),
+        };
         return refused(format!(
-            "--tp {tp} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
+            "--tp {tp} needs {among}, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
         ));
     }
     // What a part of a card does is no measure of the card, whose limits, power and energy NVML tells as a whole.
@@ -154,6 +172,21 @@ pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
             "--device cuda: GPU {} ({} at {}) has MIG on, and only whole cards are measured; turn it off with nvidia-smi -i {} -mig 0, or use --device cpu",
             card.index, card.name, card.pci_bus_id, card.pci_bus_id
         ));
+    }
+    match options.all_reduce {
+        AllReduce::Host | AllReduce::P2p if processes > 1 => {
+            return refused(format!(
+                "--all-reduce {}: own kernels add up over the GPUs of one process, and {processes} processes were started; use --all-reduce nccl or auto",
+                options.all_reduce
+            ));
+        }
+        AllReduce::Auto if processes > 1 && !nccl::IS_BUILT => {
+            return refused(
+                "--device cuda: GPUs of several processes add up by NCCL, and this build has none; build it with --features nccl, or start one process"
+                    .to_owned(),
+            );
+        }
+        _ => {}
     }
     match options.all_reduce {
         AllReduce::Nccl if tp > 1 && !nccl::IS_BUILT => refused(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::{SessionError, Wish};
 use super::options::EngineOptions;
+use crate::ground::GpuIdentity;
 use crate::ground::results::{AllReduce, Environment, GpuInfo, GpuLink};
 
 /// Cargo features that a result names.
@@ -53,6 +54,21 @@ pub fn describe(_environment: &mut Environment) {}
 /// Whether CUDA is there for the asking.
 pub fn is_usable() -> bool {
     false
+}
+
+/// Of the GPUs' driver; only a CUDA build can ask.
+pub fn driver() -> Option<String> {
+    None
+}
+
+/// GPUs, for a result: there are none.
+pub fn described(_gpus: &[GpuIdentity]) -> Vec<GpuInfo> {
+    Vec::new()
+}
+
+/// Those that this process may use: none.
+pub fn visible() -> Vec<GpuIdentity> {
+    Vec::new()
 }
 
 /// Why `cuda` cannot be had.

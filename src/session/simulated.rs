@@ -88,6 +88,7 @@ pub fn start(
         ),
         probe: None,
         all_reduce: started.all_reduce,
+        processes: Vec::new(),
         files,
         progress: progress.clone(),
     })

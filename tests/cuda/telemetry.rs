@@ -8,12 +8,13 @@ use std::time::Duration;
 use candle_core::{DType, Tensor};
 use candlepower::ground::results::{Run, Scenario};
 use candlepower::ground::{
-    Clock, FinishReason, GpuCounter, GpuIdentity, Log, RequestRecord, WallClock, WatchedGpu,
+    Clock, FinishReason, GpuCounter, GpuIdentity, Log, Recorded, RequestRecord, WallClock,
+    WatchedGpu,
 };
 use candlepower::metrics::{MeasureInput, measure};
 use candlepower::ops::cuda::{Gpu, is_out_of_memory};
 use candlepower::telemetry::nvml::{cuda_version, driver_version};
-use candlepower::telemetry::{NvmlProbe, Recorded, Sampler};
+use candlepower::telemetry::{NvmlProbe, Sampler};
 
 const INTERVAL: Duration = Duration::from_millis(20);
 const RUN: Duration = Duration::from_millis(200);

@@ -31,6 +31,17 @@ impl Golden {
         serde_json::from_slice(&text).unwrap()
     }
 
+    /// Of the first prompts the first tokens.
+    #[cfg(feature = "nccl")]
+    pub fn first(mut self, prompts: usize, tokens: usize) -> Self {
+        self.prompts.truncate(prompts);
+        self.greedy.truncate(prompts);
+        self.greedy
+            .iter_mut()
+            .for_each(|greedy| greedy.truncate(tokens));
+        self
+    }
+
     /// `generate` of all prompts in one batch.
     pub fn command(&self, name: &str, tp: usize) -> Vec<String> {
         let mut args = generate(name, tp, self.greedy[0].len());

@@ -83,7 +83,9 @@ fn nothing_came(played: &Played) -> Option<String> {
 
 fn tracer(args: &BenchArgs, session: &Session) -> Tracer {
     let (model, hardware) = (session.model.label(), &session.hardware.name);
-    Tracer::new(args.trace_steps.clone(), format!("{model} on {hardware}"))
+    let title = format!("{model} on {hardware}");
+    let ranks = session.settings.ranks.iter().map(|rank| rank.name());
+    Tracer::new(args.trace_steps.clone(), title, ranks.collect())
 }
 
 /// Flags that only a simulated device has, or has not.

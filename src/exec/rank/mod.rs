@@ -143,6 +143,7 @@ impl Rank {
         RankMemory {
             rank: self.collective.rank(),
             device: self.backend.device(),
+            host: None,
             weights_bytes: self.decoder.weight_bytes(),
             kv_bytes: self.kv.iter().map(kv_bytes).sum(),
             workspace_bytes: self.decoder.workspace_bytes(),

@@ -166,6 +166,7 @@ impl Executor for Simulated {
         });
         let element = dtype.bytes();
         let memory = |rank| RankMemory {
+            host: None,
             rank,
             device: gpu.name.clone(),
             weights_bytes: plan.weight_bytes(rank, |tensor| tensor.element_bytes(element)),

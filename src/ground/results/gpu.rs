@@ -12,6 +12,9 @@ pub struct GpuMetrics {
     pub index: usize,
     pub name: String,
     pub pci_bus_id: String,
+    /// The machine that it is in; left out where one process has all ranks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// In use by anyone, of all.
     pub mean_memory_percent: Option<f64>,
     pub peak_memory_bytes: Option<u64>,

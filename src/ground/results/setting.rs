@@ -37,8 +37,27 @@ pub struct Environment {
     /// How the GPUs of the run added up; null where one rank or no GPU did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all_reduce: Option<AllReduce>,
+    /// The processes of an MPI job, in the order of their ranks; empty: there was one process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
     /// Start of the run, UTC, RFC 3339.
     pub time: String,
+}
+
+/// One process of an MPI job, and what it runs on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// The machine's name.
+    pub host: String,
+    pub ranks: Vec<usize>,
+    pub os: String,
+    pub cpu: String,
+    /// Physical cores of the machine.
+    pub cores: usize,
+    pub ram_gib: f64,
+    /// One a rank; empty on CPUs. Their `index` is among those that the process may see.
+    pub gpus: Vec<GpuInfo>,
+    pub driver: Option<String>,
 }
 
 /// How GPUs add up what each of them has, and what each way took before the first run.
@@ -196,7 +215,19 @@ pub struct Engine {
 pub struct RankMemory {
     pub rank: usize,
     pub device: String,
+    /// The machine that it is in; null where one process has all ranks.
+    #[serde(default)]
+    pub host: Option<String>,
     pub weights_bytes: u64,
     pub kv_bytes: u64,
     pub workspace_bytes: u64,
+}
+
+impl RankMemory {
+    /// Such as `rank 3 on cuda:1 of node7`.
+    pub fn name(&self) -> String {
+        let host = self.host.as_ref();
+        let host = host.map_or(String::new(), |host| format!(" of {host}"));
+        format!("rank {} on {}{host}", self.rank, self.device)
+    }
 }

@@ -1,9 +1,10 @@
-//! Ranks on GPUs of one process: tensors are added up on each rank's stream, by NCCL or by own kernels; words are
+//! Ranks on GPUs: tensors are added up on each rank's stream, by NCCL or, in one process, by own kernels; words are
 //! exchanged by the threads that run them.
 
 mod measure;
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -30,12 +31,27 @@ pub struct Link {
 }
 
 impl Link {
-    /// Between `ranks` that add up as `asked`, messages of up to `largest` bytes.
+    /// Between `ranks`, all of this process, that add up as `asked`, messages of up to `largest` bytes.
     ///
     /// # Errors
     /// What is asked for cannot be had here, or NCCL does not start.
     pub fn new(ranks: usize, asked: AllReduce, largest: u64) -> Result<Self> {
+        Self::of_part(0..ranks, ranks, asked, largest)
+    }
+
+    /// Of the ranks `here` among all `ranks`. What other processes have part in is NCCL's alone: own kernels push into
+    /// memory of one process.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_part(
+        here: Range<usize>,
+        ranks: usize,
+        asked: AllReduce,
+        largest: u64,
+    ) -> Result<Self> {
         let several = ranks > 1;
+        let is_whole = here.len() == ranks;
         let is_asked = |one| several && asked.allows(one);
         let inboxes = |route| {
             let inboxes = Inboxes::new(ranks, route, CHANNEL_BYTES);
@@ -50,13 +66,19 @@ impl Link {
             ways: OnceLock::new(),
         };
         if is_asked(AllReduce::Nccl) && (nccl::IS_BUILT || asked == AllReduce::Nccl) {
-            link.nccl = Some(nccl::Meeting::new()?);
+            link.nccl = Some(match here.start {
+                0 => nccl::Meeting::new()?,
+                _ => nccl::Meeting::elsewhere(),
+            });
         }
-        if is_asked(AllReduce::Host) && (ranks <= MOST_RANKS || asked == AllReduce::Host) {
+        if is_whole
+            && is_asked(AllReduce::Host)
+            && (ranks <= MOST_RANKS || asked == AllReduce::Host)
+        {
             link.host = inboxes(Route::Host)?;
         }
         let reaches = match asked {
-            AllReduce::P2p => several,
+            AllReduce::P2p => several && is_whole,
             AllReduce::Auto => link.host.is_some() && Gpu::peer_access(ranks)? == Some(true),
             AllReduce::Nccl | AllReduce::Host => false,
         };
@@ -85,7 +107,7 @@ impl Link {
         let opened = shared.try_for_each(|inboxes| inboxes.open(&gpu, rank));
         agreed(host.as_ref(), opened, "has no memory to exchange")?;
         let nccl = self.nccl.as_ref();
-        let nccl = nccl.map(|meeting| meeting.join(&gpu, rank, size));
+        let nccl = nccl.map(|meeting| meeting.of_first(host.as_ref())?.join(&gpu, rank, size));
         let nccl = nccl.transpose()?;
         let join = |inboxes: &Option<Arc<Inboxes>>| {
             let exchange = inboxes.clone();

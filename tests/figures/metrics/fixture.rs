@@ -91,6 +91,7 @@ fn sample(time: f64, cpu_percent: f64, ram_percent: f64, rss_bytes: u64) -> Tele
         ram_percent,
         rss_bytes,
         gpus: Vec::new(),
+        others: Vec::new(),
     }
 }
 

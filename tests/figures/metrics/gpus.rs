@@ -25,6 +25,7 @@ fn watched(index: usize, refused: &[(GpuCounter, &str)]) -> WatchedGpu {
             pci_bus_id: format!("0000:0{index}:00.0"),
             ..GpuIdentity::default()
         },
+        host: None,
         refused: refused.collect::<Refused>(),
     }
 }

@@ -54,6 +54,9 @@ pub struct Device {
     pub memory_clock_mhz: u32,
     pub bus_bits: u32,
     pub telemetry: Telemetry,
+    /// Its place on the bus, whatever its ordinal is.
+    #[serde(skip)]
+    pub place: usize,
 }
 
 /// What NVML tells: each list is gone through, one value a reading, over and over.
@@ -164,6 +167,7 @@ impl Default for Device {
             memory_clock_mhz: 10501,
             bus_bits: 384,
             telemetry: Telemetry::default(),
+            place: 0,
         }
     }
 }
@@ -212,6 +216,21 @@ fn variable<T: std::str::FromStr>(name: &str) -> Result<Option<T>, String> {
 }
 
 impl Config {
+    /// Leaves the devices whose numbers are in `visible`, in its order, up to the first that is none; all if none is.
+    fn show(&mut self, visible: &str) {
+        for (place, device) in self.device.iter_mut().enumerate() {
+            device.place = place;
+        }
+        let numbers = visible
+            .split(',')
+            .map(|number| number.trim().parse::<usize>().ok());
+        let named = numbers.map_while(|number| self.device.get(number?));
+        let shown: Vec<Device> = named.cloned().collect();
+        if !shown.is_empty() {
+            self.device = shown;
+        }
+    }
+
     pub fn read() -> Result<Self, String> {
         let mut config = match std::env::var("VGPU_CONFIG") {
             Err(_) => Self::default(),
@@ -228,6 +247,7 @@ impl Config {
             let last = config.device[config.device.len() - 1].clone();
             config.device.resize(count, last);
         }
+        config.show(&std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default());
         config.seed = variable("VGPU_SEED")?.unwrap_or(config.seed);
         config.patience = variable("VGPU_PATIENCE")?.unwrap_or(config.patience);
         config.workers = variable("VGPU_WORKERS")?.unwrap_or(config.workers).max(1);
@@ -239,5 +259,28 @@ impl Config {
         config.report = variable("VGPU_REPORT")?.or(config.report);
         config.traffic |= config.report.is_some();
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_that_are_shown_keep_their_places() {
+        let shown = |visible: &str| {
+            let device = vec![Device::default(); 4];
+            let mut config = Config {
+                device,
+                ..Config::default()
+            };
+            config.show(visible);
+            let places = config.device.iter().map(|device| device.place);
+            places.collect::<Vec<_>>()
+        };
+        assert_eq!(shown(""), [0, 1, 2, 3]);
+        assert_eq!(shown("2"), [2]);
+        assert_eq!(shown("3, 1"), [3, 1]);
+        assert_eq!(shown("1,7,0"), [1]);
     }
 }

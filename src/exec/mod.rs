@@ -35,7 +35,7 @@ pub use simulated::{Server, Simulated};
 pub enum ExecError {
     #[error("{what}: {source}")]
     Device {
-        what: &'static str,
+        what: Box<str>,
         source: candle_core::Error,
     },
     #[error(

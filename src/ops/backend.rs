@@ -40,6 +40,11 @@ pub trait Backend: Kernels {
         Ok(())
     }
 
+    /// Whether the device hangs, after a rank has failed: what a rank has there cannot be freed.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Times what is queued on the device; `None` where operations are done when they return.
     fn timer(&self) -> Option<Box<dyn Timer>> {
         None

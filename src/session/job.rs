@@ -11,6 +11,7 @@ use super::files::ModelFiles;
 use super::launch::Launched;
 use super::loading::{Loaded, Loading};
 use super::options::EngineOptions;
+use super::patience;
 use crate::exec::mpi::{self, Load, MpiRanks};
 use crate::exec::{KvBound, Seat, Threads};
 use crate::ground::{Progress, Unwatched, revision};
@@ -25,9 +26,6 @@ pub const FEATURES: &[&str] = &["mpi"];
 /// are milliseconds apart; a launcher that checks its connections finds a broken one before.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(15);
 const PATIENCE: &str = "CANDLEPOWER_MPI_TIMEOUT";
-/// Seconds.
-const SHORTEST_PATIENCE: f64 = 1e-3;
-const LONGEST_PATIENCE: f64 = 1e6;
 
 /// One process of several, each a rank.
 pub struct Job {
@@ -58,7 +56,7 @@ impl Job {
         let link = Link::join(
             launched.size,
             format!("{cpus:?}"),
-            patience()?,
+            patience::variable(PATIENCE)?.unwrap_or(DEFAULT_PATIENCE),
             told_to_end,
             tell,
         );
@@ -175,24 +173,5 @@ impl Job {
         self.ranks_here().len() < self.link.size()
             && env::var_os("OMPI_COMM_WORLD_SIZE").is_some()
             && env::var_os("OMPI_MCA_oob_tcp_keepalive_time").is_none()
-    }
-}
-
-/// How long a rank may keep the others waiting.
-fn patience() -> Result<Duration, Wish> {
-    let Ok(text) = env::var(PATIENCE) else {
-        return Ok(DEFAULT_PATIENCE);
-    };
-    let seconds = text.trim().parse().ok();
-    let seconds = seconds.filter(|s| (SHORTEST_PATIENCE..=LONGEST_PATIENCE).contains(s));
-    match seconds {
-        Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
-        None => Err(Wish::Variable {
-            name: PATIENCE,
-            value: text,
-            rule: format!(
-                "it must be a number of seconds from {SHORTEST_PATIENCE} to {LONGEST_PATIENCE}"
-            ),
-        }),
     }
 }

@@ -30,6 +30,8 @@ mod kv;
 pub mod launch;
 mod loading;
 mod options;
+#[cfg(any(feature = "cuda", feature = "mpi"))]
+mod patience;
 mod question;
 mod simulated;
 mod simulation;

@@ -9,12 +9,12 @@ use crate::cli_support::{Outcome, command, fixture};
 use crate::common::golden::Golden;
 
 /// The program with virtual GPUs as a configuration describes them; `None` on a machine with real ones.
-struct Machine {
+pub struct Machine {
     config: tempfile::TempDir,
 }
 
 impl Machine {
-    fn new(config: &str) -> Option<Self> {
+    pub fn new(config: &str) -> Option<Self> {
         if !Gpu::is_virtual(0).unwrap() {
             eprintln!("SKIPPED: only a virtual GPU can be given limits and faults");
             return None;
@@ -24,10 +24,15 @@ impl Machine {
         Some(Self { config: dir })
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A file that lives as long as this.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.config.path().join(name)
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = command(args);
         command
-            .env("VGPU_CONFIG", self.config.path().join("vgpu.toml"))
+            .env("VGPU_CONFIG", self.path("vgpu.toml"))
             .env_remove("VGPU_DEVICES");
         command
     }

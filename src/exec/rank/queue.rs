@@ -133,7 +133,7 @@ impl Rank {
 
     fn queue_as(&mut self, plan: &StepPlan, way: Way) -> Result<(), ExecError> {
         let counted = self.queue_step(plan, way);
-        let mut traffic = counted.map_err(device_error("a step failed"))?;
+        let mut traffic = counted.map_err(|source| self.step_error(source))?;
         traffic += self.collective.take_traffic();
         self.queued.push_back(Queued {
             rows: plan.picks.len(),

@@ -1,6 +1,7 @@
 //! From a model's files to ranks on GPUs, warm, with a cache of what is left.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::DType;
 
@@ -11,7 +12,7 @@ use crate::exec::warm_up::WarmUp;
 use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks};
 use crate::ground::{Clock, Progress, Task, WallClock, results};
 use crate::model::{Decoder, Share, WeightType};
-use crate::ops::cuda::{Cuda, Gpu, is_out_of_memory};
+use crate::ops::cuda::{Cuda, Gpu, TIMEOUT, is_out_of_memory};
 use crate::parallel::Collective;
 use crate::parallel::gpus::Link;
 use crate::session::assembly::{Session, Started};
@@ -20,7 +21,13 @@ use crate::session::files::ModelFiles;
 use crate::session::kv::kv_dtype;
 use crate::session::loading::default_threads;
 use crate::session::options::EngineOptions;
+use crate::session::patience;
 use crate::telemetry::NvmlProbe;
+
+/// How long a GPU is waited for at a time, unless [`TIMEOUT`] says otherwise: more than any step takes.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
+/// A stand-in takes minutes for what a GPU does at once.
+const VIRTUAL_PATIENCE: Duration = Duration::from_secs(600);
 
 /// What activations and weights are computed in.
 fn compute_type(options: &EngineOptions, weights: DType) -> DType {
@@ -68,6 +75,7 @@ pub fn start(
     memory::check(&wanted, &cards)?;
     let failed = |step| {
         move |error: ExecError| match &error {
+            _ if progress.is_stopped() => RunError::Interrupted(NOT_LOADED).into(),
             ExecError::Device { source, .. } if is_out_of_memory(source) => {
                 RunError::OutOfMemory(memory::ran_out(&wanted, &cards, step)).into()
             }
@@ -79,7 +87,7 @@ pub fn start(
     let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
     let largest = (limits.rows * spec.hidden_size * dtype.size_in_bytes()) as u64;
     let link = Link::new(tp, options.all_reduce, largest).map_err(RunError::from)?;
-    let link = Arc::new(link);
+    let link = Arc::new(link.with_limit(patience()?, progress.clone()));
     let joined = link.clone();
     let build = move |host: Box<dyn Collective>| {
         let rank = host.rank();
@@ -199,4 +207,15 @@ fn layout(
         block_size: options.block_size,
         dtype,
     })
+}
+
+/// How long a GPU is waited for at a time.
+fn patience() -> Result<Duration, SessionError> {
+    if let Some(patience) = patience::variable(TIMEOUT)? {
+        return Ok(patience);
+    }
+    match Gpu::is_virtual(0).map_err(RunError::from)? {
+        true => Ok(VIRTUAL_PATIENCE),
+        false => Ok(DEFAULT_PATIENCE),
+    }
 }

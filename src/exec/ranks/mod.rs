@@ -3,46 +3,34 @@
 //!
 //! A step is run, or queued on devices that work ahead of their hosts and collected later.
 
+mod other;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
 
-use super::guard::{caught, guarded};
+use self::other::{Command, LOOK, Life, Other};
+use super::guard::guarded;
 use super::seat::{Build, Threads};
 use super::tickets::Tickets;
 use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
-use crate::ground::recorder::{Cost, OpRecord};
+use crate::ground::recorder::OpRecord;
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ground::{Clock, ExpertLoad};
 use crate::ops::DeviceRoofs;
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::workers::Workers;
+use crate::ops::held::Held;
 use crate::parallel::{self, Collective};
 
-/// Commands that a rank has not come to yet: those of two steps.
-const COMMANDS: usize = 4;
-
-enum Command {
-    /// Answered with its cost.
-    Step(Arc<StepPlan>),
-    Queue(Arc<StepPlan>),
-    /// Answered with the cost of the step that was queued first.
-    Collect,
-    Call(Box<dyn FnOnce(&mut Rank) + Send>),
-}
-
-/// A rank on a thread of its own.
-struct Other {
-    /// `None` once the rank is told to end.
-    commands: Option<SyncSender<Command>>,
-    steps: Receiver<Result<Cost, ExecError>>,
-    thread: Option<JoinHandle<()>>,
-}
+/// Once a rank has failed, how long the others have to come out of what they do, and to end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 pub struct Ranks {
     workers: Workers,
-    first: Rank,
+    first: Held<Rank>,
     others: Vec<Other>,
     rendezvous: Arc<Rendezvous>,
     kv_bound: KvBound,
@@ -72,42 +60,36 @@ impl Ranks {
         let (ready, outcomes) = sync_channel(ranks);
         let mut others = Vec::new();
         for rank in 1..ranks {
-            let (commands, inbox) = sync_channel(COMMANDS);
-            let (replies, steps) = sync_channel(1);
-            let (ready, build) = (ready.clone(), build.clone());
-            let meeting = rendezvous.clone();
-            let life = move || {
-                let built = caught(rank, || start(rank, &meeting, threads, build.as_ref()));
-                // Whoever waits for it may have left; then the commands end at once.
-                match built {
-                    Err(error) => drop(ready.send(Err(error))),
-                    Ok((mut workers, mut rank)) => {
-                        let _ = ready.send(Ok(()));
-                        drop(ready);
-                        workers.install(|| serve(&mut rank, &meeting, &inbox, &replies));
-                    }
-                }
+            let (ready, build, meeting) = (ready.clone(), build.clone(), rendezvous.clone());
+            let life = Life {
+                rank,
+                ready,
+                meeting: rendezvous.clone(),
             };
-            let thread = std::thread::Builder::new().name(format!("candlepower-rank-{rank}"));
-            let thread = thread.spawn(life).map_err(|e| ExecError::Threads {
+            let other = life.begin(move || start(rank, &meeting, threads, build.as_ref()));
+            others.push(other.map_err(|e| ExecError::Threads {
                 threads: threads.count.max(ranks),
                 reason: e.to_string(),
-            })?;
-            others.push(Other {
-                commands: Some(commands),
-                steps,
-                thread: Some(thread),
-            });
+            })?);
         }
         drop(ready);
-        let first = caught(0, || start(0, &rendezvous, threads, build.as_ref()));
+        let first = guarded(0, &rendezvous, || {
+            start(0, &rendezvous, threads, build.as_ref())
+        });
         // All of them, so that none is still loading when an error is told.
-        let outcomes: Result<Vec<()>, ExecError> = outcomes.iter().take(ranks - 1).collect();
+        let outcomes: Vec<Result<(), ExecError>> = outcomes.iter().take(ranks - 1).collect();
+        let others_loaded: Result<(), ExecError> = outcomes.into_iter().collect();
+        // What went wrong first, which may be why others failed.
+        if rendezvous
+            .stopped()
+            .is_some_and(|stopped| stopped.rank != 0)
+        {
+            others_loaded?;
+        }
         let (workers, first) = first?;
-        outcomes?;
         Ok(Self {
             workers,
-            first,
+            first: Held::new(first),
             others,
             rendezvous,
             kv_bound: KvBound {
@@ -146,7 +128,7 @@ impl Ranks {
         }
         let mut results = vec![self.with_first(f)];
         for answer in answers {
-            results.push(answer.recv().map_err(|_| ExecError::Ended)?);
+            results.push(self.answer(&answer)?);
         }
         Ok(results)
     }
@@ -209,6 +191,29 @@ impl Ranks {
         self.workers.install(|| guarded(0, rendezvous, || f(first)))
     }
 
+    /// Whether a rank has failed, and others may hang with their devices: then they are not waited for without an end.
+    fn may_hang(&self) -> bool {
+        self.first.works_ahead() && self.rendezvous.stopped().is_some()
+    }
+
+    /// What another rank answers.
+    ///
+    /// # Errors
+    /// It has ended, or may hang.
+    fn answer<T>(&self, answers: &Receiver<T>) -> Result<T, ExecError> {
+        let mut left = LAST_WORDS;
+        loop {
+            match answers.recv_timeout(LOOK) {
+                Ok(answer) => return Ok(answer),
+                Err(Disconnected) => return Err(ExecError::Ended),
+                Err(Timeout) if self.may_hang() => {
+                    left = left.checked_sub(LOOK).ok_or(ExecError::Ended)?;
+                }
+                Err(Timeout) => {}
+            }
+        }
+    }
+
     /// Adds what the other ranks' parts of a step cost, when all of them are done.
     fn gather(
         &self,
@@ -216,7 +221,7 @@ impl Ranks {
         output: &mut StepOutput,
     ) -> Result<(), ExecError> {
         for other in &self.others {
-            match other.steps.recv().map_err(|_| ExecError::Ended).flatten() {
+            match self.answer(&other.steps).flatten() {
                 Ok(cost) => output.cost += cost,
                 Err(error) => outcome = outcome.and(Err(error)),
             }
@@ -240,65 +245,20 @@ fn start(
     threads.seat(rank, ranks).build(collective, build)
 }
 
-/// The life of a rank that is not the first: until nobody commands it any more.
-fn serve(
-    rank: &mut Rank,
-    rendezvous: &Rendezvous,
-    inbox: &Receiver<Command>,
-    replies: &SyncSender<Result<Cost, ExecError>>,
-) {
-    let mut output = StepOutput::default();
-    let number = rank.number();
-    // Of steps that were queued: what went wrong is told when it is asked for.
-    let mut queued = VecDeque::new();
-    for command in inbox {
-        let outcome = match command {
-            Command::Call(call) => {
-                call(rank);
-                continue;
-            }
-            Command::Queue(plan) => {
-                queued.push_back(guarded(number, rendezvous, || rank.queue(&plan)));
-                continue;
-            }
-            Command::Step(plan) => {
-                let step = || rank.step(&plan, &mut output);
-                guarded(number, rendezvous, step)
-            }
-            Command::Collect => {
-                let queued = queued.pop_front().unwrap_or(Err(ExecError::NothingQueued));
-                let collect = || rank.collect(&mut output);
-                queued.and_then(|()| guarded(number, rendezvous, collect))
-            }
-        };
-        if replies.send(outcome.map(|()| output.cost)).is_err() {
-            return;
-        }
-    }
-}
-
-impl Other {
-    fn send(&self, command: Command) -> Result<(), ExecError> {
-        let commands = self.commands.as_ref().ok_or(ExecError::Ended)?;
-        commands.send(command).map_err(|_| ExecError::Ended)
-    }
-}
-
 impl Drop for Ranks {
-    /// Tells all others to end before rank 0 does: what ranks share on their devices may end only with all of them.
+    /// Tells all others to end before rank 0 does: what ranks share on their devices may end only with all of them. Once
+    /// one has failed they share nothing any more, and rank 0 is kept where a device hangs.
     fn drop(&mut self) {
         for other in &mut self.others {
-            other.commands = None;
+            other.dismiss();
         }
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.commands = None;
-        if let Some(thread) = self.thread.take() {
-            // Its panics were caught, and told where they happened.
-            let _ = thread.join();
+        if self.may_hang() {
+            let end = Instant::now() + LAST_WORDS;
+            let others = self.others.iter_mut();
+            let hanging = others.filter_map(|other| (!other.ends_by(end)).then_some(()));
+            if hanging.count() > 0 || self.first.is_lost() {
+                self.first.keep();
+            }
         }
     }
 }

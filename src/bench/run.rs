@@ -171,6 +171,7 @@ pub fn results(
         model: session.model.clone(),
         hardware: session.hardware.clone(),
         engine,
+        start_up: session.start_up.clone(),
         repeats: metrics::summarize(&played.runs),
         runs: played.runs.clone(),
         references,

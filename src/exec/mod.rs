@@ -11,6 +11,7 @@ pub mod sample;
 mod seat;
 pub mod simulated;
 mod tickets;
+pub mod times;
 pub mod warm_up;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use rank::Rank;
 pub use ranks::Ranks;
 pub use seat::{Build, Seat, Threads};
 pub use simulated::{Server, Simulated};
+pub use times::{DeviceTimes, StepTimes, Times};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -130,6 +132,9 @@ pub struct StepOutput {
     pub cost: Cost,
     /// What went between the ranks, as rank 0 saw it.
     pub traffic: Traffic,
+    pub times: Times,
+    /// This rank's own part of `times`.
+    pub device: Option<DeviceTimes>,
     /// Part of the step in which a simulated server kept the devices waiting; a real one's host is seen
     /// from outside.
     pub host: Duration,

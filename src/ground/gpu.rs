@@ -35,6 +35,11 @@ pub struct GpuSample {
     pub energy_j: Option<f64>,
     /// Bits of NVML's `nvmlClocksEventReasons`.
     pub throttle_bits: Option<u64>,
+    /// Of the link as it is, which an idle card lowers; and its lanes.
+    pub pcie_generation: Option<u32>,
+    pub pcie_width: Option<u32>,
+    /// Beside this one, as they were listed last: at most a second before.
+    pub other_processes: Option<u32>,
 }
 
 /// What a GPU is asked in each sample.
@@ -48,6 +53,8 @@ pub enum GpuCounter {
     Utilization,
     Energy,
     Throttle,
+    PcieLink,
+    Processes,
 }
 
 /// Counters that one GPU refused to tell, and its first reason for each.

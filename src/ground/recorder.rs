@@ -75,6 +75,11 @@ pub trait Timer {
     fn times(&mut self) -> Result<Vec<Duration>, String>;
 }
 
+/// Whether ranks wait for each other in the operation.
+pub fn is_exchange(name: &str) -> bool {
+    name.starts_with("all_") || name == "agree"
+}
+
 /// Records on one clock.
 struct Timeline {
     clock: Arc<dyn Clock>,
@@ -144,6 +149,7 @@ pub struct Recorder {
     timeline: RefCell<Option<Timeline>>,
     /// The operation that runs, or failed last, and its layer.
     current: Cell<Option<(&'static str, Option<usize>)>>,
+    exchanges: RefCell<Option<Box<dyn Timer>>>,
 }
 
 impl Recorder {
@@ -169,6 +175,16 @@ impl Recorder {
             device.fill(&mut records)?;
         }
         Ok(records)
+    }
+
+    /// From now on `timer` marks the begin and the end of each exchange.
+    pub fn start_exchanges(&self, timer: Box<dyn Timer>) {
+        *self.exchanges.borrow_mut() = Some(timer);
+    }
+
+    /// Its marks; `None`: none were begun.
+    pub fn take_exchanges(&self) -> Option<Box<dyn Timer>> {
+        self.exchanges.borrow_mut().take()
     }
 
     /// Whether operations are timed one by one.
@@ -231,7 +247,7 @@ impl Recorder {
             timeline.clock.now()
         };
         let Some(start) = self.timeline.borrow_mut().as_mut().map(begin) else {
-            return operation();
+            return self.run_marked(name, operation);
         };
         let result = operation();
         if let Some(timeline) = self.timeline.borrow_mut().as_mut() {
@@ -245,6 +261,28 @@ impl Recorder {
                 cost,
             });
         }
+        result
+    }
+
+    fn run_marked<T, E>(
+        &self,
+        name: &str,
+        operation: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mark = || {
+            if let Some(timer) = self
+                .exchanges
+                .borrow_mut()
+                .as_mut()
+                .filter(|_| is_exchange(name))
+            {
+                // What cannot be marked has no time, which whoever reads the marks finds out.
+                let _ = timer.mark();
+            }
+        };
+        mark();
+        let result = operation();
+        mark();
         result
     }
 

@@ -60,9 +60,16 @@ pub struct StepRecord {
     /// What each rank brought to the exchanges of the step; 0 of a single rank.
     #[serde(default)]
     pub communication_bytes: u64,
-    /// Part of `exec_seconds` that rank 0 spent in them, the wait for the slowest rank included.
+    /// In them, the wait for the slowest rank included; null where devices ran the step and nobody timed them. By the
+    /// host's clock it is rank 0's part of `exec_seconds`, by events of devices the mean over the ranks.
     #[serde(default)]
-    pub communication_seconds: f64,
+    pub communication_seconds: Option<f64>,
+    /// The rest of the ranks' time by the same clock.
+    #[serde(default)]
+    pub compute_seconds: Option<f64>,
+    /// Part of `communication_seconds` before the slowest rank had come, by events of devices alone.
+    #[serde(default)]
+    pub wait_seconds: Option<f64>,
 }
 
 /// One line of `experts.jsonl`: the tokens that a sparse layer sent to each of the model's experts in a run.

@@ -45,8 +45,9 @@ pub trait Backend: Kernels {
         false
     }
 
-    /// Times what is queued on the device; `None` where operations are done when they return.
-    fn timer(&self) -> Option<Box<dyn Timer>> {
+    /// Times what is queued on the device; `None` where operations are done when they return. A profiler that waits to
+    /// be told begins with one that is `profiled`.
+    fn timer(&self, _profiled: bool) -> Option<Box<dyn Timer>> {
         None
     }
 

@@ -23,6 +23,7 @@ pub mod reference;
 pub mod row;
 pub mod rows;
 pub mod sampling;
+pub mod scratch;
 pub mod storage;
 mod weight;
 

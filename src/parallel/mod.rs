@@ -31,7 +31,7 @@ pub use solo::Solo;
 pub use split::Split;
 pub use threads::Threads;
 pub use unmet::Unmet;
-pub use ways::{AllReduce, UnknownAllReduce, Way, Ways};
+pub use ways::{AllReduce, LARGEST, SMALLEST, UnknownAllReduce, Way, Ways};
 
 /// Why another rank will not come; `None`: it may. For whoever waits elsewhere, on any thread.
 pub type Failed = Arc<dyn Fn() -> Option<String> + Send + Sync>;

@@ -1,19 +1,21 @@
 //! The GPUs of this machine, as CUDA shows them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::{Arc, OnceLock};
 
 use super::error::{SessionError, Wish};
 use super::options::EngineOptions;
 use crate::ground::GpuIdentity;
-use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo};
+use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo, GpuLink};
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::MOST_RANKS;
-use crate::parallel::gpus::{LARGEST, Link};
-use crate::parallel::{AllReduce, Threads, nccl};
-use crate::telemetry::nvml;
+use crate::parallel::gpus::Link;
+use crate::parallel::{AllReduce, LARGEST, Threads, nccl};
+use crate::telemetry::{cards, nvml};
 
-const GIB: f64 = (1_u64 << 30) as f64;
+const NCCL: &str = "NCCL_";
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = match cfg!(feature = "nccl") {
@@ -37,6 +39,36 @@ pub fn missing() -> Option<(&'static str, &'static str)> {
 pub fn names() -> Option<Vec<String>> {
     let count = Gpu::count().ok()?;
     Some(identities(count).map(|gpu| gpu.name).collect())
+}
+
+/// The GPUs that CUDA shows, as they stood at the first question of the process.
+pub fn cards() -> &'static [GpuInfo] {
+    static CARDS: OnceLock<Vec<GpuInfo>> = OnceLock::new();
+    let read = || all().iter().map(cards::read).collect();
+    CARDS.get_or_init(read)
+}
+
+/// What lies between them.
+pub fn links() -> Vec<GpuLink> {
+    let both = |one, other| {
+        candle_core::Result::Ok(Gpu::reaches(one, other)? && Gpu::reaches(other, one)?)
+    };
+    cards::links(&all(), |one, other| {
+        both(one, other).map_err(|e| e.to_string())
+    })
+}
+
+/// Variables of the environment that change what NCCL does.
+pub fn nccl_variables() -> BTreeMap<String, String> {
+    let all = std::env::vars_os().map(|(name, value)| {
+        let text = |os: OsString| os.to_string_lossy().into_owned();
+        (text(name), text(value))
+    });
+    all.filter(|(name, _)| name.starts_with(NCCL)).collect()
+}
+
+fn all() -> Vec<GpuIdentity> {
+    identities(Gpu::count().unwrap_or(0)).collect()
 }
 
 /// Of the first `count` GPUs, those that tell.
@@ -83,13 +115,9 @@ fn measured(gpus: usize) -> candle_core::Result<AllReduceTimes> {
 
 /// Says which GPUs there are, and what drives them.
 pub fn describe(environment: &mut Environment) {
-    environment.gpus = identities(Gpu::count().unwrap_or(0))
-        .map(|gpu| GpuInfo {
-            index: gpu.index,
-            memory_gib: gpu.memory_bytes as f64 / GIB,
-            name: gpu.name,
-        })
-        .collect();
+    environment.gpus = cards().to_vec();
+    environment.gpu_links = links();
+    environment.nccl_variables = nccl_variables();
     environment.driver = nvml::driver_version();
     environment.cuda = nvml::cuda_version();
     environment.nccl = nccl::version();
@@ -118,6 +146,13 @@ pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
     if gpus < tp {
         return refused(format!(
             "--tp {tp} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
+        ));
+    }
+    // What a part of a card does is no measure of the card, whose limits, power and energy NVML tells as a whole.
+    if let Some(card) = cards().iter().take(tp).find(|card| card.mig == Some(true)) {
+        return refused(format!(
+            "--device cuda: GPU {} ({} at {}) has MIG on, and only whole cards are measured; turn it off with nvidia-smi -i {} -mig 0, or use --device cpu",
+            card.index, card.name, card.pci_bus_id, card.pci_bus_id
         ));
     }
     match options.all_reduce {

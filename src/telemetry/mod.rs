@@ -1,5 +1,7 @@
 //! What the machine is and how busy it was while a run went on.
 
+#[cfg(feature = "cuda")]
+pub mod cards;
 pub mod drivers;
 pub mod gpus;
 pub mod machine;

@@ -328,6 +328,7 @@ fn a_failed_rank_stops_all_with_its_reason() {
                 table: &[1],
             };
             let step = Arc::new(StepPlan {
+                timed: false,
                 tokens: vec![1, 2, 3, 4],
                 rows: rows(&[chunk], 16),
                 logit_rows: vec![3],

@@ -95,9 +95,6 @@ fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         Device::Cpu | Device::Cuda if args.server().is_some() => {
             bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
         }
-        Device::Cpu if args.enforce_eager => {
-            bail!("--enforce-eager is for a GPU or a simulated device; add --device sim:<gpu>")
-        }
         _ => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use self::queue::Queued;
 use super::graphs::{GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
 use super::warm_up::{self, Headroom, WarmUp};
-use super::{ExecError, KvLayout, StepOutput, StepPlan};
+use super::{ExecError, KvLayout, StepOutput, StepPlan, Times};
 use crate::ground::recorder::{OpRecord, Recorder, Traffic};
 use crate::ground::results::RankMemory;
 use crate::ground::{Clock, ExpertLoad, Progress, Unwatched};
@@ -70,13 +70,7 @@ impl Rank {
         self.collective.rank()
     }
 
-    /// Whether the rank's device does what it is given while the host goes on.
-    pub fn works_ahead(&self) -> bool {
-        self.backend.queue().is_some()
-    }
-
-    /// Whether the rank's device hangs, after a rank has failed. Then the rank must not be dropped: a driver frees what
-    /// a device may still use when that is done.
+    /// Whether the rank's device hangs, after a rank has failed. Then the rank must not be dropped: a driver would wait.
     pub fn is_lost(&self) -> bool {
         self.backend.is_lost()
     }
@@ -185,6 +179,11 @@ impl Rank {
         self.sampler = sampler;
         output.traffic = outcome.map_err(|source| self.step_error(source))?;
         output.traffic += self.collective.take_traffic();
+        output.times = match self.backend.queue() {
+            Some(_) => Times::Untimed,
+            None => Times::OnHost,
+        };
+        output.device = None;
         output.cost = self.recorder.take_total();
         output.cost.bytes += self.expert_bytes_until(self.experts_read()?);
         Ok(())
@@ -193,7 +192,8 @@ impl Rank {
     /// From now on operations are timed one by one, on `clock`.
     pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
         self.read_at_start.set(self.experts_read.get());
-        self.recorder.start_timeline(clock, self.backend.timer());
+        self.recorder
+            .start_timeline(clock, self.backend.timer(true));
     }
 
     /// Whether a step's operations are those that ran between its submission and the end of the wait for it.
@@ -275,15 +275,14 @@ impl Rank {
 
     /// From what went wrong in a step to the operation that it went wrong in.
     fn step_error(&self, source: candle_core::Error) -> ExecError {
-        let mut what = "a step failed".to_owned();
-        if let Some(operation) = self.recorder.failed() {
-            what += &format!(" at {operation}");
-        }
+        let failed = self.recorder.failed();
+        let at = failed.map_or(String::new(), |operation| format!(" at {operation}"));
         // A driver names no device.
-        if let candle_core::Error::Cuda(_) = source {
-            what += &format!(" on {}", self.backend.device());
-        }
-        let what = what.into();
+        let on = match source {
+            candle_core::Error::Cuda(_) => format!(" on {}", self.backend.device()),
+            _ => String::new(),
+        };
+        let what = format!("a step failed{at}{on}").into();
         ExecError::Device { what, source }
     }
 
@@ -379,6 +378,7 @@ fn begin(kernels: &dyn Kernels, plan: &StepPlan) -> candle_core::Result<()> {
         rows,
         logit_rows,
         picks,
+        timed: _,
     } = plan;
     kernels.begin_step(tokens, rows, logit_rows, picks)
 }

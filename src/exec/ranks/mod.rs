@@ -11,7 +11,7 @@ use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use self::other::{Command, LOOK, Life, Other};
+use self::other::{Command, LOOK, Life, Other, Told};
 use super::guard::guarded;
 use super::seat::{Build, Threads};
 use super::tickets::Tickets;
@@ -220,12 +220,17 @@ impl Ranks {
         mut outcome: Result<(), ExecError>,
         output: &mut StepOutput,
     ) -> Result<(), ExecError> {
+        let mut times = vec![output.device.take()];
         for other in &self.others {
             match self.answer(&other.steps).flatten() {
-                Ok(cost) => output.cost += cost,
+                Ok(Told { cost, device }) => {
+                    output.cost += cost;
+                    times.push(device);
+                }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
+        output.times = output.times.with(times);
         self.told(outcome)
     }
 }

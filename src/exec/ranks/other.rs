@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::exec::guard::{caught, guarded};
-use crate::exec::{ExecError, Rank, StepOutput, StepPlan};
+use crate::exec::{DeviceTimes, ExecError, Rank, StepOutput, StepPlan};
 use crate::ground::recorder::Cost;
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::workers::Workers;
@@ -20,19 +20,25 @@ const COMMANDS: usize = 4;
 pub const LOOK: Duration = Duration::from_millis(20);
 
 pub enum Command {
-    /// Answered with its cost.
+    /// Answered with what it was.
     Step(Arc<StepPlan>),
     Queue(Arc<StepPlan>),
-    /// Answered with the cost of the step that was queued first.
+    /// Answered with what the step was that was queued first.
     Collect,
     Call(Box<dyn FnOnce(&mut Rank) + Send>),
+}
+
+/// What a rank tells of a step.
+pub struct Told {
+    pub cost: Cost,
+    pub device: Option<DeviceTimes>,
 }
 
 /// A rank on a thread of its own.
 pub struct Other {
     /// `None` once the rank is told to end.
     commands: Option<SyncSender<Command>>,
-    pub steps: Receiver<Result<Cost, ExecError>>,
+    pub steps: Receiver<Result<Told, ExecError>>,
     /// Returns whether its device hangs.
     thread: Option<JoinHandle<bool>>,
 }
@@ -69,7 +75,7 @@ impl Life {
         self,
         start: impl FnOnce() -> Result<(Workers, Rank), ExecError>,
         inbox: &Receiver<Command>,
-        replies: &SyncSender<Result<Cost, ExecError>>,
+        replies: &SyncSender<Result<Told, ExecError>>,
     ) -> bool {
         // Whoever waits for it may have left; then the commands end at once.
         let (mut workers, rank) = match caught(self.rank, start) {
@@ -99,7 +105,7 @@ fn serve(
     rank: &mut Rank,
     rendezvous: &Rendezvous,
     inbox: &Receiver<Command>,
-    replies: &SyncSender<Result<Cost, ExecError>>,
+    replies: &SyncSender<Result<Told, ExecError>>,
 ) {
     let mut output = StepOutput::default();
     let number = rank.number();
@@ -125,7 +131,11 @@ fn serve(
                 queued.and_then(|()| guarded(number, rendezvous, collect))
             }
         };
-        if replies.send(outcome.map(|()| output.cost)).is_err() {
+        let told = outcome.map(|()| Told {
+            cost: output.cost,
+            device: output.device.take(),
+        });
+        if replies.send(told).is_err() {
             return;
         }
     }

@@ -27,5 +27,13 @@ pub struct GpuMetrics {
     pub energy_j: Option<f64>,
     /// Seconds in which clocks were held back, by NVML's names of the reasons; empty: never.
     pub throttled_s: Option<BTreeMap<String, f64>>,
+    /// Highest of the link in a sample, and its lanes.
+    #[serde(default)]
+    pub pcie_generation: Option<u32>,
+    #[serde(default)]
+    pub pcie_width: Option<u32>,
+    /// Most processes beside this one that used the card at a time: then its figures are not this run's alone.
+    #[serde(default)]
+    pub other_processes: Option<u32>,
     pub not_observed: BTreeMap<String, String>,
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::card::{GpuInfo, GpuLink};
+
 /// The machine and the program.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
@@ -20,12 +22,18 @@ pub struct Environment {
     pub cores: usize,
     pub ram_gib: f64,
     pub gpus: Vec<GpuInfo>,
+    /// Between each two of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_links: Vec<GpuLink>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nccl: Option<String>,
+    /// Of the environment, those that change what NCCL does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nccl_variables: BTreeMap<String, String>,
     /// How the GPUs of the run added up; null where one rank or no GPU did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all_reduce: Option<AllReduce>,
@@ -53,13 +61,6 @@ pub struct AllReduceSize {
     pub way: String,
     /// Microseconds by each way, on the slowest rank, one message after the other.
     pub us: BTreeMap<String, f64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct GpuInfo {
-    pub index: usize,
-    pub name: String,
-    pub memory_gib: f64,
 }
 
 /// What computed: the device that `--device` chose.
@@ -173,11 +174,19 @@ pub struct Engine {
     /// Each of them bound to a CPU of its own.
     #[serde(default)]
     pub pin_threads: bool,
+    /// CPUs that the threads of each rank on a GPU are bound to, as the system lists them, in rank order; left out where
+    /// none are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rank_cpus: Vec<String>,
     pub seed: u64,
     /// One a rank, in rank order.
     pub ranks: Vec<RankMemory>,
-    /// Part of the executor's time spent in collectives, 0 to 1; null when there was one rank.
+    /// Part of the ranks' time spent in exchanges, 0 to 1; null when there was one rank.
     pub communication_share: Option<f64>,
+    /// By what: `host clock` (of rank 0, every step), `device events` (of all ranks, one step in eight, in its graph
+    /// where it has one), `formula` (predicted).
+    #[serde(default)]
+    pub timed_by: String,
     /// The server whose host time a prediction includes; null: none, raw capacity.
     #[serde(default)]
     pub server: Option<String>,

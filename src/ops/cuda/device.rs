@@ -31,6 +31,8 @@ pub struct Gpu {
     fixed: Arc<AtomicBool>,
     /// By default it is waited for without an end.
     pub(super) watch: Arc<OnceLock<Watch>>,
+    /// What is queued is kept and does not run.
+    captures: Arc<AtomicBool>,
 }
 
 /// Of `cuDeviceGetPCIBusId`: 13 letters and the end are enough.
@@ -59,6 +61,7 @@ impl Gpu {
             stream,
             fixed: Arc::default(),
             watch: Arc::default(),
+            captures: Arc::default(),
         };
         gpu.keep_pool()?;
         Ok(gpu)
@@ -126,21 +129,29 @@ impl Gpu {
 
     /// Whether each of the first `gpus` GPUs reaches the memory of every other; `None`: they are not two.
     pub fn peer_access(gpus: usize) -> Result<Option<bool>> {
-        let gpus = gpus as i32;
         let mut all = None;
         for (from, to) in (0..gpus).flat_map(|from| (0..gpus).map(move |to| (from, to))) {
             if from == to {
                 continue;
             }
-            let (from, to) = (result::device::get(from).w()?, result::device::get(to).w()?);
-            let mut can = 0;
-            // SAFETY: the driver has just given out both devices; the out-parameter lives through the call.
-            unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) }
-                .result()
-                .w()?;
-            all = Some(all.unwrap_or(true) && can != 0);
+            all = Some(all.unwrap_or(true) && Self::reaches(from, to)?);
         }
         Ok(all)
+    }
+
+    /// Whether GPU `from` reaches the memory of GPU `to`.
+    ///
+    /// # Errors
+    /// There are no such GPUs.
+    pub fn reaches(from: usize, to: usize) -> Result<bool> {
+        let device = |ordinal| result::device::get(ordinal as i32).w();
+        let (from, to) = (device(from)?, device(to)?);
+        let mut can = 0;
+        // SAFETY: the driver has just given out both devices; the out-parameter lives through the call.
+        unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) }
+            .result()
+            .w()?;
+        Ok(can != 0)
     }
 
     /// Bytes of GPU `ordinal` that nobody has taken, with a context on it.
@@ -188,7 +199,10 @@ impl Gpu {
     /// # Errors
     /// As [`Self::synchronize`].
     pub fn keep_up(&self) -> Result<()> {
-        self.watch.get().map_or(Ok(()), Watch::keep_up)
+        match self.watch.get() {
+            Some(watch) if !self.captures() => watch.keep_up(),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the GPU hangs, once a rank has failed: to free what it may still use, a driver waits for it.
@@ -216,6 +230,14 @@ impl Gpu {
 
     pub fn is_fixed(&self) -> bool {
         self.fixed.load(Relaxed)
+    }
+
+    pub(super) fn set_captures(&self, captures: bool) {
+        self.captures.store(captures, Relaxed);
+    }
+
+    pub(super) fn captures(&self) -> bool {
+        self.captures.load(Relaxed)
     }
 
     /// Gives back what the pool holds for no tensor.

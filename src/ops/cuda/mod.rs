@@ -26,9 +26,11 @@ mod sampling;
 mod step;
 mod tensor;
 mod timer;
+mod uploads;
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -53,6 +55,7 @@ pub struct Cuda {
     step: Mutex<Step>,
     blas: linear::Blas,
     tables: product::Tables,
+    uploads: Mutex<uploads::Uploads>,
     quantized: Mutex<product::Space>,
     sampling: Mutex<sampling::Space>,
     answers: Mutex<answers::Answers>,
@@ -75,6 +78,7 @@ impl Cuda {
             modules: Modules::default(),
             step: Mutex::default(),
             tables: product::Tables::default(),
+            uploads: Mutex::default(),
             quantized: Mutex::default(),
             sampling: Mutex::default(),
             answers: Mutex::default(),
@@ -82,6 +86,15 @@ impl Cuda {
             experts: Mutex::default(),
             rope: Mutex::default(),
         })
+    }
+
+    /// Once all weights are packed: waits for the last of them, and frees what they went through. How long the host has
+    /// waited for copies.
+    ///
+    /// # Errors
+    /// The device has failed.
+    pub fn loaded(&self) -> Result<Duration> {
+        std::mem::take(&mut *lock(&self.uploads)).finish(&self.gpu)
     }
 
     pub fn gpu(&self) -> &Gpu {
@@ -129,8 +142,8 @@ impl Backend for Cuda {
         self.gpu.memory().map(Some)
     }
 
-    fn timer(&self) -> Option<Box<dyn Timer>> {
-        Some(Box::new(timer::Events::new(&self.gpu)))
+    fn timer(&self, profiled: bool) -> Option<Box<dyn Timer>> {
+        Some(Box::new(timer::Events::new(&self.gpu, profiled)))
     }
 
     fn measure_roofs(&self) -> Option<DeviceRoofs> {

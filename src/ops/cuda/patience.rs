@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use candle_core::cuda::WrapErr;
-use candle_core::cuda::cudarc::driver::{CudaEvent, CudaStream, sys};
+use candle_core::cuda::cudarc::driver::{CudaEvent, CudaStream};
 use candle_core::{Error, Result};
 
 use crate::ground::Progress;
@@ -99,7 +99,7 @@ impl Watch {
         self.wait(&self.done, "all that it was given")
     }
 
-    /// After each reduction over ranks that is queued: waits where the GPU is far behind. A driver that has no room left
+    /// After each reduction over ranks that is queued, and not captured: waits where the GPU is far behind. A driver that has no room left
     /// for launches waits without an end, and this rank would not hear of others that fail.
     ///
     /// # Errors
@@ -107,10 +107,6 @@ impl Watch {
     pub fn keep_up(&self) -> Result<()> {
         let reductions = self.reductions.fetch_add(1, SeqCst) + 1;
         if !reductions.is_multiple_of(AHEAD) {
-            return Ok(());
-        }
-        let captured = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_ACTIVE;
-        if self.stream.capture_status().w()? == captured {
             return Ok(());
         }
         let [even, odd] = &self.marks;

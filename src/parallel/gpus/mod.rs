@@ -20,8 +20,6 @@ use crate::ops::cuda::{Gpu, Watch};
 
 use others::Others;
 
-pub use measure::LARGEST;
-
 /// How ranks on GPUs find each other, and what they share.
 pub struct Link {
     asked: AllReduce,
@@ -45,7 +43,7 @@ impl Link {
     /// What is asked for cannot be had here, or NCCL does not start.
     pub fn new(ranks: usize, asked: AllReduce, largest: u64) -> Result<Self> {
         let several = ranks > 1;
-        let is_asked = |one| several && (asked == one || asked == AllReduce::Auto);
+        let is_asked = |one| several && asked.allows(one);
         let inboxes = |route| {
             let inboxes = Inboxes::new(ranks, route, CHANNEL_BYTES);
             Result::Ok(Some(Arc::new(inboxes?)))
@@ -123,12 +121,7 @@ impl Link {
         };
         let joined = join(&self.host).and_then(|host| Ok((host, join(&self.peers)?)));
         let (by_host, by_peers) = agreed(host.as_ref(), joined, "could not join the exchange")?;
-        let candidates = Way::candidates(
-            self.asked,
-            nccl.is_some(),
-            by_host.is_some(),
-            by_peers.is_some(),
-        );
+        let candidates = Way::candidates(nccl.is_some(), by_host.is_some(), by_peers.is_some());
         let mut gpus = Gpus {
             host,
             gpu: gpu.clone(),

@@ -1,6 +1,7 @@
 //! `--device cuda`: a rank on each of the first GPUs.
 
 mod memory;
+mod places;
 mod start;
 
 pub(super) use start::start;

@@ -1,15 +1,16 @@
 //! From a model's files to ranks on GPUs, warm, with a cache of what is left.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use candle_core::DType;
 
 use super::GIB;
 use super::memory::{self, Cards, Step, Wanted};
+use super::places::Places;
 use crate::exec::graphs::GraphLimits;
 use crate::exec::warm_up::WarmUp;
-use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks};
+use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks, Threads};
 use crate::ground::{Clock, Progress, Task, WallClock, results};
 use crate::model::{Decoder, Share, WeightType};
 use crate::ops::cuda::{Cuda, Gpu, TIMEOUT, is_out_of_memory};
@@ -89,8 +90,18 @@ pub fn start(
     let link = Link::new(tp, options.all_reduce, largest).map_err(RunError::from)?;
     let link = Arc::new(link.with_limit(patience()?, progress.clone()));
     let joined = link.clone();
+    // Seconds of the rank that took longest: for its weights, and part of them in which its host waited for copies.
+    let slowest = Arc::new(Mutex::new([0.0, 0.0]));
+    let (told, watch) = (slowest.clone(), clock.clone());
+    let threads = Threads {
+        count: options.threads.unwrap_or_else(default_threads).max(tp),
+        pinned: options.pin_threads,
+    };
+    let places = Places::new(&gpus, threads).map_err(SessionError::load)?;
+    let rank_cpus = places.told();
     let build = move |host: Box<dyn Collective>| {
         let rank = host.rank();
+        places.bind(rank)?;
         let gpu = Gpu::open(rank);
         let (gpu, collective) = joined.join(host, gpu)?;
         let share = Share {
@@ -100,11 +111,19 @@ pub fn start(
         };
         let cuda = Cuda::new(gpu, dtype)?;
         let mut advance = |bytes| seen.advance(bytes);
-        let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;
+        let (loaded, took) = timed(watch.as_ref(), || {
+            let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;
+            candle_core::Result::Ok((decoder, cuda.loaded()?))
+        });
+        let (decoder, waited) = loaded?;
+        let mut slowest = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if took > slowest[0] {
+            *slowest = [took, waited.as_secs_f64()];
+        }
         Ok(Rank::new(Box::new(cuda), collective, decoder))
     };
     let elements = files.plan.kv_elements_per_token();
-    let threads = options.threads.unwrap_or_else(default_threads).max(tp);
+    let threads = threads.count;
     let ranks = Ranks::load(tp, threads, u64::MAX, elements, Arc::new(build));
     progress.finish();
     if progress.is_stopped() {
@@ -122,23 +141,35 @@ pub fn start(
         step_rows: limits.rows,
         max_blocks: warm_up.blocks_of_longest(),
     });
-    let headroom = ranks
-        .together(move |rank| rank.warm_up(&warm_up, cached, graphs))
-        .map_err(failed(Step::Workspace))?;
+    let (headroom, warm_up_s) = timed(clock.as_ref(), || {
+        ranks.together(move |rank| rank.warm_up(&warm_up, cached, graphs))
+    });
+    let headroom = headroom.map_err(failed(Step::Workspace))?;
     let budgets = headroom.iter().flatten();
     let budgets = budgets.map(|headroom| headroom.kv_bytes(options.gpu_memory_utilization));
     let budget = budgets.min().unwrap_or(0);
     let layout = layout(options, elements, cached, budget)?;
     ranks.allocate_kv(&layout).map_err(failed(Step::KvCache))?;
+    let mut capture_s = None;
     if let Some(graphs) = graphs {
         let watched = progress.clone();
-        ranks
-            .together(move |rank| rank.capture(&graphs, usize::MAX, || watched.is_stopped()))
-            .map_err(failed(Step::KvCache))?;
+        let (captured, took) = timed(clock.as_ref(), || {
+            ranks.together(move |rank| rank.capture(&graphs, usize::MAX, || watched.is_stopped()))
+        });
+        captured.map_err(failed(Step::KvCache))?;
+        capture_s = Some(took);
     }
     if progress.is_stopped() {
         return Err(RunError::Interrupted(NOT_LOADED).into());
     }
+    let [loading, waited] = *slowest.lock().unwrap_or_else(PoisonError::into_inner);
+    let without: &[_] = match capture_s {
+        Some(_) => &[],
+        None => &[(
+            "capture_s",
+            "--no-cuda-graphs launches each kernel by itself",
+        )],
+    };
     let total = headroom.iter().flatten().map(|h| h.memory.total).max();
     let name = gpus.first().map(|gpu| gpu.name.clone());
     let probe = NvmlProbe::open(gpus);
@@ -165,10 +196,25 @@ pub fn start(
             memory_gib: total.unwrap_or(0) as f64 / GIB,
             roofs: None,
         },
+        start_up: results::StartUp {
+            load_s: Some(loading - waited),
+            upload_s: Some(waited),
+            warm_up_s: Some(warm_up_s),
+            capture_s,
+            ..results::StartUp::without(without)
+        },
         probe: Some(Arc::new(probe)),
         all_reduce: link.ways(),
+        rank_cpus,
     };
     started.assemble(files, progress)
+}
+
+/// What `work` gives, and the seconds that it took.
+fn timed<R>(clock: &dyn Clock, work: impl FnOnce() -> R) -> (R, f64) {
+    let start = clock.now();
+    let done = work();
+    (done, clock.now().saturating_sub(start).as_secs_f64())
 }
 
 /// As many blocks as `budget` bytes of each GPU hold, and the null block.

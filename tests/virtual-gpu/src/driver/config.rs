@@ -31,6 +31,8 @@ pub struct Config {
     pub peer_access: bool,
     /// Atomic operations reach the host and other devices as one step, which PCIe does not do.
     pub atomics: bool,
+    /// Memory is counted and never touched: kernels, products, collectives and copies do nothing.
+    pub unbacked: bool,
     pub device: Vec<Device>,
     pub fault: Vec<Planned>,
 }
@@ -70,6 +72,29 @@ pub struct Telemetry {
     /// Without it the total-energy counter is refused.
     pub energy_counter: bool,
     pub driver: String,
+    pub power_limit_default_watts: f64,
+    /// Of the PCIe link, and the most that card and slot can do.
+    pub pcie_generation: u32,
+    pub pcie_generation_max: u32,
+    pub pcie_width: u32,
+    pub pcie_width_max: u32,
+    /// Cards of one node and bridge meet at that bridge, others further off.
+    pub numa_node: u32,
+    pub bridge: u32,
+    /// Without these the card refuses to tell, as many do.
+    pub application_clock_mhz: Option<u32>,
+    pub ecc: Option<bool>,
+    pub mig: Option<bool>,
+    /// Of other programs; this one is listed beside them once it has a context.
+    pub process: Vec<Process>,
+}
+
+/// Another program on a card.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    pub pid: u32,
+    pub mib: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -116,6 +141,7 @@ impl Default for Config {
             locks: false,
             peer_access: false,
             atomics: false,
+            unbacked: false,
             device: vec![Device::default()],
             fault: Vec::new(),
         }
@@ -155,6 +181,17 @@ impl Default for Telemetry {
             fan: vec![40],
             energy_counter: true,
             driver: "580.82.07".to_owned(),
+            power_limit_default_watts: 450.0,
+            pcie_generation: 4,
+            pcie_generation_max: 4,
+            pcie_width: 16,
+            pcie_width_max: 16,
+            numa_node: 0,
+            bridge: 0,
+            application_clock_mhz: None,
+            ecc: Some(false),
+            mig: None,
+            process: Vec::new(),
         }
     }
 }
@@ -198,6 +235,7 @@ impl Config {
         config.strict |= variable::<u8>("VGPU_STRICT")?.is_some_and(|v| v != 0);
         config.races |= variable::<u8>("VGPU_RACES")?.is_some_and(|v| v != 0);
         config.locks |= variable::<u8>("VGPU_LOCKS")?.is_some_and(|v| v != 0);
+        config.unbacked |= variable::<u8>("VGPU_UNBACKED")?.is_some_and(|v| v != 0);
         config.report = variable("VGPU_REPORT")?.or(config.report);
         config.traffic |= config.report.is_some();
         Ok(config)

@@ -25,6 +25,8 @@ pub enum EngineError {
     Scheduler(#[from] SchedulerError),
     #[error(transparent)]
     Exec(#[from] ExecError),
+    #[error("step {step}: {source}")]
+    Step { step: u64, source: Box<ExecError> },
     #[error("the executor returned {found} tokens for {expected} rows")]
     Tokens { expected: usize, found: usize },
     #[error("{waiting} requests wait and none could be scheduled; this is a bug of the scheduler")]
@@ -207,7 +209,9 @@ impl Engine {
             self.ahead = self.launch(events)?;
         }
         if let Some(ticket) = flight.ticket.take() {
-            self.executor.wait(ticket, &mut self.output)?;
+            let step = flight.record.step;
+            let waited = self.executor.wait(ticket, &mut self.output);
+            waited.map_err(failed(step))?;
         }
         let done = self.clock.now();
         self.complete(&flight.decision, looked_ahead, done, events)?;
@@ -273,7 +277,9 @@ impl Engine {
         );
         Arc::make_mut(&mut flight.plan).timed = flight.record.step.is_multiple_of(TIMED_EVERY);
         flight.launched = self.clock.now();
-        flight.ticket = Some(self.executor.submit(flight.plan.clone())?);
+        let submitted = self.executor.submit(flight.plan.clone());
+        let step = flight.record.step;
+        flight.ticket = Some(submitted.map_err(failed(step))?);
         Ok(Some(flight))
     }
 
@@ -352,6 +358,14 @@ impl Engine {
             kv_blocks_total: self.scheduler.blocks_total(),
             ..StepRecord::default()
         }
+    }
+}
+
+/// From what went wrong to the step that it went wrong in.
+fn failed(step: u64) -> impl Fn(ExecError) -> EngineError {
+    move |source| EngineError::Step {
+        step,
+        source: source.into(),
     }
 }
 

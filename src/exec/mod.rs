@@ -42,7 +42,7 @@ pub use times::{DeviceTimes, StepTimes, Times};
 pub enum ExecError {
     #[error("{what}: {source}")]
     Device {
-        what: &'static str,
+        what: Box<str>,
         source: candle_core::Error,
     },
     #[error(

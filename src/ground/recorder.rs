@@ -147,6 +147,8 @@ impl Timeline {
 pub struct Recorder {
     total: Cell<Cost>,
     timeline: RefCell<Option<Timeline>>,
+    /// The operation that runs, or failed last, and its layer.
+    current: Cell<Option<(&'static str, Option<usize>)>>,
     exchanges: RefCell<Option<Box<dyn Timer>>>,
 }
 
@@ -209,7 +211,30 @@ impl Recorder {
         }
     }
 
+    /// The operation that failed, if the last one did: its name, and its layer.
+    pub fn failed(&self) -> Option<String> {
+        self.current.get().map(|(name, layer)| match layer {
+            Some(layer) => format!("{name} of layer {layer}"),
+            None => name.to_owned(),
+        })
+    }
+
     pub fn run<T, E>(
+        &self,
+        name: &'static str,
+        layer: Option<usize>,
+        cost: Cost,
+        operation: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.current.set(Some((name, layer)));
+        let result = self.timed(name, layer, cost, operation);
+        if result.is_ok() {
+            self.current.set(None);
+        }
+        result
+    }
+
+    fn timed<T, E>(
         &self,
         name: &'static str,
         layer: Option<usize>,

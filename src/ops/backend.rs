@@ -41,6 +41,11 @@ pub trait Backend: Kernels {
         Ok(())
     }
 
+    /// Whether the device hangs, after a rank has failed: what a rank has there cannot be freed.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Times what is queued on the device; `None` where operations are done when they return. A profiler that waits to
     /// be told begins with one that is `profiled`.
     fn timer(&self, _profiled: bool) -> Option<Box<dyn Timer>> {

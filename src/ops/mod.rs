@@ -13,6 +13,7 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod experts;
+pub mod held;
 mod kernels;
 pub mod limits;
 pub mod nothing;

@@ -19,6 +19,8 @@ mod threads;
 mod unmet;
 mod ways;
 
+use std::sync::Arc;
+
 use candle_core::{Result, bail};
 
 use crate::ground::recorder::Traffic;
@@ -32,6 +34,9 @@ pub use split::Split;
 pub use threads::Threads;
 pub use unmet::Unmet;
 pub use ways::{AllReduce, LARGEST, SMALLEST, UnknownAllReduce, Way, Ways};
+
+/// Why another rank will not come; `None`: it may. For whoever waits elsewhere, on any thread.
+pub type Failed = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// One rank's view of its peers. Every rank makes the same calls in the same order, and each result
 /// is the same to the bit on all of them.
@@ -63,4 +68,9 @@ pub trait Collective {
 
     /// What went between the ranks since the last call.
     fn take_traffic(&self) -> Traffic;
+
+    /// What this rank is told of the others' failures.
+    fn failed(&self) -> Failed {
+        Arc::new(|| None)
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle_core::{Result, bail};
 
-use super::{Collective, Threads};
+use super::{Collective, Failed, Threads};
 use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 
@@ -81,6 +81,10 @@ impl Collective for Processes {
 
     fn take_traffic(&self) -> Traffic {
         self.traffic.take()
+    }
+
+    fn failed(&self) -> Failed {
+        self.here.failed()
     }
 }
 

@@ -14,7 +14,7 @@ use super::launch::Launched;
 use super::loading::{Following, Loaded, Loading};
 use super::options::EngineOptions;
 use super::watch::Watch;
-use super::{cards, gpus};
+use super::{cards, gpus, patience};
 use crate::exec::mpi::{self, Load, MpiRanks};
 use crate::exec::{ExecError, KvBound, Seat, Threads};
 use crate::ground::{GpuIdentity, Progress, results, revision};
@@ -29,9 +29,6 @@ pub const FEATURES: &[&str] = &["mpi"];
 /// are milliseconds apart; a launcher that checks its connections finds a broken one before.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(15);
 const PATIENCE: &str = "CANDLEPOWER_MPI_TIMEOUT";
-/// Seconds.
-const SHORTEST_PATIENCE: f64 = 1e-3;
-const LONGEST_PATIENCE: f64 = 1e6;
 
 /// One process of several, each with as many ranks: with one on CPUs.
 pub struct Job {
@@ -67,7 +64,7 @@ impl Job {
         let link = Link::join(
             (launched.size, ranks_each),
             format!("{cpus:?}"),
-            patience()?,
+            patience::variable(PATIENCE)?.unwrap_or(DEFAULT_PATIENCE),
             told_to_end,
             tell,
         );
@@ -253,24 +250,5 @@ fn gpus_of(
     match is_cuda {
         true => cards::assign(&seen.map_err(|e| e.to_string())?, ranks_each),
         false => Ok(vec![Vec::new(); link.size()]),
-    }
-}
-
-/// How long a rank may keep the others waiting.
-fn patience() -> Result<Duration, Wish> {
-    let Ok(text) = env::var(PATIENCE) else {
-        return Ok(DEFAULT_PATIENCE);
-    };
-    let seconds = text.trim().parse().ok();
-    let seconds = seconds.filter(|s| (SHORTEST_PATIENCE..=LONGEST_PATIENCE).contains(s));
-    match seconds {
-        Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
-        None => Err(Wish::Variable {
-            name: PATIENCE,
-            value: text,
-            rule: format!(
-                "it must be a number of seconds from {SHORTEST_PATIENCE} to {LONGEST_PATIENCE}"
-            ),
-        }),
     }
 }

@@ -32,6 +32,8 @@ mod kv;
 pub mod launch;
 mod loading;
 mod options;
+#[cfg(any(feature = "cuda", feature = "mpi"))]
+mod patience;
 mod question;
 mod serve;
 mod simulated;

@@ -24,10 +24,15 @@ impl Machine {
         Some(Self { config: dir })
     }
 
+    /// A file that lives as long as this.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.config.path().join(name)
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = command(args);
         command
-            .env("VGPU_CONFIG", self.config.path().join("vgpu.toml"))
+            .env("VGPU_CONFIG", self.path("vgpu.toml"))
             .env_remove("VGPU_DEVICES");
         command
     }

@@ -13,6 +13,8 @@ mod common;
 mod elementwise;
 mod exchange;
 mod experts;
+#[cfg(feature = "nccl")]
+mod failure;
 mod fp8;
 mod kv;
 mod ledger;

@@ -70,6 +70,11 @@ impl Rank {
         self.collective.rank()
     }
 
+    /// Whether the rank's device hangs, after a rank has failed. Then the rank must not be dropped: a driver would wait.
+    pub fn is_lost(&self) -> bool {
+        self.backend.is_lost()
+    }
+
     pub fn measure_roofs(&self) -> Option<DeviceRoofs> {
         self.backend.measure_roofs()
     }
@@ -152,8 +157,10 @@ impl Rank {
 
     /// Every rank routes every token, so that each of them knows it all.
     pub fn expert_load(&self) -> Result<Vec<ExpertLoad>, ExecError> {
-        self.decoder
-            .expert_load()
+        // A copy would wait without an end for what the device still does.
+        self.backend
+            .synchronize()
+            .and_then(|()| self.decoder.expert_load())
             .map_err(device_error("the load of the experts could not be read"))
     }
 
@@ -171,7 +178,7 @@ impl Rank {
         let mut sampler = std::mem::take(&mut self.sampler);
         let outcome = self.sample(plan, &mut sampler, &mut output.sampled);
         self.sampler = sampler;
-        output.traffic = outcome.map_err(device_error("a step failed"))?;
+        output.traffic = outcome.map_err(|source| self.step_error(source))?;
         output.traffic += self.collective.take_traffic();
         output.times = match self.backend.queue() {
             Some(_) => Times::Untimed,
@@ -265,6 +272,19 @@ impl Rank {
             .and_then(|hidden| hidden.narrow(0, 0, plan.logit_rows.len())?.copy())
             .and_then(|hidden| hidden.to_device(&Device::Cpu))
             .map_err(device_error("a step failed"))
+    }
+
+    /// From what went wrong in a step to the operation that it went wrong in.
+    fn step_error(&self, source: candle_core::Error) -> ExecError {
+        let failed = self.recorder.failed();
+        let at = failed.map_or(String::new(), |operation| format!(" at {operation}"));
+        // A driver names no device.
+        let on = match source {
+            candle_core::Error::Cuda(_) => format!(" on {}", self.backend.device()),
+            _ => String::new(),
+        };
+        let what = format!("a step failed{at}{on}").into();
+        ExecError::Device { what, source }
     }
 
     fn context(&self) -> Context<'_> {
@@ -366,7 +386,10 @@ fn begin(kernels: &dyn Kernels, plan: &StepPlan) -> candle_core::Result<()> {
 
 /// From a device's error to what could not be done.
 fn device_error(what: &'static str) -> impl Fn(candle_core::Error) -> ExecError + Copy {
-    move |source| ExecError::Device { what, source }
+    move |source| ExecError::Device {
+        what: what.into(),
+        source,
+    }
 }
 
 fn kv_bytes(layer: &KvLayer) -> u64 {

@@ -142,6 +142,11 @@ impl Rank {
         Ok(())
     }
 
+    /// Whether the rank's device does what it is given while the host goes on.
+    pub fn works_ahead(&self) -> bool {
+        self.backend.queue().is_some()
+    }
+
     /// Whether [`Self::queue`] can take `plan`: its tokens are drawn on the device. The same on every rank.
     pub fn can_queue(&self, plan: &StepPlan) -> bool {
         self.backend.queue().is_some()
@@ -158,7 +163,7 @@ impl Rank {
         // A graph's marks are of its last replay: nobody times two steps at once.
         let is_timed = plan.timed && self.queued.iter().all(|queued| queued.timing.is_none());
         let counted = self.queue_step(plan, way, is_timed);
-        let (mut traffic, timing) = counted.map_err(device_error("a step failed"))?;
+        let (mut traffic, timing) = counted.map_err(|source| self.step_error(source))?;
         traffic += self.collective.take_traffic();
         self.queued.push_back(Queued {
             rows: plan.picks.len(),

@@ -77,13 +77,12 @@ impl Answers {
     ///
     /// # Errors
     /// None was sent, or the device has failed.
-    pub fn collect(&mut self) -> Result<(&[u64], u32)> {
+    pub fn collect(&mut self, gpu: &Gpu) -> Result<(&[u64], u32)> {
         let Some((index, rows)) = self.sent.pop_front() else {
             bail!("no answers are on their way");
         };
         let slot = &self.slots[index];
-        // SAFETY: the event lives as long as its slot.
-        unsafe { result::event::synchronize(slot.arrived.cu_event()) }.w()?;
+        gpu.wait(&slot.arrived, "the answers of a step")?;
         let words = slot.words.words();
         Ok((&words[..rows], words[rows] as u32))
     }

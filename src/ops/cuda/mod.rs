@@ -5,6 +5,8 @@
 
 mod answers;
 mod attention;
+#[cfg(feature = "nccl")]
+pub mod communicator;
 mod device;
 mod elementwise;
 pub mod exchange;
@@ -16,6 +18,7 @@ mod linear;
 mod modules;
 mod noise;
 mod pack;
+mod patience;
 mod pinned;
 mod product;
 mod roof;
@@ -33,6 +36,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 pub use answers::keys_of;
 pub use device::{Gpu, is_out_of_memory};
+pub use patience::{Peers, TIMEOUT, Watch};
 
 use super::{
     Ask, AttentionShape, Backend, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts,
@@ -90,7 +94,7 @@ impl Cuda {
     /// # Errors
     /// The device has failed.
     pub fn loaded(&self) -> Result<Duration> {
-        std::mem::take(&mut *lock(&self.uploads)).finish()
+        std::mem::take(&mut *lock(&self.uploads)).finish(&self.gpu)
     }
 
     pub fn gpu(&self) -> &Gpu {
@@ -184,6 +188,10 @@ impl Backend for Cuda {
 
     fn synchronize(&self) -> Result<()> {
         self.gpu.synchronize()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.gpu.is_lost()
     }
 
     fn queue(&self) -> Option<&dyn Queue> {
@@ -351,7 +359,7 @@ impl Queue for Cuda {
 
     fn collect(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<u32> {
         let mut answers = lock(&self.answers);
-        let (keys, experts_read) = answers.collect()?;
+        let (keys, experts_read) = answers.collect(&self.gpu)?;
         let Some(keys) = keys.get(..rows) else {
             bail!("a step of {} rows has no answers for {rows}", keys.len());
         };

@@ -48,7 +48,8 @@ impl Timer for Events {
         let (Some(first), Some(last)) = (self.events.first(), self.events.last()) else {
             return Ok(Vec::new());
         };
-        last.synchronize().map_err(text)?;
+        let due = self.gpu.wait(last, "its times");
+        due.map_err(|e| e.to_string())?;
         let since = |event: &CudaEvent| {
             let milliseconds = first.elapsed_ms(event).map_err(text)?;
             Ok(Duration::from_secs_f64(

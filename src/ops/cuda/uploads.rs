@@ -29,9 +29,9 @@ struct Part {
 
 impl Part {
     /// Until its bytes may be written again.
-    fn wait(&mut self) -> Result<()> {
+    fn wait(&mut self, gpu: &Gpu) -> Result<()> {
         match self.sent.take() {
-            Some(sent) => sent.synchronize().w(),
+            Some(sent) => gpu.wait(&sent, "copies of weights"),
             None => Ok(()),
         }
     }
@@ -46,7 +46,7 @@ impl Uploads {
         let part = &mut self.parts[self.next];
         self.next = 1 - self.next;
         let start = Instant::now();
-        part.wait()?;
+        part.wait(gpu)?;
         self.waited += start.elapsed();
         let room = part.bytes.words(gpu, from.len().max(PART_BYTES))?;
         let bytes = &mut room[..from.len()];
@@ -62,9 +62,9 @@ impl Uploads {
     ///
     /// # Errors
     /// The device has failed.
-    pub fn finish(&mut self) -> Result<Duration> {
+    pub fn finish(&mut self, gpu: &Gpu) -> Result<Duration> {
         let start = Instant::now();
-        self.parts.iter_mut().try_for_each(Part::wait)?;
+        self.parts.iter_mut().try_for_each(|part| part.wait(gpu))?;
         Ok(self.waited + start.elapsed())
     }
 }

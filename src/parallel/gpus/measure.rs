@@ -65,7 +65,9 @@ fn tries(gpus: &Gpus, gpu: &Gpu, send: impl Fn() -> Result<()>) -> Result<(f64, 
         let start = Instant::now();
         let before = mark(gpu)?;
         (0..MESSAGES).try_for_each(|_| send())?;
-        let ms = before.elapsed_ms(&mark(gpu)?).w()?;
+        let after = mark(gpu)?;
+        gpu.synchronize()?;
+        let ms = before.elapsed_ms(&after).w()?;
         let took = slowest(gpus, start.elapsed().as_secs_f32())?;
         best = best.min(slowest(gpus, ms * US_PER_MS / MESSAGES as f32)?);
         longest = longest.max(Duration::from_secs_f32(took));

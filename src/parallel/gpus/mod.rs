@@ -2,6 +2,7 @@
 //! exchanged by the threads that run them.
 
 mod measure;
+mod others;
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -11,11 +12,14 @@ use std::time::Duration;
 use candle_core::{Result, bail};
 
 use super::nccl::{self, Nccl};
-use super::{AllReduce, Collective, Way, Ways};
+use super::{AllReduce, Collective, Failed, Way, Ways};
 use crate::ground::recorder::Traffic;
+use crate::ground::{Progress, Unwatched};
 use crate::ops::Buffer;
-use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::{CHANNEL_BYTES, Exchange, Inboxes, MOST_RANKS, Route, Shots};
+use crate::ops::cuda::{Gpu, Watch};
+
+use others::Others;
 
 /// How ranks on GPUs find each other, and what they share.
 pub struct Link {
@@ -28,6 +32,9 @@ pub struct Link {
     peers: Option<Arc<Inboxes>>,
     /// Known once ranks have joined.
     ways: OnceLock<Ways>,
+    /// How long a GPU is waited for at a time, and who may end it before.
+    limit: Duration,
+    progress: Arc<dyn Progress>,
 }
 
 impl Link {
@@ -64,6 +71,8 @@ impl Link {
             host: None,
             peers: None,
             ways: OnceLock::new(),
+            limit: Duration::MAX,
+            progress: Arc::new(Unwatched),
         };
         if is_asked(AllReduce::Nccl) && (nccl::IS_BUILT || asked == AllReduce::Nccl) {
             link.nccl = Some(match here.start {
@@ -88,6 +97,16 @@ impl Link {
         Ok(link)
     }
 
+    /// With an end for each wait for a GPU, in place of none: after `limit`, or when `progress` says stop.
+    #[must_use]
+    pub fn with_limit(self, limit: Duration, progress: Arc<dyn Progress>) -> Self {
+        Self {
+            limit,
+            progress,
+            ..self
+        }
+    }
+
     /// The rank's GPU, and its view of its peers on it. All ranks call this at once, each on its own thread.
     ///
     /// # Errors
@@ -98,17 +117,28 @@ impl Link {
         gpu: Result<Gpu>,
     ) -> Result<(Gpu, Box<dyn Collective>)> {
         if host.size() == 1 {
-            return Ok((gpu?, host));
+            let gpu = gpu?;
+            self.watch(&gpu, Others::default())?;
+            return Ok((gpu, host));
         }
         let (rank, size) = (host.rank(), host.size());
         let gpu = agreed(host.as_ref(), gpu, "could not open its GPU")?;
         let routes = [&self.host, &self.peers];
-        let mut shared = routes.into_iter().flatten();
-        let opened = shared.try_for_each(|inboxes| inboxes.open(&gpu, rank));
+        let shared = || routes.into_iter().flatten();
+        let opened = shared().try_for_each(|inboxes| inboxes.open(&gpu, rank));
         agreed(host.as_ref(), opened, "has no memory to exchange")?;
         let nccl = self.nccl.as_ref();
-        let nccl = nccl.map(|meeting| meeting.of_first(host.as_ref())?.join(&gpu, rank, size));
-        let nccl = nccl.transpose()?;
+        let nccl = nccl.map(|meeting| {
+            let meeting = meeting.of_first(host.as_ref())?;
+            meeting.join(&gpu, rank, size, self.failed(host.as_ref()))
+        });
+        let nccl = nccl.transpose()?.map(Arc::new);
+        let others = Others {
+            failed: Some(host.failed()),
+            nccl: nccl.as_ref().map(Arc::downgrade),
+            inboxes: shared().map(Arc::downgrade).collect(),
+        };
+        self.watch(&gpu, others)?;
         let join = |inboxes: &Option<Arc<Inboxes>>| {
             let exchange = inboxes.clone();
             let exchange = exchange.map(|inboxes| Exchange::join(&gpu, rank, inboxes));
@@ -119,6 +149,7 @@ impl Link {
         let candidates = Way::candidates(nccl.is_some(), by_host.is_some(), by_peers.is_some());
         let mut gpus = Gpus {
             host,
+            gpu: gpu.clone(),
             nccl,
             by_host,
             by_peers,
@@ -129,6 +160,23 @@ impl Link {
         gpus.take_traffic();
         self.ways.get_or_init(|| gpus.ways.clone());
         Ok((gpu, Box::new(gpus)))
+    }
+
+    fn watch(&self, gpu: &Gpu, others: Others) -> Result<()> {
+        let (others, progress) = (Box::new(others), self.progress.clone());
+        gpu.watch(Watch::new(gpu.stream(), others, progress, self.limit)?);
+        Ok(())
+    }
+
+    /// Why nobody is to wait for other ranks in what NCCL does at once.
+    fn failed(&self, host: &dyn Collective) -> Failed {
+        let (failed, progress) = (host.failed(), self.progress.clone());
+        let stopped = move || {
+            progress
+                .is_stopped()
+                .then(|| "it was told to stop".to_owned())
+        };
+        Arc::new(move || failed().or_else(&stopped))
     }
 
     /// What each way took, and which are chosen, once ranks have joined; `None`: there is one rank.
@@ -151,7 +199,8 @@ fn agreed<T>(host: &dyn Collective, made: Result<T>, what: &str) -> Result<T> {
 /// One rank's view of its peers.
 struct Gpus {
     host: Box<dyn Collective>,
-    nccl: Option<Nccl>,
+    gpu: Gpu,
+    nccl: Option<Arc<Nccl>>,
     by_host: Option<Exchange>,
     by_peers: Option<Exchange>,
     ways: Ways,
@@ -195,6 +244,7 @@ impl Collective for Gpus {
 
     fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()> {
         let bytes = (rows * x.dim(1)? * x.dtype().size_in_bytes()) as u64;
+        self.gpu.keep_up()?;
         self.counted(bytes, || match self.ways.of(bytes) {
             Some(way) => self.by(way, x, rows),
             None => bail!("there is no way to add up over {} GPUs", self.size()),

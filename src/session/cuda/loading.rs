@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use candle_core::DType;
 
@@ -9,7 +10,7 @@ use super::places::Places;
 use crate::exec::{Rank, Threads};
 use crate::ground::{Clock, GpuIdentity, Progress, Task, WallClock};
 use crate::model::{Decoder, Share, WeightSource, WeightType};
-use crate::ops::cuda::{Cuda, Gpu};
+use crate::ops::cuda::{Cuda, Gpu, TIMEOUT};
 use crate::parallel::Collective;
 use crate::parallel::gpus::Link;
 use crate::session::error::{RunError, SessionError};
@@ -17,7 +18,13 @@ use crate::session::files::ModelFiles;
 use crate::session::job::Job;
 use crate::session::loading::{Loading, default_threads};
 use crate::session::options::EngineOptions;
+use crate::session::patience;
 use crate::telemetry::{GpuProbe, NvmlProbe};
+
+/// How long a GPU is waited for at a time, unless [`TIMEOUT`] says otherwise: more than any step takes.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
+/// A stand-in takes minutes for what a GPU does at once.
+const VIRTUAL_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Ranks to be loaded, and how they will be connected.
 pub struct OnGpus {
@@ -68,7 +75,8 @@ pub fn prepare(
     let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
     let largest = (limits.rows * spec.hidden_size * dtype.size_in_bytes()) as u64;
     let link = Link::of_part(here.clone(), plan.tp(), options.all_reduce, largest);
-    let link = Arc::new(link.map_err(RunError::from)?);
+    let link = link.map_err(RunError::from)?;
+    let link = Arc::new(link.with_limit(patience()?, progress.clone()));
     let joined = link.clone();
     let slowest = Arc::new(Mutex::new([0.0, 0.0]));
     let (told, clock) = (slowest.clone(), WallClock::start());
@@ -136,4 +144,15 @@ pub fn loading(
     let opened = files.weight_source(progress)?;
     let ranks = prepare(files, opened, job.ranks(), job.gpus_here()?, progress)?;
     Ok((ranks.loading, ranks.probe))
+}
+
+/// How long a GPU is waited for at a time.
+fn patience() -> Result<Duration, SessionError> {
+    if let Some(patience) = patience::variable(TIMEOUT)? {
+        return Ok(patience);
+    }
+    match Gpu::is_virtual(0).map_err(RunError::from)? {
+        true => Ok(VIRTUAL_PATIENCE),
+        false => Ok(DEFAULT_PATIENCE),
+    }
 }

@@ -65,6 +65,7 @@ pub fn start(
     memory::check(&wanted, &cards)?;
     let failed = |step| {
         move |error: ExecError| match &error {
+            _ if progress.is_stopped() => RunError::Interrupted(NOT_LOADED).into(),
             ExecError::Device { source, .. } if is_out_of_memory(source) => {
                 RunError::OutOfMemory(memory::ran_out(&wanted, &cards, step)).into()
             }

@@ -84,11 +84,20 @@ impl Inboxes {
     /// Ends all waiting on every GPU, now and later: a rank has failed, and nothing that comes out of an exchange means
     /// anything any more. From any thread, also while GPUs wait.
     pub fn abort(&self) {
-        let word = self.stop.get().and_then(Region::host);
-        if let Some(word) = word {
-            // SAFETY: the word lives as long as `self`, and is only ever stored to here and loaded by kernels.
-            unsafe { AtomicU32::from_ptr(word) }.store(1, Ordering::Release);
+        if let Some(stop) = self.stop() {
+            stop.store(1, Ordering::Release);
         }
+    }
+
+    pub fn is_aborted(&self) -> bool {
+        let stop = self.stop();
+        stop.is_some_and(|stop| stop.load(Ordering::Acquire) != 0)
+    }
+
+    fn stop(&self) -> Option<&AtomicU32> {
+        let word = self.stop.get().and_then(Region::host)?;
+        // SAFETY: the word lives as long as `self`, and is only ever stored to in `abort`, and loaded here and by kernels.
+        Some(unsafe { AtomicU32::from_ptr(word) })
     }
 }
 

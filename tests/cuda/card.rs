@@ -1,6 +1,7 @@
 //! What one card can show of many: ranks as streams of it, which add up through the host's memory, and NCCL with one rank.
 //! `scripts/card-check` runs these on a real card; elsewhere a virtual one stands for it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::DType;
@@ -110,7 +111,10 @@ fn nccl_with_one_rank_is_captured_replayed_and_dropped() {
     }
     let cuda = cuda(DType::F32);
     let gpu: &Gpu = cuda.gpu();
-    let comm = nccl::Meeting::new().unwrap().join(gpu, 0, 1).unwrap();
+    let comm = nccl::Meeting::new()
+        .unwrap()
+        .join(gpu, 0, 1, Arc::new(|| None))
+        .unwrap();
     let numbers = candle_core::Tensor::new(&[[1.0_f32, 2.0, 3.0]], &candle_core::Device::Cpu);
     let x = sent(&cuda, &numbers.unwrap(), DType::F32);
     comm.all_reduce(&x, 3).unwrap();

@@ -186,14 +186,15 @@ fn calls(tokens: usize) -> BTreeMap<String, u64> {
 }
 
 /// One for the context, and then: a step goes up, its graph is launched, its answers come down, an event is recorded and
-/// asked for until it is due, which counts as one. Nobody reduces over ranks but the graphs.
+/// asked for until it is due, which counts as one, as NCCL is for its errors. Nobody reduces over ranks but the graphs.
+/// None of the steps is one of those that are timed.
 #[test]
 fn a_captured_step_takes_six_calls_of_the_driver() {
-    const MORE: usize = 10;
+    const MORE: usize = 6;
     if split("qwen3-moe-tiny", 2, false).is_none() || !Gpu::is_virtual(0).unwrap() {
         return;
     }
-    let (few, many) = (calls(4), calls(4 + MORE));
+    let (few, many) = (calls(9), calls(9 + MORE));
     let added = |name: &str, count: u64| count - few.get(name).copied().unwrap_or(0);
     let added: BTreeMap<&str, u64> = many
         .iter()
@@ -203,6 +204,7 @@ fn a_captured_step_takes_six_calls_of_the_driver() {
     let steps = (2 * MORE) as u64;
     let calls = |(name, count): (&&str, &u64)| match *name {
         "cuEventQuery" => steps,
+        "ncclCommGetAsyncError" => 0,
         _ => *count,
     };
     assert_eq!(added.get("cuGraphLaunch"), Some(&steps), "{added:?}");

@@ -14,6 +14,7 @@ mod quantised;
 mod reason;
 mod releases;
 mod rules;
+mod scratch;
 mod terms;
 mod verdict;
 mod vllm;

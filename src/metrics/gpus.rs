@@ -124,6 +124,7 @@ impl Seen<'_> {
             index: gpu.index,
             name: gpu.name.clone(),
             pci_bus_id: gpu.pci_bus_id.clone(),
+            host: self.watched.host.clone(),
             ..GpuMetrics::default()
         };
         let mut of = |name, counter, value: fn(&GpuSample) -> Option<f64>, statistic| {
@@ -161,6 +162,27 @@ impl Seen<'_> {
                 |s| s.utilization_percent,
                 mean,
             ),
+            pcie_generation: of(
+                "pcie_generation",
+                C::PcieLink,
+                |s| s.pcie_generation.map(f64::from),
+                max,
+            )
+            .map(|generation| generation as u32),
+            pcie_width: of(
+                "pcie_width",
+                C::PcieLink,
+                |s| s.pcie_width.map(f64::from),
+                max,
+            )
+            .map(|lanes| lanes as u32),
+            other_processes: of(
+                "other_processes",
+                C::Processes,
+                |s| s.other_processes.map(f64::from),
+                max,
+            )
+            .map(|others| others as u32),
             ..named
         };
         let (energy_j, throttled_s) = (self.energy(window), self.throttled(window));

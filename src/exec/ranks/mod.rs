@@ -276,11 +276,11 @@ impl Executor for Ranks {
 
     fn measure_roofs(&mut self) -> Option<Roofs> {
         let roofs = self.on_all(|rank| rank.measure_roofs()).ok()?;
-        let roofs: Vec<DeviceRoofs> = roofs.into_iter().collect::<Option<_>>()?;
-        Some(Roofs {
-            read_bytes_per_s: roofs.iter().map(|r| r.read_bytes_per_s).sum(),
-            flop_per_s: roofs.iter().map(|r| r.flop_per_s).sum(),
-        })
+        let of_one = |roofs: DeviceRoofs| Roofs {
+            read_bytes_per_s: roofs.read_bytes_per_s,
+            flop_per_s: roofs.flop_per_s,
+        };
+        roofs.into_iter().map(|roofs| roofs.map(of_one)).sum()
     }
 
     fn warm_up(

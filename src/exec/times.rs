@@ -79,10 +79,10 @@ pub enum Times {
 }
 
 impl Times {
-    /// With what every rank's device has measured, if each has.
-    pub fn with(self, ranks: Vec<Option<DeviceTimes>>) -> Self {
-        let all: Option<Vec<DeviceTimes>> = ranks.into_iter().collect();
-        let times = all.and_then(|all| StepTimes::of(&all));
+    /// With what devices have measured, if those of all `ranks` have.
+    pub fn with(self, measured: &[DeviceTimes], ranks: usize) -> Self {
+        let all = Some(measured).filter(|measured| measured.len() == ranks);
+        let times = all.and_then(StepTimes::of);
         times.map_or(self, Self::OnDevices)
     }
 }

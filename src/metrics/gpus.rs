@@ -162,31 +162,16 @@ impl Seen<'_> {
                 |s| s.utilization_percent,
                 mean,
             ),
-            pcie_generation: of(
-                "pcie_generation",
-                C::PcieLink,
-                |s| s.pcie_generation.map(f64::from),
-                max,
-            )
-            .map(|generation| generation as u32),
-            pcie_width: of(
-                "pcie_width",
-                C::PcieLink,
-                |s| s.pcie_width.map(f64::from),
-                max,
-            )
-            .map(|lanes| lanes as u32),
-            other_processes: of(
-                "other_processes",
-                C::Processes,
-                |s| s.other_processes.map(f64::from),
-                max,
-            )
-            .map(|others| others as u32),
             ..named
         };
+        let pcie_generation = self.most("pcie_generation", C::PcieLink, |s| s.pcie_generation);
+        let pcie_width = self.most("pcie_width", C::PcieLink, |s| s.pcie_width);
+        let other_processes = self.most("other_processes", C::Processes, |s| s.other_processes);
         let (energy_j, throttled_s) = (self.energy(window), self.throttled(window));
         GpuMetrics {
+            pcie_generation,
+            pcie_width,
+            other_processes,
             energy_j,
             throttled_s,
             not_observed: self.nulls.0,
@@ -216,6 +201,17 @@ impl Seen<'_> {
         let told = self.samples.iter().filter_map(|(_, sample)| value(sample));
         let found = Sample::new(told.collect()).map(|sample| statistic(&sample));
         self.note(name, counter, found, reason::NO_SAMPLE)
+    }
+
+    /// The highest of what is counted.
+    fn most(
+        &mut self,
+        name: &str,
+        counter: GpuCounter,
+        value: fn(&GpuSample) -> Option<u32>,
+    ) -> Option<u32> {
+        let told = self.samples.iter().filter_map(|(_, sample)| value(sample));
+        self.note(name, counter, told.max(), reason::NO_SAMPLE)
     }
 
     /// The counter's mean power over the samples, through the whole window: the samples miss its edges.

@@ -125,7 +125,7 @@ pub fn rewritten(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// An error about another tool's flag says what to use.
-pub fn explained(error: Error) -> Error {
+pub fn explained(mut error: Error) -> Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -135,7 +135,6 @@ pub fn explained(error: Error) -> Error {
     let name = flag.split('=').next().unwrap_or(flag);
     match TIPS.iter().find(|(theirs, _)| *theirs == name) {
         Some((_, tip)) => {
-            let mut error = error;
             error.remove(ContextKind::SuggestedArg);
             with_tip(error, tip)
         }

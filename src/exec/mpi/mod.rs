@@ -232,11 +232,7 @@ impl Executor for MpiRanks {
 
     fn measure_roofs(&mut self) -> Option<Roofs> {
         let all = self.together(&Command::Roofs, |ranks| Ok(ranks.measure_roofs()));
-        let all: Vec<Roofs> = all.ok()?.into_iter().collect::<Option<_>>()?;
-        Some(Roofs {
-            read_bytes_per_s: all.iter().map(|roofs| roofs.read_bytes_per_s).sum(),
-            flop_per_s: all.iter().map(|roofs| roofs.flop_per_s).sum(),
-        })
+        all.ok()?.into_iter().sum()
     }
 
     fn warm_up(

@@ -20,7 +20,9 @@ use super::part::Part;
 use super::seat::{Build, Threads};
 use super::tickets::Tickets;
 use super::warm_up::{Headroom, WarmUp};
-use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
+use super::{
+    DeviceTimes, ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket,
+};
 use crate::ground::recorder::OpRecord;
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ground::{Clock, ExpertLoad, Progress};
@@ -233,17 +235,18 @@ impl Ranks {
         mut outcome: Result<(), ExecError>,
         output: &mut StepOutput,
     ) -> Result<(), ExecError> {
-        let mut times = vec![output.device.take()];
+        // Of most steps there are none, and nothing is allocated.
+        let mut times: Vec<DeviceTimes> = output.device.take().into_iter().collect();
         for other in &self.others {
             match self.answer(&other.steps).flatten() {
                 Ok(Told { cost, device }) => {
                     output.cost += cost;
-                    times.push(device);
+                    times.extend(device);
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        output.times = output.times.with(times);
+        output.times = output.times.with(&times, 1 + self.others.len());
         self.told(outcome)
     }
 }
@@ -273,11 +276,11 @@ impl Executor for Ranks {
 
     fn measure_roofs(&mut self) -> Option<Roofs> {
         let roofs = self.on_all(|rank| rank.measure_roofs()).ok()?;
-        let roofs: Vec<DeviceRoofs> = roofs.into_iter().collect::<Option<_>>()?;
-        Some(Roofs {
-            read_bytes_per_s: roofs.iter().map(|r| r.read_bytes_per_s).sum(),
-            flop_per_s: roofs.iter().map(|r| r.flop_per_s).sum(),
-        })
+        let of_one = |roofs: DeviceRoofs| Roofs {
+            read_bytes_per_s: roofs.read_bytes_per_s,
+            flop_per_s: roofs.flop_per_s,
+        };
+        roofs.into_iter().map(|roofs| roofs.map(of_one)).sum()
     }
 
     fn warm_up(

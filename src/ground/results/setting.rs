@@ -108,6 +108,20 @@ pub struct Roofs {
     pub flop_per_s: f64,
 }
 
+impl std::iter::Sum for Roofs {
+    /// Of devices side by side.
+    fn sum<I: Iterator<Item = Self>>(roofs: I) -> Self {
+        let none = Self {
+            read_bytes_per_s: 0.0,
+            flop_per_s: 0.0,
+        };
+        roofs.fold(none, |all, one| Self {
+            read_bytes_per_s: all.read_bytes_per_s + one.read_bytes_per_s,
+            flop_per_s: all.flop_per_s + one.flop_per_s,
+        })
+    }
+}
+
 impl Roofs {
     /// The higher of each.
     pub fn higher(self, other: Self) -> Self {

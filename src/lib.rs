@@ -25,7 +25,10 @@
 //! (`tests/architecture.rs` holds that).
 //!
 //! - `cli`: one file a subcommand; the only room that prints or reads arguments
+//! - `audit`: whether a written result can be believed
 //! - `report`: Results -> console table, JSON, CSV, Markdown, vLLM's JSON
+//! - `comparison`: results side by side: what differs, ratios with their intervals, verdicts
+//! - `archive`: the files of results, read back
 //! - `reference`: other tools' results, read into the same terms
 //! - `bench`: a load played against an engine: arrivals in, events out
 //! - `profile`: operations timed one by one -> kernel table, roofline, Chrome trace
@@ -46,9 +49,15 @@
 //! - `hardware`: GPU data sheets, measured limits and link times, as data
 //! - `ground`: plain data and clocks that every room may use
 
+#[doc(hidden)]
+pub mod archive;
+#[doc(hidden)]
+pub mod audit;
 pub mod bench;
 #[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
+pub mod comparison;
 #[doc(hidden)]
 pub mod engine;
 #[doc(hidden)]

@@ -11,9 +11,12 @@ use std::path::Path;
 use source::{Source, code, sources};
 
 /// From the street to the ground: a room uses only rooms after it.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 24] = [
     "cli",
+    "audit",
     "report",
+    "comparison",
+    "archive",
     "reference",
     "bench",
     "profile",

@@ -46,6 +46,15 @@ pub fn results(data: &[u8]) {
     });
 }
 
+/// Results of other tools, in any form.
+pub fn imports(data: &[u8]) {
+    in_file("result", data, |dir| {
+        if let Ok(runs) = reference::load(&dir.join("result")) {
+            assert!(runs.iter().all(|run| !run.name.is_empty()));
+        }
+    });
+}
+
 /// What is looked up by a name, or made from a short text; the files of a model by theirs.
 pub fn names(data: &[u8]) {
     let text = String::from_utf8_lossy(data);

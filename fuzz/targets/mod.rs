@@ -8,7 +8,7 @@ mod machine;
 mod model;
 mod scheduler;
 
-pub use data::{card, dataset, names, results};
+pub use data::{card, dataset, imports, names, results};
 pub use hub::{cache, headers, http};
 pub use machine::{fit, gguf, simulated};
 pub use model::{

@@ -6,6 +6,7 @@
 mod arguments;
 mod bench;
 mod common;
+mod compare;
 mod console;
 mod doctor;
 mod failure;
@@ -17,6 +18,7 @@ mod output;
 mod profile;
 mod shell;
 mod values;
+mod verify;
 mod written;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ use failure::Failure;
     after_help = "Examples:\n  \
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
+        candlepower compare yesterday/ today/           which is faster, and how sure that is\n  \
+        candlepower verify today/                       whether a result can be believed\n  \
         candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
         candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
@@ -71,6 +75,10 @@ fn version() -> &'static str {
 enum Command {
     /// Play a load against the engine and report the metric set.
     Bench(Box<bench::BenchArgs>),
+    /// Put results side by side: what differs, the ratio of each figure with its interval, a verdict.
+    Compare(compare::CompareArgs),
+    /// Check a result: nothing was altered, every figure follows from the records, and these keep the laws of a run.
+    Verify(verify::VerifyArgs),
     /// Time each operation of a step, beside the roofs of this machine.
     Profile(Box<profile::ProfileArgs>),
     /// Complete a prompt: proof that the engine computes the model.
@@ -176,6 +184,8 @@ impl Command {
         let done = |(): ()| 0;
         match self {
             Self::Bench(args) => bench::run(args, job).map(done),
+            Self::Compare(args) => compare::run(args),
+            Self::Verify(args) => verify::run(args),
             Self::Profile(args) => profile::run(args, job).map(done),
             Self::Generate(args) => generate::run(args, job).map(done),
             Self::Fit(args) => fit::run(args),
@@ -193,7 +203,9 @@ impl Command {
             Self::Bench(args) => Some(&args.common),
             Self::Profile(args) => Some(&args.common),
             Self::Generate(args) => Some(&args.common),
-            Self::Fit(_)
+            Self::Compare(_)
+            | Self::Verify(_)
+            | Self::Fit(_)
             | Self::Models(_)
             | Self::Gpus(_)
             | Self::Doctor(_)

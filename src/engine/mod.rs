@@ -1,5 +1,6 @@
 //! The loop: scheduler -> step plan -> executor -> tokens -> events.
 
+mod kept;
 mod pack;
 mod times;
 
@@ -14,7 +15,9 @@ use crate::ground::{
     TokenLogprobs, pending,
 };
 use crate::ops::Sampled;
-use crate::scheduler::{Decision, Outcome, Scheduler, SchedulerConfig, SchedulerError, Submission};
+use crate::scheduler::{
+    Decision, Outcome, Recorded, Scheduler, SchedulerConfig, SchedulerError, Submission,
+};
 
 /// One step of so many is timed on devices that run behind the host: to read their events takes the host's time.
 const TIMED_EVERY: u64 = 8;
@@ -40,7 +43,7 @@ struct Active {
 
 /// A continuous-batching engine over one executor. Every event carries the time it was seen at.
 pub struct Engine {
-    scheduler: Scheduler,
+    scheduler: Recorded,
     executor: Box<dyn Executor>,
     clock: Arc<dyn Clock>,
     active: HashMap<RequestId, Active>,
@@ -79,7 +82,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EngineError> {
         Ok(Self {
-            scheduler: Scheduler::new(config)?,
+            scheduler: Recorded::new(config)?,
             executor,
             idle_since: Some(clock.now()),
             idle: Duration::ZERO,

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use self::words::in_words;
@@ -37,6 +37,9 @@ pub struct Limits {
     /// Of the values made from it, about.
     pub memory: usize,
 }
+
+/// Plain values that are kept of a list, where a file is read for its totals.
+const KEPT: usize = 64;
 
 impl Limits {
     /// Configurations: tens of kilobytes, a few megabytes where a classifier names its classes.
@@ -140,12 +143,7 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Json, JsonError> {
         return Err(JsonError::Foreign(foreign));
     }
     let text = python::to_json(text_of(bytes)?);
-    let mut reading = Reading {
-        room: limits.memory,
-        path: Vec::new(),
-        twice: Vec::new(),
-        more_twice: 0,
-    };
+    let mut reading = Reading::new(limits.memory, usize::MAX);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let seed = Seed {
         reading: &mut reading,
@@ -159,10 +157,40 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Json, JsonError> {
     })
 }
 
+/// Reads the values of a text that follow each other, as lines do or appended objects. Of a list of numbers, texts or
+/// lists the first 64 are kept.
+///
+/// # Errors
+/// See [`JsonError`].
+pub fn parse_all(bytes: &[u8], limits: Limits) -> Result<Vec<Value>, JsonError> {
+    let size = bytes.len() as u64;
+    if size > limits.bytes {
+        let limit = limits.bytes;
+        return Err(JsonError::TooLarge { size, limit });
+    }
+    let text = python::to_json(text_of(bytes)?);
+    let mut reading = Reading::new(limits.memory, KEPT);
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    let mut values = Vec::new();
+    let in_file = |error: serde_json::Error| JsonError::Syntax(in_words(&error.to_string()));
+    while deserializer.end().is_err() {
+        reading.take(VALUE_BYTES).map_err(in_file)?;
+        let seed = Seed {
+            reading: &mut reading,
+            level: 0,
+        };
+        let value = seed.deserialize(&mut deserializer);
+        values.push(value.map_err(in_file)?);
+    }
+    Ok(values)
+}
+
 /// What is known in the middle of a text.
 struct Reading {
     /// Bytes that may still be taken.
     room: usize,
+    /// Of the plain values of a list.
+    most: usize,
     /// Keys that lead to the present value.
     path: Vec<String>,
     /// Keys that came again.
@@ -171,6 +199,16 @@ struct Reading {
 }
 
 impl Reading {
+    fn new(room: usize, most: usize) -> Self {
+        Self {
+            room,
+            most,
+            path: Vec::new(),
+            twice: Vec::new(),
+            more_twice: 0,
+        }
+    }
+
     fn take<E: serde::de::Error>(&mut self, bytes: usize) -> Result<(), E> {
         self.room = self
             .room
@@ -269,7 +307,15 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(element) = elements.next_element_seed(self.inner()?)? {
+        loop {
+            let is_plain = |first: &Value| !first.is_object();
+            if list.len() >= self.reading.most && list.first().is_some_and(is_plain) {
+                while elements.next_element::<IgnoredAny>()?.is_some() {}
+                break;
+            }
+            let Some(element) = elements.next_element_seed(self.inner()?)? else {
+                break;
+            };
             self.reading.take(VALUE_BYTES)?;
             list.push(element);
         }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use card::{GpuInfo, GpuLink, GpuProcess};
 pub use gpu::GpuMetrics;
 pub use metric_set::{Extended, Metrics, SampleCounts};
-pub use reference::{ClientMode, ReferenceHardware, ReferenceRun, ThroughputDefinition};
+pub use reference::{ClientMode, Figure, ReferenceHardware, ReferenceRun, ThroughputDefinition};
 pub use setting::{
     AllReduce, AllReduceSize, Engine, Environment, Hardware, Model, Process, RankMemory, Roofs,
     WeightSource,
@@ -58,7 +58,7 @@ impl Results {
 }
 
 /// Where the numbers come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// By this program, on this machine.
@@ -68,6 +68,7 @@ pub enum Kind {
     /// Computed on a device that stands in for a GPU: what it computes is real, no time is.
     Virtual,
     /// By someone else.
+    #[default]
     Reference,
 }
 

@@ -9,6 +9,8 @@ use super::{Gpu, HardwareError, card};
 
 const FILE: &str = "src/hardware/gpus.toml";
 const TEXT: &str = include_str!("gpus.toml");
+/// Part by which a card's memory may differ from that of its table.
+const SAME_MEMORY: f64 = 0.1;
 /// Names that the error of an unknown one offers.
 const OFFERED: usize = 3;
 
@@ -32,6 +34,24 @@ pub fn known() -> Result<Vec<Gpu>, HardwareError> {
     cards
         .map(|table| card::complete(table, FILE, &file.cite))
         .collect()
+}
+
+/// The known card that a driver calls `name`, by its words and the memory that it shows.
+pub fn of_device(name: &str, memory_gib: f64) -> Option<Gpu> {
+    let words = |name: &str| -> Vec<String> {
+        let words = name.split(|c: char| !c.is_alphanumeric());
+        let words = words.filter(|word| !word.is_empty() && *word != "NVIDIA");
+        words.map(str::to_lowercase).collect()
+    };
+    let (wanted, memory) = (words(name), memory_gib);
+    let is_it = |gpu: &Gpu| {
+        let own = words(&gpu.full_name);
+        let has_all = wanted.iter().all(|word| own.contains(word));
+        has_all && (gpu.memory_gib - memory).abs() < SAME_MEMORY * memory
+    };
+    let apart = |gpu: &Gpu| (gpu.memory_gib - memory).abs();
+    let cards = known().ok()?.into_iter().filter(is_it);
+    cards.min_by(|a, b| apart(a).total_cmp(&apart(b)))
 }
 
 /// The card of that name (letter case is ignored), or the one that a file describes where `wanted`

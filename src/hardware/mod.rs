@@ -17,5 +17,5 @@ pub use error::HardwareError;
 pub use gpu::{Capability, Gpu, Link};
 pub use host_link::HostLink;
 pub use interconnect::{AllReduceRow, AllReduceTable, Interconnect, Statement};
-pub use known::{find, known};
+pub use known::{find, known, of_device};
 pub use push_link::PushLink;

@@ -27,9 +27,9 @@ const METRICS: [&str; 12] = [
 /// Two-sided 95 %.
 const LEVEL: f64 = 0.95;
 /// Halvings after which a quantile's bracket is narrower than its last digit.
-const HALVINGS: usize = 64;
-/// Above every 95 % quantile of two or more degrees of freedom.
-const T_ABOVE_ALL: f64 = 8.0;
+const HALVINGS: usize = 80;
+/// Above every quantile that is asked for.
+const T_ABOVE_ALL: f64 = 1e6;
 
 /// One summary a scenario that was played `FEWEST` times or more, in order of first play.
 pub fn summarize(runs: &[Run]) -> Vec<RepeatSummary> {
@@ -79,7 +79,7 @@ pub fn spread(values: &[f64]) -> Option<Spread> {
     let (mean, squares) = moments(values)?;
     let freedom = values.len() - 1;
     let std = (squares / freedom as f64).sqrt();
-    let half = t_95(freedom) * std / (values.len() as f64).sqrt();
+    let half = t_quantile(LEVEL, freedom) * std / (values.len() as f64).sqrt();
     Some(Spread {
         mean,
         std,
@@ -89,12 +89,12 @@ pub fn spread(values: &[f64]) -> Option<Spread> {
     })
 }
 
-/// Quantile of Student's t.
-fn t_95(freedom: usize) -> f64 {
+/// What |t| of Student stays below with the probability `level`, for one or more degrees of freedom.
+pub fn t_quantile(level: f64, freedom: usize) -> f64 {
     let (mut low, mut high) = (0.0, T_ABOVE_ALL);
     for _ in 0..HALVINGS {
         let middle = 0.5 * (low + high);
-        match t_within(middle, freedom) < LEVEL {
+        match t_within(middle, freedom) < level {
             true => low = middle,
             false => high = middle,
         }
@@ -102,8 +102,7 @@ fn t_95(freedom: usize) -> f64 {
     low
 }
 
-/// Probability that |t| is at most `t`: the finite sums of Abramowitz and Stegun 26.7.3 and 26.7.4,
-/// for two or more degrees of freedom.
+/// Probability that |t| is at most `t`: the finite sums of Abramowitz and Stegun 26.7.3 and 26.7.4.
 fn t_within(t: f64, freedom: usize) -> f64 {
     let n = freedom as f64;
     let angle = (t / n.sqrt()).atan();
@@ -137,7 +136,7 @@ mod tests {
             (30, 2.042272456301236),
             (100, 1.983971518523551),
         ] {
-            let found = t_95(freedom);
+            let found = t_quantile(LEVEL, freedom);
             assert!((found - expected).abs() < 1e-9, "{freedom}: {found}");
         }
     }

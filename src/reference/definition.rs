@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::same_model;
+use super::{rules, same_model};
 use crate::ground::results::{ClientMode, Kind, ReferenceRun, ThroughputDefinition};
 
 /// Relative difference of work a request below which rates and latencies of requests compare.
@@ -69,9 +69,21 @@ pub fn definition(metric: &str, run: &ReferenceRun) -> String {
         {
             "mean-or-median"
         }
-        _ => "report",
+        _ => foreign(metric, run).unwrap_or("report"),
     };
     format!("{metric}@{variant}")
+}
+
+/// The definition of another tool's figure, where it is not that of ours.
+fn foreign<'a>(metric: &str, run: &'a ReferenceRun) -> Option<&'a str> {
+    let name = match rules::twin(metric) {
+        // Of a run without figures of its own the report's name says all.
+        Some((name, _)) if run.metrics.entries().contains_key(metric) => name,
+        _ => metric,
+    };
+    let is_derived = metric == "output_tokens_per_sec";
+    let figure = run.figures.get(name).or_else(|| run.beside.get(name))?;
+    (!is_derived && figure.definition != rules::ours(name)).then_some(&*figure.definition)
 }
 
 const UNKNOWN: &str = "unknown";
@@ -89,6 +101,25 @@ pub fn comparable(metric: &str, ours: &ReferenceRun, theirs: &ReferenceRun) -> R
             theirs: theirs.model.clone(),
         });
     }
+    same_definition(metric, ours, theirs)?;
+    same_work(metric, ours, theirs)
+}
+
+/// Whether two runs mean the same by a figure, whatever they ran on and with.
+///
+/// # Errors
+/// One has no such figure, or they define it otherwise.
+pub fn comparable_figures(
+    metric: &str,
+    ours: &ReferenceRun,
+    theirs: &ReferenceRun,
+) -> Result<(), Reason> {
+    observed(metric, ours)?;
+    observed(metric, theirs)?;
+    same_definition(metric, ours, theirs)
+}
+
+fn same_definition(metric: &str, ours: &ReferenceRun, theirs: &ReferenceRun) -> Result<(), Reason> {
     let definitions = (definition(metric, ours), definition(metric, theirs));
     if definitions.0 != definitions.1 || definitions.0.ends_with(UNKNOWN) {
         return Err(Reason::Definition {
@@ -97,7 +128,7 @@ pub fn comparable(metric: &str, ours: &ReferenceRun, theirs: &ReferenceRun) -> R
             theirs: definitions.1,
         });
     }
-    same_work(metric, ours, theirs)
+    Ok(())
 }
 
 fn observed(metric: &str, run: &ReferenceRun) -> Result<(), Reason> {
@@ -112,23 +143,36 @@ fn observed(metric: &str, run: &ReferenceRun) -> Result<(), Reason> {
     })
 }
 
-/// A run's figure, from its metrics or its extended set.
+/// Unknown ones say nothing.
+fn same_rate(rates: (Option<f64>, Option<f64>)) -> bool {
+    let (Some(ours), Some(theirs)) = rates else {
+        return true;
+    };
+    (ours - theirs).abs() <= SAME_WORK * theirs.abs()
+}
+
+/// A run's figure, from its metrics, its extended set, or its tool's figures.
 pub fn value(metric: &str, run: &ReferenceRun) -> Option<f64> {
     let number = |value: &Value| value.as_f64();
     let extended = || run.extended.as_ref().map(|extended| extended.entries());
     let own = run.metrics.entries();
-    match own.get(metric) {
-        Some(value) => number(value),
-        None => extended()?.get(metric).and_then(number),
+    if let Some(value) = own.get(metric) {
+        return number(value);
     }
+    let figure = run.figures.get(metric).or_else(|| run.beside.get(metric));
+    let figure = figure.map(|figure| figure.value);
+    figure.or_else(|| extended()?.get(metric).and_then(number))
 }
 
 fn same_work(metric: &str, ours: &ReferenceRun, theirs: &ReferenceRun) -> Result<(), Reason> {
     let differ = |ours: String, theirs: String| Err(Reason::Load { ours, theirs });
-    if ours.concurrency != theirs.concurrency {
-        let load = |run: &ReferenceRun| match run.concurrency {
-            Some(concurrency) => format!("{concurrency} in flight"),
-            None => "an open loop".to_owned(),
+    let rates = (ours.request_rate, theirs.request_rate);
+    if ours.concurrency != theirs.concurrency || !same_rate(rates) {
+        let load = |run: &ReferenceRun| match (run.concurrency, run.request_rate) {
+            (Some(concurrency), None) => format!("{concurrency} in flight"),
+            (Some(limit), Some(rate)) => format!("{rate} requests a second, {limit} in flight"),
+            (None, Some(rate)) => format!("{rate} requests a second"),
+            (None, None) => "an open loop".to_owned(),
         };
         return differ(load(ours), load(theirs));
     }

@@ -3,8 +3,11 @@
 
 pub mod artefacts;
 pub mod definition;
+mod imports;
+pub mod nearest;
 pub mod own;
 pub mod published;
+pub mod rules;
 mod server_cost;
 
 use std::collections::BTreeSet;
@@ -13,14 +16,16 @@ use std::path::Path;
 use crate::ground::json::{self, JsonError, Limits};
 use crate::ground::results::{ReferenceRun, Scenario};
 
-pub use definition::{Reason, comparable, definition, value};
+pub use definition::{Reason, comparable, comparable_figures, definition, value};
 pub use own::from_results;
 pub use server_cost::{CostRow, SERVER, server_cost};
 
 /// `--reference none`.
 const NONE: &str = "none";
+/// `--reference published`.
+const PUBLISHED: &str = "published";
 
-/// Of a file of results: some thousand runs.
+/// Of a file of this program's results: some thousand runs.
 const LIMITS: Limits = Limits {
     bytes: 32 << 20,
     memory: 64 << 20,
@@ -29,7 +34,7 @@ const LIMITS: Limits = Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
     #[error(
-        "--reference {name}: no such reference run or file; give `none`, a results file, the name of a run, or one of: {}",
+        "--reference {name}: no such reference run or file; give `none`, `published`, a results file, the name of a run, or one of: {}",
         known.join(", ")
     )]
     Unknown { name: String, known: Vec<String> },
@@ -39,7 +44,8 @@ pub enum ReferenceError {
         source: std::io::Error,
     },
     #[error(
-        "{path}: {reason}; give a results.json of this program or a file shaped like models/vllm_reference.json"
+        "{path}: {reason}; give a results.json of this program, a result of {}, or a file shaped like models/vllm_reference.json",
+        imports::KNOWN
     )]
     Parse { path: String, reason: String },
 }
@@ -57,7 +63,8 @@ pub fn library() -> Result<Vec<ReferenceRun>, ReferenceError> {
 
 /// The runs that stand beside `scenarios` of `model`, by the value of `--reference`: without one
 /// every run of the library whose model and load match; with a name the runs of that hardware, or
-/// the one run; with a file the runs in it. Runs that a name or file asks for are narrowed to the
+/// the one run; with `published` what others published of the model on `card`, `cards` of them, nearest to each load;
+/// with a file the runs in it. Runs that a name or file asks for are narrowed to the
 /// model and load where some match, and kept all the same where none does.
 ///
 /// # Errors
@@ -65,11 +72,13 @@ pub fn library() -> Result<Vec<ReferenceRun>, ReferenceError> {
 pub fn select(
     choice: Option<&str>,
     model: &str,
+    (card, cards): (Option<&str>, usize),
     scenarios: &[Scenario],
 ) -> Result<Vec<ReferenceRun>, ReferenceError> {
     let matching = |run: &ReferenceRun| scenarios.iter().any(|s| same_load(run, s));
     match choice {
         Some(NONE) => Ok(Vec::new()),
+        Some(PUBLISHED) => nearest::nearest(model, card, cards, scenarios),
         None => {
             let mut runs = library()?;
             runs.retain(|run| same_model(&run.model, model) && matching(run));
@@ -137,14 +146,14 @@ fn named_or_file(name: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
         other => return other,
     };
     let path = Path::new(name);
-    if path.exists() || path.extension().is_some_and(|end| end == "json") {
+    if path.is_file() || path.extension().is_some_and(|end| end == "json") {
         load(path)
     } else {
         Err(unknown)
     }
 }
 
-/// The runs of a results file: ours, or one shaped like the library's.
+/// The runs of a results file: ours, one shaped like the library's, or one of another tool.
 ///
 /// # Errors
 /// `Read` or `Parse`, naming the file.
@@ -160,12 +169,21 @@ pub fn load(path: &Path) -> Result<Vec<ReferenceRun>, ReferenceError> {
             reason: other.to_string(),
         },
     };
-    let bytes = json::read_bounded(path, LIMITS.bytes).map_err(unread)?;
-    let file = json::parse(&bytes, LIMITS).map_err(unread)?.value;
-    match own::is_own(&file) {
-        true => own::parse(file, &shown),
-        false => published::parse(json::text_of(&bytes).map_err(unread)?, &shown),
+    let bytes = json::read_bounded(path, imports::LIMITS.bytes).map_err(unread)?;
+    if bytes.len() as u64 <= LIMITS.bytes
+        && let Ok(file) = json::parse(&bytes, LIMITS)
+    {
+        if own::is_own(&file.value) {
+            return own::parse(file.value, &shown);
+        }
+        if published::is_published(&file.value) {
+            return published::parse(json::text_of(&bytes).map_err(unread)?, &shown);
+        }
     }
+    imports::parse(&bytes, &shown).map_err(|reason| ReferenceError::Parse {
+        path: shown,
+        reason,
+    })
 }
 
 /// Those that `keep` keeps, or all when it keeps none.

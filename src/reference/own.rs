@@ -1,7 +1,5 @@
 //! Results of this program -> reference runs, so that ours and theirs are read by one code.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::{ReferenceError, short_name};
@@ -68,7 +66,6 @@ fn from_run(results: &Results, run: &Run, source: &str) -> ReferenceRun {
         },
         model: results.model.label(),
         backend: BACKEND.to_owned(),
-        precision_bits: None,
         concurrency: run.scenario.concurrency,
         requests: metrics.total_requests,
         input_len: run.scenario.input_len,
@@ -83,8 +80,7 @@ fn from_run(results: &Results, run: &Run, source: &str) -> ReferenceRun {
         metrics: metrics.clone(),
         extended: Some(run.extended.clone()),
         not_observed: run.not_observed.clone(),
-        raw: BTreeMap::new(),
-        failure: None,
-        notes: Vec::new(),
+        request_rate: run.scenario.request_rate,
+        ..ReferenceRun::default()
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use super::artefacts::{artefacts, client_mode, throughput_definition};
 use super::{ReferenceError, short_name};
 use crate::ground::json::words::in_words;
-use crate::ground::results::{ClientMode, Kind, Metrics, ReferenceHardware, ReferenceRun};
+use crate::ground::results::{Kind, Metrics, ReferenceHardware, ReferenceRun};
 
 /// The source has no such figure.
 const NOT_PUBLISHED: &str = "not published";
@@ -69,6 +69,12 @@ struct PublishedFailure {
     observed: String,
 }
 
+/// Whether a file is of that shape.
+pub(crate) fn is_published(file: &Value) -> bool {
+    let has = |key| file.get(key).is_some();
+    has("runs") && has("hardware")
+}
+
 /// The runs, then the failed ones, in the file's order.
 ///
 /// # Errors
@@ -118,12 +124,10 @@ impl Published {
                 model: Some(run.model.clone()),
                 ..metrics
             },
-            extended: None,
             not_observed: artefacts,
             raw,
-            failure: None,
-            notes: Vec::new(),
             name,
+            ..ReferenceRun::default()
         };
         explain_nulls(&mut reference, NOT_PUBLISHED);
         reference.notes = self.notes(&reference);
@@ -144,23 +148,16 @@ impl Published {
             hardware: self.hardware(&failure.hardware)?,
             model: failure.model.clone(),
             backend: self.backend_on(&failure.hardware),
-            precision_bits: None,
             concurrency: failure.concurrency,
             requests: failure.total_requests,
             input_len: played.then_some(self.workload.input_tokens),
             output_len: played.then_some(self.workload.output_tokens),
-            tokens_per_request: None,
-            client_mode: ClientMode::Unknown,
-            throughput_definition: None,
             metrics: Metrics {
                 model: Some(failure.model.clone()),
                 ..Metrics::default()
             },
-            extended: None,
-            not_observed: BTreeMap::new(),
-            raw: BTreeMap::new(),
             failure: Some(failure.observed.clone()),
-            notes: Vec::new(),
+            ..ReferenceRun::default()
         };
         explain_nulls(&mut reference, &failure.observed);
         Ok(reference)

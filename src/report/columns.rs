@@ -77,6 +77,8 @@ fn values(run: &ReferenceRun) -> Map<String, Value> {
     if let Some(extended) = &run.extended {
         values.append(&mut extended.entries());
     }
+    let figures = run.figures.iter();
+    values.extend(figures.map(|(name, figure)| (name.clone(), Value::from(figure.value))));
     values
 }
 

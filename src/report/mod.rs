@@ -2,6 +2,7 @@
 
 pub mod cards;
 mod columns;
+pub mod comparison;
 pub mod csv;
 pub mod files;
 pub mod fit;

@@ -21,7 +21,8 @@ const SCHEMA: &str = "candlepower/manifest/1";
 /// Any of these makes a directory one that holds a result.
 const SIGNS: [&str; 4] = ["results.json", MANIFEST, "requests.jsonl", "steps.jsonl"];
 /// What else a result of any version may have left.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
+    "schedule.jsonl",
     "experts.jsonl",
     "telemetry.csv",
     "summary.csv",

@@ -28,6 +28,13 @@ pub enum LogRecord {
     Complete {
         outcomes: Vec<Outcome>,
     },
+    /// Of tokens that were completed before they were known.
+    Settle {
+        outcomes: Vec<Outcome>,
+    },
+    Reset {
+        done: bool,
+    },
 }
 
 /// The calls of one scheduler in order.
@@ -80,6 +87,25 @@ impl SchedulerLog {
         self.records.push(LogRecord::Complete {
             outcomes: outcomes.to_vec(),
         });
+    }
+
+    pub fn settle(&mut self, outcomes: &[Outcome]) {
+        self.records.push(LogRecord::Settle {
+            outcomes: outcomes.to_vec(),
+        });
+    }
+
+    pub fn reset(&mut self, done: bool) {
+        self.records.push(LogRecord::Reset { done });
+    }
+
+    /// The decisions that ran something, in order: each is a step.
+    pub fn steps(&self) -> impl Iterator<Item = &Decision> {
+        let decisions = self.records.iter().filter_map(|record| match record {
+            LogRecord::Schedule(decision) => Some(decision),
+            _ => None,
+        });
+        decisions.filter(|decision| !decision.is_empty())
     }
 
     /// JSON lines: the config, then a line for each call.
@@ -145,6 +171,13 @@ pub fn replay(log: &SchedulerLog) -> Result<(), String> {
                 }
             }
             LogRecord::Complete { outcomes } => scheduler.complete(outcomes),
+            LogRecord::Settle { outcomes } => scheduler.settle(outcomes),
+            LogRecord::Reset { done } => {
+                let answer = scheduler.reset_prefix_cache();
+                if answer != *done {
+                    return Err(differs(&answer));
+                }
+            }
         }
     }
     Ok(())

@@ -11,6 +11,7 @@
 //! state      the scheduler between steps     prefix     index of full blocks by prefix hash
 //! integrity  what must always hold           links      linked lists in flat arrays
 //! log        record and replay               block_id   what a block is called
+//! recorded   a scheduler that is logged
 //! ```
 
 mod block_id;
@@ -21,6 +22,7 @@ mod integrity;
 mod links;
 mod log;
 mod prefix;
+mod recorded;
 mod schedule;
 mod sequence;
 mod state;
@@ -32,5 +34,6 @@ pub use block_id::{BlockId, NULL_BLOCK};
 pub use config::{Policy, SchedulerConfig, SchedulerError};
 pub use decision::{Decision, Entry, Outcome, Submission};
 pub use log::{LogError, LogRecord, SchedulerLog, replay};
+pub use recorded::Recorded;
 pub use sequence::{Sequence, blocks_at_full_length};
 pub use state::Scheduler;

@@ -4,6 +4,7 @@ mod bench;
 mod cases;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
+mod compare;
 mod errors;
 mod generate;
 mod hostile;
@@ -12,4 +13,5 @@ mod outputs;
 mod profile;
 mod settings;
 mod smollm2;
+mod verify;
 mod words;

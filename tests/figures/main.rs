@@ -4,5 +4,6 @@
 mod cli_support;
 mod fit;
 mod hardware;
+mod imports;
 mod metrics;
 mod simulated;

@@ -77,6 +77,7 @@ replays!(
     gguf,
     headers,
     http,
+    imports,
     index,
     names,
     results,

@@ -86,8 +86,9 @@ pub struct BenchArgs {
     /// Limits that a good request keeps: ttft:MS,tpot:MS,e2el:MS
     #[arg(long, value_name = "SLO", value_parser = slo, help_heading = "Method")]
     pub goodput: Option<Slo>,
-    /// Reference runs beside this one: a name, a file, or none [default: all that match]
-    #[arg(long, value_name = "NAME|FILE|none", help_heading = "Output")]
+    /// Reference runs beside this one: a name, a file of any benchmark tool, published (others' figures of the model
+    /// and card), or none [default: all that match]
+    #[arg(long, value_name = "NAME|FILE|published|none", help_heading = "Output")]
     pub reference: Option<String>,
     /// What stdout shows
     #[arg(long, value_enum, default_value_t = Format::Headline, conflicts_with = "json", help_heading = "Output")]
@@ -96,6 +97,10 @@ pub struct BenchArgs {
     /// with --device sim: also server.md, what the reference runs' server cost
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+    /// Write schedule.jsonl too: every call of the scheduler and its answer, which `verify` replays. It grows with each
+    /// step, in memory until the end
+    #[arg(long, requires = "out", help_heading = "Output")]
+    pub log_schedule: bool,
     /// Let --out replace the result that its directory holds
     #[arg(long, requires = "out", help_heading = "Output")]
     pub overwrite: bool,

@@ -11,9 +11,10 @@ use super::written::Written;
 use crate::bench::{self, BenchPlan, Played, Tracer};
 use crate::ground::Progress;
 use crate::ground::results::Results;
+use crate::hardware;
 use crate::reference;
 use crate::report;
-use crate::session::{Device, Job, ModelFiles, Session};
+use crate::session::{self, Device, Job, ModelFiles, Session};
 use crate::telemetry;
 use args::Format;
 
@@ -21,6 +22,8 @@ pub use args::BenchArgs;
 
 /// File of the page that only simulated cards have.
 const SERVER_PAGE: &str = "server.md";
+/// File of --log-schedule.
+const SCHEDULE: &str = "schedule.jsonl";
 
 pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let progress = Console::watching(&args.common.output);
@@ -31,14 +34,23 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
         .iter()
         .for_each(|remark| progress.remark(remark));
     let scenarios: Vec<_> = plan.runs.iter().map(|run| run.scenario.clone()).collect();
-    let references = reference::select(args.reference.as_deref(), &files.label(), &scenarios)
-        .map_err(Failure::usage)?;
+    let card = card_of(&files.device);
+    let references = reference::select(
+        args.reference.as_deref(),
+        &files.label(),
+        (card.as_deref(), files.options.tp),
+        &scenarios,
+    )
+    .map_err(Failure::usage)?;
     if let Some(dir) = &args.out {
         report::prepare(dir, args.overwrite).map_err(Failure::usage)?;
     }
     let trace = trace_file(args)?;
     let time = telemetry::utc_now();
     let mut session = files.open_for(plan.max_model_len, job, &progress)?;
+    if args.log_schedule {
+        session.engine.keep_schedule();
+    }
     let mut tracer = trace.as_ref().map(|_| tracer(args, &session));
     let played = bench::play_all(&mut session, &plan, tracer.as_mut())?;
     let traced = trace.zip(tracer).map_or(Ok(()), |(file, tracer)| {
@@ -50,12 +62,30 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     }
     let results = bench::results(&session, &played, time, references);
     let page = server_page(args, &session, &plan, progress.as_ref())?;
+    let schedule = schedule(&mut session)?;
     // Files first: a reader who closes the pipe early ends the program in `show`.
-    let written = write(args, &results, &played, page.as_deref());
+    let pages = [
+        (SERVER_PAGE, page.as_deref()),
+        (SCHEDULE, schedule.as_deref()),
+    ];
+    let written = write(args, &results, &played, &pages);
     show(args, &results, page.as_deref())?;
     written?;
     traced?;
     verdict(&results, played.cut_short)
+}
+
+/// The card that computes or is simulated, as `candlepower gpus` names it.
+fn card_of(device: &Device) -> Option<String> {
+    match device {
+        Device::Cpu => None,
+        Device::Simulated(gpu) => Some(gpu.name.clone()),
+        Device::Cuda => {
+            let card = session::gpus::cards().first()?;
+            let known = hardware::of_device(&card.name, card.memory_gib)?;
+            Some(known.name)
+        }
+    }
 }
 
 /// Where the trace goes, which is no place of the result's.
@@ -71,6 +101,16 @@ fn trace_file(args: &BenchArgs) -> Result<Option<Written>, Failure> {
     let file = Written::open("--trace", args.trace.as_deref())?;
     Written::distinct(&[file.as_ref()])?;
     Ok(file)
+}
+
+/// The calls of the scheduler as lines, where they were kept.
+fn schedule(session: &mut Session) -> Result<Option<String>, Failure> {
+    let Some(log) = session.engine.take_schedule() else {
+        return Ok(None);
+    };
+    let mut lines = Vec::new();
+    log.write(&mut lines).map_err(Failure::run)?;
+    String::from_utf8(lines).map(Some).map_err(Failure::run)
 }
 
 /// Why there is nothing to show: the run was cut short before its first token.
@@ -127,16 +167,16 @@ fn write(
     args: &BenchArgs,
     results: &Results,
     played: &Played,
-    page: Option<&str>,
+    pages: &[(&str, Option<&str>)],
 ) -> Result<(), Failure> {
     let Some(dir) = &args.out else {
         return Ok(());
     };
-    let page = page.map(|text| report::Page {
-        name: SERVER_PAGE,
-        text,
-    });
-    let written = report::write_all(dir, args.overwrite, results, &played.raw, page.as_slice());
+    let pages = pages
+        .iter()
+        .filter_map(|(name, text)| text.map(|text| report::Page { name, text }));
+    let pages: Vec<report::Page> = pages.collect();
+    let written = report::write_all(dir, args.overwrite, results, &played.raw, &pages);
     written.map_err(Failure::run)?;
     if !args.common.output.quiet {
         output::note(&format!("written to {}", dir.display()));

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Extended, Kind, Metrics};
+use super::{Check, Extended, Kind, Metrics};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ReferenceRun {
     /// `hardware/model/c<concurrency>`: what `--reference` and `compare reference:` accept.
     pub name: String,
@@ -18,8 +18,14 @@ pub struct ReferenceRun {
     pub model: String,
     /// The engine that ran the model.
     pub backend: String,
+    /// What measured it, where it was not this program or a publication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
     pub precision_bits: Option<u32>,
     pub concurrency: Option<usize>,
+    /// Arrivals a second; null in a closed loop, and where all requests came at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_rate: Option<f64>,
     pub requests: Option<u64>,
     pub input_len: Option<usize>,
     /// Output tokens asked for.
@@ -32,6 +38,15 @@ pub struct ReferenceRun {
     pub metrics: Metrics,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extended: Option<Extended>,
+    /// Of another tool: what its file says that this program says too, under the names of `extended`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, Figure>,
+    /// Of another tool: what this program has no like of, under the tool's own names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, Figure>,
+    /// Whether the figures of such a file agree with each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
     /// For every null of `metrics` (and `extended`): why.
     pub not_observed: BTreeMap<String, String>,
     /// The figures as published, artefacts included.
@@ -40,6 +55,13 @@ pub struct ReferenceRun {
     pub failure: Option<String>,
     /// What a reader must know before comparing.
     pub notes: Vec<String>,
+}
+
+/// A figure as another tool defines it. Figures of different definitions are never divided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Figure {
+    pub value: f64,
+    pub definition: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -57,13 +79,14 @@ pub struct ReferenceHardware {
     pub os: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientMode {
     /// Tokens were seen one by one.
     Streaming,
     /// Only the end of an answer was seen: no first token, no time between tokens.
     NonStreaming,
+    #[default]
     Unknown,
 }
 

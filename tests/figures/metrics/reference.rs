@@ -5,12 +5,21 @@ use candlepower::ground::results::{
 };
 use candlepower::reference::artefacts::NON_STREAMING;
 use candlepower::reference::{
-    Reason, ReferenceError, comparable, from_results, library, load, named, select, value,
+    self, Reason, ReferenceError, comparable, from_results, library, load, named, value,
 };
 
 use super::fixture::results;
 
 const MODEL: &str = "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B";
+
+/// On no card that published figures are of.
+fn select(
+    choice: Option<&str>,
+    model: &str,
+    scenarios: &[Scenario],
+) -> Result<Vec<ReferenceRun>, ReferenceError> {
+    reference::select(choice, model, (None, 0), scenarios)
+}
 
 fn c50() -> Scenario {
     Scenario {
@@ -248,4 +257,38 @@ fn our_own_results_are_a_reference_too() {
     assert_eq!(value("mean_ttft_ms", &found[0]), Some(1500.0));
     let again = &from_results(&results, "again")[0];
     assert_eq!(comparable("mean_ttft_ms", again, &found[0]), Ok(()));
+}
+
+#[test]
+fn published_figures_are_the_nearest_of_model_and_card() {
+    let all = reference::nearest::all().unwrap();
+    assert!(all.len() > 90);
+    for run in &all {
+        let sourced = run.source.starts_with("http");
+        assert!(
+            sourced && run.metrics.output_tokens_per_sec.is_some(),
+            "{}",
+            run.name
+        );
+    }
+    let load = |concurrency| Scenario {
+        concurrency: Some(concurrency),
+        input_len: Some(100),
+        output_len: Some(601),
+        ..Scenario::default()
+    };
+    let select = |model: &str, card: &str, loads: &[Scenario]| {
+        reference::select(Some("published"), model, (Some(card), 1), loads).unwrap()
+    };
+    // A tuned model has the shapes of its base.
+    let found = select("Qwen2.5-0.5B", "a100-80g", &[load(1), load(8)]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].hardware.name, "a100-80g-x1");
+    let notes = found[0].notes.join("; ");
+    assert!(
+        notes.contains("prompt tokens 6144 there, 100 here"),
+        "{notes}"
+    );
+    assert!(select("Qwen2.5-0.5B", "l4", &[load(1)]).is_empty());
+    assert!(select("Unknown-1B", "a100-80g", &[load(1)]).is_empty());
 }

@@ -1,0 +1,80 @@
+//! The scheduler's log, replayed: its decisions follow from its calls, and the steps from its decisions.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::{Evidence, held};
+use crate::ground::results::Check;
+use crate::scheduler::{Decision, SchedulerLog, replay};
+
+const FILE: &str = "schedule.jsonl";
+
+/// `None`: the result has no log.
+pub fn check(dir: &Path, evidence: &Evidence) -> Option<Check> {
+    let file = File::open(dir.join(FILE)).ok()?;
+    let log = SchedulerLog::read(BufReader::new(file)).map_err(|error| error.to_string());
+    let outcome = log.and_then(|log| {
+        settings(&log, evidence)?;
+        replay(&log)?;
+        steps(&log, evidence)
+    });
+    Some(held("the scheduler's log, replayed", outcome))
+}
+
+fn settings(log: &SchedulerLog, evidence: &Evidence) -> Result<(), String> {
+    let (config, engine) = (&log.config, &evidence.results.engine);
+    for (what, logged, stated) in [
+        ("max_num_seqs", config.max_num_seqs, engine.max_num_seqs),
+        (
+            "max_num_batched_tokens",
+            config.max_num_batched_tokens,
+            engine.max_num_batched_tokens,
+        ),
+        ("block_size", config.block_size, engine.block_size),
+        (
+            "num_kv_blocks",
+            config.usable_blocks(),
+            engine.num_kv_blocks,
+        ),
+    ] {
+        if logged != stated {
+            return Err(format!(
+                "{what} is {logged} in the log and {stated} in the results"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A step has the number of its decision.
+fn steps(log: &SchedulerLog, evidence: &Evidence) -> Result<String, String> {
+    let decisions: Vec<&Decision> = log.steps().collect();
+    for step in evidence.raw.iter().flat_map(|raw| &raw.steps) {
+        let number = step.step;
+        let decision = decisions.get(number as usize);
+        let decision = decision.ok_or_else(|| format!("step {number} was not decided"))?;
+        let tokens = |is_decode: bool| -> usize {
+            let entries = decision.entries.iter();
+            let entries = entries.filter(|entry| entry.is_decode == is_decode);
+            entries.map(|entry| entry.num_tokens).sum()
+        };
+        for (what, decided, recorded) in [
+            ("requests", decision.entries.len(), step.scheduled),
+            ("prompt tokens", tokens(false), step.prefill_tokens),
+            ("decoded tokens", tokens(true), step.decode_tokens),
+            ("preemptions", decision.preempted.len(), step.preempted),
+        ] {
+            if decided != recorded {
+                return Err(format!(
+                    "step {number}: {decided} {what} were decided, {recorded} recorded"
+                ));
+            }
+        }
+    }
+    Ok(format!(
+        "{} calls, {} steps",
+        log.records.len(),
+        decisions.len()
+    ))
+}

@@ -1,0 +1,146 @@
+//! Results of other tools, told apart by their shape and read metric by metric: what means the same as ours under our
+//! names, each with its definition; all else beside it.
+
+mod csv;
+pub(in crate::reference) mod draft;
+mod guidellm;
+mod inference_perf;
+mod llama_bench;
+mod nvidia;
+mod nvidia_text;
+mod report_tool;
+mod sglang;
+mod trtllm;
+mod value;
+mod vllm;
+mod yaml;
+
+use serde_json::Value;
+
+use crate::ground::json::{self, JsonError, Limits};
+use crate::ground::results::ReferenceRun;
+use crate::ground::terminal::listed;
+use value::MOST;
+
+/// Of a file with the times of every token of some thousand requests. Lists are read and not kept.
+pub const LIMITS: Limits = Limits {
+    bytes: 256 << 20,
+    memory: 64 << 20,
+};
+/// Of a text that is no JSON, whose tables are kept.
+const TEXT: u64 = 1 << 20;
+/// Keys that the error of an unknown shape names.
+const NAMED: usize = 8;
+
+/// The tools that are known, for messages.
+pub const KNOWN: &str = "vllm bench, SGLang's bench_serving, AIPerf, GenAI-Perf, GuideLLM, llama-bench, trtllm-bench, \
+inference-perf, the source report's tool, or this program";
+
+/// The runs in a file of any known tool.
+///
+/// # Errors
+/// A clause that follows the file's name: it is none of theirs, or cannot be read.
+pub fn parse(bytes: &[u8], source: &str) -> Result<Vec<ReferenceRun>, String> {
+    let text = json::text_of(bytes).map_err(|error| error.to_string())?;
+    let runs = match text.trim_start().starts_with(['{', '[']) {
+        true => of_values(&values(bytes)?, source)?,
+        false if bytes.len() as u64 > TEXT => {
+            return Err(format!(
+                "{} bytes of text, where a table has {TEXT} at most",
+                bytes.len()
+            ));
+        }
+        false => of_text(text, source)?,
+    };
+    match runs.len() {
+        0 => Err(format!("it holds no result of {KNOWN}")),
+        1..=MOST => Ok(runs),
+        _ => Err(format!(
+            "more than {MOST} results, the most that a file may have"
+        )),
+    }
+}
+
+/// The objects of a file: one, several behind each other, or those of a list.
+fn values(bytes: &[u8]) -> Result<Vec<Value>, String> {
+    let values = json::parse_all(bytes, LIMITS).map_err(|error: JsonError| error.to_string())?;
+    let flat = values.into_iter().flat_map(|value| match value {
+        Value::Array(list) => list,
+        other => vec![other],
+    });
+    Ok(flat.collect())
+}
+
+fn of_values(values: &[Value], source: &str) -> Result<Vec<ReferenceRun>, String> {
+    if !values.is_empty() && values.iter().all(nvidia::is_request) {
+        return Ok(vec![nvidia::requests(values.len(), source)]);
+    }
+    let mut runs = Vec::new();
+    for value in values.iter().take(MOST + 1) {
+        runs.append(&mut of_value(value, source)?);
+    }
+    Ok(runs)
+}
+
+/// The narrowest shapes first.
+fn of_value(value: &Value, source: &str) -> Result<Vec<ReferenceRun>, String> {
+    if guidellm::is(value) {
+        return Ok(guidellm::read(value, source));
+    }
+    type Shape = (fn(&Value) -> bool, fn(&Value, &str) -> ReferenceRun);
+    const SHAPES: [Shape; 9] = [
+        (llama_bench::is, llama_bench::read),
+        (trtllm::is, trtllm::read),
+        (inference_perf::is, inference_perf::read),
+        (nvidia::is, nvidia::read),
+        (vllm::is_throughput, vllm::throughput),
+        (vllm::is_latency, vllm::latency),
+        (sglang::is, sglang::read),
+        (vllm::is_serve, vllm::serve),
+        (report_tool::is, report_tool::read),
+    ];
+    let shape = SHAPES.iter().find(|(is, _)| is(value));
+    let (_, read) = shape.ok_or_else(|| unknown(value))?;
+    Ok(vec![read(value, source)])
+}
+
+fn unknown(value: &Value) -> String {
+    let Some(map) = value.as_object().filter(|map| !map.is_empty()) else {
+        return format!("it holds no result of {KNOWN}");
+    };
+    let keys: Vec<&String> = map.keys().take(NAMED).collect();
+    format!(
+        "its keys ({}) are those of no result of {KNOWN}",
+        listed(&keys, ", ")
+    )
+}
+
+fn of_text(text: &str, source: &str) -> Result<Vec<ReferenceRun>, String> {
+    if llama_bench::is_sql(text) {
+        return Ok(llama_bench::read_sql(text, source));
+    }
+    if llama_bench::is_csv(text) {
+        return Ok(llama_bench::read_csv(text, source));
+    }
+    if nvidia_text::is_csv(text) {
+        return Ok(nvidia_text::read_csv(text, source));
+    }
+    if nvidia_text::is_console(text) {
+        return Ok(vec![nvidia_text::read_console(text, source)]);
+    }
+    if trtllm::is_text(text) {
+        return Ok(vec![trtllm::read_text(text, source)?]);
+    }
+    if llama_bench::is_markdown(text) {
+        return Ok(llama_bench::read_markdown(text, source));
+    }
+    let rows = report_tool::of_table(text);
+    if !rows.is_empty() {
+        let rows = rows.iter().take(MOST + 1);
+        return Ok(rows.map(|row| report_tool::read(row, source)).collect());
+    }
+    match yaml::parse(text).filter(inference_perf::is) {
+        Some(report) => Ok(vec![inference_perf::read(&report, source)]),
+        None => Err(format!("it holds no result of {KNOWN}")),
+    }
+}

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::ask::{Ask, Engine, KvType, Limits};
-use super::reason::tokens;
+use super::llama_cpp::{CacheType, LlamaCpp};
 use super::rules;
 use super::verdict::{Judged, Verdict, judge};
 use crate::parallel::Split;
@@ -38,23 +38,27 @@ type Search = (fn(&Ask, &Judged) -> Vec<Candidate>, usize);
 
 /// At most three, cheapest first: flags, then another checkpoint, then more hardware.
 pub(super) fn fixes(ask: &Ask, judged: &Judged) -> Vec<Fix> {
-    let searches: [Search; 4] = [
-        (flags, MOST_FIXES),
-        (layouts, 2),
-        (checkpoints, 1),
-        (hardware, 1),
-    ];
+    let searches: &[Search] = match ask.engine {
+        // It has one layout, and its checkpoints are of many types.
+        Engine::LlamaCpp(_) => &[(flags, MOST_FIXES), (host_layers, 1)],
+        _ => &[
+            (flags, MOST_FIXES),
+            (layouts, 2),
+            (checkpoints, 1),
+            (hardware, 1),
+        ],
+    };
     let better = |verdict: Verdict| match judged.verdict {
         Verdict::Fits => false,
         Verdict::RunsQueued => verdict == Verdict::Fits,
         _ => verdict.fits(),
     };
-    let found = searches.into_iter().flat_map(|(candidates, most)| {
+    let found = searches.iter().flat_map(|&(candidates, most)| {
         let tried = candidates(ask, judged)
             .into_iter()
             .filter_map(|(change, changed)| {
                 let outcome = judge(&changed);
-                let kv_tokens = tokens(&changed, outcome.ledger.as_ref()?);
+                let kv_tokens = outcome.ledger.as_ref()?.tokens;
                 better(outcome.verdict).then_some(Fix {
                     change,
                     verdict: outcome.verdict,
@@ -94,7 +98,7 @@ fn flags(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
         }
     }
     if let (Verdict::Len, Some(ledger)) = (judged.verdict, &judged.ledger) {
-        let held = tokens(ask, ledger) as usize;
+        let held = ledger.longest as usize;
         let max_model_len = Some(held);
         // A budget of tokens that follows the length shrinks with it, so this is on the safe side.
         limit(
@@ -149,7 +153,20 @@ fn flags(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
             },
         ));
     }
-    if ask.kv_bytes() > 1 {
+    if let Engine::LlamaCpp(own) = ask.engine {
+        let engine = Engine::LlamaCpp(LlamaCpp {
+            cache_types: [CacheType::Q8_0; 2],
+            ..own
+        });
+        let change = "--cache-type-k q8_0 --cache-type-v q8_0".to_owned();
+        list.push((
+            change,
+            Ask {
+                engine,
+                ..ask.clone()
+            },
+        ));
+    } else if ask.kv_bytes() > 1 {
         let kv_type = KvType::Fp8;
         let ask = Ask {
             kv_type,
@@ -184,6 +201,29 @@ fn smaller_step(ask: &Ask, judged: &Judged) -> Option<Candidate> {
             (format!("--max-num-batched-tokens {tokens}"), ask)
         });
     candidates.find(|(_, smaller)| judge(smaller).verdict.fits())
+}
+
+/// As many layers on the GPU as fit.
+fn host_layers(ask: &Ask, _judged: &Judged) -> Vec<Candidate> {
+    let Engine::LlamaCpp(own) = ask.engine else {
+        return Vec::new();
+    };
+    let with = |layers: usize| Ask {
+        engine: Engine::LlamaCpp(LlamaCpp {
+            gpu_layers: Some(layers),
+            ..own
+        }),
+        ..ask.clone()
+    };
+    let (mut fits, mut beyond) = (0, ask.shape.layers.len() + 1);
+    while beyond - fits > 1 {
+        let middle = (fits + beyond) / 2;
+        match judge(&with(middle)).verdict.fits() {
+            true => fits = middle,
+            false => beyond = middle,
+        }
+    }
+    vec![(format!("--n-gpu-layers {fits}"), with(fits))]
 }
 
 /// The same GPUs, used otherwise.

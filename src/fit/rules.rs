@@ -9,6 +9,9 @@ use crate::shape::{ModelShape, Quantization, WeightType};
 /// First compute capability on which vLLM runs FP8 weights, be it widened to 16 bits in the kernel.
 const VLLM_FP8: Capability = Capability { major: 8, minor: 0 };
 
+/// vLLM fills the vocabulary up to a multiple of this.
+const VOCAB_PADDING: usize = 64;
+
 /// A rule that does not hold.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Broken {
@@ -28,8 +31,8 @@ impl Broken {
 /// The first rule that this ask breaks.
 pub(super) fn broken(ask: &Ask) -> Option<Broken> {
     let own = match ask.engine {
-        Engine::Candlepower => split_rule(ask),
-        Engine::Vllm(_) => vllm_split_rule(&ask.shape, ask.split),
+        Engine::Candlepower | Engine::LlamaCpp(_) => split_rule(ask),
+        Engine::Vllm(_) | Engine::Sglang => vllm_split_rule(&ask.shape, ask.split),
     };
     own.map(|rule| Broken {
         hint: Some(legal_hint(ask)),
@@ -43,7 +46,7 @@ pub(super) fn broken(ask: &Ask) -> Option<Broken> {
 /// Numbers of ranks that the shapes allow.
 pub(super) fn legal(ask: &Ask) -> Vec<usize> {
     let mut legal = parallel::legal(&ask.shape, ask.split.expert_parallel);
-    if let Engine::Vllm(_) = ask.engine {
+    if let Engine::Vllm(_) | Engine::Sglang = ask.engine {
         legal.retain(|&tp| {
             let split = Split { tp, ..ask.split };
             vllm_split_rule(&ask.shape, split).is_none()
@@ -78,7 +81,7 @@ fn stages_rule(ask: &Ask) -> Option<Broken> {
 fn length_rule(ask: &Ask) -> Option<Broken> {
     let (asked, positions) = (ask.limits.max_model_len?, ask.shape.positions);
     let rule = match ask.engine {
-        Engine::Candlepower => {
+        Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => {
             format!("a length of {asked} tokens is beyond the model's {positions} positions")
         }
         Engine::Vllm(_) => format!(
@@ -99,6 +102,10 @@ fn vllm_split_rule(shape: &ModelShape, split: Split) -> Option<String> {
         return Some(format!(
             "Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp})."
         ));
+    }
+    let vocab = shape.vocab_size.next_multiple_of(VOCAB_PADDING);
+    if !vocab.is_multiple_of(tp) {
+        return Some(format!("{vocab} is not divisible by {tp}"));
     }
     if expert_parallel && shape.experts().is_none() {
         let rule = "Number of experts in the model must be greater than 0 when expert parallelism is enabled.";
@@ -173,7 +180,9 @@ fn card_rule(ask: &Ask) -> Option<Broken> {
     let hint = Some("--dtype f16 runs there".to_owned());
     let fp8 = matches!(ask.shape.quantization, Some(Quantization::Fp8 { .. }));
     match ask.engine {
-        Engine::Candlepower if ask.dtype() == WeightType::Bf16 && before(Capability::BF16) => {
+        Engine::Candlepower | Engine::Sglang
+            if ask.dtype() == WeightType::Bf16 && before(Capability::BF16) =>
+        {
             Some(Broken {
                 rule: format!("bf16 needs compute capability 8.0, and {name} has {own}"),
                 hint,
@@ -187,7 +196,7 @@ fn card_rule(ask: &Ask) -> Option<Broken> {
                 hint,
             })
         }
-        Engine::Vllm(_) if fp8 && before(VLLM_FP8) => Some(Broken::new(format!(
+        Engine::Vllm(_) | Engine::Sglang if fp8 && before(VLLM_FP8) => Some(Broken::new(format!(
             "The quantization method fp8 is not supported for the current GPU. Minimum capability: 80. Current capability: {major}{minor}."
         ))),
         _ => None,

@@ -29,7 +29,32 @@ fn one(answer: &Answer, explain: bool, width: usize) -> String {
     } else {
         text += &ledger(answer, width);
     }
+    text += &record(answer, width);
     text + &fixes(answer, width)
+}
+
+/// How good such answers were.
+fn record(answer: &Answer, width: usize) -> String {
+    let Some(record) = &answer.record else {
+        return String::new();
+    };
+    let errors = match (record.kv_error_median, record.kv_error_worst) {
+        (Some(median), Some(worst)) => format!(
+            "KV cache within {:.1} % at the median, {:.1} % at worst, ",
+            100.0 * median,
+            100.0 * worst
+        ),
+        _ => String::new(),
+    };
+    let sources = match record.sources {
+        1 => "1 source".to_owned(),
+        n => format!("{n} sources"),
+    };
+    let line = format!(
+        "on {} published start-ups {} ({sources}): {errors}{} verdicts right",
+        record.startups, record.alike, record.verdicts_right
+    );
+    wrapped(&line, INDENT, INDENT, width)
 }
 
 /// GPUs and how the model lies on them.
@@ -51,6 +76,7 @@ fn place(answer: &Answer) -> String {
         false => "",
     };
     let engine = match &answer.vllm_rules_since {
+        None if answer.engine == "sglang" => "SGLang".to_owned(),
         None => answer.engine.to_owned(),
         Some(since) => format!("vLLM (rules of {since} and later)"),
     };

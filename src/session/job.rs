@@ -144,8 +144,8 @@ impl Job {
                 files.spec,
                 loading.weight_dtype,
                 options.seed,
-                options.max_num_batched_tokens,
-                options.max_num_seqs
+                options.tokens(),
+                options.seqs()
             ),
             build: loading.build,
         }

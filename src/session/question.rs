@@ -6,14 +6,19 @@ use derive_setters::Setters;
 
 use super::error::{SessionError, Wish};
 use super::files::{keep_layers, spec_of};
-use crate::fit::{self, Answer, Ask, Card, Engine, KvType, Limits, Load, StoredBytes};
+use crate::fit::{
+    self, Answer, Ask, Card, Engine, Extras, KvType, Limits, Load, LoadQuantization, Lora,
+    StoredBytes,
+};
 use crate::ground::{Progress, Unwatched};
-use crate::hardware::{self, Capability};
+use crate::hardware::{self, Capability, Link};
 use crate::hub::{self, DummyReason, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards};
 use crate::model::{Checkpoint, ModelSpec, WeightType};
 use crate::parallel::Split;
 use crate::shape::ModelShape;
 
+/// Of the FP8 that vLLM makes of a checkpoint block by block.
+const FP8_BLOCK: [usize; 2] = [128, 128];
 /// A card of which only the memory is known.
 const USUAL_CAPABILITY: Capability = Capability { major: 8, minor: 9 };
 /// Tokens of a request of the source report's loads.
@@ -70,6 +75,15 @@ pub struct Question {
     pub kv_cache_dtype: KvType,
     /// Whether memory for CUDA graphs is counted.
     pub cuda_graphs: bool,
+    /// What vLLM or SGLang makes of a 16-bit checkpoint while it loads it.
+    pub quantization: Option<LoadQuantization>,
+    /// Room of vLLM for adapters: how many, and of what rank.
+    pub lora: Option<Lora>,
+    /// Of vLLM: the model that drafts for this one, as `model`.
+    #[setters(into)]
+    pub draft_model: Option<String>,
+    /// Of vLLM: GiB of weights of each GPU that stay in the host's memory.
+    pub cpu_offload_gib: f64,
     /// Requests that are wanted at once, and tokens of each; where one of the three is given, the others are one request,
     /// 100 tokens in and 601 out.
     pub concurrency: Option<usize>,
@@ -100,6 +114,10 @@ impl Question {
             block_size: super::options::DEFAULT_BLOCK_SIZE,
             kv_cache_dtype: KvType::Auto,
             cuda_graphs: true,
+            quantization: None,
+            lora: None,
+            draft_model: None,
+            cpu_offload_gib: 0.0,
             concurrency: None,
             input_len: None,
             output_len: None,
@@ -139,12 +157,30 @@ impl Question {
     /// One for each number of GPUs.
     fn asks(&self, progress: &dyn Progress) -> Result<Vec<Ask>, SessionError> {
         let card = self.card()?;
-        let (model, shape, stored) = self.found(progress)?;
+        let (model, mut shape, stored) = self.found(progress)?;
+        if self.quantization == Some(LoadQuantization::Fp8PerBlock) {
+            shape = shape.in_fp8(FP8_BLOCK);
+        }
+        let draft = |name: &String| {
+            let found = Self::new(name).found(progress);
+            found.map(|(_, shape, _)| shape)
+        };
+        let extras = Extras {
+            quantization: self.quantization,
+            lora: self.lora,
+            draft: self.draft_model.as_ref().map(draft).transpose()?,
+            cpu_offload_gib: self.cpu_offload_gib,
+        };
         let counts = match self.gpus.as_slice() {
             [] => vec![self.tp.unwrap_or(1) * self.pp],
             counts => counts.to_vec(),
         };
         let ask = |gpus: usize| {
+            let (tp, pp) = match self.engine {
+                // It gives whole layers to each GPU.
+                Engine::LlamaCpp(_) => (1, gpus),
+                _ => (self.ranks(gpus)?, self.pp),
+            };
             Ok(Ask {
                 model: model.clone(),
                 shape: shape.clone(),
@@ -152,10 +188,10 @@ impl Question {
                 card: card.clone(),
                 gpus,
                 split: Split {
-                    tp: self.ranks(gpus)?,
+                    tp,
                     expert_parallel: self.expert_parallel,
                 },
-                pp: self.pp,
+                pp,
                 engine: self.engine,
                 limits: Limits {
                     max_model_len: self.max_model_len,
@@ -166,6 +202,7 @@ impl Question {
                 block_size: self.block_size,
                 dtype: self.dtype,
                 kv_type: self.kv_cache_dtype,
+                extras: extras.clone(),
                 eager: !self.cuda_graphs,
                 load: self.load(),
             })
@@ -193,6 +230,7 @@ impl Question {
                 name: format!("a GPU of {memory_gib} GiB"),
                 memory_gib,
                 capability: USUAL_CAPABILITY,
+                link: Link::PcieHost,
             },
             (None, None) => {
                 return Err(Wish::Question(

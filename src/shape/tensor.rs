@@ -26,7 +26,7 @@ pub enum Role {
 
 impl Role {
     /// Weights of these, where they are matrices, are what quantisers change.
-    pub(super) fn is_projection(self) -> bool {
+    pub fn is_projection(self) -> bool {
         match self {
             Self::Query | Self::KeyValue | Self::Output | Self::Up | Self::Down => true,
             Self::Embedding | Self::Head | Self::SumBias | Self::Router | Self::Norm => false,

@@ -39,13 +39,32 @@ pub fn run(args: &FitArgs) -> Result<u8, Failure> {
 }
 
 fn engine(args: &FitArgs) -> anyhow::Result<Engine> {
-    match (args.engine, args.vllm_version) {
-        (EngineFlag::Vllm, release) => Ok(Engine::Vllm(release.unwrap_or(Release::USUAL))),
-        (EngineFlag::Candlepower, None) => Ok(Engine::Candlepower),
-        (EngineFlag::Candlepower, Some(_)) => {
+    let engine = match args.engine {
+        EngineFlag::Vllm => Engine::Vllm(args.vllm_version.unwrap_or(Release::USUAL)),
+        EngineFlag::Candlepower => Engine::Candlepower,
+        EngineFlag::Sglang => Engine::Sglang,
+        EngineFlag::LlamaCpp => Engine::LlamaCpp(args.llama_cpp()),
+    };
+    if args.quantization.is_some() && !matches!(args.engine, EngineFlag::Vllm | EngineFlag::Sglang)
+    {
+        bail!(
+            "--quantization is for --engine vllm or sglang, and --engine is {}; name one of them or leave it out",
+            engine.name()
+        );
+    }
+    let others = [
+        (args.of_vllm(), EngineFlag::Vllm, "vllm"),
+        (args.of_llama_cpp(), EngineFlag::LlamaCpp, "llama.cpp"),
+    ];
+    for (flag, wanted, name) in others {
+        if let Some(flag) = flag
+            && args.engine != wanted
+        {
             bail!(
-                "--vllm-version is for --engine vllm, and --engine is candlepower; add --engine vllm or leave it out"
-            )
+                "{flag} is for --engine {name}, and --engine is {}; add --engine {name} or leave it out",
+                engine.name()
+            );
         }
     }
+    Ok(engine)
 }

@@ -1,8 +1,10 @@
 //! What changed from one release of vLLM to the next in how it counts memory, with the change it came by.
-//! Changes are placed by their pull request's date where the release itself was not looked up: one may be
-//! off by a release, and those marked as inferred rest on a log.
+
+mod table;
 
 use std::fmt;
+
+use table::{RELEASES, V0_7, V0_8_0, V0_9_1};
 
 /// Cards that get more tokens in a step and more sequences by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,28 @@ pub enum SecondRunner {
     Always,
 }
 
+/// What of the process a release counts beside PyTorch's memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outside {
+    /// GiB outside of PyTorch of a rank that has no peers: cuBLAS, kernels, and the CUDA context where it counts.
+    pub own_gib: f64,
+    /// NCCL's buffers are in the budget. Later the measure begins once they are there.
+    pub counts_nccl: bool,
+    /// The workspace of FlashInfer's all-reduce is allocated, where it runs.
+    pub all_reduce_workspace: bool,
+}
+
+/// How layers that keep only a window share the pool with those that keep everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hybrid {
+    /// Every layer keeps every token.
+    Full,
+    /// Layers in groups of one size, the last of a kind filled up; the log divides the pool by all slots.
+    Padded,
+    /// The same groups; the log says how many tokens of the longest requests the pool holds.
+    ByConcurrency,
+}
+
 /// The rules of a release, and of those after it up to the next in `RELEASES`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Release {
@@ -42,17 +66,21 @@ pub struct Release {
     pub month: [u32; 2],
     /// The engine that always chunks prompts and samples on every rank (the older on rank 0 alone).
     pub v1: bool,
-    /// Tokens of a step of the older engine with chunked prompts, which it had only for long contexts.
-    pub chunk_tokens: usize,
+    /// Tokens of a step of the older engine where contexts are long, which it then chunks unasked; `None`: it
+    /// chunks none.
+    pub chunk_tokens: Option<usize>,
     /// Defaults of cards with much memory.
     pub large_cards: LargeCards,
     /// Sequences at a time by default on the other cards.
     pub max_num_seqs: usize,
     /// Cards without bf16 run a bf16 checkpoint in f16 unasked.
     pub falls_back_to_f16: bool,
-    /// All that the process holds outside of PyTorch counts, its CUDA context too, and not only what was
-    /// added since its start.
-    pub counts_context: bool,
+    /// Outside of PyTorch.
+    pub outside: Outside,
+    /// What PyTorch keeps for later counts as taken: the forward pass and the sampler behind it add up.
+    pub counts_reserved: bool,
+    /// The experts' buffers stay once they are there, beside the sampler's.
+    pub keeps_workspaces: bool,
     /// What the sampler takes.
     pub sampler: Sampler,
     /// Which models the second model runner serves.
@@ -61,113 +89,12 @@ pub struct Release {
     pub reserves_graphs: [bool; 2],
     /// `gpu_memory_utilization` by default.
     pub utilization: f64,
+    /// Layers of several kinds.
+    pub hybrid: Hybrid,
 }
 
-/// V0, with a token budget of its own for chunked prompts.
-const V0: Release = Release {
-    since: [0, 0, 0],
-    month: [2023, 6],
-    v1: false,
-    chunk_tokens: 512,
-    large_cards: LargeCards::None,
-    max_num_seqs: 256,
-    falls_back_to_f16: false,
-    counts_context: false,
-    sampler: Sampler::Sort,
-    second_runner: SecondRunner::Never,
-    reserves_graphs: [false, false],
-    utilization: 0.9,
-};
-/// vllm#10544: chunks of 2,048 tokens.
-const V0_6_5: Release = Release {
-    since: [0, 6, 5],
-    month: [2024, 12],
-    chunk_tokens: 2048,
-    ..V0
-};
-/// V1 becomes the default engine.
-const V0_8_0: Release = Release {
-    since: [0, 8, 0],
-    month: [2025, 3],
-    v1: true,
-    large_cards: LargeCards::Hopper,
-    max_num_seqs: 1024,
-    counts_context: true,
-    ..V0_6_5
-};
-/// vllm#16158: back to 256 sequences but on H100 and H200.
-const V0_8_4: Release = Release {
-    since: [0, 8, 4],
-    month: [2025, 4],
-    max_num_seqs: 256,
-    ..V0_8_0
-};
-/// Large is who has 70 GiB (seen in a source between 0.8.4 and vllm#17885; the patch is inferred).
-const V0_8_5: Release = Release {
-    since: [0, 8, 5],
-    month: [2025, 4],
-    large_cards: LargeCards::From70Gib,
-    ..V0_8_4
-};
-/// vllm#17885: the A100 is not large. A bf16 checkpoint falls back to f16 where there is no bf16 (the
-/// release of that is inferred: the worker of spring 2025 still refuses).
-const V0_9_0: Release = Release {
-    since: [0, 9, 0],
-    month: [2025, 5],
-    large_cards: LargeCards::From70GibButA100,
-    falls_back_to_f16: true,
-    ..V0_8_5
-};
-/// Memory outside of PyTorch is measured against a snapshot at start-up (inferred: 0.74 GiB in a log of
-/// May 2025, 0.21 in fit-08 of 0.10.2).
-const V0_9_1: Release = Release {
-    since: [0, 9, 1],
-    month: [2025, 6],
-    counts_context: false,
-    ..V0_9_0
-};
-/// vllm#33538: top-k and top-p without sorting.
-const V0_17: Release = Release {
-    since: [0, 17, 0],
-    month: [2026, 3],
-    sampler: Sampler::Threshold,
-    ..V0_9_1
-};
-/// vllm#38284: graphs are in the budget, and 0.92 of the memory makes up for it.
-const V0_21: Release = Release {
-    since: [0, 21, 0],
-    month: [2026, 5],
-    reserves_graphs: [true, false],
-    utilization: 0.92,
-    ..V0_17
-};
-/// vllm#44443: the second runner for dense models; it reserves nothing for graphs (vllm#49224).
-const V0_25: Release = Release {
-    since: [0, 25, 0],
-    month: [2026, 7],
-    second_runner: SecondRunner::Dense,
-    ..V0_21
-};
-/// The second runner measures graphs too (inferred from fit-17; release notes have it in 0.29).
-const V0_28: Release = Release {
-    since: [0, 28, 0],
-    month: [2026, 8],
-    reserves_graphs: [true, true],
-    ..V0_25
-};
-/// The second runner for all models.
-const V0_29: Release = Release {
-    since: [0, 29, 0],
-    month: [2026, 9],
-    second_runner: SecondRunner::Always,
-    ..V0_28
-};
-
-/// In order.
-const RELEASES: [&Release; 12] = [
-    &V0, &V0_6_5, &V0_8_0, &V0_8_4, &V0_8_5, &V0_9_0, &V0_9_1, &V0_17, &V0_21, &V0_25, &V0_28,
-    &V0_29,
-];
+/// The first whose older engine serves no text model any more.
+const WITHOUT_V0: [u32; 3] = [0, 10, 0];
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -180,8 +107,8 @@ impl Release {
     /// Of the reference runs, and where nothing is said: the rules of mid-2025 to early 2026.
     pub const USUAL: &'static Self = &V0_9_1;
 
-    /// The rules of the release that `text` names first: by number (`0.10.2`) or by month (`2025-09`),
-    /// whatever is written around it.
+    /// The rules of the release that `text` names first: by number (`0.10.2`) or by month (`2025-09`), whatever is
+    /// written around it; `V0` or `V1` beside it says which of two engines.
     ///
     /// # Errors
     /// There is neither in it.
@@ -193,7 +120,17 @@ impl Release {
         let by_number = numbers(text, '.').map(|v| latest(&move |r| r.since <= v));
         let by_month = || numbers(text, '-').map(|[y, m, _]| latest(&move |r| r.month <= [y, m]));
         let found = by_number.or_else(by_month).flatten();
-        found.ok_or_else(|| UnknownRelease(text.to_owned()))
+        let found = found.ok_or_else(|| UnknownRelease(text.to_owned()))?;
+        // From 0.6.6 to 0.9 there were both engines, and a log says which one ran.
+        let says = |engine: &str| {
+            let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+            words.any(|word| word.eq_ignore_ascii_case(engine))
+        };
+        Ok(match (found.v1, found.since < WITHOUT_V0) {
+            (true, true) if says("V0") && !says("V1") => &V0_7,
+            (false, _) if says("V1") => &V0_8_0,
+            _ => found,
+        })
     }
 }
 
@@ -235,9 +172,12 @@ mod tests {
 
     #[test]
     fn a_release_is_found_by_number_or_month() {
-        assert_eq!(since("0.6.4 (log format, 2024-12-02)"), [0, 0, 0]);
+        assert_eq!(since("0.6.4 (log format, 2024-12-02)"), [0, 6, 4]);
+        assert_eq!(since("v0.5.3"), [0, 0, 0]);
         assert_eq!(since("v0.6.5.dev"), [0, 6, 5]);
-        assert_eq!(since("0.7.x V0 engine"), [0, 6, 5]);
+        assert_eq!(since("0.7.x V0 engine"), [0, 7, 0]);
+        assert_eq!(since("0.8.1 V0"), [0, 7, 0]);
+        assert_eq!(since("0.6.6.dev (V1 engine)"), [0, 8, 0]);
         assert_eq!(since("0.9.x/0.10.0 (2025-07-22)"), [0, 9, 1]);
         assert_eq!(since("0.9.0"), [0, 9, 0]);
         assert_eq!(since("0.10.2"), [0, 9, 1]);

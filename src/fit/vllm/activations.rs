@@ -1,0 +1,112 @@
+//! What a trial run with the largest step takes: the forward pass, and the sampler behind it.
+
+use super::super::ask::GIB;
+use super::super::releases::{Release, Sampler};
+use super::super::terms::{Item, Stage};
+use super::second_runner;
+use crate::shape::Mlp;
+
+/// Bytes for each logit where rows are sorted: logits in 16 bits and in f32, sorted values, their 64-bit indices, the
+/// sort's own copies, probabilities. Fitted to fit-08, fit-25 (38.1 to 38.5) and fit-01 (39.2).
+const SORT_BYTES: f64 = 38.4;
+/// Without sorting: logits in f32, probabilities and exponential noise, beside the logits in the activations' type.
+/// Fitted with `SAMPLER_GIB` to fit2-073, fit2-090, fit2-108 and fit2-114, one report of vocabularies of 100,352 to
+/// 256,000.
+const THRESHOLD_BYTES: f64 = 12.43;
+/// Whatever the vocabulary.
+const SAMPLER_GIB: f64 = 0.063;
+/// Logits in f32 alone: the second runner tries neither top-k nor top-p.
+const SECOND_RUNNER_BYTES: f64 = 4.0;
+/// Rows of hidden size that live beside the MLP: the residual, its input and its output. With the MLP's
+/// own three rows it gives fit-03 (2.06 of 2.07 GiB), fit-35 (2.99 of 2.99) and fit2-170 (2.52 of 2.53).
+const HIDDEN_ROWS: usize = 3;
+/// In the compiled model one more: fit2-110 (0.75 of 0.77), fit2-111 (0.84 of 0.85).
+const COMPILED_HIDDEN_ROWS: usize = 4;
+
+/// The larger of the forward pass and the sampler behind it, with what stays of one in the other.
+pub(super) fn item(release: &Release, stage: &Stage) -> Item {
+    let (ask, settings) = (stage.ask, stage.settings);
+    let element = ask.dtype().bytes();
+    let tokens = settings.max_num_batched_tokens;
+    let hidden = ask.shape.hidden_size;
+    let gib = |bytes: f64| bytes / GIB;
+    let (dense, experts) = mlp_widths(stage);
+    let rows_of_hidden = match release.v1 {
+        true => COMPILED_HIDDEN_ROWS,
+        false => HIDDEN_ROWS,
+    };
+    let width = rows_of_hidden * hidden + dense.max(experts);
+    let forward = gib((tokens * width * element) as f64);
+    let forward_how = format!("{tokens} tokens x {width} values x {element} B");
+    // Hidden states and residual that one stage sends and the next receives.
+    let between = match ask.pp {
+        1 => 0.0,
+        _ => gib((2 * tokens * hidden * element) as f64),
+    };
+    let with_between = |how: String| match ask.pp {
+        1 => how,
+        _ => format!("{how} + {between:.2} between stages"),
+    };
+    let rows = settings.max_num_seqs.min(tokens);
+    let vocab = ask.shape.vocab_size;
+    let (each, fixed) = match (second_runner(release, ask), release.sampler) {
+        (true, _) => (SECOND_RUNNER_BYTES + element as f64, SAMPLER_GIB),
+        (false, Sampler::Sort) => (SORT_BYTES, 0.0),
+        (false, Sampler::Threshold) => (THRESHOLD_BYTES + element as f64, SAMPLER_GIB),
+    };
+    let workspace = match release.keeps_workspaces {
+        true => gib((tokens * experts * element) as f64),
+        false => 0.0,
+    };
+    let states = gib((tokens * hidden * element) as f64);
+    let sampler = gib((rows * vocab) as f64 * each) + fixed + states + workspace;
+    let sampler_how = format!(
+        "{rows} rows x {vocab} logits x {each:.1} B + {tokens} hidden states{}",
+        match workspace > 0.0 {
+            true => format!(" + {workspace:.2} of the experts' workspace"),
+            false => String::new(),
+        }
+    );
+    if !stage.last {
+        return Item::from_gib(
+            forward + between,
+            with_between(format!("forward pass: {forward_how}")),
+        );
+    }
+    if release.counts_reserved {
+        return Item::from_gib(
+            forward + sampler + between,
+            with_between(format!(
+                "forward pass: {forward_how}; sampler, which adds to it: {sampler_how}"
+            )),
+        );
+    }
+    match sampler > forward {
+        false => Item::from_gib(
+            forward + between,
+            with_between(format!("forward pass: {forward_how}")),
+        ),
+        true => Item::from_gib(
+            sampler + between,
+            with_between(format!(
+                "sampler: {sampler_how} (the forward pass takes {forward:.2}: {forward_how})"
+            )),
+        ),
+    }
+}
+
+/// Values that a token has inside an MLP at once: gate and up, and their product; and the same with experts: a copy
+/// of the token for each that it chose, and one buffer before and behind them that the larger side fills.
+fn mlp_widths(stage: &Stage) -> (usize, usize) {
+    let (shape, rank) = (&stage.ask.shape, stage.plan.rank_shape(0));
+    let mut layers = shape.layers[stage.layers.clone()].iter();
+    let dense = match layers.any(|layer| matches!(layer.mlp, Mlp::Dense { .. })) {
+        true => 3 * rank.intermediate_size,
+        false => 0,
+    };
+    let experts = shape.experts().map_or(0, |experts| {
+        let inside = rank.moe_intermediate_size;
+        experts.per_token * ((2 * inside).max(shape.hidden_size) + inside)
+    });
+    (dense, experts)
+}

@@ -92,6 +92,8 @@ pub struct Answer {
     /// How far such answers were off where somebody published what came out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
+    /// What was taken for granted of the model.
+    pub assumptions: Vec<String>,
     /// Cheapest first.
     pub fixes: Vec<Fix>,
     /// The arithmetic, line by line.
@@ -146,6 +148,7 @@ fn plain(ask: &Ask, judged: &Judged) -> Answer {
         binds: loaded.map(|(capacity, _)| binds(capacity).name()),
         waves: loaded.and_then(|(capacity, load)| waves(load.concurrency, capacity)),
         record: record::record(ask),
+        assumptions: ask.shape.assumptions.clone(),
         fixes: Vec::new(),
         explain: Vec::new(),
     }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::llama_cpp::LlamaCpp;
+use super::gpu_layers::LlamaCpp;
+use super::load_quantization::LoadQuantization;
 use super::releases::Release;
 use crate::hardware::{Capability, Gpu, Link};
 use crate::parallel::Split;
@@ -116,36 +117,6 @@ pub struct Lora {
     pub rank: usize,
 }
 
-/// What a server makes of a 16-bit checkpoint while it loads it. Embedding, head and norms stay as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoadQuantization {
-    /// A byte for each weight, a scale for each matrix.
-    Fp8,
-    /// The same with a scale for each block of 128 x 128.
-    Fp8PerBlock,
-    /// Four bits, and a byte for each 64 of them (nf4, doubly quantised).
-    BitsAndBytes,
-    /// A byte for each weight of experts.
-    ExpertsInt8,
-}
-
-impl LoadQuantization {
-    /// Of `tensor`, of which a rank holds `elements`; `None`: it stays as it is.
-    fn bytes(self, tensor: &TensorSpec, elements: u64) -> Option<u64> {
-        let changes = tensor.role.is_projection()
-            && tensor.shape.len() == 2
-            && tensor.format == Format::Plain;
-        match self {
-            _ if !changes => None,
-            Self::Fp8 => Some(elements),
-            // The shape has its blocks.
-            Self::Fp8PerBlock => None,
-            Self::BitsAndBytes => Some(elements / 2 + elements / 64),
-            Self::ExpertsInt8 => tensor.expert.is_some().then_some(elements),
-        }
-    }
-}
-
 /// What a server holds beside the model.
 #[derive(Debug, Clone, Default)]
 pub struct Extras {
@@ -221,6 +192,8 @@ impl Ask {
     /// Bytes of an element of the KV cache.
     pub fn kv_bytes(&self) -> usize {
         match self.kv_type {
+            // Scales in the checkpoint are a wish for it.
+            KvType::Auto if self.shape.kv_in_fp8 && matches!(self.engine, Engine::Vllm(_)) => 1,
             KvType::Auto => self.dtype().bytes(),
             KvType::Bf16 | KvType::F16 => WeightType::Bf16.bytes(),
             KvType::F32 => WeightType::F32.bytes(),
@@ -245,12 +218,15 @@ impl Ask {
             return bytes;
         }
         let of_each = match (tensor.format, self.engine) {
+            (Format::Packed { .. }, _) => return tensor.packed_bytes(elements),
             (Format::Fp8, _) => 1,
             // Kernels read scales in f32, whatever they are stored in.
             (Format::Scale { .. }, _) => size_of::<f32>(),
             // They convert all weights to the activations' type.
-            (Format::Plain, Engine::Vllm(_) | Engine::Sglang) => self.dtype().bytes(),
-            (Format::Plain, Engine::Candlepower | Engine::LlamaCpp(_)) => {
+            (Format::Plain | Format::Loose, Engine::Vllm(_) | Engine::Sglang) => {
+                self.dtype().bytes()
+            }
+            (Format::Plain | Format::Loose, Engine::Candlepower | Engine::LlamaCpp(_)) => {
                 stored().unwrap_or(self.shape.weight_type.unwrap_or_default().bytes())
             }
         };

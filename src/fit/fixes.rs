@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::ask::{Ask, Engine, KvType, Limits};
-use super::llama_cpp::{CacheType, LlamaCpp};
+use super::gpu_layers::{CacheType, LlamaCpp};
 use super::rules;
 use super::verdict::{Judged, Verdict, judge};
 use crate::parallel::Split;

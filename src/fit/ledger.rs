@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::ask::{Ask, Engine, GIB};
 use super::pool::Pool;
+use super::quantised;
 use super::releases::Hybrid;
 use super::terms::{Settings, Stage, Terms};
 use super::{candlepower, llama_cpp, sglang, vllm};
@@ -51,7 +52,7 @@ impl Ledger {
         };
         let taken = [&terms.weights, &terms.activations, &terms.overhead];
         let taken: u64 = taken.iter().map(|item| item.bytes).sum::<u64>() + graphs;
-        let kv_bytes = budget as i64 - taken as i64;
+        let kv_bytes = budget as i64 - taken as i64 - pool.states as i64;
         let blocks = match pool.block_bytes() {
             // Nothing is kept by token.
             0 => ask.shape.positions.div_ceil(ask.block_size) as u64,
@@ -155,7 +156,7 @@ fn weights(ask: &Ask, plan: &ShardPlan, stages: &[Range<usize>], head: bool) -> 
     let in_host_memory = matches!(ask.engine, Engine::LlamaCpp(_));
     for part in plan.tensors() {
         let tensor = part.tensor;
-        let held = ask.bytes(tensor, part.elements(0));
+        let held = quantised::laid_out(ask, tensor, ask.bytes(tensor, part.elements(0)));
         let embedding = tensor.role == Role::Embedding;
         let stage = match tensor.layer {
             Some(layer) => stages.iter().position(|layers| layers.contains(&layer)),

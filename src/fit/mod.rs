@@ -10,9 +10,12 @@ mod ask;
 mod candlepower;
 mod explain;
 mod fixes;
+mod gpu_layers;
 mod ledger;
 mod llama_cpp;
+mod load_quantization;
 mod pool;
+mod quantised;
 mod reason;
 mod record;
 mod releases;
@@ -23,11 +26,10 @@ mod verdict;
 mod vllm;
 
 pub use answer::{Answer, PerRank, answer};
-pub use ask::{
-    Ask, Card, Engine, Extras, KvType, Limits, Load, LoadQuantization, Lora, StoredBytes,
-};
+pub use ask::{Ask, Card, Engine, Extras, KvType, Limits, Load, Lora, StoredBytes};
 pub use fixes::Fix;
-pub use llama_cpp::{CacheType, LlamaCpp};
+pub use gpu_layers::{CacheType, LlamaCpp};
+pub use load_quantization::LoadQuantization;
 pub use record::Record;
 pub use releases::{Release, UnknownRelease};
 pub use verdict::Verdict;

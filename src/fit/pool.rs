@@ -9,13 +9,23 @@ use crate::shape::{Kv, Layer};
 /// (`kv_cache_utils.py`).
 const FEW_MORE: f64 = 1.25;
 
+/// How much a layer keeps of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    /// Every token.
+    All,
+    /// So many tokens at most.
+    Last(usize),
+    /// Whatever the length, the room of so many tokens: the state of a recurrent layer, in a page as large as the others.
+    Room(usize),
+}
+
 /// Layers of a rank that keep KV by one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
     /// Of a token, in each layer.
     bytes: u64,
-    /// Tokens that are kept at most; `None`: all.
-    window: Option<usize>,
+    keeps: Keeps,
     layers: u64,
     /// Layers that the cache has room for: whole groups of them.
     slots: u64,
@@ -25,6 +35,8 @@ struct Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pool {
     kinds: Vec<Kind>,
+    /// Beside the blocks: states of recurrent layers, for as many requests as may run.
+    pub states: u64,
     block_size: usize,
     /// Tokens of a step: a window moves on only behind it.
     step: usize,
@@ -37,25 +49,41 @@ impl Pool {
             Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => Hybrid::Full,
             Engine::Vllm(release) => release.hybrid,
         };
+        let tp = ask.split.tp;
+        let element = ask.dtype().bytes();
+        let of_token = |layer: &Layer| ask.kv_bytes_of(layer.kv.elements_per_token(tp));
+        let page = layers.iter().map(of_token).find(|&bytes| bytes > 0);
+        let grouped = hybrid != Hybrid::Full;
         let mut kinds: Vec<Kind> = Vec::new();
-        for layer in layers.iter().chain(drafts) {
-            let elements = layer.kv.elements_per_token(ask.split.tp);
-            let bytes = ask.kv_bytes_of(elements);
-            let window = match (layer.kv, hybrid) {
-                (_, Hybrid::Full) => None,
-                (Kv::Window { window, .. }, _) => Some(window),
-                _ => None,
-            };
-            let same = |kind: &&mut Kind| (kind.bytes, kind.window) == (bytes, window);
+        let mut add = |bytes: u64, keeps: Keeps| {
+            let same = |kind: &&mut Kind| (kind.bytes, kind.keeps) == (bytes, keeps);
             match kinds.iter_mut().find(same) {
                 Some(kind) => kind.layers += 1,
                 None if bytes == 0 => {}
                 None => kinds.push(Kind {
                     bytes,
-                    window,
+                    keeps,
                     layers: 1,
                     slots: 0,
                 }),
+            }
+        };
+        let mut states = 0;
+        for layer in layers.iter().chain(drafts) {
+            let keeps = match layer.kv {
+                Kv::Window { window, .. } if grouped => Keeps::Last(window),
+                _ => Keeps::All,
+            };
+            add(of_token(layer), keeps);
+            let state = layer
+                .state
+                .map_or(0, |state| state.bytes(tp, element) as u64);
+            match page.filter(|_| grouped && state > 0) {
+                Some(page) => {
+                    let room = state.div_ceil(page) as usize;
+                    add(page, Keeps::Room(room.next_multiple_of(ask.block_size)));
+                }
+                None => states += state * settings.max_num_seqs as u64,
             }
         }
         let group = match hybrid {
@@ -67,6 +95,7 @@ impl Pool {
         }
         Self {
             kinds,
+            states,
             block_size: ask.block_size,
             step: settings.max_num_batched_tokens,
         }
@@ -85,17 +114,21 @@ impl Pool {
     /// What a request of `length` tokens takes at most.
     pub fn request(&self, length: usize) -> u64 {
         let whole = length.max(1).next_multiple_of(self.block_size);
-        let kept = |window: Option<usize>| match window {
-            None => whole,
+        let kept = |keeps: Keeps| match keeps {
+            Keeps::All => whole,
+            Keeps::Room(tokens) => tokens,
             // The block that a window leaves is still there.
-            Some(window) => {
-                let seen = (window - 1).saturating_add(self.step).min(length);
+            Keeps::Last(window) => {
+                let seen = window
+                    .saturating_sub(1)
+                    .saturating_add(self.step)
+                    .min(length);
                 whole.min(seen.next_multiple_of(self.block_size) + self.block_size)
             }
         };
         let kinds = self.kinds.iter();
         kinds
-            .map(|kind| kind.bytes * kind.slots * kept(kind.window) as u64)
+            .map(|kind| kind.bytes * kind.slots * kept(kind.keeps) as u64)
             .sum()
     }
 

@@ -11,6 +11,7 @@ mod cuda;
 #[cfg(not(feature = "cuda"))]
 #[path = "no_cuda.rs"]
 mod cuda;
+pub mod description;
 mod device;
 mod error;
 mod files;
@@ -31,6 +32,7 @@ pub mod launch;
 mod loading;
 mod options;
 mod question;
+mod reading;
 mod simulated;
 mod simulation;
 

@@ -1,7 +1,9 @@
 //! Will it fit: the report's models on its cards, the contract of the command, properties of the
 //! arithmetic, and vLLM's own logs.
 
+mod checkpoints;
 mod command;
+mod families;
 mod mixtures;
 mod properties;
 mod report;

@@ -16,7 +16,7 @@ use crate::session::{DEFAULT_MODEL, Question};
     Exit codes: 0 it fits (of several --gpus, at least one number does), 3 it does not, 2 the question is wrong.\n\
     Ranks are tp x pp; GPUs beyond them are replicas. With a list of --gpus, --json prints an array.")]
 pub struct FitArgs {
-    /// Directory in Hugging Face layout, hub id (org/name), name of a card, or path of a config.json
+    /// Directory in Hugging Face layout, hub id (org/name), name of a card, config.json or GGUF file
     #[arg(long, default_value = DEFAULT_MODEL, value_name = "M", help_heading = "Model")]
     pub model: String,
     /// Keep only the first N decoder layers
@@ -77,9 +77,10 @@ pub struct FitArgs {
     /// No CUDA graphs
     #[arg(long, help_heading = "Engine")]
     pub enforce_eager: bool,
-    /// vLLM, SGLang: what is made of a 16-bit checkpoint while it is loaded
-    #[arg(long, value_enum, value_name = "Q", help_heading = "Engine")]
-    pub quantization: Option<QuantizationFlag>,
+    /// vLLM, SGLang: what is made of a 16-bit checkpoint while it is loaded, such as fp8 or bitsandbytes;
+    /// llama.cpp: the type of a GGUF file of it, such as Q4_K_M
+    #[arg(long, value_name = "Q", help_heading = "Engine")]
+    pub quantization: Option<LoadQuantization>,
     /// vLLM: room for adapters (LoRA)
     #[arg(long, help_heading = "Engine")]
     pub enable_lora: bool,
@@ -177,7 +178,7 @@ impl FitArgs {
         question.block_size = self.block_size;
         question.kv_cache_dtype = self.kv_cache_dtype.kv_type();
         question.cuda_graphs = !self.enforce_eager;
-        question.quantization = self.quantization.map(QuantizationFlag::quantization);
+        question.quantization = self.quantization;
         question.lora = self.enable_lora.then_some(Lora {
             adapters: self.max_loras,
             rank: self.max_lora_rank,
@@ -198,26 +199,4 @@ pub enum EngineFlag {
     Sglang,
     #[value(name = "llama.cpp")]
     LlamaCpp,
-}
-
-/// As vLLM's flag has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum QuantizationFlag {
-    Fp8,
-    Fp8PerBlock,
-    #[value(name = "bitsandbytes")]
-    BitsAndBytes,
-    ExpertsInt8,
-}
-
-impl QuantizationFlag {
-    fn quantization(self) -> LoadQuantization {
-        match self {
-            Self::Fp8 => LoadQuantization::Fp8,
-            Self::Fp8PerBlock => LoadQuantization::Fp8PerBlock,
-            Self::BitsAndBytes => LoadQuantization::BitsAndBytes,
-            Self::ExpertsInt8 => LoadQuantization::ExpertsInt8,
-        }
-    }
 }

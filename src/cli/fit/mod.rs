@@ -7,7 +7,7 @@ use anyhow::bail;
 use super::console::Console;
 use super::failure::Failure;
 use super::output;
-use crate::fit::{Engine, Release};
+use crate::fit::{Engine, LoadQuantization, Release};
 use crate::report;
 use args::EngineFlag;
 
@@ -45,12 +45,18 @@ fn engine(args: &FitArgs) -> anyhow::Result<Engine> {
         EngineFlag::Sglang => Engine::Sglang,
         EngineFlag::LlamaCpp => Engine::LlamaCpp(args.llama_cpp()),
     };
-    if args.quantization.is_some() && !matches!(args.engine, EngineFlag::Vllm | EngineFlag::Sglang)
-    {
-        bail!(
-            "--quantization is for --engine vllm or sglang, and --engine is {}; name one of them or leave it out",
-            engine.name()
-        );
+    match (args.engine, args.quantization) {
+        (_, None)
+        | (EngineFlag::LlamaCpp, Some(LoadQuantization::Gguf(_)))
+        | (EngineFlag::Vllm | EngineFlag::Sglang, Some(_)) => {}
+        (EngineFlag::LlamaCpp, Some(_)) => {
+            bail!(
+                "--engine llama.cpp takes a type of GGUF files for --quantization, such as Q4_K_M"
+            )
+        }
+        (EngineFlag::Candlepower, Some(_)) => bail!(
+            "--quantization is for the other engines: --engine candlepower runs a checkpoint as it is; name another, or leave it out"
+        ),
     }
     let others = [
         (args.of_vllm(), EngineFlag::Vllm, "vllm"),

@@ -4,7 +4,7 @@ use super::super::ask::GIB;
 use super::super::releases::{Release, Sampler};
 use super::super::terms::{Item, Stage};
 use super::second_runner;
-use crate::shape::Mlp;
+use crate::shape::{Method, Mlp, Quantization, Role};
 
 /// Bytes for each logit where rows are sorted: logits in 16 bits and in f32, sorted values, their 64-bit indices, the
 /// sort's own copies, probabilities. Fitted to fit-08, fit-25 (38.1 to 38.5) and fit-01 (39.2).
@@ -22,6 +22,10 @@ const SECOND_RUNNER_BYTES: f64 = 4.0;
 const HIDDEN_ROWS: usize = 3;
 /// In the compiled model one more: fit2-110 (0.75 of 0.77), fit2-111 (0.84 of 0.85).
 const COMPILED_HIDDEN_ROWS: usize = 4;
+
+/// The older engine tries a tower with as many images as a step holds, and the sampler with as many rows: 0.74 (fit2-004),
+/// 1.66 (fit2-010) and 2.18 (fit2-035). What images of a tower are is not known here.
+const TOWER_GIB: f64 = 1.5;
 
 /// The larger of the forward pass and the sampler behind it, with what stays of one in the other.
 pub(super) fn item(release: &Release, stage: &Stage) -> Item {
@@ -54,12 +58,17 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
         (false, Sampler::Sort) => (SORT_BYTES, 0.0),
         (false, Sampler::Threshold) => (THRESHOLD_BYTES + element as f64, SAMPLER_GIB),
     };
-    let workspace = match release.keeps_workspaces {
+    let workspace = match release.keeps_workspaces && !experts_in_mxfp4(stage) {
         true => gib((tokens * experts * element) as f64),
         false => 0.0,
     };
     let states = gib((tokens * hidden * element) as f64);
-    let sampler = gib((rows * vocab) as f64 * each) + fixed + states + workspace;
+    // What a tower made of images, and the embeddings that it is put among.
+    let images = match release.v1 && has_tower(stage) {
+        true => 2.0 * states,
+        false => 0.0,
+    };
+    let sampler = gib((rows * vocab) as f64 * each) + fixed + states + images + workspace;
     let sampler_how = format!(
         "{rows} rows x {vocab} logits x {each:.1} B + {tokens} hidden states{}",
         match workspace > 0.0 {
@@ -71,6 +80,14 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
         return Item::from_gib(
             forward + between,
             with_between(format!("forward pass: {forward_how}")),
+        );
+    }
+    if !release.v1 && has_tower(stage) {
+        return Item::from_gib(
+            forward.max(TOWER_GIB),
+            format!(
+                "a tower with images, an allowance (the forward pass takes {forward:.2}: {forward_how})"
+            ),
         );
     }
     if release.counts_reserved {
@@ -93,6 +110,16 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
             )),
         ),
     }
+}
+
+/// Their kernels (Triton) bring buffers of their own, which do not stay: fit2-121, fit2-122.
+fn experts_in_mxfp4(stage: &Stage) -> bool {
+    matches!(stage.ask.shape.quantization, Some(Quantization::Other(scheme)) if scheme.method == Method::Mxfp4)
+}
+
+fn has_tower(stage: &Stage) -> bool {
+    let mut tensors = stage.ask.shape.tensors.iter();
+    tensors.any(|tensor| tensor.role == Role::Tower)
 }
 
 /// Values that a token has inside an MLP at once: gate and up, and their product; and the same with experts: a copy

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::ask::{Ask, GIB, Lora};
 use super::super::terms::{Item, Stage};
 use crate::parallel::{ShardPlan, Split};
-use crate::shape::Role;
+use crate::shape::{Format, Role};
 
 /// Of the caching allocator of PyTorch (`CUDACachingAllocator.cpp`).
 const LARGE: u64 = 10 << 20;
@@ -55,7 +55,7 @@ fn rounding(stage: &Stage) -> u64 {
             Some(layer) => stage.layers.contains(&layer),
             None => true,
         };
-        let expert = tensor.expert.is_some();
+        let expert = tensor.expert.is_some() || tensor.count > 1;
         let matrix = match tensor.role {
             Role::Query | Role::KeyValue => Matrix::QueryKeyValue,
             Role::Output => Matrix::Output,
@@ -95,10 +95,12 @@ fn lora_bytes(stage: &Stage, lora: Lora) -> u64 {
         let here = tensor
             .layer
             .is_some_and(|layer| stage.layers.contains(&layer));
+        // Whose shape is not known takes no part.
+        let known = matches!(tensor.format, Format::Plain | Format::Fp8);
         let [outputs, inputs] = tensor.shape[..] else {
             continue;
         };
-        if !here || tensor.expert.is_some() {
+        if !here || !known || tensor.expert.is_some() || tensor.count > 1 {
             continue;
         }
         let held = part.elements(0);

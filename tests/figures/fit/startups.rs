@@ -9,9 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candlepower::Question;
-use candlepower::fit::{
-    Answer, CacheType, Engine, KvType, LlamaCpp, LoadQuantization, Release, Verdict,
-};
+use candlepower::fit::{Answer, CacheType, Engine, KvType, LlamaCpp, Release, Verdict};
 use candlepower::shape::WeightType;
 use serde::Deserialize;
 
@@ -73,14 +71,8 @@ impl Case {
             "llama.cpp" => Engine::LlamaCpp(self.llama_cpp()),
             other => return Err(format!("nothing is known of {other}")),
         };
-        let quantization = match self.runtime_quantization.as_deref() {
-            None => None,
-            Some("fp8") => Some(LoadQuantization::Fp8),
-            Some("fp8_per_block") => Some(LoadQuantization::Fp8PerBlock),
-            Some("bitsandbytes") => Some(LoadQuantization::BitsAndBytes),
-            Some("experts_int8") => Some(LoadQuantization::ExpertsInt8),
-            Some(other) => panic!("{}: {other} is not known", self.id),
-        };
+        let quantization = self.runtime_quantization.as_deref();
+        let quantization = quantization.map(|how| how.parse().unwrap());
         let config = folder()
             .join("configs")
             .join(format!("{}.json", self.model.replace('/', "__")));

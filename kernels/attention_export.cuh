@@ -1,4 +1,4 @@
-// The attention kernels of one head_dim by their names.
+// The attention kernels of one head_dim and type of activations by their names.
 #pragma once
 
 #include "attention_decode.cuh"
@@ -11,10 +11,6 @@ using f32 = float;
     EXPORT_PREFILL(DIM, T, C)
 
 // With the caches that a model is run with: its own type, or e4m3.
-#define EXPORT_ATTENTION(DIM)            \
-    EXPORT_ATTENTION_OF(DIM, f32, f32)   \
-    EXPORT_ATTENTION_OF(DIM, f32, e4m3)  \
-    EXPORT_ATTENTION_OF(DIM, f16, f16)   \
-    EXPORT_ATTENTION_OF(DIM, f16, e4m3)  \
-    EXPORT_ATTENTION_OF(DIM, bf16, bf16) \
-    EXPORT_ATTENTION_OF(DIM, bf16, e4m3)
+#define EXPORT_ATTENTION(DIM, T)   \
+    EXPORT_ATTENTION_OF(DIM, T, T) \
+    EXPORT_ATTENTION_OF(DIM, T, e4m3)

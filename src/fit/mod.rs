@@ -20,6 +20,7 @@ mod reason;
 mod record;
 mod releases;
 mod rules;
+mod scratch;
 mod sglang;
 mod terms;
 mod verdict;

@@ -8,7 +8,7 @@ use super::cache::HubId;
 use super::download::patiently;
 use super::error::HubError;
 use super::http::{Client, Head};
-use super::layout::{SINGLE_WEIGHTS, parse_index, shards, weights_in};
+use super::layout::{SINGLE_WEIGHTS, parse_index, paths, weights_in};
 use super::part::failed;
 use super::settings::HubSettings;
 use super::shard_sets;
@@ -59,16 +59,8 @@ pub fn headers(
 
 /// Of files that are here.
 fn local(files: &WeightFiles) -> Result<Vec<Stored>, HubError> {
-    let paths: Vec<PathBuf> = match files {
-        WeightFiles::Dummy { .. } => Vec::new(),
-        WeightFiles::Single(path) => vec![path.clone()],
-        WeightFiles::Sharded { index, dir } => {
-            shards(index)?.iter().map(|shard| dir.join(shard)).collect()
-        }
-        WeightFiles::Set { dir, shards } => shards.iter().map(|shard| dir.join(shard)).collect(),
-    };
     let mut tensors = Vec::new();
-    for path in paths {
+    for path in paths(files)? {
         let file = File::open(&path).map_err(failed(&path, "opened"))?;
         let length = file.metadata().map_err(failed(&path, "inspected"))?.len();
         let header = safetensors_header::read(&file, length);

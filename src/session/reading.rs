@@ -49,10 +49,10 @@ pub fn read(
 ) -> Result<Reading, SessionError> {
     let path = Path::new(model);
     if let Some(file) = gguf_alone(path) {
-        return Ok(of_gguf(model, &file, layers)?);
+        return of_gguf(model, &file, layers);
     }
     if model.to_ascii_lowercase().ends_with(GGUF) && path.is_file() {
-        return Ok(of_gguf(model, path, layers)?);
+        return of_gguf(model, path, layers);
     }
     let options = ResolveOptions {
         // No weights are fetched for their headers; a card looks no further than the cache.

@@ -1,21 +1,18 @@
 //! Causal attention over the paged cache: split along the context for sequences with one row, in tiles of rows for
-//! longer ones. Both are in `kernels/attention_<head_dim>.cu`.
+//! longer ones. Both are in `kernels/attention_<head_dim>_<type>.cu`.
 
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::modules::{Arg, Grid};
 use super::step::Step;
 use super::{Cuda, lock, suffix, tensor};
+use crate::ops::scratch::{self, BLOCKS_PER_MULTIPROCESSOR, TILE_ROWS};
 use crate::ops::{AttentionShape, Buffer, KvLayer};
 
 /// Head dims that have kernels; others are padded with zeros to the next one.
 const HEAD_DIMS: [usize; 5] = [64, 80, 96, 128, 256];
-/// Query rows of one warp, and of one block of decode: `TILE_ROWS` of the kernels.
-const TILE_ROWS: usize = 16;
 /// Tokens that a split should have at least: `SPLIT_TOKENS` of the kernels.
 const SPLIT_TOKENS: usize = 256;
-/// Blocks of decode that a multiprocessor should have: about as many as run at once.
-const BLOCKS_PER_MULTIPROCESSOR: usize = 4;
 
 /// Partial results of split sequences, f32: weighted sums, and their peaks and totals.
 #[derive(Debug, Default)]
@@ -28,7 +25,7 @@ impl Space {
     /// Room for the splits of any step, so that a step which is captured finds it: see [`splits`] for the bound.
     fn reserve(&mut self, cuda: &Cuda, shape: &AttentionShape) -> Result<(Arg, Arg)> {
         let group = shape.num_heads / shape.num_kv_heads;
-        let parts = 2 * most_blocks(cuda) * group.min(TILE_ROWS);
+        let parts = scratch::attention_parts(cuda.gpu().multiprocessors as usize, group);
         let room =
             |slot, elements| tensor::room(&cuda.gpu, slot, elements, DType::F32).map(Arg::At);
         let sums = room(&mut self.sums, parts * shape.head_dim)?;
@@ -62,7 +59,7 @@ impl Kernel {
         Ok(Self {
             file: match mixed {
                 true => "attention_mixed".to_owned(),
-                false => format!("attention_{dim}"),
+                false => format!("attention_{dim}_{}", suffix(dtype)?),
             },
             suffix: format!("{dim}_{}_{}", suffix(dtype)?, suffix(cache)?),
             dim,

@@ -1,14 +1,21 @@
 //! A model's shape from its `config.json` alone: the table of families, and what their keys say.
 
-mod layers;
+mod behind;
+mod kind;
+mod mixers;
+mod recurrent;
+mod sizes;
 mod table;
 mod tower;
 mod weights;
 
 use serde_json::{Map, Value};
 
-use self::layers::{Behind, Sizes, behind, mixers};
-use self::table::{Family, find};
+use self::behind::{Behind, behind};
+use self::kind::Family;
+use self::mixers::mixers;
+use self::sizes::Sizes;
+use self::table::find;
 use self::weights::{Model, list};
 use super::error::ShapeError;
 use super::keys::Keys;
@@ -31,7 +38,9 @@ const OUTSIDE: [&str; 6] = [
     "max_position_embeddings",
     "model_type",
 ];
-/// Bytes of a sequence in one layer, a thousand times those of the largest models known.
+/// Elements that a token takes in all layers, a hundred times those of the largest models known.
+const MOST_KEPT: u128 = 1 << 28;
+/// And a sequence in one layer, a thousand times.
 const MOST_STATE: u128 = 1 << 36;
 
 /// The decoder's part of a configuration: itself, where no part of it is one.
@@ -44,6 +53,13 @@ pub(super) fn decoder(config: &Map<String, Value>) -> Map<String, Value> {
         (inner, depth) = (next, depth + 1);
     }
     let mut own = inner.clone();
+    let outer = config.get("model_type").and_then(Value::as_str);
+    if depth > 0
+        && !own.contains_key("model_type")
+        && outer.is_some_and(|name| name.starts_with("llava"))
+    {
+        own.insert("model_type".to_owned(), "llama".into());
+    }
     if depth > 0 {
         for key in OUTSIDE {
             if let (None, Some(value)) = (own.get(key), config.get(key)) {
@@ -139,13 +155,20 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
         .zip(keys.count(&["qk_rope_head_dim"])?);
     let layers: Vec<Layer> = layers.collect();
     let states = layers.iter().filter_map(|layer| layer.state);
-    if let Some(state) = states
-        .map(|state| state.conv as u128 + state.temporal as u128)
-        .max()
-        && state > MOST_STATE
-    {
-        let rule = "with the other sizes that is no model's";
-        return Err(ShapeError::invalid(keys.file, "a state", state, rule));
+    let state = states.map(|state| state.conv as u128 + state.temporal as u128);
+    let tokens = layers.iter().map(|layer| layer.kv.elements_per_token(1));
+    for (what, kept, most) in [
+        ("a layer's state", state.max().unwrap_or(0), MOST_STATE),
+        (
+            "what a token keeps",
+            tokens.sum::<usize>() as u128,
+            MOST_KEPT,
+        ),
+    ] {
+        if kept > most {
+            let rule = format!("of {most} elements at most, so the sizes are no model's");
+            return Err(ShapeError::invalid(keys.file, what, kept, rule));
+        }
     }
     let mut assumptions = Vec::new();
     if layers

@@ -2,66 +2,7 @@
 //!
 //! Source: the configuration and modelling files of each family in Hugging Face transformers.
 
-/// A switch of a family's layers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Flag {
-    Never,
-    Always,
-    /// A key of the configuration; what holds where it is left out.
-    Key(&'static str, bool),
-}
-
-/// Norms of queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum QkNorm {
-    Never,
-    /// Of one head each, shared by all.
-    Head,
-    /// Of all heads together.
-    Whole,
-    /// Of all heads together, where a key of the configuration says so.
-    WholeIf(&'static str),
-    /// Of one head each, where a key of the configuration says so.
-    HeadIf(&'static str),
-}
-
-/// Which layers see a part of the tokens, where `layer_types` does not list them.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Windows {
-    Never,
-    /// All, by `sliding_window`.
-    All,
-    /// From `max_window_layers` on, where `use_sliding_window` switches them on.
-    Switched,
-    /// All but each so-many-th.
-    AllBut(usize),
-}
-
-pub(super) struct Family {
-    /// `model_type`, in all its spellings.
-    pub names: &'static [&'static str],
-    pub qkv_bias: Flag,
-    pub o_bias: Flag,
-    pub mlp_bias: Flag,
-    /// The MLP has a gate beside its input projection.
-    pub gated: bool,
-    pub qk_norm: QkNorm,
-    /// Of the hidden size, in each layer.
-    pub norms: usize,
-    /// Norms have biases.
-    pub norm_bias: bool,
-    /// `tie_word_embeddings` where it is left out.
-    pub tied: bool,
-    pub windows: Windows,
-    /// Attention's output is gated by what comes with its queries.
-    pub gated_attention: bool,
-    /// Each layer has a recurrent branch beside its attention.
-    pub both: bool,
-    /// Rows of learned positions beyond `max_position_embeddings`; `None`: positions are rotated.
-    pub learned_positions: Option<usize>,
-    /// Sizes that configurations of the family may leave out.
-    pub defaults: &'static [(&'static str, usize)],
-}
+use super::kind::{Family, Flag, QkNorm, Windows};
 
 const LLAMA: Family = Family {
     names: &["llama", "Yi", "smollm3", "internlm3", "granite"],
@@ -87,6 +28,7 @@ const QWEN2: Family = Family {
         "qwen2_vl_text",
         "qwen2_5_vl",
         "qwen2_5_vl_text",
+        "qwen2_5_omni_text",
     ],
     qkv_bias: Flag::Always,
     o_bias: Flag::Never,
@@ -102,6 +44,7 @@ const QWEN3: Family = Family {
         "qwen3_vl_text",
         "qwen3_vl_moe",
         "qwen3_vl_moe_text",
+        "qwen3_omni_moe_text",
     ],
     qk_norm: QkNorm::Head,
     windows: Windows::Switched,
@@ -157,6 +100,7 @@ const DEEPSEEK: Family = Family {
     names: &[
         "deepseek_v2",
         "deepseek_v3",
+        "deepseek_v32",
         "kimi_k2",
         "glm4_moe_lite",
         "minicpm3",
@@ -265,12 +209,7 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     Family {
-        names: &[
-            "granitemoe",
-            "granitemoeshared",
-            "granitemoehybrid",
-            "bamba",
-        ],
+        names: &["granitemoe", "granitemoeshared", "granitemoehybrid"],
         tied: true,
         ..LLAMA
     },

@@ -6,6 +6,8 @@ use crate::shape::keys::Keys;
 
 /// Colours.
 const CHANNELS: u128 = 3;
+/// Features of a token's patches, far beyond any.
+const MOST_MERGED: u128 = 1 << 40;
 /// More than all of a model may have.
 const MOST_WEIGHTS: u128 = 1 << 52;
 
@@ -80,5 +82,5 @@ fn merged(config: &Keys, vision: &Keys, width: u128) -> u128 {
         }
         (None, None, None) => 1,
     };
-    patches * width
+    (patches * width).min(MOST_MERGED)
 }

@@ -1,7 +1,10 @@
 //! The weights of a family's model, an entry for each kind of each layer.
 
-use super::layers::{Behind, Mixers, Recurrent, Sizes};
-use super::table::{Family, Flag, QkNorm};
+use super::behind::Behind;
+use super::kind::{Family, Flag, QkNorm};
+use super::mixers::Mixers;
+use super::recurrent::Recurrent;
+use super::sizes::Sizes;
 use crate::shape::error::ShapeError;
 use crate::shape::keys::Keys;
 use crate::shape::quantizer::Quantizer;
@@ -153,7 +156,9 @@ impl List<'_> {
         match kv {
             Kv::Nothing => {}
             Kv::Latent { .. } => self.latent_attention(&module)?,
-            Kv::Full { .. } | Kv::Window { .. } | Kv::Chunked { .. } => self.attention(&module),
+            Kv::Full { num_heads, .. }
+            | Kv::Window { num_heads, .. }
+            | Kv::Chunked { num_heads, .. } => self.attention(&module, num_heads),
         }
         if let Some(recurrent) = recurrent {
             self.recurrent(&module, recurrent);
@@ -172,12 +177,12 @@ impl List<'_> {
         Ok(())
     }
 
-    fn attention(&mut self, layer: &str) {
+    fn attention(&mut self, layer: &str, kv_heads: usize) {
         let (family, sizes) = (self.model.family, self.model.sizes);
         let (h, q, kv) = (
             sizes.hidden,
             sizes.heads * sizes.head_dim,
-            sizes.kv_heads * sizes.head_dim,
+            kv_heads * sizes.head_dim,
         );
         let gate = match family.gated_attention && self.model.keys.flag("attn_output_gate", true) {
             true => 2,

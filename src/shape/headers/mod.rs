@@ -2,10 +2,12 @@
 //! a role.
 
 mod names;
+mod words;
 
 use std::collections::BTreeMap;
 
-use self::names::{Part, place};
+use self::names::place;
+use self::words::Part;
 use super::{Format, ModelShape, Role, TensorSpec};
 
 /// One tensor of a file.
@@ -77,7 +79,7 @@ pub(super) fn measure<'a>(
                 vocabulary.push(rows(tensor, role));
             }
             Part::Of(role) => {
-                others += usize::from(role == Role::Other);
+                others += usize::from(role == Role::Other && !found.beside);
                 add(role, [1, 1]);
             }
         }

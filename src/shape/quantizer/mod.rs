@@ -1,7 +1,9 @@
 //! How a checkpoint's weights are packed, wherever that is stated: which modules, in what numbers, and how many
 //! bytes that takes.
 
+mod common;
 mod excluded;
+mod grouped;
 mod read;
 
 use self::excluded::Names;

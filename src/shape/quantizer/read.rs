@@ -2,21 +2,15 @@
 
 use serde_json::Value;
 
-use super::excluded::Names;
+use super::common::{
+    EIGHT_BITS, EIGHT_BITS_BY_ROW, MX_GROUP, NF4_GROUP, Outcome, bits, excluded, fp8_scheme, group,
+    scheme, uniform, unknown,
+};
+use super::grouped::{compressed_tensors, modelopt};
 use super::{Packing, Quantizer};
 use crate::shape::error::ShapeError;
 use crate::shape::keys::Keys;
 use crate::shape::{Code, Method, Quantization, Scheme};
-
-type Outcome = Result<Quantizer, ShapeError>;
-
-/// Bits that whole weights can have.
-const MOST_BITS: usize = 8;
-/// Input features in a group of a type that fixes it.
-const NVFP4_GROUP: usize = 16;
-const MX_GROUP: usize = 32;
-/// bitsandbytes: weights that share a largest value.
-const NF4_GROUP: usize = 64;
 
 /// Under one of the keys of a `config.json`; `None`: it says nothing.
 pub(super) fn within(config: &Keys) -> Option<Outcome> {
@@ -77,68 +71,6 @@ fn stated(keys: &Keys) -> Outcome {
         "quark" => quark(keys),
         other => Err(unknown(keys, other)),
     }
-}
-
-fn unknown(keys: &Keys, method: &str) -> ShapeError {
-    ShapeError::Quantization {
-        file: keys.file.to_owned(),
-        method: method.to_owned(),
-    }
-}
-
-fn scheme(method: Method, code: Code, bits: usize, group: usize) -> Scheme {
-    Scheme {
-        method,
-        code,
-        bits,
-        group: Some(group).filter(|&group| group > 0),
-        activations: false,
-        act_order: false,
-    }
-}
-
-/// All projections but those that a list names are packed alike.
-fn uniform(keys: &Keys, scheme: Scheme, packing: Packing, lists: &[&'static str]) -> Outcome {
-    Ok(Quantizer {
-        quantization: Some(Quantization::Other(scheme)),
-        excluded: excluded(keys, lists)?,
-        groups: vec![(Names::default(), packing)],
-        ..Quantizer::default()
-    })
-}
-
-fn excluded(keys: &Keys, lists: &[&'static str]) -> Result<Names, ShapeError> {
-    let mut names = Vec::new();
-    for list in lists {
-        names.extend(keys.texts(list)?);
-    }
-    Names::new(names).ok_or_else(|| {
-        ShapeError::invalid(
-            keys.file,
-            lists[0],
-            "a list",
-            "its names or expressions are too many, too long or malformed",
-        )
-    })
-}
-
-fn bits(keys: &Keys, names: &[&str]) -> Result<usize, ShapeError> {
-    let bits = keys.size(names)?;
-    match bits <= MOST_BITS {
-        true => Ok(bits),
-        false => Err(ShapeError::invalid(
-            keys.file,
-            names[0],
-            bits,
-            "quantised weights have 8 bits at most",
-        )),
-    }
-}
-
-/// -1 and nothing are a whole row: 0.
-fn group(keys: &Keys, names: &[&str]) -> usize {
-    let found = names.iter().find_map(|name| keys.value(name));
-    found.and_then(Value::as_u64).unwrap_or(0).min(1 << 31) as usize
 }
 
 fn awq(keys: &Keys) -> Outcome {
@@ -215,93 +147,9 @@ fn fp8(keys: &Keys) -> Outcome {
     uniform(keys, fp8_scheme(Method::Fp8), EIGHT_BITS, &lists)
 }
 
-/// One scale for the whole tensor.
-const EIGHT_BITS: Packing = Packing {
-    bits: 8,
-    group: 0,
-    scale: 0,
-    zero_bits: 0,
-    index: 0,
-};
-const EIGHT_BITS_BY_ROW: Packing = Packing {
-    scale: 4,
-    ..EIGHT_BITS
-};
-
-fn fp8_scheme(method: Method) -> Scheme {
-    Scheme {
-        activations: true,
-        ..scheme(method, Code::Float, 8, 0)
-    }
-}
-
 fn fbgemm_fp8(keys: &Keys) -> Outcome {
     let scheme = fp8_scheme(Method::FbgemmFp8);
     uniform(keys, scheme, EIGHT_BITS_BY_ROW, &["modules_to_not_convert"])
-}
-
-fn modelopt(keys: &Keys) -> Outcome {
-    let Some(algorithm) = keys.text("quant_algo") else {
-        // Only the KV cache, or the groups of compressed-tensors.
-        return match keys.value("config_groups") {
-            Some(_) => compressed_tensors(keys),
-            None => Ok(Quantizer {
-                kv_in_fp8: kv_in_fp8(keys),
-                ..Quantizer::default()
-            }),
-        };
-    };
-    let lists = ["exclude_modules", "ignore", "modules_to_not_convert"];
-    let four = |group: usize| Packing {
-        bits: 4,
-        group,
-        scale: 1,
-        ..Packing::default()
-    };
-    let (scheme, packing) = match algorithm.to_ascii_uppercase().as_str() {
-        "FP8" => (fp8_scheme(Method::ModelOpt), EIGHT_BITS),
-        "FP8_PER_CHANNEL_PER_TOKEN" => (fp8_scheme(Method::ModelOpt), EIGHT_BITS_BY_ROW),
-        "NVFP4" | "NVFP4_AWQ" | "W4A16_NVFP4" => (
-            Scheme {
-                activations: !algorithm.starts_with("W4A16"),
-                ..scheme(Method::ModelOpt, Code::Float, 4, NVFP4_GROUP)
-            },
-            four(NVFP4_GROUP),
-        ),
-        "MXFP8" => (
-            scheme(Method::ModelOpt, Code::Float, 8, MX_GROUP),
-            Packing {
-                group: MX_GROUP,
-                scale: 1,
-                ..EIGHT_BITS
-            },
-        ),
-        "W4A16_AWQ" | "W4A8_AWQ" => {
-            let group = match group(keys, &["group_size"]) {
-                0 => 128,
-                group => group,
-            };
-            (
-                scheme(Method::ModelOpt, Code::Int, 4, group),
-                Packing {
-                    scale: 2,
-                    ..four(group)
-                },
-            )
-        }
-        other => return Err(unknown(keys, &format!("ModelOpt in {other}"))),
-    };
-    let mut quantizer = uniform(keys, scheme, packing, &lists)?;
-    quantizer.kv_in_fp8 = kv_in_fp8(keys);
-    Ok(quantizer)
-}
-
-fn kv_in_fp8(keys: &Keys) -> bool {
-    let scheme = keys.object("kv_cache_scheme");
-    keys.text("kv_cache_quant_algo") == Some("FP8")
-        || scheme.is_some_and(|scheme| {
-            scheme.text("type") == Some("float") && scheme.number("num_bits") == Some(8.0)
-        })
 }
 
 fn bitsandbytes(keys: &Keys) -> Outcome {
@@ -393,94 +241,4 @@ fn quark(keys: &Keys) -> Outcome {
         }
         other => Err(unknown(keys, &format!("quark in {other:?}"))),
     }
-}
-
-fn compressed_tensors(keys: &Keys) -> Outcome {
-    let mut quantizer = Quantizer {
-        excluded: excluded(keys, &["ignore"])?,
-        kv_in_fp8: kv_in_fp8(keys),
-        ..Quantizer::default()
-    };
-    let groups = keys.object("config_groups");
-    let groups = groups.iter().flat_map(|groups| groups.map.values());
-    for group in groups.filter_map(Value::as_object) {
-        let group = Keys::new(group, keys.file);
-        let Some(weights) = group.object("weights") else {
-            continue;
-        };
-        let (mut scheme, packing) = numbers(&weights)?;
-        scheme.activations = group.object("input_activations").is_some();
-        let targets = group.texts("targets")?;
-        let all = targets.iter().any(|target| *target == "Linear") || targets.is_empty();
-        let names = match all {
-            true => Some(Names::default()),
-            false => Names::new(targets),
-        };
-        let Some(names) = names else {
-            return Err(ShapeError::invalid(
-                keys.file,
-                "targets",
-                "a list",
-                "its names or expressions are too many, too long or malformed",
-            ));
-        };
-        // What names single modules goes before what means all.
-        match all {
-            true => quantizer.groups.push((names, packing)),
-            false => quantizer.groups.insert(0, (names, packing)),
-        }
-        quantizer
-            .quantization
-            .get_or_insert(Quantization::Other(scheme));
-    }
-    match quantizer.quantization.is_some() || quantizer.kv_in_fp8 {
-        true => Ok(quantizer),
-        false => Err(unknown(
-            keys,
-            "compressed-tensors without weights in its config_groups",
-        )),
-    }
-}
-
-/// Of the `weights` of a group.
-fn numbers(weights: &Keys) -> Result<(Scheme, Packing), ShapeError> {
-    let bits = bits(weights, &["num_bits"])?;
-    let code = match weights.text("type") {
-        Some("float") => Code::Float,
-        _ => Code::Int,
-    };
-    let strategy = weights.text("strategy").unwrap_or_default();
-    let group = group(weights, &["group_size"]);
-    let group = match strategy {
-        "channel" | "tensor" => 0,
-        // Blocks of rows and columns take less than a scale a row and group.
-        "block" => 128 * 128,
-        _ => group,
-    };
-    let scale = match (code, bits, group) {
-        _ if strategy == "tensor" => 0,
-        (Code::Float, 4, _) => 1,
-        (_, _, 0) => 4,
-        _ => 2,
-    };
-    let symmetric = weights.flag("symmetric", true);
-    let packing = Packing {
-        bits,
-        group,
-        scale,
-        zero_bits: if symmetric || group == 0 { 0 } else { bits },
-        index: 0,
-    };
-    let act_order = weights
-        .value("actorder")
-        .is_some_and(|order| order.as_bool() == Some(true) || order.as_str() == Some("group"));
-    let scheme = Scheme {
-        act_order,
-        ..scheme(Method::CompressedTensors, code, bits, group)
-    };
-    let packing = Packing {
-        index: if act_order { 8 } else { 0 },
-        ..packing
-    };
-    Ok((scheme, packing))
 }

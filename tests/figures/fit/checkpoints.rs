@@ -68,6 +68,25 @@ fn a_quantisation_beside_or_under_an_older_key_is_no_bf16() {
     }
 }
 
+/// Logged (fit2-122, fit2-121): its kernels fill up the features of experts to whole tiles. What loading leaves behind
+/// with two ranks comes on top.
+#[test]
+fn experts_in_mxfp4_are_laid_out_in_tiles() {
+    let rows = include_str!("../../fixtures/fit/families.json");
+    let rows: Vec<Value> = serde_json::from_str(rows).unwrap();
+    let row = rows
+        .iter()
+        .find(|row| row["model"] == "openai/gpt-oss-20b")
+        .unwrap();
+    let dir = directory(&[("config.json", row["config"].clone())]);
+    let model = dir.path().display();
+    for (tp, logged) in [(1, 13.64), (2, 7.01)] {
+        let flags = "--engine vllm --vllm-version 0.19.0 --gpu h100-sxm";
+        let answer = fit(&format!("--model {model} {flags} --tp {tp}"));
+        near(weights(&answer), logged, 0.03);
+    }
+}
+
 #[test]
 fn a_card_too_old_for_the_weights_is_told_in_vllm_s_words() {
     let awq = json!({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": true});

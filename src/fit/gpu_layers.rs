@@ -10,6 +10,10 @@ pub struct LlamaCpp {
     pub gpu_layers: Option<usize>,
     /// Attention scores are never whole.
     pub flash_attention: bool,
+    /// Of so many layers, counted from the first, the experts stay in the host's memory.
+    pub cpu_moe_layers: usize,
+    /// Layers with a window keep every token, as in builds before May 2025.
+    pub swa_full: bool,
     /// Of K and of V.
     pub cache_types: [CacheType; 2],
 }
@@ -19,6 +23,8 @@ impl Default for LlamaCpp {
         Self {
             gpu_layers: None,
             flash_attention: true,
+            cpu_moe_layers: 0,
+            swa_full: false,
             cache_types: [CacheType::F16; 2],
         }
     }

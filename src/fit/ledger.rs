@@ -9,7 +9,7 @@ use super::releases::Hybrid;
 use super::terms::{Settings, Stage, Terms};
 use super::{candlepower, llama_cpp, sglang, vllm};
 use crate::parallel::ShardPlan;
-use crate::shape::Role;
+use crate::shape::{Role, TensorSpec};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ledger {
@@ -98,13 +98,22 @@ fn budget(ask: &Ask, memory: u64, settings: Settings) -> u64 {
 /// Whole blocks, but where the engine counts requests of the longest length.
 fn tokens(ask: &Ask, pool: &Pool, blocks: u64, settings: Settings) -> u64 {
     match ask.engine {
-        Engine::Vllm(release) if release.hybrid == Hybrid::ByConcurrency => {
+        _ if by_concurrency(ask) => {
             let bytes = blocks * pool.block_bytes();
             let length = settings.max_model_len as u64;
             let each = pool.request(settings.max_model_len).max(1);
             (u128::from(bytes) * u128::from(length) / u128::from(each)) as u64
         }
         _ => blocks * ask.block_size as u64,
+    }
+}
+
+fn by_concurrency(ask: &Ask) -> bool {
+    match ask.engine {
+        Engine::Vllm(release) => release.hybrid == Hybrid::ByConcurrency,
+        // One request has all of it.
+        Engine::LlamaCpp(own) => !own.swa_full,
+        Engine::Candlepower | Engine::Sglang => false,
     }
 }
 
@@ -147,6 +156,15 @@ pub(super) fn stages(layers: usize, pp: usize) -> Vec<Range<usize>> {
     stages.collect()
 }
 
+/// Whether llama.cpp was told to leave it in the host's memory.
+fn in_host(ask: &Ask, tensor: &TensorSpec) -> bool {
+    let Engine::LlamaCpp(own) = ask.engine else {
+        return false;
+    };
+    let expert = tensor.expert.is_some() || tensor.count > 1;
+    expert && tensor.layer.is_some_and(|layer| layer < own.cpu_moe_layers)
+}
+
 /// Bytes of the weights of rank 0 of each stage: the first has the embedding, the last the final norm and
 /// the head, which is the embedding again where they are tied. Layers of no stage are in the host's memory.
 fn weights(ask: &Ask, plan: &ShardPlan, stages: &[Range<usize>], head: bool) -> Vec<u64> {
@@ -156,6 +174,9 @@ fn weights(ask: &Ask, plan: &ShardPlan, stages: &[Range<usize>], head: bool) -> 
     let in_host_memory = matches!(ask.engine, Engine::LlamaCpp(_));
     for part in plan.tensors() {
         let tensor = part.tensor;
+        if in_host(ask, tensor) {
+            continue;
+        }
         let held = quantised::laid_out(ask, tensor, ask.bytes(tensor, part.elements(0)));
         let embedding = tensor.role == Role::Embedding;
         let stage = match tensor.layer {

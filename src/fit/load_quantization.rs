@@ -59,6 +59,11 @@ impl LoadQuantization {
         let matrix = tensor.shape.len() == 2 && tensor.format == Format::Plain;
         let projection = matrix && tensor.role.is_projection();
         match self {
+            // It is made of the checkpoint as it was before it was quantised.
+            Self::Gguf(bits) if tensor.format == Format::Fp8 => {
+                Some((elements as f64 * bits / 8.0) as u64)
+            }
+            Self::Gguf(_) if matches!(tensor.format, Format::Scale { .. }) => Some(0),
             Self::Gguf(bits) if matrix => Some((elements as f64 * bits / 8.0) as u64),
             Self::Gguf(_) => None,
             _ if !projection => None,

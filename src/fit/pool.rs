@@ -5,10 +5,6 @@ use super::releases::Hybrid;
 use super::terms::Settings;
 use crate::shape::{Kv, Layer};
 
-/// From here on layers of two kinds are so many more of one that they are not filled up to its number
-/// (`kv_cache_utils.py`).
-const FEW_MORE: f64 = 1.25;
-
 /// How much a layer keeps of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keeps {
@@ -16,7 +12,7 @@ enum Keeps {
     All,
     /// So many tokens at most.
     Last(usize),
-    /// Whatever the length, the room of so many tokens: the state of a recurrent layer, in a page as large as the others.
+    /// Whatever the length, the room of so many tokens: the states of a recurrent layer, in pages as large as the others.
     Room(usize),
 }
 
@@ -38,16 +34,25 @@ pub(super) struct Pool {
     /// Beside the blocks: states of recurrent layers, for as many requests as may run.
     pub states: u64,
     block_size: usize,
-    /// Tokens of a step: a window moves on only behind it.
+    /// Tokens of steps that are under way: a window moves on only behind them.
     step: usize,
 }
 
 impl Pool {
     /// Of `layers` and, behind them, of the draft model's `drafts`.
     pub fn new(ask: &Ask, layers: &[Layer], drafts: &[Layer], settings: Settings) -> Self {
-        let hybrid = match ask.engine {
-            Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => Hybrid::Full,
-            Engine::Vllm(release) => release.hybrid,
+        let (hybrid, few_more, steps, pages) = match ask.engine {
+            Engine::Vllm(release) => (
+                release.hybrid,
+                release.few_more,
+                release.steps_under_way,
+                release.recurrent_pages,
+            ),
+            Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => (Hybrid::Full, 1.0, 1, 1),
+        };
+        let windows_move = match ask.engine {
+            Engine::LlamaCpp(own) => !own.swa_full,
+            _ => hybrid != Hybrid::Full,
         };
         let tp = ask.split.tp;
         let element = ask.dtype().bytes();
@@ -71,7 +76,7 @@ impl Pool {
         let mut states = 0;
         for layer in layers.iter().chain(drafts) {
             let keeps = match layer.kv {
-                Kv::Window { window, .. } if grouped => Keeps::Last(window),
+                Kv::Window { window, .. } if windows_move => Keeps::Last(window),
                 _ => Keeps::All,
             };
             add(of_token(layer), keeps);
@@ -80,15 +85,15 @@ impl Pool {
                 .map_or(0, |state| state.bytes(tp, element) as u64);
             match page.filter(|_| grouped && state > 0) {
                 Some(page) => {
-                    let room = state.div_ceil(page) as usize;
-                    add(page, Keeps::Room(room.next_multiple_of(ask.block_size)));
+                    let room = state.div_ceil(page).next_multiple_of(ask.block_size as u64);
+                    add(page, Keeps::Room((room * pages) as usize));
                 }
                 None => states += state * settings.max_num_seqs as u64,
             }
         }
         let group = match hybrid {
             Hybrid::Full => 1,
-            Hybrid::Padded | Hybrid::ByConcurrency => group(&kinds),
+            Hybrid::Padded | Hybrid::ByConcurrency => group(&kinds, few_more),
         };
         for kind in &mut kinds {
             kind.slots = kind.layers.next_multiple_of(group);
@@ -97,7 +102,7 @@ impl Pool {
             kinds,
             states,
             block_size: ask.block_size,
-            step: settings.max_num_batched_tokens,
+            step: settings.max_num_batched_tokens.saturating_mul(steps),
         }
     }
 
@@ -160,12 +165,13 @@ impl Pool {
     }
 }
 
-/// Layers of a group: as many as the rarer kind has, or as the other if that is only a few more.
-fn group(kinds: &[Kind]) -> u64 {
+/// Layers of a group: as many as the rarer kind has, or as the other if that is fewer than `few_more` times as many
+/// (`kv_cache_utils.py`).
+fn group(kinds: &[Kind], few_more: f64) -> u64 {
     let layers = kinds.iter().map(|kind| kind.layers);
     let (least, most) = (layers.clone().min(), layers.max());
     match (least, most) {
-        (Some(least), Some(most)) if (most as f64) < FEW_MORE * least as f64 => most,
+        (Some(least), Some(most)) if (most as f64) < few_more * least as f64 => most,
         (Some(least), _) => least,
         (None, _) => 1,
     }

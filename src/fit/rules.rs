@@ -3,12 +3,13 @@
 use super::ask::{Ask, Engine};
 use super::quantised;
 use super::releases::Release;
+use super::vllm;
 use crate::hardware::Capability;
 use crate::parallel::{self, Split};
 use crate::shape::{ModelShape, Quantization, WeightType};
 
-/// First compute capability on which vLLM runs FP8 weights, be it widened to 16 bits in the kernel.
-const VLLM_FP8: Capability = Capability { major: 8, minor: 0 };
+/// First compute capability on which SGLang runs FP8 weights, be it widened to 16 bits in the kernel.
+const SGLANG_FP8: Capability = Capability { major: 8, minor: 0 };
 
 /// vLLM fills the vocabulary up to a multiple of this.
 const VOCAB_PADDING: usize = 64;
@@ -42,6 +43,7 @@ pub(super) fn broken(ask: &Ask) -> Option<Broken> {
     .or_else(|| stages_rule(ask))
     .or_else(|| length_rule(ask))
     .or_else(|| card_rule(ask))
+    .or_else(|| free_rule(ask))
 }
 
 /// Numbers of ranks that the shapes allow.
@@ -177,6 +179,25 @@ fn fp8_rule(
         .or_else(|| columns(expert?, "The input_size of down's weight"))
 }
 
+/// vLLM gives up before it loads anything where its share is more than what is free then.
+fn free_rule(ask: &Ask) -> Option<Broken> {
+    let Engine::Vllm(release) = ask.engine else {
+        return None;
+    };
+    let memory = ask.card.memory_gib;
+    let utilization = ask.limits.utilization.unwrap_or(release.utilization);
+    let (free, desired) = (
+        memory - vllm::before_start(release, ask)?,
+        memory * utilization,
+    );
+    (desired > free).then(|| Broken {
+        rule: format!(
+            "Free memory on device ({free:.2}/{memory:.2} GiB) on startup is less than desired GPU memory utilization ({utilization}, {desired:.2} GiB)."
+        ),
+        hint: Some("the CUDA context is there before".to_owned()),
+    })
+}
+
 fn card_rule(ask: &Ask) -> Option<Broken> {
     let own = ask.card.capability;
     let Capability { major, minor } = own;
@@ -201,7 +222,7 @@ fn card_rule(ask: &Ask) -> Option<Broken> {
                 hint,
             })
         }
-        Engine::Vllm(_) | Engine::Sglang if fp8 && before(VLLM_FP8) => Some(Broken::new(format!(
+        Engine::Sglang if fp8 && before(SGLANG_FP8) => Some(Broken::new(format!(
             "The quantization method fp8 is not supported for the current GPU. Minimum capability: 80. Current capability: {major}{minor}."
         ))),
         _ => quantised::card_rule(ask).map(Broken::new),

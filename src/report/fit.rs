@@ -123,6 +123,9 @@ fn ledger(answer: &Answer, width: usize) -> String {
     text + &wrapped(&figures.join("; "), INDENT, INDENT, width)
 }
 
+/// Columns of a change.
+const CHANGE: usize = 44;
+
 fn fixes(answer: &Answer, width: usize) -> String {
     if answer.fixes.is_empty() {
         return match answer.verdict {
@@ -135,8 +138,10 @@ fn fixes(answer: &Answer, width: usize) -> String {
         true => "\n  all at once with\n".to_owned(),
         false => "\n  fits with\n".to_owned(),
     };
+    let changes = answer.fixes.iter().map(|fix| fix.change.len());
+    let column = changes.fold(CHANGE, usize::max);
     for fix in &answer.fixes {
-        let line = format!("{:<44} {:>12} KV tokens", fix.change, fix.kv_tokens);
+        let line = format!("{:<column$} {:>12} KV tokens", fix.change, fix.kv_tokens);
         text += &wrapped(&line, INDENT, 2 * INDENT, width);
     }
     text

@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod command;
+mod engines;
 mod families;
 mod mixtures;
 mod properties;

@@ -106,6 +106,12 @@ pub struct FitArgs {
     /// llama.cpp: type of V in the cache [default: f16]
     #[arg(long, value_name = "T", help_heading = "Engine")]
     pub cache_type_v: Option<CacheType>,
+    /// llama.cpp: of so many layers, from the first, the experts stay in the host's memory
+    #[arg(long, alias = "ncmoe", value_name = "N", help_heading = "Engine")]
+    pub n_cpu_moe: Option<usize>,
+    /// llama.cpp: layers with a window keep every token
+    #[arg(long, help_heading = "Engine")]
+    pub swa_full: bool,
     /// llama.cpp: attention scores are held whole
     #[arg(long, help_heading = "Engine")]
     pub no_flash_attn: bool,
@@ -145,6 +151,8 @@ impl FitArgs {
             (self.n_gpu_layers.is_some(), "--n-gpu-layers"),
             (self.cache_type_k.is_some(), "--cache-type-k"),
             (self.cache_type_v.is_some(), "--cache-type-v"),
+            (self.n_cpu_moe.is_some(), "--n-cpu-moe"),
+            (self.swa_full, "--swa-full"),
             (self.no_flash_attn, "--no-flash-attn"),
         ];
         given.into_iter().find(|flag| flag.0).map(|flag| flag.1)
@@ -156,6 +164,8 @@ impl FitArgs {
         LlamaCpp {
             gpu_layers: self.n_gpu_layers,
             flash_attention: !self.no_flash_attn,
+            cpu_moe_layers: self.n_cpu_moe.unwrap_or(0),
+            swa_full: self.swa_full,
             cache_types: [kind(self.cache_type_k), kind(self.cache_type_v)],
         }
     }

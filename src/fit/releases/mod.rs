@@ -16,6 +16,8 @@ pub enum LargeCards {
     From70Gib,
     /// Of 70 GiB and more, but the A100.
     From70GibButA100,
+    /// The same, and those of 160 GiB and more get twice the tokens.
+    AndFrom160Gib,
 }
 
 /// How much the trial run of the sampler takes for a logit.
@@ -27,7 +29,7 @@ pub enum Sampler {
     Threshold,
 }
 
-/// Models that the second model runner serves by default: its trial run skips top-k and top-p.
+/// Models that the second model runner serves by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecondRunner {
     Never,
@@ -85,12 +87,20 @@ pub struct Release {
     pub sampler: Sampler,
     /// Which models the second model runner serves.
     pub second_runner: SecondRunner,
+    /// Its trial run tries top-k and top-p too.
+    pub second_runner_tries_all: bool,
     /// The budget makes room for CUDA graphs: in the first runner, in the second.
     pub reserves_graphs: [bool; 2],
     /// `gpu_memory_utilization` by default.
     pub utilization: f64,
     /// Layers of several kinds.
     pub hybrid: Hybrid,
+    /// Layers of two kinds, of which one has fewer than so many times the other's: they are filled up to its number.
+    pub few_more: f64,
+    /// Steps that are under way at a time: a window moves on only behind them.
+    pub steps_under_way: usize,
+    /// Pages that a recurrent layer takes for a request: one more where prefixes are kept.
+    pub recurrent_pages: u64,
 }
 
 /// The first whose older engine serves no text model any more.
@@ -173,7 +183,8 @@ mod tests {
     #[test]
     fn a_release_is_found_by_number_or_month() {
         assert_eq!(since("0.6.4 (log format, 2024-12-02)"), [0, 6, 4]);
-        assert_eq!(since("v0.5.3"), [0, 0, 0]);
+        assert_eq!(since("v0.5.3"), [0, 5, 1]);
+        assert_eq!(since("0.5.0.post1"), [0, 0, 0]);
         assert_eq!(since("v0.6.5.dev"), [0, 6, 5]);
         assert_eq!(since("0.7.x V0 engine"), [0, 7, 0]);
         assert_eq!(since("0.8.1 V0"), [0, 7, 0]);
@@ -181,8 +192,9 @@ mod tests {
         assert_eq!(since("0.9.x/0.10.0 (2025-07-22)"), [0, 9, 1]);
         assert_eq!(since("0.9.0"), [0, 9, 0]);
         assert_eq!(since("0.10.2"), [0, 9, 1]);
-        assert_eq!(since("0.27.1"), [0, 25, 0]);
-        assert_eq!(since("1.0"), [0, 29, 0]);
+        assert_eq!(since("0.26.2"), [0, 25, 0]);
+        assert_eq!(since("0.27.1"), [0, 27, 0]);
+        assert_eq!(since("1.0"), [0, 31, 0]);
         assert_eq!(since("main, 2026-06"), [0, 21, 0]);
         for bad in ["", "newest", "10", "2026"] {
             let said = Release::named(bad).unwrap_err().to_string();

@@ -21,16 +21,32 @@ const V0: Release = Release {
     keeps_workspaces: false,
     sampler: Sampler::Sort,
     second_runner: SecondRunner::Never,
+    second_runner_tries_all: false,
     reserves_graphs: [false, false],
     utilization: 0.9,
     hybrid: Hybrid::Full,
+    few_more: 1.0,
+    steps_under_way: 1,
+    recurrent_pages: 1,
+};
+/// Weights in FP8 are widened in the kernel where the card has no FP8 (vllm#5975).
+const V0_5_1: Release = Release {
+    since: [0, 5, 1],
+    month: [2024, 7],
+    ..V0
 };
 /// Prompts are chunked unasked, 512 tokens at a time, where contexts are longer than 32,768.
 const V0_5_4: Release = Release {
     since: [0, 5, 4],
     month: [2024, 8],
     chunk_tokens: Some(512),
-    ..V0
+    ..V0_5_1
+};
+/// The same of compressed-tensors.
+const V0_6_0: Release = Release {
+    since: [0, 6, 0],
+    month: [2024, 9],
+    ..V0_5_4
 };
 /// PyTorch's own peak, and all that the process holds beside it: 0.35 (fit-03, fit-35), 0.39 (fit2-170).
 const V0_6_4: Release = Release {
@@ -41,7 +57,7 @@ const V0_6_4: Release = Release {
         ..V0.outside
     },
     counts_reserved: false,
-    ..V0_5_4
+    ..V0_6_0
 };
 /// vllm#10544: chunks of 2,048 tokens. Only what was added counts: 0.26 (fit2-151), 0.33 (fit2-004).
 const V0_6_5: Release = Release {
@@ -123,6 +139,24 @@ const V0_11: Release = Release {
     },
     ..V0_9_1
 };
+/// Layers of two kinds that differ little in number are filled up.
+const V0_12: Release = Release {
+    since: [0, 12, 0],
+    month: [2025, 12],
+    few_more: 1.25,
+    ..V0_11
+};
+/// Less is asked of a card for some weights, here and in 0.16 (`quantised.rs`).
+const V0_14: Release = Release {
+    since: [0, 14, 0],
+    month: [2026, 1],
+    ..V0_12
+};
+const V0_16: Release = Release {
+    since: [0, 16, 0],
+    month: [2026, 2],
+    ..V0_14
+};
 /// vllm#33538: top-k and top-p without sorting. Experts' buffers lie in a workspace that stays (the release of that
 /// is inferred: it is there in 0.19).
 const V0_17: Release = Release {
@@ -130,7 +164,7 @@ const V0_17: Release = Release {
     month: [2026, 3],
     sampler: Sampler::Threshold,
     keeps_workspaces: true,
-    ..V0_11
+    ..V0_16
 };
 /// 0.25 alone (fit2-073, fit2-129); FlashInfer's all-reduce, whose workspace the logs of 0.19 initialise (the release
 /// of that is inferred).
@@ -142,6 +176,7 @@ const V0_18: Release = Release {
         counts_nccl: false,
         all_reduce_workspace: true,
     },
+    few_more: 1.5,
     ..V0_17
 };
 /// vllm#38284: graphs are in the budget, and 0.92 of the memory makes up for it.
@@ -160,23 +195,40 @@ const V0_25: Release = Release {
     second_runner: SecondRunner::Dense,
     ..V0_21
 };
-/// The second runner measures graphs too (inferred from fit-17; release notes have it in 0.29).
+/// A step is prepared while the one before it runs.
+const V0_27: Release = Release {
+    since: [0, 27, 0],
+    month: [2026, 8],
+    steps_under_way: 2,
+    ..V0_25
+};
+/// More tokens on the largest cards; recurrent models keep prefixes.
 const V0_28: Release = Release {
     since: [0, 28, 0],
     month: [2026, 8],
-    reserves_graphs: [true, true],
-    ..V0_25
+    large_cards: LargeCards::AndFrom160Gib,
+    recurrent_pages: 2,
+    ..V0_27
 };
-/// The second runner for all models.
+/// The second runner for all models, and it measures graphs too (release notes).
 const V0_29: Release = Release {
     since: [0, 29, 0],
     month: [2026, 9],
     second_runner: SecondRunner::Always,
+    reserves_graphs: [true, true],
     ..V0_28
+};
+/// The second runner's trial run has all steps of the sampler (seen in the source of 0.33; fit-10 agrees).
+const V0_31: Release = Release {
+    since: [0, 31, 0],
+    month: [2026, 10],
+    second_runner_tries_all: true,
+    ..V0_29
 };
 
 /// In order.
-pub(super) const RELEASES: [&Release; 17] = [
-    &V0, &V0_5_4, &V0_6_4, &V0_6_5, &V0_7, &V0_8_0, &V0_8_4, &V0_8_5, &V0_9_0, &V0_9_1, &V0_11,
-    &V0_17, &V0_18, &V0_21, &V0_25, &V0_28, &V0_29,
+pub(super) const RELEASES: [&Release; 24] = [
+    &V0, &V0_5_1, &V0_5_4, &V0_6_0, &V0_6_4, &V0_6_5, &V0_7, &V0_8_0, &V0_8_4, &V0_8_5, &V0_9_0,
+    &V0_9_1, &V0_11, &V0_12, &V0_14, &V0_16, &V0_17, &V0_18, &V0_21, &V0_25, &V0_27, &V0_28,
+    &V0_29, &V0_31,
 ];

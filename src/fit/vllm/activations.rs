@@ -1,10 +1,12 @@
 //! What a trial run with the largest step takes: the forward pass, and the sampler behind it.
 
 use super::super::ask::GIB;
+use super::super::load_quantization::LoadQuantization;
 use super::super::releases::{Release, Sampler};
 use super::super::terms::{Item, Stage};
 use super::second_runner;
-use crate::shape::{Method, Mlp, Quantization, Role};
+use crate::hardware::Capability;
+use crate::shape::{Format, Method, Mlp, Quantization, Role};
 
 /// Bytes for each logit where rows are sorted: logits in 16 bits and in f32, sorted values, their 64-bit indices, the
 /// sort's own copies, probabilities. Fitted to fit-08, fit-25 (38.1 to 38.5) and fit-01 (39.2).
@@ -15,8 +17,10 @@ const SORT_BYTES: f64 = 38.4;
 const THRESHOLD_BYTES: f64 = 12.43;
 /// Whatever the vocabulary.
 const SAMPLER_GIB: f64 = 0.063;
-/// Logits in f32 alone: the second runner tries neither top-k nor top-p.
+/// Beside the logits, a copy in f32, where the second runner tries neither top-k nor top-p.
 const SECOND_RUNNER_BYTES: f64 = 4.0;
+/// The second runner counts the tokens of each request's output for penalties, and has a bit for those of its prompt.
+const COUNTED_BYTES: f64 = 4.0 + 1.0 / 8.0;
 /// Rows of hidden size that live beside the MLP: the residual, its input and its output. With the MLP's
 /// own three rows it gives fit-03 (2.06 of 2.07 GiB), fit-35 (2.99 of 2.99) and fit2-170 (2.52 of 2.53).
 const HIDDEN_ROWS: usize = 3;
@@ -40,8 +44,15 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
         false => HIDDEN_ROWS,
     };
     let width = rows_of_hidden * hidden + dense.max(experts);
-    let forward = gib((tokens * width * element) as f64);
-    let forward_how = format!("{tokens} tokens x {width} values x {element} B");
+    let widened = widened(stage);
+    let forward = gib((tokens * width * element) as f64) + gib(widened as f64);
+    let forward_how = format!(
+        "{tokens} tokens x {width} values x {element} B{}",
+        match widened {
+            0 => String::new(),
+            _ => " + a matrix in 16 bits, and what it makes".to_owned(),
+        }
+    );
     // Hidden states and residual that one stage sends and the next receives.
     let between = match ask.pp {
         1 => 0.0,
@@ -53,10 +64,16 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
     };
     let rows = settings.max_num_seqs.min(tokens);
     let vocab = ask.shape.vocab_size;
-    let (each, fixed) = match (second_runner(release, ask), release.sampler) {
+    let second_runner = second_runner(release, ask);
+    let short = second_runner && !release.second_runner_tries_all;
+    let (each, fixed) = match (short, release.sampler) {
         (true, _) => (SECOND_RUNNER_BYTES + element as f64, SAMPLER_GIB),
         (false, Sampler::Sort) => (SORT_BYTES, 0.0),
         (false, Sampler::Threshold) => (THRESHOLD_BYTES + element as f64, SAMPLER_GIB),
+    };
+    let counted = match second_runner && stage.last {
+        true => gib((settings.max_num_seqs * vocab) as f64 * COUNTED_BYTES),
+        false => 0.0,
     };
     let workspace = match release.keeps_workspaces && !experts_in_mxfp4(stage) {
         true => gib((tokens * experts * element) as f64),
@@ -98,23 +115,74 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
             )),
         );
     }
-    match sampler > forward {
-        false => Item::from_gib(
-            forward + between,
-            with_between(format!("forward pass: {forward_how}")),
+    let with_counted = |how: String| match counted > 0.0 {
+        true => format!("{counted:.2} of token counts + {how}"),
+        false => how,
+    };
+    let (larger, how) = match sampler > forward {
+        false => (forward, format!("forward pass: {forward_how}")),
+        true => (
+            sampler,
+            format!("sampler: {sampler_how} (the forward pass takes {forward:.2}: {forward_how})"),
         ),
-        true => Item::from_gib(
-            sampler + between,
-            with_between(format!(
-                "sampler: {sampler_how} (the forward pass takes {forward:.2}: {forward_how})"
-            )),
-        ),
-    }
+    };
+    Item::from_gib(larger + counted + between, with_counted(with_between(how)))
 }
+
+/// Bytes of the largest matrix in 16 bits and of what it makes of a step, where the kernel of quantised weights widens
+/// them before it multiplies (`BitsAndBytesLinearMethod.apply`, `awq_dequantize`).
+fn widened(stage: &Stage) -> u64 {
+    let ask = stage.ask;
+    let method = match (ask.extras.quantization, ask.shape.quantization) {
+        (Some(LoadQuantization::BitsAndBytes), _) => Method::BitsAndBytes,
+        (_, Some(Quantization::Other(scheme))) => scheme.method,
+        _ => return 0,
+    };
+    let widens = match method {
+        Method::BitsAndBytes => true,
+        Method::Awq => ask.card.capability < AWQ_IN_KERNEL,
+        _ => false,
+    };
+    if !widens {
+        return 0;
+    }
+    let (hidden, tokens) = (ask.shape.hidden_size, stage.settings.max_num_batched_tokens);
+    let rank = stage.plan.rank_shape(0);
+    let heads = rank.num_heads * ask.shape.head_dim;
+    let matrices = [
+        [rank.intermediate_size, hidden],
+        [hidden, rank.intermediate_size],
+        [heads, hidden],
+    ];
+    let bytes = matrices
+        .map(|[outputs, inputs]| (outputs * inputs + tokens * outputs) * ask.dtype().bytes());
+    bytes.into_iter().max().unwrap_or(0) as u64
+}
+
+/// From here on AWQ's weights are widened piece by piece in the kernel (Marlin).
+const AWQ_IN_KERNEL: Capability = Capability { major: 8, minor: 0 };
 
 /// Their kernels (Triton) bring buffers of their own, which do not stay: fit2-121, fit2-122.
 fn experts_in_mxfp4(stage: &Stage) -> bool {
     matches!(stage.ask.shape.quantization, Some(Quantization::Other(scheme)) if scheme.method == Method::Mxfp4)
+}
+
+/// Whether dense MLPs have a gate beside what they widen; so where the tensors do not tell.
+fn is_gated(stage: &Stage) -> bool {
+    let shape = &stage.ask.shape;
+    let up = |layer: usize| {
+        let tensors = shape.tensors.iter().filter(|tensor| {
+            let matrix = tensor.shape.len() == 2 && !matches!(tensor.format, Format::Scale { .. });
+            matrix && tensor.role == Role::Up && tensor.layer == Some(layer) && tensor.count == 1
+        });
+        tensors.map(|tensor| tensor.shape[0]).sum::<usize>()
+    };
+    let widths = shape.layers.iter().enumerate();
+    let dense = widths.filter_map(|(layer, kept)| match kept.mlp {
+        Mlp::Dense { width } if width > 0 => Some((layer, width)),
+        _ => None,
+    });
+    dense.take(1).all(|(layer, width)| up(layer) != width)
 }
 
 fn has_tower(stage: &Stage) -> bool {
@@ -128,7 +196,8 @@ fn mlp_widths(stage: &Stage) -> (usize, usize) {
     let (shape, rank) = (&stage.ask.shape, stage.plan.rank_shape(0));
     let mut layers = shape.layers[stage.layers.clone()].iter();
     let dense = match layers.any(|layer| matches!(layer.mlp, Mlp::Dense { .. })) {
-        true => 3 * rank.intermediate_size,
+        true if is_gated(stage) => 3 * rank.intermediate_size,
+        true => 2 * rank.intermediate_size,
         false => 0,
     };
     let experts = shape.experts().map_or(0, |experts| {

@@ -15,9 +15,11 @@ const CAPTURE_GIB_PER_LAYER: f64 = 0.0165;
 const OLD_CAPTURE_GIB: f64 = 0.3;
 const OLD_CAPTURE_GIB_PER_LAYER: f64 = 0.003;
 /// Experts, captured piece by piece for each of 67 batch sizes, in the releases before `PIECES_UNTIL`: 3.45 GiB for 94
-/// layers (fit-08), and more than the 2.2 that four A10 had left for 48 (vllm#17327).
+/// layers (fit-08), and before `SMALLER_SINCE` more than the 2.2 that four A10 had left for 48 (vllm#17327).
 const PIECES: usize = 67;
-const PIECE_GIB: f64 = 0.7 / 1024.0;
+const PIECE_GIB: f64 = 0.56 / 1024.0;
+const OLD_PIECE_GIB: f64 = 0.75 / 1024.0;
+const SMALLER_SINCE: [u32; 3] = [0, 9, 0];
 const PIECES_UNTIL: [u32; 3] = [0, 11, 0];
 
 pub(super) fn item(release: &Release, stage: &Stage, in_budget: bool) -> Item {
@@ -35,6 +37,9 @@ pub(super) fn item(release: &Release, stage: &Stage, in_budget: bool) -> Item {
     }
     let experts = stage.ask.shape.experts().is_some();
     let gib = match release.v1 {
+        true if experts && release.since < SMALLER_SINCE => {
+            OLD_PIECE_GIB * (PIECES * layers) as f64
+        }
         true if experts && release.since < PIECES_UNTIL => PIECE_GIB * (PIECES * layers) as f64,
         true => linear(CAPTURE_GIB, CAPTURE_GIB_PER_LAYER),
         false => linear(OLD_CAPTURE_GIB, OLD_CAPTURE_GIB_PER_LAYER),

@@ -7,6 +7,8 @@ mod graphs;
 mod outside;
 mod weights;
 
+pub(super) use outside::before_start;
+
 use super::ask::{Ask, Card};
 use super::releases::{LargeCards, Release, SecondRunner};
 use super::terms::{Settings, Stage, Terms};
@@ -14,7 +16,9 @@ use crate::hardware::Capability;
 
 /// From here on a card is large (`arg_utils.py`).
 const LARGE_GIB: f64 = 70.0;
-/// `max_num_batched_tokens` of an API server on large cards and on others.
+const LARGEST_GIB: f64 = 160.0;
+/// `max_num_batched_tokens` of an API server on the largest cards, on large ones and on others.
+const LARGEST_TOKENS: usize = 16_384;
 const LARGE_TOKENS: usize = 8192;
 const TOKENS: usize = 2048;
 /// `max_num_seqs` on large cards.
@@ -30,26 +34,31 @@ pub(super) fn settings(release: &Release, ask: &Ask) -> Settings {
     let limits = ask.limits;
     let max_model_len = limits.max_model_len.unwrap_or(ask.shape.positions);
     let (seqs, tokens) = server_limits(release, &ask.card);
+    let seqs = limits.max_num_seqs.unwrap_or(seqs);
     let tokens = match release.v1 {
-        true => tokens,
+        // No more than so many requests have.
+        true => tokens.min(seqs.saturating_mul(max_model_len)),
         false => {
             let chunks = max_model_len > CHUNKED_FROM && ask.card.capability >= CHUNKS_FROM;
             let chunk = release.chunk_tokens.filter(|_| chunks);
             chunk.unwrap_or(max_model_len.max(LEAST_TOKENS))
         }
     };
+    let tokens = limits.max_num_batched_tokens.unwrap_or(tokens);
     Settings {
         max_model_len,
         utilization: limits.utilization.unwrap_or(release.utilization),
-        max_num_seqs: limits.max_num_seqs.unwrap_or(seqs),
-        max_num_batched_tokens: limits.max_num_batched_tokens.unwrap_or(tokens),
+        max_num_seqs: limits.max_num_seqs.unwrap_or(seqs.min(tokens)),
+        max_num_batched_tokens: tokens,
     }
 }
 
 /// `max_num_seqs` and `max_num_batched_tokens` that a server of `release` takes on `card` unless it is told; of the
 /// older engine, whose tokens follow the length of requests, the least.
 pub fn server_limits(release: &Release, card: &Card) -> (usize, usize) {
+    let largest = release.large_cards == LargeCards::AndFrom160Gib;
     match is_large(release, card) {
+        true if largest && card.memory_gib >= LARGEST_GIB => (LARGE_SEQS, LARGEST_TOKENS),
         true => (LARGE_SEQS, LARGE_TOKENS),
         false => (release.max_num_seqs, TOKENS),
     }
@@ -62,7 +71,7 @@ fn is_large(release: &Release, card: &Card) -> bool {
         LargeCards::None => false,
         LargeCards::Hopper => named("h100") || named("h200"),
         LargeCards::From70Gib => large,
-        LargeCards::From70GibButA100 => large && !named("a100"),
+        LargeCards::From70GibButA100 | LargeCards::AndFrom160Gib => large && !named("a100"),
     }
 }
 
@@ -70,7 +79,10 @@ fn is_large(release: &Release, card: &Card) -> bool {
 fn second_runner(release: &Release, ask: &Ask) -> bool {
     match release.second_runner {
         SecondRunner::Never => false,
-        SecondRunner::Dense => ask.shape.experts().is_none(),
+        SecondRunner::Dense => {
+            let recurrent = ask.shape.layers.iter().any(|layer| layer.state.is_some());
+            ask.shape.experts().is_none() && !recurrent
+        }
         SecondRunner::Always => true,
     }
 }

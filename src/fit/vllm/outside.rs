@@ -46,15 +46,34 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
     )
 }
 
+/// The CUDA context, which is there before vLLM looks how much is free: 0.5 (fit2-087) on the largest cards, less on others.
+const CONTEXT_GIB: f64 = 0.3;
+/// And what NCCL has by then: 1.53 in all (fit2-087).
+const NCCL_BEFORE_GIB: f64 = 1.2;
+
+/// GiB of the card that are taken when vLLM looks whether its share is free; `None`: the release does not look.
+pub(in super::super) fn before_start(release: &Release, ask: &Ask) -> Option<f64> {
+    let nccl = match (ask.split.tp, release.outside.counts_nccl) {
+        (2.., false) if switched(ask) => NCCL_BEFORE_GIB,
+        _ => 0.0,
+    };
+    (release.since >= LOOKS_SINCE).then_some(CONTEXT_GIB + nccl)
+}
+
+/// First whose worker refuses a share that is not free (`request_memory`).
+const LOOKS_SINCE: [u32; 3] = [0, 9, 1];
+
+fn switched(ask: &Ask) -> bool {
+    matches!(ask.card.link, Link::NvLink(generation) if generation >= SWITCHED_NVLINK)
+}
+
 /// No library alone takes so much.
 const CONTEXT_FROM_GIB: f64 = 0.35;
 
 /// GiB of what ranks of a layer exchange through, and words for it.
 fn peers(release: &Release, ask: &Ask) -> (f64, &'static str) {
     let tp = ask.split.tp;
-    let switched =
-        matches!(ask.card.link, Link::NvLink(generation) if generation >= SWITCHED_NVLINK);
-    match (switched, release.outside.counts_nccl) {
+    match (switched(ask), release.outside.counts_nccl) {
         (true, true) if tp >= SWITCHED_FROM => (SWITCHED_NCCL_GIB, ", NCCL over NVLink's switches"),
         (true, false) if release.outside.all_reduce_workspace => {
             let exchanged = (tp * ask.shape.hidden_size) as f64;

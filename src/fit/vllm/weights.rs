@@ -16,7 +16,7 @@ pub(super) fn item(stage: &Stage) -> Item {
     let ask = stage.ask;
     let plan = stage.weights as f64 / GIB;
     // Cosines and sines of every position, in the activations' type.
-    let rope = (ask.shape.positions * ask.shape.head_dim * ask.dtype().bytes()) as f64 / GIB;
+    let rope = (ask.shape.rotary_rows * ask.shape.head_dim * ask.dtype().bytes()) as f64 / GIB;
     let rounded = rounding(stage) as f64 / GIB;
     let mut gib = plan + rope + rounded;
     let mut how = format!(

@@ -159,7 +159,9 @@ proptest! {
         let before = answer(&ask);
         let share = (before.gpu_memory_utilization + more).min(1.0);
         let after = with(&ask, |ask| ask.limits.utilization = Some(share));
-        prop_assert!(held(&after) >= held(&before));
+        // vLLM refuses a share that is not free when it starts.
+        let refused = after.verdict == Verdict::Unsupported;
+        prop_assert!(refused || held(&after) >= held(&before));
     }
 
     #[test]

@@ -89,8 +89,7 @@ pub struct Answer {
     /// Turns in which the load's requests run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waves: Option<usize>,
-    /// How far such answers were off where somebody published what came out.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How far such answers were off where somebody published what came out; `None`: nobody did.
     pub record: Option<Record>,
     /// What was taken for granted of the model.
     pub assumptions: Vec<String>,

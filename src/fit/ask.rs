@@ -126,6 +126,8 @@ pub struct Extras {
     pub lora: Option<Lora>,
     /// The model that drafts tokens for this one to verify: its weights and its KV cache.
     pub draft: Option<ModelShape>,
+    /// Tokens that are drafted at a time, by that model or without one.
+    pub drafted_tokens: usize,
     /// GiB of weights of each rank that stay in the host's memory.
     pub cpu_offload_gib: f64,
 }

@@ -112,10 +112,11 @@ mod tests {
             gpu_layers,
             ..LlamaCpp::default()
         };
-        assert_eq!(of(None).stages(32, 1), (vec![0..32], true));
-        assert_eq!(of(Some(33)).stages(32, 1), (vec![0..32], true));
-        assert_eq!(of(Some(31)).stages(32, 1), (vec![1..32], false));
-        assert_eq!(of(Some(0)).stages(32, 1), (vec![32..32], false));
+        let one = |layers: Range<usize>| vec![layers];
+        assert_eq!(of(None).stages(32, 1), (one(0..32), true));
+        assert_eq!(of(Some(33)).stages(32, 1), (one(0..32), true));
+        assert_eq!(of(Some(31)).stages(32, 1), (one(1..32), false));
+        assert_eq!(of(Some(0)).stages(32, 1), (one(32..32), false));
         // As logged: 22 and 20 of 42, and the head on the second.
         assert_eq!(of(None).stages(42, 2), (vec![0..22, 22..42], true));
     }

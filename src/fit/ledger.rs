@@ -52,7 +52,12 @@ impl Ledger {
         };
         let taken = [&terms.weights, &terms.activations, &terms.overhead];
         let taken: u64 = taken.iter().map(|item| item.bytes).sum::<u64>() + graphs;
-        let kv_bytes = budget as i64 - taken as i64 - pool.states as i64;
+        let left = budget as i64 - taken as i64;
+        let states = match ask.engine {
+            Engine::Sglang if pool.states > 0 => sglang::states(left.max(0) as u64),
+            _ => pool.states,
+        };
+        let kv_bytes = left - states as i64;
         let blocks = match pool.block_bytes() {
             // Nothing is kept by token.
             0 => ask.shape.positions.div_ceil(ask.block_size) as u64,

@@ -46,7 +46,8 @@ impl Pool {
                 release.hybrid,
                 release.few_more,
                 release.steps_under_way,
-                release.recurrent_pages,
+                // A state for each token that may not be accepted.
+                release.recurrent_pages + ask.extras.drafted_tokens as u64,
             ),
             Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => (Hybrid::Full, 1.0, 1, 1),
         };

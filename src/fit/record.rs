@@ -18,7 +18,7 @@ const ENOUGH: usize = 4;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
     /// How many.
-    pub startups: usize,
+    pub cases: usize,
     /// By how many reports: each weighs the same in the median.
     pub sources: usize,
     /// What they have in common with the question.
@@ -26,9 +26,9 @@ pub struct Record {
     /// Of those, verdicts that are right.
     pub verdicts_right: usize,
     /// Share by which the tokens of the KV cache are off, at the median; `None`: nobody logged them.
-    pub kv_error_median: Option<f64>,
+    pub median_error: Option<f64>,
     /// At worst.
-    pub kv_error_worst: Option<f64>,
+    pub worst_error: Option<f64>,
 }
 
 struct Row<'a> {
@@ -127,11 +127,11 @@ fn summed(alike: String, rows: &[&Row]) -> Record {
     sources.sort_unstable();
     sources.dedup();
     Record {
-        startups: rows.len(),
+        cases: rows.len(),
         sources: sources.len(),
         alike,
         verdicts_right: rows.iter().filter(|row| row.right).count(),
-        kv_error_median: median.map(|(error, _)| *error),
-        kv_error_worst: errors.last().map(|(error, _)| *error),
+        median_error: median.map(|(error, _)| *error),
+        worst_error: errors.last().map(|(error, _)| *error),
     }
 }

@@ -31,6 +31,8 @@ const LEAST_CHUNK: usize = 2048;
 /// Above so many GiB at least so many MiB.
 const ROOMY_GIB: f64 = 60.0;
 const ROOMY_MIB: f64 = 10_240.0;
+/// Recurrent states, to the KV cache (`mamba_full_memory_ratio`).
+const STATES_TO_KV: f64 = 0.9;
 /// Requests at a time at most.
 const MAX_RUNNING_REQUESTS: usize = 4096;
 
@@ -86,6 +88,11 @@ pub(super) fn terms(stage: &Stage) -> Terms {
         while_loading: while_loading(stage),
         graphs_in_budget: false,
     }
+}
+
+/// Bytes that the states of recurrent layers have of what is `left` for them and for the KV cache.
+pub(super) fn states(left: u64) -> u64 {
+    (left as f64 * STATES_TO_KV / (1.0 + STATES_TO_KV)) as u64
 }
 
 /// Layers are made in the activations' type before they are quantised (fit2-052).

@@ -39,7 +39,7 @@ fn record(answer: &Answer, width: usize) -> String {
     let Some(record) = &answer.record else {
         return String::new();
     };
-    let errors = match (record.kv_error_median, record.kv_error_worst) {
+    let errors = match (record.median_error, record.worst_error) {
         (Some(median), Some(worst)) => format!(
             "KV cache within {:.1} % at the median, {:.1} % at worst, ",
             100.0 * median,
@@ -53,7 +53,7 @@ fn record(answer: &Answer, width: usize) -> String {
     };
     let line = format!(
         "on {} published start-ups {} ({sources}): {errors}{} verdicts right",
-        record.startups, record.alike, record.verdicts_right
+        record.cases, record.alike, record.verdicts_right
     );
     wrapped(&line, INDENT, INDENT, width)
 }

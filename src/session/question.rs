@@ -77,6 +77,8 @@ pub struct Question {
     /// Of vLLM: the model that drafts for this one, as `model`.
     #[setters(into)]
     pub draft_model: Option<String>,
+    /// Of vLLM: tokens that are drafted at a time.
+    pub drafted_tokens: usize,
     /// Of vLLM: GiB of weights of each GPU that stay in the host's memory.
     pub cpu_offload_gib: f64,
     /// Requests that are wanted at once, and tokens of each; where one of the three is given, the others are one request,
@@ -112,6 +114,7 @@ impl Question {
             quantization: None,
             lora: None,
             draft_model: None,
+            drafted_tokens: 0,
             cpu_offload_gib: 0.0,
             concurrency: None,
             input_len: None,
@@ -169,6 +172,7 @@ impl Question {
             quantization: self.quantization,
             lora: self.lora,
             draft: self.draft_model.as_ref().map(draft).transpose()?,
+            drafted_tokens: self.drafted_tokens,
             cpu_offload_gib: self.cpu_offload_gib,
         };
         let counts = match self.gpus.as_slice() {

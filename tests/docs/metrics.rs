@@ -54,6 +54,7 @@ fn add_fit(objects: &mut Objects) {
             ("Answer", &answer),
             ("PerRank", &answer["per_rank"]),
             ("Fix", &answer["fixes"][0]),
+            ("Record", &answer["record"]),
         ] {
             let keys = value.as_object().into_iter().flatten();
             let object = objects.entry(name.to_owned()).or_default();

@@ -93,6 +93,9 @@ pub struct FitArgs {
     /// vLLM: the model that drafts tokens for this one to verify, as --model
     #[arg(long, value_name = "M", help_heading = "Engine")]
     pub speculative_model: Option<String>,
+    /// vLLM: tokens that are drafted at a time, with such a model or without
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
+    pub num_speculative_tokens: Option<usize>,
     /// vLLM: GiB of weights of each GPU that stay in the host's memory
     #[arg(long, value_name = "GIB", value_parser = values::positive_number, help_heading = "Engine")]
     pub cpu_offload_gb: Option<f64>,
@@ -140,6 +143,10 @@ impl FitArgs {
             (self.vllm_version.is_some(), "--vllm-version"),
             (self.enable_lora, "--enable-lora"),
             (self.speculative_model.is_some(), "--speculative-model"),
+            (
+                self.num_speculative_tokens.is_some(),
+                "--num-speculative-tokens",
+            ),
             (self.cpu_offload_gb.is_some(), "--cpu-offload-gb"),
         ];
         given.into_iter().find(|flag| flag.0).map(|flag| flag.1)
@@ -194,6 +201,7 @@ impl FitArgs {
             rank: self.max_lora_rank,
         });
         question.draft_model = self.speculative_model.clone();
+        question.drafted_tokens = self.num_speculative_tokens.unwrap_or(0);
         question.cpu_offload_gib = self.cpu_offload_gb.unwrap_or(0.0);
         question.concurrency = self.concurrency;
         question.input_len = self.input_len;

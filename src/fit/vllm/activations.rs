@@ -31,102 +31,121 @@ const COMPILED_HIDDEN_ROWS: usize = 4;
 /// 1.66 (fit2-010) and 2.18 (fit2-035). What images of a tower are is not known here.
 const TOWER_GIB: f64 = 1.5;
 
+/// GiB of a part, and the arithmetic behind them.
+type Part = (f64, String);
+
 /// The larger of the forward pass and the sampler behind it, with what stays of one in the other.
 pub(super) fn item(release: &Release, stage: &Stage) -> Item {
-    let (ask, settings) = (stage.ask, stage.settings);
-    let element = ask.dtype().bytes();
-    let tokens = settings.max_num_batched_tokens;
-    let hidden = ask.shape.hidden_size;
-    let gib = |bytes: f64| bytes / GIB;
+    let (forward, forward_how) = forward(release, stage);
+    let (between, between_how) = between_stages(stage);
+    let (counted, counted_how) = counted(release, stage);
+    let (larger, how) = match sampler(release, stage) {
+        None => (forward, format!("forward pass: {forward_how}")),
+        // Its own trial is one of images, as large as a step.
+        Some(_) if !release.v1 && has_tower(stage) => (
+            forward.max(TOWER_GIB),
+            format!(
+                "a tower with images, an allowance (the forward pass takes {forward:.2}: {forward_how})"
+            ),
+        ),
+        Some((sampler, how)) if release.counts_reserved => (
+            forward + sampler,
+            format!("forward pass: {forward_how}; sampler, which adds to it: {how}"),
+        ),
+        Some((sampler, how)) if sampler > forward => (
+            sampler,
+            format!("sampler: {how} (the forward pass takes {forward:.2}: {forward_how})"),
+        ),
+        Some(_) => (forward, format!("forward pass: {forward_how}")),
+    };
+    Item::from_gib(
+        larger + between + counted,
+        format!("{how}{between_how}{counted_how}"),
+    )
+}
+
+fn gib(bytes: f64) -> f64 {
+    bytes / GIB
+}
+
+fn forward(release: &Release, stage: &Stage) -> Part {
+    let element = stage.ask.dtype().bytes();
+    let tokens = stage.settings.max_num_batched_tokens;
     let (dense, experts) = mlp_widths(stage);
     let rows_of_hidden = match release.v1 {
         true => COMPILED_HIDDEN_ROWS,
         false => HIDDEN_ROWS,
     };
-    let width = rows_of_hidden * hidden + dense.max(experts);
+    let width = rows_of_hidden * stage.ask.shape.hidden_size + dense.max(experts);
     let widened = widened(stage);
-    let forward = gib((tokens * width * element) as f64) + gib(widened as f64);
-    let forward_how = format!(
-        "{tokens} tokens x {width} values x {element} B{}",
-        match widened {
-            0 => String::new(),
-            _ => " + a matrix in 16 bits, and what it makes".to_owned(),
-        }
-    );
-    // Hidden states and residual that one stage sends and the next receives.
-    let between = match ask.pp {
-        1 => 0.0,
-        _ => gib((2 * tokens * hidden * element) as f64),
+    let and_widened = match widened {
+        0 => "",
+        _ => " + a matrix in 16 bits, and what it makes",
     };
-    let with_between = |how: String| match ask.pp {
-        1 => how,
-        _ => format!("{how} + {between:.2} between stages"),
-    };
+    (
+        gib((tokens * width * element) as f64 + widened as f64),
+        format!("{tokens} tokens x {width} values x {element} B{and_widened}"),
+    )
+}
+
+/// Hidden states and residual that one stage sends and the next receives.
+fn between_stages(stage: &Stage) -> Part {
+    let (ask, tokens) = (stage.ask, stage.settings.max_num_batched_tokens);
+    if ask.pp == 1 {
+        return (0.0, String::new());
+    }
+    let sent = gib((2 * tokens * ask.shape.hidden_size * ask.dtype().bytes()) as f64);
+    (sent, format!(" + {sent:.2} between stages"))
+}
+
+/// What the second runner keeps of the tokens of each request.
+fn counted(release: &Release, stage: &Stage) -> Part {
+    if !stage.last || !second_runner(release, stage.ask) {
+        return (0.0, String::new());
+    }
+    let tokens = stage.settings.max_num_seqs * stage.ask.shape.vocab_size;
+    let counted = gib(tokens as f64 * COUNTED_BYTES);
+    (counted, format!(" + {counted:.2} of token counts"))
+}
+
+/// `None`: another stage samples.
+fn sampler(release: &Release, stage: &Stage) -> Option<Part> {
+    let (ask, settings) = (stage.ask, stage.settings);
+    let element = ask.dtype().bytes();
+    let tokens = settings.max_num_batched_tokens;
     let rows = settings.max_num_seqs.min(tokens);
     let vocab = ask.shape.vocab_size;
-    let second_runner = second_runner(release, ask);
-    let short = second_runner && !release.second_runner_tries_all;
+    let short = second_runner(release, ask) && !release.second_runner_tries_all;
     let (each, fixed) = match (short, release.sampler) {
         (true, _) => (SECOND_RUNNER_BYTES + element as f64, SAMPLER_GIB),
         (false, Sampler::Sort) => (SORT_BYTES, 0.0),
         (false, Sampler::Threshold) => (THRESHOLD_BYTES + element as f64, SAMPLER_GIB),
     };
-    let counted = match second_runner && stage.last {
-        true => gib((settings.max_num_seqs * vocab) as f64 * COUNTED_BYTES),
-        false => 0.0,
+    let (workspace, and_workspace) = match release.keeps_workspaces && !experts_in_mxfp4(stage) {
+        true if ask.shape.experts().is_some() => {
+            let workspace = gib((tokens * mlp_widths(stage).1 * element) as f64);
+            (
+                workspace,
+                format!(" + {workspace:.2} of the experts' workspace"),
+            )
+        }
+        _ => (0.0, String::new()),
     };
-    let workspace = match release.keeps_workspaces && !experts_in_mxfp4(stage) {
-        true => gib((tokens * experts * element) as f64),
-        false => 0.0,
-    };
-    let states = gib((tokens * hidden * element) as f64);
+    let states = gib((tokens * ask.shape.hidden_size * element) as f64);
     // What a tower made of images, and the embeddings that it is put among.
     let images = match release.v1 && has_tower(stage) {
         true => 2.0 * states,
         false => 0.0,
     };
-    let sampler = gib((rows * vocab) as f64 * each) + fixed + states + images + workspace;
-    let sampler_how = format!(
-        "{rows} rows x {vocab} logits x {each:.1} B + {tokens} hidden states{}",
-        match workspace > 0.0 {
-            true => format!(" + {workspace:.2} of the experts' workspace"),
-            false => String::new(),
-        }
-    );
-    if !stage.last {
-        return Item::from_gib(
-            forward + between,
-            with_between(format!("forward pass: {forward_how}")),
-        );
-    }
-    if !release.v1 && has_tower(stage) {
-        return Item::from_gib(
-            forward.max(TOWER_GIB),
+    let logits = gib((rows * vocab) as f64 * each);
+    stage.last.then(|| {
+        (
+            logits + fixed + states + images + workspace,
             format!(
-                "a tower with images, an allowance (the forward pass takes {forward:.2}: {forward_how})"
+                "{rows} rows x {vocab} logits x {each:.1} B + {tokens} hidden states{and_workspace}"
             ),
-        );
-    }
-    if release.counts_reserved {
-        return Item::from_gib(
-            forward + sampler + between,
-            with_between(format!(
-                "forward pass: {forward_how}; sampler, which adds to it: {sampler_how}"
-            )),
-        );
-    }
-    let with_counted = |how: String| match counted > 0.0 {
-        true => format!("{counted:.2} of token counts + {how}"),
-        false => how,
-    };
-    let (larger, how) = match sampler > forward {
-        false => (forward, format!("forward pass: {forward_how}")),
-        true => (
-            sampler,
-            format!("sampler: {sampler_how} (the forward pass takes {forward:.2}: {forward_how})"),
-        ),
-    };
-    Item::from_gib(larger + counted + between, with_counted(with_between(how)))
+        )
+    })
 }
 
 /// Bytes of the largest matrix in 16 bits and of what it makes of a step, where the kernel of quantised weights widens

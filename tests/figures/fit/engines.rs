@@ -139,3 +139,30 @@ fn a_simulated_server_has_the_limits_that_fit_has() {
         }
     }
 }
+
+#[test]
+fn states_are_kept_for_tokens_that_may_not_be_accepted() {
+    let ask = format!(
+        "--engine vllm --vllm-version 0.27 --gpu h200 --gpus 2 --max-model-len 64 {}",
+        config("ai21labs__AI21-Jamba-Mini-1.7")
+    );
+    let at_once = |flags: &str| number(&fit(&format!("{ask} {flags}")), "max_concurrency");
+    let (alone, drafted) = (at_once(""), at_once("--num-speculative-tokens 3"));
+    assert!(
+        drafted < 0.5 * alone && drafted > 0.2 * alone,
+        "{drafted} of {alone}"
+    );
+}
+
+/// States to KV cache as 0.9 to 1, as its documentation has it.
+#[test]
+fn sglang_divides_what_is_left_between_states_and_cache() {
+    let answer = fit(&format!(
+        "--engine sglang --gpu h200 --gpus 2 {}",
+        config("ai21labs__AI21-Jamba-Mini-1.7")
+    ));
+    let rank = &answer["per_rank"];
+    let gib = |part: &str| number(rank, &format!("{part}_gib"));
+    let left = gib("budget") - gib("weights") - gib("overhead");
+    assert!((gib("kv") * 1.9 - left).abs() < 0.01, "{rank}");
+}

@@ -80,6 +80,19 @@ impl Cuda {
         })
     }
 
+    /// With other kernels in place of those of `kernels/<file>.cu`: PTX, for tests that show what each part of them is
+    /// for.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; or the PTX is none.
+    pub fn replaced(gpu: Gpu, dtype: DType, file: &'static str, ptx: String) -> Result<Self> {
+        let modules = Modules::replaced(&gpu, file, ptx)?;
+        Ok(Self {
+            modules,
+            ..Self::new(gpu, dtype)?
+        })
+    }
+
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }

@@ -24,7 +24,7 @@ const INSIDE: &str = "CANDLEPOWER_TEST_INSIDE";
 const SMALL_SLOTS: usize = 2 << 10;
 
 /// Where a test runs: itself in a process of its own, with as many virtual GPUs as it wants.
-struct Machine {
+pub struct Machine {
     gpus: usize,
     /// Each reaches the memory of all others.
     peers: bool,
@@ -33,18 +33,18 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(gpus: usize, peers: bool) -> Self {
+    pub fn new(gpus: usize, peers: bool) -> Self {
         let more = Vec::new();
         Self { gpus, peers, more }
     }
 
-    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.more.push((name, value.to_string()));
         self
     }
 
     /// Whether this is the process in which the test does its work. In the one that called it, the work is done.
-    fn is_inside(&self, test: &str) -> bool {
+    pub fn is_inside(&self, test: &str) -> bool {
         if std::env::var_os(INSIDE).is_some() {
             return true;
         }

@@ -132,19 +132,24 @@ impl Compiler {
         let ptx = self.out.join(format!("{stem}.ptx"));
         let names: Vec<String> = machines.iter().map(|arch| format!("sm_{arch}")).collect();
         let target = format!("-gencode=arch=compute_{arch},code=[{}]", names.join(","));
-        let flags = ["--fatbin", "-O3", "-Xfatbin=-compress-all", &target];
+        let flags = [
+            "--fatbin",
+            "-O3",
+            "-Xptxas=-v",
+            "-Xfatbin=-compress-all",
+            &target,
+        ];
         self.run(&flags, &ptx, &read(&ptx)?, &format!("{stem}.fatbin"))
     }
 
-    /// Runs nvcc with `flags` on `source`, unless it has made `target` of the same text before.
+    /// Runs nvcc with `flags` on `source`, unless it has made `target` of the same text before. What it says, such as
+    /// registers and spills of each kernel, is in `target`.log.
     fn run(&self, flags: &[&str], source: &Path, text: &str, target: &str) -> Result<(), String> {
         let mut hasher = DefaultHasher::new();
         (&self.version, text, flags).hash(&mut hasher);
         let key = format!("{:016x}", hasher.finish());
-        let (target, mark) = (
-            self.out.join(target),
-            self.out.join(format!("{target}.key")),
-        );
+        let beside = |end| self.out.join(format!("{target}{end}"));
+        let (target, mark, log) = (beside(""), beside(".key"), beside(".log"));
         if target.exists() && fs::read_to_string(&mark).is_ok_and(|seen| seen == key) {
             return Ok(());
         }
@@ -161,6 +166,7 @@ impl Compiler {
                 String::from_utf8_lossy(&output.stderr)
             ));
         }
+        fs::write(&log, &output.stderr).map_err(|e| format!("{}: {e}", log.display()))?;
         fs::write(&mark, key).map_err(|e| format!("{}: {e}", mark.display()))
     }
 }

@@ -15,6 +15,7 @@ mod kv;
 mod linear;
 mod model;
 mod ranks;
+mod registers;
 mod roof;
 mod sampling;
 mod scaled;

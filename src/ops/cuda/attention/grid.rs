@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn splits_fill_the_last_wave() {
         let splits = |sequences: usize, kv_heads, tokens| fewest(396, sequences * kv_heads, tokens);
-        assert_eq!(splits(1, 8, 1024), 16);
+        assert_eq!(splits(1, 8, 1 << 17), 43);
         assert_eq!(splits(1, 1, 1 << 17), 109);
         assert_eq!(splits(32, 8, 1 << 17), 3);
         assert_eq!(splits(128, 8, 1 << 17), 1);

@@ -1,4 +1,4 @@
-// The attention kernels of one head_dim by their names.
+// The attention kernels of one head_dim and type of activations by their names.
 #pragma once
 
 #include "attention_decode.cuh"
@@ -11,22 +11,16 @@ using f32 = float;
     EXPORT_PREFILL(DIM, DIM, T, C, false, false)
 
 // With the caches that a model is run with: its own type, or e4m3.
-#define EXPORT_ATTENTION(DIM)            \
-    EXPORT_ATTENTION_OF(DIM, f32, f32)   \
-    EXPORT_ATTENTION_OF(DIM, f32, e4m3)  \
-    EXPORT_ATTENTION_OF(DIM, f16, f16)   \
-    EXPORT_ATTENTION_OF(DIM, f16, e4m3)  \
-    EXPORT_ATTENTION_OF(DIM, bf16, bf16) \
-    EXPORT_ATTENTION_OF(DIM, bf16, e4m3)
+#define EXPORT_ATTENTION(DIM, T)   \
+    EXPORT_ATTENTION_OF(DIM, T, T) \
+    EXPORT_ATTENTION_OF(DIM, T, e4m3)
 
 // Of heads that are narrow enough.
-#define EXPORT_TALL(DIM)                                  \
-    EXPORT_PREFILL(tall_##DIM, DIM, f16, f16, true, false)   \
-    EXPORT_PREFILL(tall_##DIM, DIM, f16, e4m3, true, false)  \
-    EXPORT_PREFILL(tall_##DIM, DIM, bf16, bf16, true, false) \
-    EXPORT_PREFILL(tall_##DIM, DIM, bf16, e4m3, true, false)
+#define EXPORT_TALL(DIM, T)                              \
+    EXPORT_PREFILL(tall_##DIM, DIM, T, T, true, false)   \
+    EXPORT_PREFILL(tall_##DIM, DIM, T, e4m3, true, false)
 
 // Over any cache, element by element.
-#define EXPORT_ANY(T, C)              \
+#define EXPORT_ANY(T, C)                \
     EXPORT_DECODE(any, 256, T, C, true) \
     EXPORT_PREFILL(any, 256, T, C, false, true)

@@ -10,6 +10,18 @@ constexpr int SIDE = 32;
 constexpr int THREADS = 256;
 constexpr int EACH = SIDE * SIDE / THREADS;
 
+// Adds a step of k to the first ROUNDS of a lane's sums: a tile of few rows has no others.
+template <int ROUNDS>
+__device__ __forceinline__ void add(const float (&x_part)[SIDE][SIDE + 1], const float (&w_part)[SIDE][SIDE + 1],
+                                    int lane, int warp, float (&sums)[EACH]) {
+#pragma unroll 8
+    for (int j = 0; j < SIDE; ++j) {
+        const float w = w_part[lane][j];
+#pragma unroll
+        for (int i = 0; i < ROUNDS; ++i) sums[i] = fmaf(x_part[warp + i * (THREADS / SIDE)][j], w, sums[i]);
+    }
+}
+
 template <typename X, typename W> __device__ __forceinline__ void product(PRODUCT_PARAMETERS) {
     constexpr bool SCALED = sizeof(W) == 1;
     constexpr bool X_SCALED = sizeof(X) == 1;
@@ -38,15 +50,17 @@ template <typename X, typename W> __device__ __forceinline__ void product(PRODUC
         x_rows[i] = static_cast<const X*>(x) + from * k;
         if (X_SCALED) x_scale_rows[i] = x_scales + from * grid_columns;
     }
-    float w_next[EACH], x_next[EACH];
+    const int rounds = tile.rows <= THREADS / SIDE ? 1 : EACH;
+    float w_next[EACH], x_next[EACH] = {};
     auto load = [&](uint32_t at) {
         const bool there = at < k;
         const uint32_t block = SCALED ? (column_offset + min(at, k - 1)) / block_columns : 0;
 #pragma unroll
         for (int i = 0; i < EACH; ++i) {
             w_next[i] = there ? widen(w_rows[i][at]) : 0.0f;
-            x_next[i] = there ? widen(x_rows[i][at]) : 0.0f;
             if (SCALED) w_next[i] *= w_scales[i][block];
+            if (i >= rounds) continue;
+            x_next[i] = there ? widen(x_rows[i][at]) : 0.0f;
             if (X_SCALED) x_next[i] *= x_scale_rows[i][block];
         }
     };
@@ -60,12 +74,8 @@ template <typename X, typename W> __device__ __forceinline__ void product(PRODUC
         }
         __syncthreads();
         load(start + SIDE + lane);
-#pragma unroll 8
-        for (int j = 0; j < SIDE; ++j) {
-            const float w = w_part[lane][j];
-#pragma unroll
-            for (int i = 0; i < EACH; ++i) sums[i] = fmaf(x_part[warp + i * (THREADS / SIDE)][j], w, sums[i]);
-        }
+        if (rounds == 1) add<1>(x_part, w_part, lane, warp, sums);
+        else add<EACH>(x_part, w_part, lane, warp, sums);
         __syncthreads();
     }
     const uint32_t feature = n_first + lane;

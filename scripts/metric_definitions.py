@@ -22,7 +22,10 @@ GPU_METRICS = (
     "avg_gpu_mem_percent", "avg_gpu_power_watts", "avg_gpu_temp_C",
     "avg_gpu_clock_gr_mhz", "avg_gpu_clock_mem_mhz", "gpu_index",
 )  # fmt: skip
-GPU_EXTENDED = ("energy_j", "energy_per_output_token_j", "output_throughput_per_gpu")
+GPU_EXTENDED = (
+    "energy_j", "energy_per_output_token_j", "output_throughput_per_gpu",
+    "achieved_bytes_per_s_per_gpu", "achieved_flop_per_s_per_gpu",
+)  # fmt: skip
 TEXT_METRICS = ("model", "prompt", "timestamp")
 
 Value = float | int | None
@@ -253,6 +256,24 @@ def steady(requests: list[Request], steps: list[dict], target: int | None) -> di
     return dict(zip(names, (start, end, share, ratio(tokens, end - start)), strict=True))
 
 
+def exchanges(steps: list[dict]) -> dict[str, Value]:
+    """Shares of the ranks' time in the steps of which it is known how that divides."""
+    timed = [s for s in steps if s.get("compute_seconds") is not None]
+    communication = math.fsum(s["communication_seconds"] for s in timed)
+    waited = [s for s in timed if s.get("wait_seconds") is not None]
+
+    def whole(of: list[dict]) -> float:
+        return math.fsum(s["compute_seconds"] + s["communication_seconds"] for s in of)
+
+    share = ratio(100 * communication, whole(timed)) if communication else None
+    wait = ratio(100 * math.fsum(s["wait_seconds"] for s in waited), whole(waited)) if communication else None
+    return {
+        "communication_share_percent": share,
+        "wait_share_percent": wait,
+        "timed_steps": len(timed),
+    }
+
+
 def of_steps(steps: list[dict]) -> dict[str, Value]:
     length = [s["end"] - s["start"] for s in steps]
     inside = math.fsum(s["exec_seconds"] for s in steps)
@@ -269,9 +290,7 @@ def of_steps(steps: list[dict]) -> dict[str, Value]:
         "max_kv_occupancy_percent": max(kv, default=None),
         "achieved_bytes_per_s": ratio(sum(s["bytes"] for s in steps) or None, inside),
         "achieved_flop_per_s": ratio(sum(s["flops"] for s in steps) or None, inside),
-        "communication_share_percent": ratio(100 * sum(s["communication_seconds"] for s in steps), inside)
-        if any(s["communication_bytes"] for s in steps)
-        else None,
+        **exchanges(steps),
         "mean_communication_bytes_per_step": mean([s["communication_bytes"] for s in steps])
         if any(s["communication_bytes"] for s in steps)
         else None,

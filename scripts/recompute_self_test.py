@@ -33,19 +33,19 @@ STEPS = [
     {"step": 0, "start": 0.1, "end": 0.5, "exec_seconds": 0.3, "running": 1, "waiting": 1, "scheduled": 1,
      "prefill_tokens": 10, "decode_tokens": 0, "output_tokens": 1, "preempted": 0,
      "kv_blocks_used": 1, "kv_blocks_total": 10, "bytes": 700, "flops": 1400,
-     "communication_bytes": 10, "communication_seconds": 0.03},
+     "communication_bytes": 10, "communication_seconds": 0.03, "compute_seconds": 0.27, "wait_seconds": None},
     {"step": 1, "start": 0.5, "end": 1.1, "exec_seconds": 0.5, "running": 2, "waiting": 0, "scheduled": 2,
      "prefill_tokens": 20, "decode_tokens": 2, "output_tokens": 3, "preempted": 0,
      "kv_blocks_used": 5, "kv_blocks_total": 10, "bytes": 900, "flops": 2600,
-     "communication_bytes": 0, "communication_seconds": 0.0},
+     "communication_bytes": 0, "communication_seconds": 0.0, "compute_seconds": 0.5, "wait_seconds": None},
     {"step": 2, "start": 1.1, "end": 2.1, "exec_seconds": 0.8, "running": 2, "waiting": 1, "scheduled": 3,
      "prefill_tokens": 30, "decode_tokens": 3, "output_tokens": 4, "preempted": 1,
      "kv_blocks_used": 8, "kv_blocks_total": 10, "bytes": 1600, "flops": 4000,
-     "communication_bytes": 0, "communication_seconds": 0.06},
+     "communication_bytes": 0, "communication_seconds": 0.06, "compute_seconds": 0.74, "wait_seconds": 0.04},
     {"step": 3, "start": 2.1, "end": 2.4, "exec_seconds": 0.2, "running": 1, "waiting": 0, "scheduled": 1,
      "prefill_tokens": 0, "decode_tokens": 1, "output_tokens": 2, "preempted": 0,
      "kv_blocks_used": 2, "kv_blocks_total": 10, "bytes": 400, "flops": 1000,
-     "communication_bytes": 0, "communication_seconds": 0.0},
+     "communication_bytes": 0, "communication_seconds": 0.0, "compute_seconds": 0.2, "wait_seconds": None},
 ]  # fmt: skip
 EXPERTS = [{"layer": 0, "tokens": [3, 3, 3, 3]}, {"layer": 2, "tokens": [0, 5, 1, 2]}]
 TELEMETRY = [  # the last sample lies after the last token
@@ -83,7 +83,7 @@ BY_HAND = {
     "max_batch_size": 3, "mean_tokens_per_step": 16.5, "mean_kv_occupancy_percent": 120 / 2.3,
     "max_kv_occupancy_percent": 80.0, "achieved_bytes_per_s": 2000.0, "achieved_flop_per_s": 5000.0,
     "mean_submit_delay_ms": 25.0, "max_submit_delay_ms": 100.0, "mean_host_ms_per_step": 125.0,
-    "communication_share_percent": 5.0, "mean_communication_bytes_per_step": 2.5,
+    "communication_share_percent": 5.0, "wait_share_percent": 5.0, "timed_steps": 4, "mean_communication_bytes_per_step": 2.5,
     "host_share_percent": 50 / 2.3, "peak_rss_bytes": 3000,
     "mean_expert_imbalance": 1.75, "max_expert_imbalance": 2.5,
 }  # fmt: skip

@@ -6,11 +6,11 @@ use super::play::{Recording, play_traced};
 use super::tracer::Tracer;
 use crate::ground::results::{Environment, Kind, ReferenceRun, Results, Run, SCHEMA};
 use crate::ground::{
-    ExpertLoad, Log, RequestRecord, StepRecord, Task, TelemetrySample, VERSION, revision,
+    ExpertLoad, Log, Recorded, RequestRecord, StepRecord, Task, TelemetrySample, VERSION, revision,
 };
 use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::session::{self, RunError, Session, SessionError, gpus};
-use crate::telemetry::{self, Recorded, Sampler};
+use crate::telemetry::{self, Sampler};
 
 /// What one run recorded, as its raw files hold it.
 #[derive(Debug, Default)]
@@ -94,11 +94,15 @@ fn play_run(
     let task = Task::Requests(run.scenario.name.clone());
     progress.start(task, run.script.requests as u64);
     let sampler = sampler(session)?;
+    let clock = session.engine.clock().clone();
+    let others = session.engine.executor_mut().start_watching(&clock);
+    others.map_err(RunError::from)?;
     let (engine, script) = (&mut session.engine, &run.script);
     let recording = play_traced(engine, script, progress.stop(), tracer, &mut || {
         progress.advance(1);
     });
     let seen = sampler.map_or_else(Recorded::default, Sampler::stop);
+    let seen = gathered(session, seen)?;
     progress.finish();
     let Recording {
         requests,
@@ -143,6 +147,14 @@ fn play_run(
     Ok((measured, raw, cut_short))
 }
 
+/// With what other processes saw.
+fn gathered(session: &mut Session, mut own: Recorded) -> Result<Recorded, RunError> {
+    let others = session.engine.executor_mut().take_watched()?;
+    let host = session.processes.first().map(|process| &process.host);
+    own.gpus.iter_mut().for_each(|gpu| gpu.host = host.cloned());
+    Ok(telemetry::gathered(own, others))
+}
+
 /// A machine that only works out a prediction has nothing to tell.
 fn sampler(session: &Session) -> Result<Option<Sampler>, RunError> {
     if session.kind == Kind::Predicted {
@@ -171,6 +183,7 @@ pub fn results(
         model: session.model.clone(),
         hardware: session.hardware.clone(),
         engine,
+        start_up: session.start_up.clone(),
         repeats: metrics::summarize(&played.runs),
         runs: played.runs.clone(),
         references,
@@ -188,6 +201,7 @@ fn environment(session: &Session, time: String) -> Environment {
         cores: machine.cores,
         ram_gib: machine.ram_gib,
         all_reduce: session.all_reduce.clone(),
+        processes: session.processes.clone(),
         time,
         ..Environment::default()
     };

@@ -17,13 +17,14 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// `title`: words for the model and the machine.
-    pub fn new(window: Range<usize>, title: String) -> Self {
+    /// `title`: words for the model and the machine; `ranks`: for each rank.
+    pub fn new(window: Range<usize>, title: String, ranks: Vec<String>) -> Self {
         Self {
             window,
             is_on: false,
             trace: Trace {
                 title,
+                ranks,
                 ..Trace::default()
             },
         }

@@ -1,5 +1,7 @@
 //! Flags that every command with an engine takes.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use super::values;
@@ -12,7 +14,7 @@ use crate::session::{ActivationScheme, DEFAULT_MODEL, EngineOptions};
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
     /// Directory in Hugging Face layout, hub id (org/name), name of a card, or path of a config.json
-    #[arg(long, default_value = DEFAULT_MODEL, value_name = "M", help_heading = "Model")]
+    #[arg(long, short_alias = 'm', default_value = DEFAULT_MODEL, value_name = "M", help_heading = "Model")]
     pub model: String,
     /// Random weights at the model's shapes; no weight files are read
     #[arg(long, help_heading = "Model")]
@@ -31,13 +33,13 @@ pub struct CommonArgs {
     #[arg(long, value_name = "D", help_heading = "Device")]
     pub device: Option<String>,
     /// Tensor-parallel ranks, which share the model's heads, features and vocabulary
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Device")]
+    #[arg(long, alias = "tensor-parallel-size", value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Device")]
     pub tp: usize,
     /// Split experts whole over the ranks instead of by columns
-    #[arg(long, help_heading = "Device")]
+    #[arg(long, alias = "enable-expert-parallel", help_heading = "Device")]
     pub expert_parallel: bool,
     /// CPU threads in all, shared among the ranks; at least one each [default: physical cores]
-    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Device")]
+    #[arg(long, short_alias = 't', value_name = "N", value_parser = values::threads, help_heading = "Device")]
     pub threads: Option<usize>,
     /// Bind each CPU thread to a core of its own
     #[arg(long, help_heading = "Device")]
@@ -59,13 +61,13 @@ pub struct CommonArgs {
     #[arg(long, value_name = "U", default_value_t = 0.9, value_parser = values::fraction, help_heading = "Engine")]
     pub gpu_memory_utilization: f64,
     /// Launch every kernel of a decode step by itself on a GPU, in place of one CUDA graph a step
-    #[arg(long, help_heading = "Engine")]
+    #[arg(long, alias = "enforce-eager", help_heading = "Engine")]
     pub no_cuda_graphs: bool,
     /// What adds up over GPUs: nccl, host (own kernels through host memory), p2p (own kernels into the other GPUs' memory), or auto, by message size as measured at the start
     #[arg(long, value_name = "WAY", default_value_t = AllReduce::Auto, help_heading = "Engine")]
     pub all_reduce: AllReduce,
     /// Memory of the KV cache of all ranks, such as 2G [default: what a GPU's memory leaves; on the CPU a quarter of what is available, at most 4G]
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Engine")]
+    #[arg(long, alias = "kv-cache-memory-bytes", value_name = "BYTES", value_parser = values::bytes, help_heading = "Engine")]
     pub kv_cache_memory: Option<u64>,
     /// Element type of the KV cache; auto is bf16 on the CPU, f32 for an f32 checkpoint; else the activations' type
     #[arg(long, value_enum, default_value_t = KvDtypeFlag::Auto, help_heading = "Engine")]
@@ -74,7 +76,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "POLICY", default_value_t = Policy::Mixed, help_heading = "Engine")]
     pub scheduler: Policy,
     /// Reuse the KV blocks of equal prompt prefixes
-    #[arg(long, help_heading = "Engine")]
+    #[arg(long, alias = "enable-prefix-caching", help_heading = "Engine")]
     pub prefix_cache: bool,
     /// Seed of all randomness
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::seed, help_heading = "Engine")]
@@ -97,6 +99,12 @@ pub struct OutputArgs {
     /// One JSON object on stdout and nothing else
     #[arg(long)]
     pub json: bool,
+    /// Flags from a file: `tp = 2`, below them tables named after commands; the command line wins, then CANDLEPOWER_<FLAG>, then the file
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Print all flags as such a file and do nothing else
+    #[arg(long)]
+    pub print_config: bool,
 }
 
 impl CommonArgs {

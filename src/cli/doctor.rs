@@ -1,14 +1,17 @@
 //! `doctor`: what this machine offers, and what is missing for which command.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::common::OutputArgs;
 use super::failure::Failure;
 use super::output;
-use crate::ground::results::AllReduce;
+use crate::ground::results::{AllReduce, GpuInfo, GpuLink};
 use crate::ground::revision;
 use crate::hub::HubSettings;
+use crate::report::cards;
 use crate::report::layout::wrapped;
 use crate::session::{self, gpus};
 use crate::telemetry::{drivers, machine, memory};
@@ -36,6 +39,10 @@ struct Findings {
     ram_gib: f64,
     available_gib: f64,
     gpus: Vec<String>,
+    /// How they are set up. Empty: only a CUDA build can ask.
+    cards: Vec<GpuInfo>,
+    gpu_links: Vec<GpuLink>,
+    nccl_variables: BTreeMap<String, String>,
     /// Null: no NVIDIA driver is loaded.
     driver: Option<String>,
     /// Null: only a CUDA build can ask the cards.
@@ -102,6 +109,8 @@ fn look() -> Findings {
             way_out: "the portable ones run, several times slower",
         });
     }
+    // Before anything is opened: this process would be one of those on the cards.
+    let cards = gpus::cards().to_vec();
     let (all_reduce, all_reduce_failed) = match gpus::all_reduce() {
         None => (None, None),
         Some(Ok(times)) => (Some(times), None),
@@ -118,6 +127,9 @@ fn look() -> Findings {
         ram_gib: memory.total as f64 / GIB,
         available_gib: memory.available as f64 / GIB,
         gpus: gpus::names().unwrap_or_else(drivers::nvidia_gpus),
+        cards,
+        gpu_links: gpus::links(),
+        nccl_variables: gpus::nccl_variables(),
         driver: drivers::nvidia_driver(),
         p2p: gpus::peer_access(),
         all_reduce,
@@ -182,6 +194,7 @@ fn page(f: &Findings) -> String {
         (None, Some(reason)) => format!("not measured: {reason}"),
         (None, None) => "not measured: it takes a CUDA build and two GPUs".to_owned(),
     };
+    let set_up = set_up(f);
     let or = |found: &Option<String>, none: &str| found.clone().unwrap_or_else(|| none.to_owned());
     let mut text = format!(
         "candlepower  {} {}\n\
@@ -190,6 +203,7 @@ fn page(f: &Findings) -> String {
          kernels      {}\n\
          memory       {:.1} GiB, {:.1} available\n\
          gpus         {gpus}\n\
+         {set_up}\
          driver       {}\n\
          p2p          {p2p}\n\
          all-reduce   {all_reduce}\n\
@@ -222,6 +236,19 @@ fn page(f: &Findings) -> String {
         );
     }
     text
+}
+
+/// Cards, what lies between them, and what NCCL is told: a line each.
+fn set_up(f: &Findings) -> String {
+    let cards = f.cards.iter().map(|card| ("card", cards::card(card)));
+    let links = cards::links(&f.gpu_links).into_iter();
+    let links = links.map(|link| ("link", link));
+    let variables = f.nccl_variables.iter();
+    let variables = variables.map(|(name, value)| ("nccl env", format!("{name}={value}")));
+    let lines = cards.chain(links).chain(variables);
+    lines
+        .map(|(what, text)| format!("{what:VALUES$}{text}\n"))
+        .collect()
 }
 
 /// The fastest way of each range of sizes, with its time at the range's end.

@@ -3,6 +3,7 @@
 // Comments on flags are their help: `sim:<gpu>` is no HTML.
 #![allow(rustdoc::invalid_html_tags)]
 
+mod arguments;
 mod bench;
 mod common;
 mod console;
@@ -14,19 +15,20 @@ mod gpus;
 mod models;
 mod output;
 mod profile;
+mod shell;
 mod values;
 mod written;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::ground::{self, Unwatched, revision};
 use crate::ops::limits;
 use crate::session::launch::{self, Launched};
 use crate::session::{self, Job};
+use arguments::Asked;
 use common::CommonArgs;
 use console::Console;
 use failure::Failure;
@@ -81,6 +83,10 @@ enum Command {
     Gpus(gpus::GpusArgs),
     /// Show what this machine offers, and what is missing for which command.
     Doctor(doctor::DoctorArgs),
+    /// Print what makes a shell complete the words of this program.
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page of the program, or of a command.
+    Man(shell::ManArgs),
 }
 
 /// Parses, dispatches, and turns the outcome into the process's exit code.
@@ -94,8 +100,16 @@ pub fn main() -> ExitCode {
         }
         ExitCode::from(code)
     };
-    let command = match parse(std::env::args_os()) {
-        Ok(cli) => cli.command,
+    let command = match arguments::parse(std::env::args_os()) {
+        Ok(Asked::Run(cli)) => cli.command,
+        Ok(Asked::Settings(text)) => {
+            let told = if speaks {
+                output::result(&text)
+            } else {
+                Ok(())
+            };
+            return end(told.map_or_else(|failure| failure.code(), |()| 0));
+        }
         Err(error) => {
             // Help and version also come this way; clap knows which stream they belong on.
             let code = if error.use_stderr() {
@@ -150,7 +164,7 @@ fn in_job(command: &Command, args: &CommonArgs, launched: Launched) -> Result<u8
                 job.abort(failure.code());
             }
         }
-        _ => job.serve(&options),
+        _ => session::serve(&job, &options),
     }
     job.leave();
     Ok(0)
@@ -168,6 +182,8 @@ impl Command {
             Self::Models(args) => models::run(args).map(done),
             Self::Gpus(args) => gpus::run(args).map(done),
             Self::Doctor(args) => doctor::run(args).map(done),
+            Self::Completions(args) => shell::completions(args, Cli::command()).map(done),
+            Self::Man(args) => shell::man(args, Cli::command()).map(done),
         }
     }
 
@@ -177,24 +193,12 @@ impl Command {
             Self::Bench(args) => Some(&args.common),
             Self::Profile(args) => Some(&args.common),
             Self::Generate(args) => Some(&args.common),
-            Self::Fit(_) | Self::Models(_) | Self::Gpus(_) | Self::Doctor(_) => None,
+            Self::Fit(_)
+            | Self::Models(_)
+            | Self::Gpus(_)
+            | Self::Doctor(_)
+            | Self::Completions(_)
+            | Self::Man(_) => None,
         }
     }
-}
-
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    // `--layers -1` is a bad value of --layers, not an unknown flag -1.
-    let command = Cli::command().mut_subcommands(|command| {
-        command.mut_args(|arg| {
-            let takes_value = arg.get_action().takes_values();
-            arg.allow_negative_numbers(takes_value)
-        })
-    });
-    let matches = command.try_get_matches_from(arguments)?;
-    let mut cli = Cli::from_arg_matches(&matches)?;
-    if let (Command::Generate(args), Some((_, matches))) = (&mut cli.command, matches.subcommand())
-    {
-        args.order_inputs(matches);
-    }
-    Ok(cli)
 }

@@ -1,6 +1,7 @@
 //! The loop: scheduler -> step plan -> executor -> tokens -> events.
 
 mod pack;
+mod times;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,12 +16,17 @@ use crate::ground::{
 use crate::ops::Sampled;
 use crate::scheduler::{Decision, Outcome, Scheduler, SchedulerConfig, SchedulerError, Submission};
 
+/// One step of so many is timed on devices that run behind the host: to read their events takes the host's time.
+const TIMED_EVERY: u64 = 8;
+
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
     #[error(transparent)]
     Exec(#[from] ExecError),
+    #[error("step {step}: {source}")]
+    Step { step: u64, source: Box<ExecError> },
     #[error("the executor returned {found} tokens for {expected} rows")]
     Tokens { expected: usize, found: usize },
     #[error("{waiting} requests wait and none could be scheduled; this is a bug of the scheduler")]
@@ -203,7 +209,9 @@ impl Engine {
             self.ahead = self.launch(events)?;
         }
         if let Some(ticket) = flight.ticket.take() {
-            self.executor.wait(ticket, &mut self.output)?;
+            let step = flight.record.step;
+            let waited = self.executor.wait(ticket, &mut self.output);
+            waited.map_err(failed(step))?;
         }
         let done = self.clock.now();
         self.complete(&flight.decision, looked_ahead, done, events)?;
@@ -214,13 +222,13 @@ impl Engine {
         record.bytes = self.output.cost.bytes;
         record.flops = self.output.cost.flops;
         record.communication_bytes = self.output.traffic.bytes;
-        record.communication_seconds = self.output.traffic.time.as_secs_f64();
         record.start = start.as_secs_f64();
         let pause = start.saturating_sub(self.done);
         record.idle_seconds = std::mem::take(&mut self.idle).min(pause).as_secs_f64();
         record.exec_seconds = done
             .saturating_sub(launched.saturating_add(self.output.host))
             .as_secs_f64();
+        times::note(&mut record, &self.output);
         let end = self.clock.now();
         record.end = end.as_secs_f64();
         self.done = end;
@@ -267,8 +275,11 @@ impl Engine {
             |id| self.active.get(&id).map(|a| a.request.sampling),
             Arc::make_mut(&mut flight.plan),
         );
+        Arc::make_mut(&mut flight.plan).timed = flight.record.step.is_multiple_of(TIMED_EVERY);
         flight.launched = self.clock.now();
-        flight.ticket = Some(self.executor.submit(flight.plan.clone())?);
+        let submitted = self.executor.submit(flight.plan.clone());
+        let step = flight.record.step;
+        flight.ticket = Some(submitted.map_err(failed(step))?);
         Ok(Some(flight))
     }
 
@@ -347,6 +358,14 @@ impl Engine {
             kv_blocks_total: self.scheduler.blocks_total(),
             ..StepRecord::default()
         }
+    }
+}
+
+/// From what went wrong to the step that it went wrong in.
+fn failed(step: u64) -> impl Fn(ExecError) -> EngineError {
+    move |source| EngineError::Step {
+        step,
+        source: source.into(),
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use candle_core::Result;
+use serde::{Deserialize, Serialize};
 
 use super::StepPlan;
+use crate::ground::recorder::Timer;
 use crate::ops::{Pick, Replay, Rows};
 
 /// Buckets up to this one are powers of two; larger ones are its multiples.
 const STRIDE: usize = 8;
 
 /// The decode steps that graphs are kept for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphLimits {
     /// Rows of the largest.
     pub rows: usize,
@@ -48,8 +51,16 @@ pub struct Graph {
     rows: usize,
     max_blocks: usize,
     replay: Box<dyn Replay>,
+    /// The same with marks around its exchanges.
+    timed: Option<Timed>,
     /// The last plan, filled up.
     padded: RefCell<StepPlan>,
+}
+
+/// A graph that times its exchanges each time that it is replayed.
+pub struct Timed {
+    pub replay: Box<dyn Replay>,
+    pub exchanges: Box<dyn Timer>,
 }
 
 #[derive(Default)]
@@ -58,14 +69,31 @@ pub struct Graphs {
 }
 
 impl Graphs {
-    pub fn keep(&mut self, limits: GraphLimits, rows: usize, replay: Box<dyn Replay>) {
+    pub fn keep(
+        &mut self,
+        limits: GraphLimits,
+        rows: usize,
+        replay: Box<dyn Replay>,
+        timed: Option<Timed>,
+    ) {
         let graph = Graph {
             rows,
             max_blocks: limits.max_blocks,
             replay,
+            timed,
             padded: RefCell::default(),
         };
         self.by_rows.insert(rows, graph);
+    }
+
+    /// Times of the marks of a graph's last timed replay.
+    ///
+    /// # Errors
+    /// The device has failed.
+    pub fn exchanges(&mut self, rows: usize) -> std::result::Result<Vec<Duration>, String> {
+        let timed = self.by_rows.get_mut(&rows);
+        let timed = timed.and_then(|graph| graph.timed.as_mut());
+        timed.map_or_else(|| Ok(Vec::new()), |timed| timed.exchanges.times())
     }
 
     /// The smallest graph that holds a decode step; `None` for any other step.
@@ -113,6 +141,12 @@ impl Graph {
     pub fn replay(&self) -> Result<()> {
         self.replay.replay()
     }
+
+    /// With marks around its exchanges, where it has any.
+    pub fn replay_timed(&self) -> Result<()> {
+        let timed = self.timed.as_ref();
+        timed.map_or(&self.replay, |timed| &timed.replay).replay()
+    }
 }
 
 /// Fills a decode step up to `rows` rows.
@@ -152,7 +186,7 @@ mod tests {
     fn graphs() -> Graphs {
         let mut graphs = Graphs::default();
         for rows in LIMITS.buckets() {
-            graphs.keep(LIMITS, rows, Box::new(Nothing));
+            graphs.keep(LIMITS, rows, Box::new(Nothing), None);
         }
         graphs
     }
@@ -160,6 +194,7 @@ mod tests {
     fn decode(context_lens: &[u32]) -> StepPlan {
         let rows = context_lens.len();
         StepPlan {
+            timed: false,
             tokens: (0..rows as u32).map(|i| 7 + i).collect(),
             rows: Rows {
                 positions: context_lens.iter().map(|c| c - 1).collect(),

@@ -4,6 +4,7 @@ pub mod graphs;
 mod guard;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+pub mod part;
 pub mod plan;
 pub mod rank;
 pub mod ranks;
@@ -11,6 +12,7 @@ pub mod sample;
 mod seat;
 pub mod simulated;
 mod tickets;
+pub mod times;
 pub mod warm_up;
 
 use std::sync::Arc;
@@ -20,22 +22,27 @@ use candle_core::DType;
 
 use crate::ground::recorder::{Cost, OpRecord, Traffic};
 use crate::ground::results::{RankMemory, Roofs};
-use crate::ground::{Clock, ExpertLoad};
+use crate::ground::{Clock, ExpertLoad, Progress, Recorded};
 use crate::hardware::HardwareError;
 use crate::ops::Sampled;
 use crate::ops::cpu::rendezvous::Stopped;
 
+use graphs::GraphLimits;
+use warm_up::{Headroom, WarmUp};
+
+pub use part::Part;
 pub use plan::StepPlan;
 pub use rank::Rank;
 pub use ranks::Ranks;
 pub use seat::{Build, Seat, Threads};
 pub use simulated::{Server, Simulated};
+pub use times::{DeviceTimes, StepTimes, Times};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     #[error("{what}: {source}")]
     Device {
-        what: &'static str,
+        what: Box<str>,
         source: candle_core::Error,
     },
     #[error(
@@ -75,6 +82,10 @@ pub enum ExecError {
         available: u64,
         most: u64,
     },
+    #[error(
+        "the processes of this job do not run the same build of candlepower; start the same one on every machine"
+    )]
+    Unlike,
     #[error("no step is queued")]
     NothingQueued,
     #[error("a step was submitted before allocate_kv")]
@@ -130,6 +141,9 @@ pub struct StepOutput {
     pub cost: Cost,
     /// What went between the ranks, as rank 0 saw it.
     pub traffic: Traffic,
+    pub times: Times,
+    /// This rank's own part of `times`.
+    pub device: Option<DeviceTimes>,
     /// Part of the step in which a simulated server kept the devices waiting; a real one's host is seen
     /// from outside.
     pub host: Duration,
@@ -142,7 +156,25 @@ pub trait Executor {
     /// Measures what the devices can do at best; `None` where that cannot be measured. A simulated device
     /// gives its data sheet.
     fn measure_roofs(&mut self) -> Option<Roofs>;
+    /// Runs the largest steps, so that whatever is taken or compiled for them is there; what each rank's device has left,
+    /// in rank order. Nothing is told of devices without a memory of their own.
+    fn warm_up(
+        &mut self,
+        _warm_up: WarmUp,
+        _kv: DType,
+        _graphs: Option<GraphLimits>,
+    ) -> Result<Vec<Headroom>, ExecError> {
+        Ok(Vec::new())
+    }
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError>;
+    /// Keeps decode steps as graphs, where the devices can, until `progress` says stop.
+    fn capture(
+        &mut self,
+        _graphs: GraphLimits,
+        _progress: &Arc<dyn Progress>,
+    ) -> Result<(), ExecError> {
+        Ok(())
+    }
     /// Starts a step. Steps run in the order of their submission.
     fn submit(&mut self, plan: Arc<StepPlan>) -> Result<Ticket, ExecError>;
     /// Whether the next step may be submitted before `plan`, the latest one, has been waited for. That step names the
@@ -164,6 +196,14 @@ pub trait Executor {
     /// timing stops. Those of a step started between its submission and the end of the wait for it.
     fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
         Err(ExecError::NoTimelines)
+    }
+    /// From now on other processes that have ranks are watched, too, and their GPUs, on `clock`.
+    fn start_watching(&mut self, _clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
+        Ok(())
+    }
+    /// What each of them was seen to do since then, in the order of their ranks; empty: there are none, or they are gone.
+    fn take_watched(&mut self) -> Result<Vec<Recorded>, ExecError> {
+        Ok(Vec::new())
     }
     /// Writes the whole KV cache where memory becomes real only by that: what was never written is read
     /// from one page of zeros, faster than any cache.

@@ -13,6 +13,8 @@ pub struct StepPlan {
     pub logit_rows: Vec<u32>,
     /// What to draw from each of them.
     pub picks: Vec<Pick>,
+    /// Devices that run behind the host time it.
+    pub timed: bool,
 }
 
 impl StepPlan {
@@ -22,5 +24,6 @@ impl StepPlan {
         self.rows.clear();
         self.logit_rows.clear();
         self.picks.clear();
+        self.timed = false;
     }
 }

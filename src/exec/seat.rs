@@ -79,7 +79,7 @@ impl Seat {
         }
         let built = workers.install(|| build(collective));
         let rank = built.map_err(|source| ExecError::Device {
-            what: "the model could not be loaded",
+            what: "the model could not be loaded".into(),
             source,
         })?;
         Ok((workers, rank))

@@ -1,11 +1,13 @@
 //! The largest steps that limits allow, run once: kernels are compiled, scratch is allocated, and what is left of a
 //! device's memory is known.
 
+use serde::{Deserialize, Serialize};
+
 use super::StepPlan;
 use crate::ops::{DeviceMemory, Pick, Rows};
 
 /// What the largest steps are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmUp {
     /// Rows of a step: the token budget.
     pub rows: usize,
@@ -17,7 +19,7 @@ pub struct WarmUp {
 }
 
 /// What a device has left after them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Headroom {
     pub memory: DeviceMemory,
     /// What the graphs of all buckets will take, at most.

@@ -1,8 +1,11 @@
 //! What our own engine takes: an arena whose size is known before it is allocated.
 
 use super::ask::{Ask, GIB};
+use super::scratch;
 use super::terms::{Item, Settings, Stage, Terms};
 use crate::model::{StepLimits, workspace_bytes};
+
+const MIB: f64 = (1u64 << 20) as f64;
 
 /// Defaults of the command line.
 const MAX_NUM_SEQS: usize = 256;
@@ -60,10 +63,21 @@ fn activations(stage: &Stage) -> Item {
             .min(stage.settings.max_num_batched_tokens),
     };
     let element = stage.ask.dtype().bytes();
+    let arena = workspace_bytes(stage.plan, 0, limits, element);
+    let (kernels, exchange) = (scratch::kernels(stage), scratch::exchange(stage));
+    let mib = |bytes: u64| bytes as f64 / MIB;
+    let beside = match exchange {
+        0 => format!("{:.0} MiB of kernels' scratch", mib(kernels)),
+        _ => format!(
+            "{:.0} MiB of kernels' scratch and {:.0} for exchange between ranks",
+            mib(kernels),
+            mib(exchange)
+        ),
+    };
     Item {
-        bytes: workspace_bytes(stage.plan, 0, limits, element),
+        bytes: arena.saturating_add(kernels).saturating_add(exchange),
         how: format!(
-            "the arena of a step of {} tokens at {element} B a value, and {} rows of logits in f32",
+            "the arena of a step of {} tokens at {element} B a value, {} rows of logits in f32, {beside}",
             limits.rows, limits.logit_rows
         ),
     }

@@ -13,6 +13,7 @@ mod ledger;
 mod reason;
 mod releases;
 mod rules;
+mod scratch;
 mod terms;
 mod verdict;
 mod vllm;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A GPU as the CUDA driver shows it; no context is needed to ask.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GpuIdentity {
     /// CUDA's ordinal, which `CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER` decide.
     pub index: usize,
@@ -35,10 +35,15 @@ pub struct GpuSample {
     pub energy_j: Option<f64>,
     /// Bits of NVML's `nvmlClocksEventReasons`.
     pub throttle_bits: Option<u64>,
+    /// Of the link as it is, which an idle card lowers; and its lanes.
+    pub pcie_generation: Option<u32>,
+    pub pcie_width: Option<u32>,
+    /// Beside this one, as they were listed last: at most a second before.
+    pub other_processes: Option<u32>,
 }
 
 /// What a GPU is asked in each sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum GpuCounter {
     Memory,
     Power,
@@ -48,14 +53,18 @@ pub enum GpuCounter {
     Utilization,
     Energy,
     Throttle,
+    PcieLink,
+    Processes,
 }
 
 /// Counters that one GPU refused to tell, and its first reason for each.
 pub type Refused = BTreeMap<GpuCounter, String>;
 
 /// A GPU that was sampled through a run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WatchedGpu {
     pub gpu: GpuIdentity,
+    /// The machine that it is in; `None`: this one.
+    pub host: Option<String>,
     pub refused: Refused,
 }

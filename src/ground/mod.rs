@@ -22,6 +22,8 @@ pub use event::{Event, EventKind, FinishReason};
 pub use gpu::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
 pub use log::Log;
 pub use progress::{Progress, Task, Unwatched};
-pub use records::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
+pub use records::{
+    ExpertLoad, ProcessSample, Recorded, RequestRecord, StepRecord, TelemetrySample,
+};
 pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};
 pub use version::{VERSION, revision};

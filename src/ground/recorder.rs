@@ -75,6 +75,11 @@ pub trait Timer {
     fn times(&mut self) -> Result<Vec<Duration>, String>;
 }
 
+/// Whether ranks wait for each other in the operation.
+pub fn is_exchange(name: &str) -> bool {
+    name.starts_with("all_") || name == "agree"
+}
+
 /// Records on one clock.
 struct Timeline {
     clock: Arc<dyn Clock>,
@@ -142,6 +147,9 @@ impl Timeline {
 pub struct Recorder {
     total: Cell<Cost>,
     timeline: RefCell<Option<Timeline>>,
+    /// The operation that runs, or failed last, and its layer.
+    current: Cell<Option<(&'static str, Option<usize>)>>,
+    exchanges: RefCell<Option<Box<dyn Timer>>>,
 }
 
 impl Recorder {
@@ -169,6 +177,16 @@ impl Recorder {
         Ok(records)
     }
 
+    /// From now on `timer` marks the begin and the end of each exchange.
+    pub fn start_exchanges(&self, timer: Box<dyn Timer>) {
+        *self.exchanges.borrow_mut() = Some(timer);
+    }
+
+    /// Its marks; `None`: none were begun.
+    pub fn take_exchanges(&self) -> Option<Box<dyn Timer>> {
+        self.exchanges.borrow_mut().take()
+    }
+
     /// Whether operations are timed one by one.
     pub fn is_timing(&self) -> bool {
         self.timeline.borrow().is_some()
@@ -193,7 +211,30 @@ impl Recorder {
         }
     }
 
+    /// The operation that failed, if the last one did: its name, and its layer.
+    pub fn failed(&self) -> Option<String> {
+        self.current.get().map(|(name, layer)| match layer {
+            Some(layer) => format!("{name} of layer {layer}"),
+            None => name.to_owned(),
+        })
+    }
+
     pub fn run<T, E>(
+        &self,
+        name: &'static str,
+        layer: Option<usize>,
+        cost: Cost,
+        operation: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.current.set(Some((name, layer)));
+        let result = self.timed(name, layer, cost, operation);
+        if result.is_ok() {
+            self.current.set(None);
+        }
+        result
+    }
+
+    fn timed<T, E>(
         &self,
         name: &'static str,
         layer: Option<usize>,
@@ -206,7 +247,7 @@ impl Recorder {
             timeline.clock.now()
         };
         let Some(start) = self.timeline.borrow_mut().as_mut().map(begin) else {
-            return operation();
+            return self.run_marked(name, operation);
         };
         let result = operation();
         if let Some(timeline) = self.timeline.borrow_mut().as_mut() {
@@ -220,6 +261,28 @@ impl Recorder {
                 cost,
             });
         }
+        result
+    }
+
+    fn run_marked<T, E>(
+        &self,
+        name: &str,
+        operation: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mark = || {
+            if let Some(timer) = self
+                .exchanges
+                .borrow_mut()
+                .as_mut()
+                .filter(|_| is_exchange(name))
+            {
+                // What cannot be marked has no time, which whoever reads the marks finds out.
+                let _ = timer.mark();
+            }
+        };
+        mark();
+        let result = operation();
+        mark();
         result
     }
 

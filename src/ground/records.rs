@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::event::FinishReason;
-use super::gpu::GpuSample;
+use super::gpu::{GpuSample, WatchedGpu};
 use super::log::Entry;
 use super::request::RequestId;
 
@@ -60,9 +60,16 @@ pub struct StepRecord {
     /// What each rank brought to the exchanges of the step; 0 of a single rank.
     #[serde(default)]
     pub communication_bytes: u64,
-    /// Part of `exec_seconds` that rank 0 spent in them, the wait for the slowest rank included.
+    /// In them, the wait for the slowest rank included; null where devices ran the step and nobody timed them. By the
+    /// host's clock it is rank 0's part of `exec_seconds`, by events of devices the mean over the ranks.
     #[serde(default)]
-    pub communication_seconds: f64,
+    pub communication_seconds: Option<f64>,
+    /// The rest of the ranks' time by the same clock.
+    #[serde(default)]
+    pub compute_seconds: Option<f64>,
+    /// Part of `communication_seconds` before the slowest rank had come, by events of devices alone.
+    #[serde(default)]
+    pub wait_seconds: Option<f64>,
 }
 
 /// One line of `experts.jsonl`: the tokens that a sparse layer sent to each of the model's experts in a run.
@@ -86,6 +93,26 @@ pub struct TelemetrySample {
     /// The GPUs that are watched, in the order of ranks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuSample>,
+    /// The other processes of an MPI job, in the order of their ranks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<ProcessSample>,
+}
+
+/// Another process of the job, and its machine; `None` where it told nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessSample {
+    pub cpu_percent: Option<f64>,
+    pub ram_percent: Option<f64>,
+    pub rss_bytes: Option<u64>,
+}
+
+/// What a process saw of itself, its machine and its GPUs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Recorded {
+    /// In order of time.
+    pub samples: Vec<TelemetrySample>,
+    /// In the order of the samples' GPUs.
+    pub gpus: Vec<WatchedGpu>,
 }
 
 impl Entry for RequestRecord {

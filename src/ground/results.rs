@@ -1,23 +1,27 @@
 //! `results.json`: what was run, on what, and what came out. One type for what was measured here,
 //! predicted by the simulated device, or taken from someone else.
 
+pub mod card;
 pub mod gpu;
 pub mod metric_set;
 pub mod reference;
 pub mod setting;
+pub mod start_up;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use card::{GpuInfo, GpuLink, GpuProcess};
 pub use gpu::GpuMetrics;
 pub use metric_set::{Extended, Metrics, SampleCounts};
 pub use reference::{ClientMode, ReferenceHardware, ReferenceRun, ThroughputDefinition};
 pub use setting::{
-    AllReduce, AllReduceSize, Engine, Environment, GpuInfo, Hardware, Model, RankMemory, Roofs,
+    AllReduce, AllReduceSize, Engine, Environment, Hardware, Model, Process, RankMemory, Roofs,
     WeightSource,
 };
+pub use start_up::StartUp;
 
 use super::request::RequestId;
 
@@ -35,6 +39,8 @@ pub struct Results {
     pub model: Model,
     pub hardware: Hardware,
     pub engine: Engine,
+    #[serde(default)]
+    pub start_up: StartUp,
     /// One a scenario and repeat, in the order played.
     pub runs: Vec<Run>,
     /// Over scenarios played three times or more.

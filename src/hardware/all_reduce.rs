@@ -139,6 +139,13 @@ impl AllReduceCurve {
         Ok(least_seconds * (ranks / measured - 1.0) + self.measured(equal))
     }
 
+    /// Bytes a second that a rank passes on in the largest message of the tables; nccl-tests' bus bandwidth.
+    pub fn bytes_per_s(&self) -> f64 {
+        let (bytes, seconds) = self.points[self.points.len() - 1];
+        let measured = self.measured_ranks as f64;
+        2.0 * (1.0 - 1.0 / measured) * bytes / seconds
+    }
+
     fn measured(&self, bytes: f64) -> f64 {
         let above = self.points.partition_point(|(size, _)| *size < bytes);
         let Some(&(size, seconds)) = self.points.get(above) else {

@@ -59,6 +59,15 @@ pub enum HardwareError {
     },
 
     #[error(
+        "--all-reduce {asked}: {ranks} cards on {link} have no such way to add up; use --all-reduce auto"
+    )]
+    NoWay {
+        asked: String,
+        link: Link,
+        ranks: usize,
+    },
+
+    #[error(
         "nothing is known of an all-reduce of {bytes} bytes over {ranks} ranks by {link}: the tables begin at {least} bytes"
     )]
     TooSmall {

@@ -9,6 +9,7 @@ mod gpu;
 mod host_link;
 mod interconnect;
 mod known;
+mod push_link;
 
 pub use all_reduce::{AllReduce, AllReduceCurve, LINKS};
 pub use card::{from_toml, read};
@@ -17,3 +18,4 @@ pub use gpu::{Capability, Gpu, Link};
 pub use host_link::HostLink;
 pub use interconnect::{AllReduceRow, AllReduceTable, Interconnect, Statement};
 pub use known::{find, known};
+pub use push_link::PushLink;

@@ -261,6 +261,16 @@ fn engine(
             false => reason::NO_EXCHANGE,
         },
     );
+    extended.wait_share_percent = note(
+        "wait_share_percent",
+        totals.wait_share().map(percent),
+        match (exchanged, totals.communication_share()) {
+            (false, _) => reason::NO_EXCHANGE,
+            (true, None) => reason::EXCHANGE_NOT_TIMED,
+            (true, Some(_)) => reason::WAIT_NOT_TIMED,
+        },
+    );
+    extended.timed_steps = totals.timed_steps as u64;
     extended.mean_communication_bytes_per_step = note(
         "mean_communication_bytes_per_step",
         exchanged
@@ -281,6 +291,17 @@ fn engine(
         reason::NOT_COUNTED,
     );
     let (bytes, flops) = (extended.achieved_bytes_per_s, extended.achieved_flop_per_s);
+    let gpus = input.gpus.len() as f64;
+    let no_gpu = match input.gpus {
+        [] => reason::NO_GPU,
+        _ => no_step(reason::NOT_COUNTED),
+    };
+    let mut per_gpu = |name, rate: Option<f64>| {
+        let each = rate.and_then(|rate| ratio(rate, gpus));
+        nulls.note(name, each, no_gpu)
+    };
+    extended.achieved_bytes_per_s_per_gpu = per_gpu("achieved_bytes_per_s_per_gpu", bytes);
+    extended.achieved_flop_per_s_per_gpu = per_gpu("achieved_flop_per_s_per_gpu", flops);
     let of_roof = |achieved: Option<f64>, roof: fn(&Roofs) -> f64| {
         ratio(PERCENT * achieved?, roof(input.roofs.as_ref()?))
     };

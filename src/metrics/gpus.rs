@@ -124,6 +124,7 @@ impl Seen<'_> {
             index: gpu.index,
             name: gpu.name.clone(),
             pci_bus_id: gpu.pci_bus_id.clone(),
+            host: self.watched.host.clone(),
             ..GpuMetrics::default()
         };
         let mut of = |name, counter, value: fn(&GpuSample) -> Option<f64>, statistic| {
@@ -163,8 +164,14 @@ impl Seen<'_> {
             ),
             ..named
         };
+        let pcie_generation = self.most("pcie_generation", C::PcieLink, |s| s.pcie_generation);
+        let pcie_width = self.most("pcie_width", C::PcieLink, |s| s.pcie_width);
+        let other_processes = self.most("other_processes", C::Processes, |s| s.other_processes);
         let (energy_j, throttled_s) = (self.energy(window), self.throttled(window));
         GpuMetrics {
+            pcie_generation,
+            pcie_width,
+            other_processes,
             energy_j,
             throttled_s,
             not_observed: self.nulls.0,
@@ -194,6 +201,17 @@ impl Seen<'_> {
         let told = self.samples.iter().filter_map(|(_, sample)| value(sample));
         let found = Sample::new(told.collect()).map(|sample| statistic(&sample));
         self.note(name, counter, found, reason::NO_SAMPLE)
+    }
+
+    /// The highest of what is counted.
+    fn most(
+        &mut self,
+        name: &str,
+        counter: GpuCounter,
+        value: fn(&GpuSample) -> Option<u32>,
+    ) -> Option<u32> {
+        let told = self.samples.iter().filter_map(|(_, sample)| value(sample));
+        self.note(name, counter, told.max(), reason::NO_SAMPLE)
     }
 
     /// The counter's mean power over the samples, through the whole window: the samples miss its edges.

@@ -32,7 +32,13 @@ pub struct StepTotals {
     pub bytes: f64,
     pub flops: f64,
     pub communication_bytes: f64,
+    /// Of steps whose time is divided.
+    pub timed_steps: usize,
+    pub compute_seconds: f64,
     pub communication_seconds: f64,
+    /// Of those whose waits are known: the whole, and the waits.
+    waited_in: f64,
+    pub wait_seconds: f64,
 }
 
 impl StepTotals {
@@ -55,7 +61,16 @@ impl StepTotals {
         self.bytes += step.bytes as f64;
         self.flops += step.flops as f64;
         self.communication_bytes += step.communication_bytes as f64;
-        self.communication_seconds += step.communication_seconds;
+        if let Some((compute, communication)) = step.compute_seconds.zip(step.communication_seconds)
+        {
+            self.timed_steps += 1;
+            self.compute_seconds += compute;
+            self.communication_seconds += communication;
+            if let Some(wait) = step.wait_seconds {
+                self.waited_in += compute + communication;
+                self.wait_seconds += wait;
+            }
+        }
         if let Some(used) = ratio(step.kv_blocks_used as f64, step.kv_blocks_total as f64) {
             self.kv_seconds += used * seconds;
             self.kv_weight += seconds;
@@ -77,10 +92,17 @@ impl StepTotals {
         self.max_kv
     }
 
-    /// Part of the executor's time in exchanges between ranks, 0 to 1; `None` where none was made, or none was timed.
+    /// Part of the ranks' time in exchanges between them, 0 to 1; `None` where none was made, or none was timed.
     pub fn communication_share(&self) -> Option<f64> {
-        let timed = self.communication_seconds > 0.0;
-        timed.then(|| ratio(self.communication_seconds, self.exec_seconds))?
+        let timed = self.compute_seconds + self.communication_seconds;
+        let exchanged = self.communication_seconds > 0.0;
+        exchanged.then(|| ratio(self.communication_seconds, timed))?
+    }
+
+    /// Part of it before the slowest rank had come; `None` where that was not timed.
+    pub fn wait_share(&self) -> Option<f64> {
+        let exchanged = self.communication_seconds > 0.0;
+        exchanged.then(|| ratio(self.wait_seconds, self.waited_in))?
     }
 
     /// Time of the steps outside the executor, seconds.

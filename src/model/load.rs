@@ -144,8 +144,7 @@ impl<'a> Loader<'a> {
         };
         let parts: Vec<&dyn WeightRows> = matrices.iter().map(|m| m as &dyn WeightRows).collect();
         let packed = self.backend.pack(&parts, bias);
-        let mut linear =
-            packed.map_err(|error| Error::msg(format!("{}: {error}", names.join(", "))))?;
+        let mut linear = packed.map_err(|error| named(error, names))?;
         if self.quantizes_activations() {
             linear = linear.with_quantized_activations();
         }
@@ -175,5 +174,17 @@ impl<'a> Loader<'a> {
             return Ok(None);
         };
         Ok(Some(self.source.vector(plan.tensor, slice.range)?))
+    }
+}
+
+/// With the weights that it is of. A device's error stays as it is: what is said of it depends on its kind.
+fn named(error: Error, names: &[String]) -> Error {
+    let is_of_device = match &error {
+        Error::WithBacktrace { inner, .. } => matches!(**inner, Error::Cuda(_)),
+        error => matches!(error, Error::Cuda(_)),
+    };
+    match is_of_device {
+        true => error,
+        false => Error::msg(format!("{}: {error}", names.join(", "))),
     }
 }

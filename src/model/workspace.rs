@@ -106,22 +106,41 @@ fn expert_shapes(plan: &ShardPlan, rank: usize, limits: StepLimits) -> Option<[S
 }
 
 /// Bytes of the workspace that `rank` will allocate where an activation takes `element_bytes`; the
-/// largest number there is instead of more. Logits are f32 everywhere.
+/// largest number there is instead of more. Rotations, scores, routes and logits take 4 everywhere.
 pub fn workspace_bytes(
     plan: &ShardPlan,
     rank: usize,
     limits: StepLimits,
     element_bytes: usize,
 ) -> u64 {
-    let bytes =
-        |(rows, width): Shape, each: usize| (rows as u64).saturating_mul((width * each) as u64);
-    let [activations @ .., logits] = shapes(plan, rank, limits);
+    const WIDE: usize = size_of::<f32>();
+    let bytes = |each: usize| {
+        move |(rows, width): Shape| (rows as u64).saturating_mul((width * each) as u64)
+    };
+    let [
+        x,
+        delta,
+        normed,
+        rotation,
+        qkv,
+        attention,
+        last_x,
+        last_attention,
+        logits,
+    ] = shapes(plan, rank, limits);
     let dense = dense_shapes(plan, rank, limits).into_iter().flatten();
-    let experts = expert_shapes(plan, rank, limits).into_iter().flatten();
-    let activations = activations.into_iter().chain(dense).chain(experts);
-    activations
-        .map(|shape| bytes(shape, element_bytes))
-        .fold(bytes(logits, size_of::<f32>()), u64::saturating_add)
+    let (routing, rows) = expert_shapes(plan, rank, limits)
+        .map(|[scores, experts, weights, rows @ ..]| ([scores, experts, weights], rows))
+        .unzip();
+    let narrow = [x, delta, normed, qkv, attention, last_x, last_attention];
+    let narrow = narrow.into_iter().chain(dense);
+    let narrow = narrow.chain(rows.into_iter().flatten());
+    let wide = [rotation, logits].into_iter();
+    let wide = wide.chain(routing.into_iter().flatten());
+    let all = narrow
+        .map(bytes(element_bytes))
+        .chain(wide.map(bytes(WIDE)));
+    all.fold(0, u64::saturating_add)
 }
 
 impl Workspace {

@@ -1,6 +1,7 @@
 //! A device as whoever loads and steps a rank sees it: its memory, its clocks, and its kernels.
 
 use candle_core::{DType, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::buffer::Buffer;
 use super::kernels::Kernels;
@@ -10,7 +11,7 @@ use super::weight::{Linear, WeightRows};
 use crate::ground::recorder::Timer;
 
 /// Bytes of a device with memory of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceMemory {
     pub free: u64,
     pub total: u64,
@@ -40,8 +41,14 @@ pub trait Backend: Kernels {
         Ok(())
     }
 
-    /// Times what is queued on the device; `None` where operations are done when they return.
-    fn timer(&self) -> Option<Box<dyn Timer>> {
+    /// Whether the device hangs, after a rank has failed: what a rank has there cannot be freed.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
+    /// Times what is queued on the device; `None` where operations are done when they return. A profiler that waits to
+    /// be told begins with one that is `profiled`.
+    fn timer(&self, _profiled: bool) -> Option<Box<dyn Timer>> {
         None
     }
 

@@ -13,6 +13,7 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod experts;
+pub mod held;
 mod kernels;
 pub mod limits;
 pub mod nothing;
@@ -22,6 +23,7 @@ pub mod reference;
 pub mod row;
 pub mod rows;
 pub mod sampling;
+pub mod scratch;
 pub mod storage;
 mod weight;
 

@@ -10,6 +10,7 @@ pub mod nccl;
 #[cfg(all(feature = "cuda", not(feature = "nccl")))]
 #[path = "no_nccl.rs"]
 pub mod nccl;
+mod processes;
 mod rules;
 pub mod shard;
 mod solo;
@@ -18,18 +19,24 @@ mod threads;
 mod unmet;
 mod ways;
 
+use std::sync::Arc;
+
 use candle_core::{Result, bail};
 
 use crate::ground::recorder::Traffic;
 use crate::ops::Buffer;
 
+pub use processes::Processes;
 pub use rules::{ShardError, broken_rule, legal};
 pub use shard::{RankShape, ShardPlan};
 pub use solo::Solo;
 pub use split::Split;
 pub use threads::Threads;
 pub use unmet::Unmet;
-pub use ways::{AllReduce, UnknownAllReduce, Way, Ways};
+pub use ways::{AllReduce, LARGEST, SMALLEST, UnknownAllReduce, Way, Ways};
+
+/// Why another rank will not come; `None`: it may. For whoever waits elsewhere, on any thread.
+pub type Failed = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// One rank's view of its peers. Every rank makes the same calls in the same order, and each result
 /// is the same to the bit on all of them.
@@ -61,4 +68,9 @@ pub trait Collective {
 
     /// What went between the ranks since the last call.
     fn take_traffic(&self) -> Traffic;
+
+    /// What this rank is told of the others' failures.
+    fn failed(&self) -> Failed {
+        Arc::new(|| None)
+    }
 }

@@ -1,12 +1,14 @@
 //! Sums over GPUs by NCCL, on each rank's stream.
 
 use candle_core::cuda::CudaStorageSlice;
-use candle_core::cuda::cudarc::driver::CudaSlice;
+use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtrMut};
 use candle_core::cuda::cudarc::nccl::result::get_nccl_version;
-use candle_core::cuda::cudarc::nccl::{Comm, Id, NcclType, ReduceOp};
+use candle_core::cuda::cudarc::nccl::{Id, NcclType};
 use candle_core::{CpuStorage, CudaStorage, Error, InplaceOp1, Layout, Result, bail};
 
+use super::{Collective, Failed};
 use crate::ops::Buffer;
+use crate::ops::cuda::communicator::{Communicator, Reduction};
 use crate::ops::cuda::{Gpu, keys_of};
 
 /// Whether this build has it.
@@ -24,6 +26,9 @@ pub fn version() -> Option<String> {
     ))
 }
 
+/// Bytes of the words that ranks exchange.
+const WORD: usize = size_of::<u32>();
+
 /// Where ranks meet.
 pub struct Meeting(Id);
 
@@ -31,25 +36,52 @@ impl Meeting {
     /// # Errors
     /// NCCL does not start.
     pub fn new() -> Result<Self> {
-        Id::new()
-            .map(Self)
-            .map_err(|e| failed("does not start", &e.0))
+        let id = Id::new().map_err(|e| Error::Msg(format!("NCCL does not start: {:?}", e.0)));
+        id.map(Self)
     }
 
-    /// One of `size` ranks, all of which come, each on its own thread: NCCL would wait for ever for one that does not.
+    /// Where the first rank will say.
+    pub fn elsewhere() -> Self {
+        Self(Id::uninit([0; _]))
+    }
+
+    /// The first rank's of all that `host` joins, which may be in another process.
     ///
     /// # Errors
-    /// NCCL refuses.
-    pub fn join(&self, gpu: &Gpu, rank: usize, size: usize) -> Result<Nccl> {
-        let comm = Comm::from_rank(gpu.stream(), rank, size, self.0);
-        let comm = comm.map_err(|e| failed("does not connect the GPUs", &e.0))?;
-        Ok(Nccl { comm })
+    /// A rank has failed.
+    pub fn of_first(&self, host: &dyn Collective) -> Result<Self> {
+        let (own, _) = self.0.internal().as_chunks::<WORD>();
+        let own: Vec<u32> = own
+            .iter()
+            .map(|bytes| u32::from_ne_bytes(bytes.map(|byte| byte as u8)))
+            .collect();
+        let mut all = Vec::new();
+        host.all_gather(&own, &mut all)?;
+        let bytes: Vec<_> = all[..own.len()]
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .map(|byte| byte as std::ffi::c_char)
+            .collect();
+        match bytes.try_into() {
+            Ok(id) => Ok(Self(Id::uninit(id))),
+            Err(_) => bail!("NCCL's id is not of whole words"),
+        }
+    }
+
+    /// One of `size` ranks, all of which come, each on its own thread, but for those that have `failed`.
+    ///
+    /// # Errors
+    /// NCCL refuses, or a rank has failed.
+    pub fn join(&self, gpu: &Gpu, rank: usize, size: usize, failed: Failed) -> Result<Nccl> {
+        let comm = Communicator::connect(gpu, (rank, size), self.0, failed.as_ref())?;
+        Ok(Nccl { comm, failed })
     }
 }
 
 /// One rank's communicator.
 pub struct Nccl {
-    comm: Comm,
+    comm: Communicator,
+    failed: Failed,
 }
 
 impl Nccl {
@@ -58,32 +90,45 @@ impl Nccl {
     /// # Errors
     /// NCCL refuses, or does not reduce the type of `x`.
     pub fn all_reduce(&self, x: &Buffer, len: usize) -> Result<()> {
-        let comm = &self.comm;
-        x.first().inplace_op1(&Reduce { comm, len })
+        x.first().inplace_op1(&Reduce { nccl: self, len })
+    }
+
+    /// What NCCL says against its peers.
+    pub fn failure(&self) -> Option<String> {
+        self.comm.failure()
+    }
+
+    /// Lets the GPU leave what it waits for others in.
+    pub fn give_up(&self) {
+        self.comm.give_up();
     }
 }
 
 /// The first `len` elements of a buffer over all ranks: the sum of floats, the highest of keys.
 struct Reduce<'a> {
-    comm: &'a Comm,
+    nccl: &'a Nccl,
     len: usize,
 }
 
 impl Reduce<'_> {
     fn sum<T: NcclType>(&self, values: &mut CudaSlice<T>) -> Result<()> {
-        let mut values = values.slice_mut(..self.len);
-        let sum = self.comm.all_reduce_in_place(&mut values, &ReduceOp::Sum);
-        sum.map_err(|e| failed("could not sum over the GPUs", &e.0))?;
-        Ok(())
+        self.reduce(&mut values.slice_mut(..self.len), Reduction::Sum)
     }
 
     fn highest(&self, keys: &mut CudaSlice<i64>) -> Result<()> {
         let Some(mut keys) = keys_of(keys, self.len) else {
             bail!("a record has no room for {} keys", self.len);
         };
-        let highest = self.comm.all_reduce_in_place(&mut keys, &ReduceOp::Max);
-        highest.map_err(|e| failed("could not compare over the GPUs", &e.0))?;
-        Ok(())
+        self.reduce(&mut keys, Reduction::Highest)
+    }
+
+    fn reduce<T: NcclType>(
+        &self,
+        values: &mut impl DevicePtrMut<T>,
+        reduction: Reduction,
+    ) -> Result<()> {
+        let Nccl { comm, failed } = self.nccl;
+        comm.all_reduce(values, reduction, failed.as_ref())
     }
 }
 
@@ -105,8 +150,4 @@ impl InplaceOp1 for Reduce<'_> {
             _ => bail!("NCCL sums f32, f16 and bf16, and compares i64"),
         }
     }
-}
-
-fn failed(what: &str, status: &dyn std::fmt::Debug) -> Error {
-    Error::Msg(format!("NCCL {what}: {status:?}"))
 }

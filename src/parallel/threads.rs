@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle_core::{Error, Result};
 
-use super::Collective;
+use super::{Collective, Failed};
 use crate::ground::recorder::Traffic;
 use crate::ops::cpu::rendezvous::{Rendezvous, Stopped};
 use crate::ops::{Buffer, storage};
@@ -68,6 +68,11 @@ impl Collective for Threads {
 
     fn take_traffic(&self) -> Traffic {
         self.traffic.take()
+    }
+
+    fn failed(&self) -> Failed {
+        let rendezvous = self.rendezvous.clone();
+        Arc::new(move || rendezvous.stopped().map(|stopped| stopped.to_string()))
     }
 }
 

@@ -6,6 +6,10 @@ use std::str::FromStr;
 
 use crate::ground::results;
 
+/// Bytes of the least and the most that is tried.
+pub const SMALLEST: u64 = 4 << 10;
+pub const LARGEST: u64 = 64 << 20;
+
 /// What adds up on GPUs, as it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AllReduce {
@@ -22,6 +26,11 @@ pub enum AllReduce {
 
 impl AllReduce {
     pub const ALL: [Self; 4] = [Self::Nccl, Self::Host, Self::P2p, Self::Auto];
+
+    /// Whether `one` of the others may be used.
+    pub fn allows(self, one: Self) -> bool {
+        self == one || self == Self::Auto
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -65,20 +74,31 @@ pub enum Way {
 }
 
 impl Way {
-    /// Those that `asked` allows, where these are to be had.
-    pub fn candidates(asked: AllReduce, nccl: bool, host: bool, p2p: bool) -> Vec<Self> {
-        let is_asked = |one| asked == one || asked == AllReduce::Auto;
+    /// Of what is to be had.
+    pub fn candidates(nccl: bool, host: bool, p2p: bool) -> Vec<Self> {
         let mut ways = Vec::new();
-        if nccl && is_asked(AllReduce::Nccl) {
+        if nccl {
             ways.push(Self::Nccl);
         }
-        if host && is_asked(AllReduce::Host) {
+        if host {
             ways.extend([Self::HostOneShot, Self::HostTwoShot, Self::HostCopies]);
         }
-        if p2p && is_asked(AllReduce::P2p) {
+        if p2p {
             ways.extend([Self::P2pOneShot, Self::P2pTwoShot]);
         }
         ways
+    }
+
+    /// Bytes that each of `ranks` passes on for a message of `bytes`: all of it to every other in one shot, else its part
+    /// of the others' chunks and the sum of its own.
+    pub fn pushed(self, bytes: u64, ranks: usize) -> f64 {
+        let (bytes, ranks) = (bytes as f64, ranks as f64);
+        match self {
+            Self::HostOneShot | Self::P2pOneShot => (ranks - 1.0) * bytes,
+            Self::Nccl | Self::HostTwoShot | Self::HostCopies | Self::P2pTwoShot => {
+                2.0 * (ranks - 1.0) * bytes / ranks
+            }
+        }
     }
 
     pub fn name(self) -> &'static str {
@@ -120,6 +140,12 @@ impl Ways {
 
     pub fn candidates(&self) -> &[Way] {
         &self.candidates
+    }
+
+    /// Of messages that are tried where the largest has `largest` bytes: doubling, and none beyond [`LARGEST`].
+    pub fn sizes_up_to(largest: u64) -> impl Iterator<Item = u64> {
+        let doubled = std::iter::successors(Some(SMALLEST), |bytes| Some(2 * bytes));
+        doubled.take_while(move |&bytes| bytes <= LARGEST && bytes < 2 * largest.max(SMALLEST))
     }
 
     /// Adds a size above all that were added: the microseconds of each candidate, in their order.
@@ -171,7 +197,7 @@ mod tests {
     const KIB: u64 = 1 << 10;
 
     fn measured() -> Ways {
-        let ways = Way::candidates(AllReduce::Auto, true, true, false);
+        let ways = Way::candidates(true, true, false);
         let mut ways = Ways::new(ways);
         ways.add(4 * KIB, vec![40.0, 12.0, 15.0, 60.0]);
         ways.add(64 * KIB, vec![45.0, 40.0, 22.0, 60.0]);
@@ -189,17 +215,40 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_asked_and_there_is_a_candidate() {
+    fn only_what_is_there_is_a_candidate() {
         use Way::*;
+        assert_eq!(Way::candidates(true, false, false), [Nccl]);
         let host = [HostOneShot, HostTwoShot, HostCopies];
-        let all = |asked| Way::candidates(asked, true, true, true);
-        assert_eq!(all(AllReduce::Nccl), [Nccl]);
-        assert_eq!(all(AllReduce::Host), host);
-        assert_eq!(all(AllReduce::P2p), [P2pOneShot, P2pTwoShot]);
-        assert_eq!(all(AllReduce::Auto).len(), 6);
-        let without_nccl = Way::candidates(AllReduce::Auto, false, true, false);
-        assert_eq!(without_nccl, host);
-        assert_eq!(Way::candidates(AllReduce::P2p, true, true, false), []);
+        assert_eq!(Way::candidates(false, true, false), host);
+        assert_eq!(
+            Way::candidates(false, false, true),
+            [P2pOneShot, P2pTwoShot]
+        );
+        assert_eq!(Way::candidates(true, true, true).len(), 6);
+    }
+
+    #[test]
+    fn auto_allows_all_and_the_others_themselves() {
+        for one in AllReduce::ALL {
+            assert!(AllReduce::Auto.allows(one) && one.allows(one));
+            assert_eq!(AllReduce::Host.allows(one), one == AllReduce::Host);
+        }
+    }
+
+    /// (R - 1) n in one shot, 2 (R - 1) n / R in two.
+    #[test]
+    fn ways_push_what_the_formulas_say() {
+        for (ranks, one, two) in [(2, 1.0, 1.0), (4, 3.0, 1.5), (8, 7.0, 1.75)] {
+            let of = |way: Way| way.pushed(KIB, ranks) / KIB as f64;
+            assert_eq!([Way::HostOneShot, Way::P2pOneShot].map(of), [one; 2]);
+            let pieces = [
+                Way::Nccl,
+                Way::HostTwoShot,
+                Way::HostCopies,
+                Way::P2pTwoShot,
+            ];
+            assert_eq!(pieces.map(of), [two; 4]);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::table::profile;
 use super::trace::{Trace, TraceStep};
 use crate::ground::Progress;
 use crate::ground::results::Roofs;
-use crate::session::{Device, ModelFiles, RunError, Session, SessionError, Wish};
+use crate::session::{Device, Job, ModelFiles, RunError, Session, SessionError, Wish};
 
 const GIB: f64 = (1 << 30) as f64;
 
@@ -60,7 +60,11 @@ impl ProfilePlan {
     ///
     /// # Errors
     /// The model cannot be loaded, or a step failed.
-    pub fn run(self, progress: &Arc<dyn Progress>) -> Result<Profiled, SessionError> {
+    pub fn run(
+        self,
+        job: Option<&Job>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Profiled, SessionError> {
         let Self {
             mut files,
             loads,
@@ -77,7 +81,7 @@ impl ProfilePlan {
             let needed = files.kv_bytes(tokens);
             files.options.kv_cache_memory.get_or_insert(needed);
         }
-        let mut session = files.open_for(max_model_len, None, progress)?;
+        let mut session = files.open_for(max_model_len, job, progress)?;
         check_kv(&session, &loads)?;
         let executor = session.engine.executor_mut();
         executor.touch_kv().map_err(RunError::from)?;
@@ -163,6 +167,8 @@ fn tabled(
         let about = about(session, load);
         profiled.profiles.push(profile(&about, &measured));
         profiled.trace.title = format!("{} on {}", about.model, about.hardware);
+        let ranks = session.settings.ranks.iter().map(|rank| rank.name());
+        profiled.trace.ranks = ranks.collect();
         profiled.trace.append(traced(load, session, measured));
     }
     profiled
@@ -194,6 +200,7 @@ fn traced(load: Load, session: &Session, measured: Measured) -> Trace {
     };
     Trace {
         title: String::new(),
+        ranks: Vec::new(),
         steps: measured.steps.into_iter().enumerate().map(step).collect(),
         timelines: measured.timelines,
     }

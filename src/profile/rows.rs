@@ -1,9 +1,9 @@
 //! One row an operation: its calls in the steps that count, added up.
 
 use super::result::{Bound, OpRow};
-use super::steps::{Step, is_exchange};
+use super::steps::Step;
 use super::{GIGA, MICRO};
-use crate::ground::recorder::{Cost, OpRecord};
+use crate::ground::recorder::{Cost, OpRecord, is_exchange};
 use crate::ground::results::Roofs;
 use crate::metrics::quantile::Sample;
 

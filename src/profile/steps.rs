@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::MICRO;
-use crate::ground::recorder::OpRecord;
+use crate::ground::recorder::{OpRecord, is_exchange};
 
 /// Of the steps, ordered by their time, one in so many is left out at either end: what else a machine does
 /// makes some slow, and means over the rest still add up.
@@ -60,21 +60,17 @@ impl<'a> Step<'a> {
         before.iter().sum::<Duration>() + behind
     }
 
-    /// Of each exchange between ranks, in order: how long `rank` waited until the last one had come.
+    /// Of each exchange between ranks, in order: how long `rank` waited until the last one had come. It ends on all of
+    /// them at once, so that the last to come spends the least time in it; their clocks need not agree.
     pub fn waits(&self, rank: usize) -> Vec<Duration> {
         let exchanges = |rank: usize| self.ops[rank].iter().filter(|op| is_exchange(op.name));
         let waits = exchanges(rank).enumerate().map(|(index, own)| {
             let ranks = (0..self.ops.len()).filter_map(|r| exchanges(r).nth(index));
-            let last = ranks.map(|op| op.start).max().unwrap_or(own.start);
-            last.saturating_sub(own.start).min(own.time)
+            let least = ranks.map(|op| op.time).min().unwrap_or(own.time);
+            own.time.saturating_sub(least)
         });
         waits.collect()
     }
-}
-
-/// Whether ranks wait for each other in it.
-pub fn is_exchange(name: &str) -> bool {
-    name.starts_with("all_")
 }
 
 /// The middle half of the steps by their time, in any order; all of fewer than four.

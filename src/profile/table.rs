@@ -6,9 +6,10 @@ use super::about::About;
 use super::measure::Measured;
 use super::result::{Bound, OpRow, Profile, RankRow, RoofRates, SCHEMA, Totals};
 use super::rows::{Rate, rows};
-use super::steps::{Step, is_exchange, mean_us, middle};
+use super::steps::{Step, mean_us, middle};
 use super::whole::whole;
 use super::{GIGA, MICRO};
+use crate::ground::recorder::is_exchange;
 use crate::ground::results::Roofs;
 
 /// The table of at least one step on at least one rank.

@@ -37,6 +37,8 @@ pub struct TraceStep {
 pub struct Trace {
     /// Words for the model and the machine.
     pub title: String,
+    /// And for each rank.
+    pub ranks: Vec<String>,
     pub steps: Vec<TraceStep>,
     pub timelines: Vec<Vec<OpRecord>>,
 }
@@ -77,7 +79,7 @@ impl Trace {
             "{{\"displayTimeUnit\":\"ms\",\"otherData\":{{\"title\":{title}}},\"traceEvents\":["
         )?;
         let mut events = Events { out, first: true };
-        events.names(self.timelines.len())?;
+        events.names(&self.ranks)?;
         let spans: Vec<_> = self
             .steps
             .iter()
@@ -112,12 +114,10 @@ impl<W: Write> Events<'_, W> {
     }
 
     /// What stands in front of the tracks, from the engine down to the last rank.
-    fn names(&mut self, ranks: usize) -> io::Result<()> {
-        for pid in ENGINE..=ranks {
-            let (process, thread) = match pid {
-                ENGINE => ("engine".to_owned(), "steps"),
-                pid => (format!("rank {}", pid - 1), "stream 0"),
-            };
+    fn names(&mut self, ranks: &[String]) -> io::Result<()> {
+        let ranks = ranks.iter().map(|rank| (rank.as_str(), "stream 0"));
+        let tracks = std::iter::once(("engine", "steps")).chain(ranks);
+        for (pid, (process, thread)) in (ENGINE..).zip(tracks) {
             let about = [
                 ("process_name", json!({"name": process})),
                 ("process_sort_index", json!({"sort_index": pid})),

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::RawRun;
 use super::rows::unit;
-use crate::ground::GpuSample;
+use crate::ground::TelemetrySample;
 use crate::ground::results::{Results, Run};
 
 /// Every metric of every run: full precision, an empty value with its reason where null.
@@ -53,10 +54,11 @@ fn set(out: &mut String, index: usize, run: &Run, set: &str, entries: &Map<Strin
 pub fn telemetry(runs: &[RawRun], out: &mut impl Write) -> io::Result<()> {
     let several = runs.len() > 1;
     let run_column = if several { "run," } else { "" };
-    let gpus = gpu_columns(runs);
+    let gpus = columns(runs, "gpu", 0, |sample| &sample.gpus);
+    let processes = columns(runs, "process", 1, |sample| &sample.others);
     writeln!(
         out,
-        "{run_column}time,cpu_percent,ram_percent,rss_bytes{gpus}"
+        "{run_column}time,cpu_percent,ram_percent,rss_bytes{gpus}{processes}"
     )?;
     for (index, run) in runs.iter().enumerate() {
         for sample in &run.telemetry {
@@ -65,7 +67,8 @@ pub fn telemetry(runs: &[RawRun], out: &mut impl Write) -> io::Result<()> {
             }
             let (time, cpu, ram) = (sample.time, sample.cpu_percent, sample.ram_percent);
             write!(out, "{time},{cpu},{ram},{}", sample.rss_bytes)?;
-            for (_, value) in sample.gpus.iter().flat_map(readings) {
+            let gpus = sample.gpus.iter().flat_map(readings);
+            for (_, value) in gpus.chain(sample.others.iter().flat_map(readings)) {
                 match value {
                     Value::Null => write!(out, ",")?,
                     value => write!(out, ",{value}")?,
@@ -77,20 +80,23 @@ pub fn telemetry(runs: &[RawRun], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Every reading of every GPU, under the GPU's place in the samples.
-fn gpu_columns(runs: &[RawRun]) -> String {
+/// Every reading of every GPU or process, under its place in the samples, from `first` on.
+fn columns<T: Serialize + Default>(
+    runs: &[RawRun],
+    what: &str,
+    first: usize,
+    of: fn(&TelemetrySample) -> &Vec<T>,
+) -> String {
     let samples = runs.iter().flat_map(|run| &run.telemetry);
-    let gpus = samples.map(|sample| sample.gpus.len()).max().unwrap_or(0);
-    let names = (0..gpus).flat_map(|gpu| {
-        let names = readings(&GpuSample::default());
-        names
-            .into_iter()
-            .map(move |(name, _)| format!(",gpu{gpu}_{name}"))
+    let count = samples.map(|sample| of(sample).len()).max().unwrap_or(0);
+    let names = (first..first + count).flat_map(|place| {
+        let names = readings(&T::default()).into_iter();
+        names.map(move |(name, _)| format!(",{what}{place}_{name}"))
     });
     names.collect()
 }
 
-fn readings(sample: &GpuSample) -> Map<String, Value> {
+fn readings(sample: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(sample) {
         Ok(Value::Object(map)) => map,
         // A struct of numbers always becomes an object.

@@ -25,13 +25,33 @@ fn line(gpu: &GpuMetrics) -> String {
         ),
         one("energy", gpu.energy_j, "J"),
         throttled(gpu),
+        pcie(gpu),
+        shared(gpu),
     ];
     let figures: Vec<String> = figures.into_iter().flatten().collect();
     let told = match figures.is_empty() {
         true => "told nothing".to_owned(),
         false => figures.join(", "),
     };
-    format!("GPU {} ({}): {told}", gpu.index, gpu.name)
+    let place = gpu.host.as_ref();
+    let place = place.map_or(String::new(), |host| format!(" of {host}"));
+    format!("GPU {}{place} ({}): {told}", gpu.index, gpu.name)
+}
+
+fn pcie(gpu: &GpuMetrics) -> Option<String> {
+    Some(format!(
+        "PCIe {} x{}",
+        gpu.pcie_generation?, gpu.pcie_width?
+    ))
+}
+
+/// Where the card's figures are not this run's alone.
+pub(super) fn shared(gpu: &GpuMetrics) -> Option<String> {
+    match gpu.other_processes? {
+        0 => None,
+        1 => Some("SHARED with another process".to_owned()),
+        others => Some(format!("SHARED with {others} other processes")),
+    }
 }
 
 fn one(what: &str, value: Option<f64>, unit: &str) -> Option<String> {

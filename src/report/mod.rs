@@ -1,5 +1,6 @@
 //! Results -> text and files. Returns strings or writes the files it is given; prints nothing.
 
+pub mod cards;
 mod columns;
 pub mod csv;
 pub mod files;

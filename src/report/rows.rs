@@ -55,7 +55,7 @@ pub const SOURCE: [Row; 31] = [
 ];
 
 /// Of the extended set, what answers a first question; the rest is in the files.
-pub const EXTENDED: [Row; 38] = [
+pub const EXTENDED: [Row; 42] = [
     row("mean_ttft_ms", "ms"),
     row("median_ttft_ms", "ms"),
     row("p99_ttft_ms", "ms"),
@@ -70,6 +70,7 @@ pub const EXTENDED: [Row; 38] = [
     row("max_queue_ms", "ms"),
     row("decode_speed_per_user", "tok/s"),
     row("total_token_throughput", "tok/s"),
+    row("output_throughput_per_gpu", "tok/s"),
     row("steady_output_throughput", "tok/s"),
     row("steady_share_percent", "%"),
     row("max_output_tokens_per_s", "tok/s"),
@@ -94,10 +95,21 @@ pub const EXTENDED: [Row; 38] = [
         unit: "GFLOP/s",
         scale: GIGA,
     },
+    Row {
+        name: "achieved_bytes_per_s_per_gpu",
+        unit: "GB/s",
+        scale: GIGA,
+    },
+    Row {
+        name: "achieved_flop_per_s_per_gpu",
+        unit: "GFLOP/s",
+        scale: GIGA,
+    },
     row("bandwidth_utilization_percent", "%"),
     row("flop_utilization_percent", "%"),
     row("energy_per_output_token_j", "J"),
     row("communication_share_percent", "%"),
+    row("wait_share_percent", "%"),
     row("host_share_percent", "%"),
     row("mean_submit_delay_ms", "ms"),
     row("max_submit_delay_ms", "ms"),
@@ -121,6 +133,8 @@ pub fn unit(name: &str) -> &'static str {
         ("_j", "J"),
         ("_bytes_per_s", "B/s"),
         ("_flop_per_s", "FLOP/s"),
+        ("_bytes_per_s_per_gpu", "B/s"),
+        ("_flop_per_s_per_gpu", "FLOP/s"),
         ("_bytes", "B"),
         ("_bytes_per_step", "B"),
         ("request_throughput", "req/s"),

@@ -7,7 +7,7 @@ use super::gpus;
 use super::grid::{Grid, Section, grid};
 use super::layout::{GAP, blocks, chars, push_right, wrap};
 use super::number::{number, superscript};
-use crate::ground::results::{Kind, Results, Run, WeightSource};
+use crate::ground::results::{Kind, Results, Run, StartUp, WeightSource};
 
 /// A column is never narrower.
 const NARROWEST: usize = 9;
@@ -116,9 +116,9 @@ fn kind(results: &Results) -> String {
     }
 }
 
-/// Repeats, GPUs one by one, failures by reason, and checks.
+/// The start, repeats, GPUs one by one, failures by reason, and checks.
 pub(super) fn closing(results: &Results) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = start_up(&results.start_up).into_iter().collect();
     for repeats in &results.repeats {
         let load = repeats
             .concurrency
@@ -147,6 +147,21 @@ pub(super) fn closing(results: &Results) -> Vec<String> {
     });
     lines.push(format!("checks: {passed} of {all} hold"));
     lines
+}
+
+/// `None`: nothing was started.
+fn start_up(took: &StartUp) -> Option<String> {
+    let parts = [
+        ("load", took.load_s),
+        ("upload", took.upload_s),
+        ("warm-up", took.warm_up_s),
+        ("capture", took.capture_s),
+    ];
+    let known = parts.into_iter();
+    let known = known.filter_map(|(part, seconds)| Some(format!("{part} {} s", number(seconds?))));
+    let known: Vec<String> = known.collect();
+    let total = number(took.total_s?);
+    Some(format!("started in {total} s: {}", known.join(", ")))
 }
 
 fn label(run: &Run) -> String {

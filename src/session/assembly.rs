@@ -38,10 +38,14 @@ pub struct Session {
     pub hardware: results::Hardware,
     /// Every limit and policy, as it was resolved.
     pub settings: results::Engine,
+    /// Where the time until now went.
+    pub start_up: results::StartUp,
     /// Of the GPUs that are used.
     pub probe: Option<Arc<dyn GpuProbe>>,
     /// How these add up; `None`: there is one, or none.
     pub all_reduce: Option<results::AllReduce>,
+    /// Of an MPI job, in the order of their ranks; empty: there is no job.
+    pub processes: Vec<results::Process>,
     /// Where the model came from.
     pub files: ModelFiles,
     /// Who watches, and may stop, what the session does.
@@ -62,8 +66,13 @@ pub struct Started {
     pub dtype: DType,
     pub weight_dtype: DType,
     pub hardware: results::Hardware,
+    /// All but the total.
+    pub start_up: results::StartUp,
     pub probe: Option<Arc<dyn GpuProbe>>,
     pub all_reduce: Option<results::AllReduce>,
+    /// CPUs that the threads of each rank are bound to.
+    pub rank_cpus: Vec<String>,
+    pub processes: Vec<results::Process>,
 }
 
 impl Started {
@@ -84,8 +93,11 @@ impl Started {
             dtype,
             weight_dtype,
             hardware,
+            start_up,
             probe,
             all_reduce,
+            rank_cpus,
+            processes,
         } = self;
         let options = &files.options;
         let config = SchedulerConfig {
@@ -96,6 +108,10 @@ impl Started {
             block_size: options.block_size,
             num_blocks: layout.num_blocks,
             prefix_cache: options.prefix_cache,
+        };
+        let timed_by = match hardware.device.as_str() {
+            "cpu" => "host clock",
+            _ => "device events",
         };
         let settings = results::Engine {
             max_model_len,
@@ -112,10 +128,16 @@ impl Started {
             expert_parallel: options.expert_parallel,
             threads,
             pin_threads: options.pin_threads,
+            rank_cpus,
             seed: options.seed,
             ranks: executor.memory().map_err(RunError::from)?,
             communication_share: None,
+            timed_by: timed_by.to_owned(),
             server: None,
+        };
+        let start_up = results::StartUp {
+            total_s: Some(clock.now().as_secs_f64()),
+            ..start_up
         };
         progress.detail(&loaded(&settings, clock.now()));
         let engine = Engine::new(config, executor, clock).map_err(Wish::Engine)?;
@@ -125,8 +147,10 @@ impl Started {
             model: describe_model(&files, weight_dtype),
             hardware,
             settings,
+            start_up,
             probe,
             all_reduce,
+            processes,
             files,
             progress: progress.clone(),
         })
@@ -138,9 +162,8 @@ fn loaded(settings: &results::Engine, time: Duration) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let ranks = settings.ranks.iter().map(|rank| {
         format!(
-            "rank {} on {}: weights {} MiB, KV {} MiB, workspace {} MiB",
-            rank.rank,
-            rank.device,
+            "{}: weights {} MiB, KV {} MiB, workspace {} MiB",
+            rank.name(),
             mib(rank.weights_bytes),
             mib(rank.kv_bytes),
             mib(rank.workspace_bytes)

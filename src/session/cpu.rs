@@ -19,6 +19,16 @@ const LARGEST_DEFAULT_KV: u64 = 4 << 30;
 /// And at most one part in this many of the memory that is available.
 const DEFAULT_KV_SHARE: u64 = 4;
 
+/// Parts of a start that a CPU does not have.
+const UNOBSERVED: [(&str, &str); 3] = [
+    (
+        "upload_s",
+        "a CPU computes with weights where they were read to",
+    ),
+    ("warm_up_s", "a CPU runs no step before the first request"),
+    ("capture_s", "a CPU has no graphs"),
+];
+
 /// Loads weights and allocates the KV cache, whose default size depends on `memory`. The ranks are the processes of
 /// the `job`, or threads.
 ///
@@ -36,12 +46,13 @@ pub fn start(
         None => (0..files.plan.tp()).collect(),
         Some(job) => job.ranks_here(),
     };
+    let begun = clock.now();
     let loading = Loading::prepare(&files, memory, &ranks_here, progress)?;
     let weight_dtype = loading.weight_dtype;
     let layout = kv_layout(&files, ranks_here.len(), weight_dtype, memory, loading.room)?;
     let loaded = match job {
-        None => loading.start_threads(&files, memory),
-        Some(job) => job.lead(&files, loading),
+        None => loading.start_threads(&files, memory.total),
+        Some(job) => job.lead(&files, loading, None),
     };
     progress.finish();
     if progress.is_stopped() {
@@ -50,7 +61,9 @@ pub fn start(
     let Loaded {
         mut executor,
         threads,
-    } = loaded?;
+        processes,
+    } = loaded.map_err(SessionError::load)?;
+    let load_s = clock.now().saturating_sub(begun).as_secs_f64();
     executor.allocate_kv(&layout).map_err(Wish::Exec)?;
     let started = Started {
         kind: results::Kind::Measured,
@@ -68,8 +81,14 @@ pub fn start(
             memory_gib: machine().ram_gib,
             roofs: None,
         },
+        start_up: results::StartUp {
+            load_s: Some(load_s),
+            ..results::StartUp::without(&UNOBSERVED)
+        },
         probe: None,
         all_reduce: None,
+        rank_cpus: Vec::new(),
+        processes,
     };
     started.assemble(files, progress)
 }

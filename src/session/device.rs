@@ -25,9 +25,7 @@ impl Device {
     /// # Errors
     /// There is no such device, or it cannot do what was asked of it.
     pub fn of(options: &EngineOptions) -> Result<Self, SessionError> {
-        // No driver is woken for a device that was named.
-        let default = || if gpus::is_usable() { "cuda" } else { "cpu" };
-        let device = options.device.as_deref().unwrap_or_else(default);
+        let device = Self::name(options);
         if let Some(name) = device.strip_prefix(SIMULATED) {
             let gpu = hardware::find(name).map_err(|source| Wish::Gpu {
                 device: device.to_owned(),
@@ -47,6 +45,13 @@ impl Device {
             return Err(Wish::CpuType.into());
         }
         Ok(Self::Cpu)
+    }
+
+    /// As it was named, or chosen for who named none.
+    pub(super) fn name(options: &EngineOptions) -> &str {
+        // No driver is woken for a device that was named.
+        let default = || if gpus::is_usable() { "cuda" } else { "cpu" };
+        options.device.as_deref().unwrap_or_else(default)
     }
 
     /// Whether its time is virtual and nothing is loaded.

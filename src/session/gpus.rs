@@ -1,19 +1,22 @@
 //! The GPUs of this machine, as CUDA shows them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::{Arc, OnceLock};
 
 use super::error::{SessionError, Wish};
+use super::launch::launched;
 use super::options::EngineOptions;
 use crate::ground::GpuIdentity;
-use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo};
+use crate::ground::results::{AllReduce as AllReduceTimes, Environment, GpuInfo, GpuLink};
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::MOST_RANKS;
-use crate::parallel::gpus::{LARGEST, Link};
-use crate::parallel::{AllReduce, Threads, nccl};
-use crate::telemetry::nvml;
+use crate::parallel::gpus::Link;
+use crate::parallel::{AllReduce, LARGEST, Threads, nccl};
+use crate::telemetry::{cards, nvml};
 
-const GIB: f64 = (1_u64 << 30) as f64;
+const NCCL: &str = "NCCL_";
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = match cfg!(feature = "nccl") {
@@ -37,6 +40,37 @@ pub fn missing() -> Option<(&'static str, &'static str)> {
 pub fn names() -> Option<Vec<String>> {
     let count = Gpu::count().ok()?;
     Some(identities(count).map(|gpu| gpu.name).collect())
+}
+
+/// The GPUs that CUDA shows, as they stood at the first question of the process.
+pub fn cards() -> &'static [GpuInfo] {
+    static CARDS: OnceLock<Vec<GpuInfo>> = OnceLock::new();
+    let read = || visible().iter().map(cards::read).collect();
+    CARDS.get_or_init(read)
+}
+
+/// What lies between them.
+pub fn links() -> Vec<GpuLink> {
+    let both = |one, other| {
+        candle_core::Result::Ok(Gpu::reaches(one, other)? && Gpu::reaches(other, one)?)
+    };
+    cards::links(&visible(), |one, other| {
+        both(one, other).map_err(|e| e.to_string())
+    })
+}
+
+/// Variables of the environment that change what NCCL does.
+pub fn nccl_variables() -> BTreeMap<String, String> {
+    let all = std::env::vars_os().map(|(name, value)| {
+        let text = |os: OsString| os.to_string_lossy().into_owned();
+        (text(name), text(value))
+    });
+    all.filter(|(name, _)| name.starts_with(NCCL)).collect()
+}
+
+/// Those that this process may use.
+pub fn visible() -> Vec<GpuIdentity> {
+    identities(Gpu::count().unwrap_or(0)).collect()
 }
 
 /// Of the first `count` GPUs, those that tell.
@@ -83,14 +117,10 @@ fn measured(gpus: usize) -> candle_core::Result<AllReduceTimes> {
 
 /// Says which GPUs there are, and what drives them.
 pub fn describe(environment: &mut Environment) {
-    environment.gpus = identities(Gpu::count().unwrap_or(0))
-        .map(|gpu| GpuInfo {
-            index: gpu.index,
-            memory_gib: gpu.memory_bytes as f64 / GIB,
-            name: gpu.name,
-        })
-        .collect();
-    environment.driver = nvml::driver_version();
+    environment.gpus = cards().to_vec();
+    environment.gpu_links = links();
+    environment.nccl_variables = nccl_variables();
+    environment.driver = driver();
     environment.cuda = nvml::cuda_version();
     environment.nccl = nccl::version();
 }
@@ -100,12 +130,24 @@ pub fn is_usable() -> bool {
     Gpu::count().is_ok_and(|gpus| gpus > 0)
 }
 
-/// That there is a GPU for each rank, and a way between them.
+/// Of the GPUs' driver.
+pub fn driver() -> Option<String> {
+    nvml::driver_version()
+}
+
+/// Of all [`cards`], these.
+pub fn described(gpus: &[GpuIdentity]) -> Vec<GpuInfo> {
+    let is_one = |card: &&GpuInfo| gpus.iter().any(|gpu| gpu.index == card.index);
+    cards().iter().filter(is_one).cloned().collect()
+}
+
+/// That there is a GPU for each rank of this process, and a way between all ranks.
 ///
 /// # Errors
 /// One is missing.
 pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
-    let tp = options.tp;
+    let processes = launched().map_or(1, |launched| launched.size);
+    let (tp, here) = (options.tp, (options.tp / processes).max(1));
     let refused = |words: String| Err(Wish::Cuda(words).into());
     let gpus = match Gpu::count() {
         Ok(gpus) => gpus,
@@ -115,10 +157,36 @@ pub(super) fn check(options: &EngineOptions) -> Result<(), SessionError> {
             ));
         }
     };
-    if gpus < tp {
+    if gpus < here {
+        let among = match processes {
+            1 => "as many GPUs".to_owned(),
+            _ => format!("{here} GPUs in each of {processes} processes"),
+        };
         return refused(format!(
-            "--tp {tp} needs as many GPUs, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
+            "--tp {tp} needs {among}, and the CUDA driver shows {gpus}; lower --tp, or see CUDA_VISIBLE_DEVICES"
         ));
+    }
+    // What a part of a card does is no measure of the card, whose limits, power and energy NVML tells as a whole.
+    if let Some(card) = cards().iter().take(tp).find(|card| card.mig == Some(true)) {
+        return refused(format!(
+            "--device cuda: GPU {} ({} at {}) has MIG on, and only whole cards are measured; turn it off with nvidia-smi -i {} -mig 0, or use --device cpu",
+            card.index, card.name, card.pci_bus_id, card.pci_bus_id
+        ));
+    }
+    match options.all_reduce {
+        AllReduce::Host | AllReduce::P2p if processes > 1 => {
+            return refused(format!(
+                "--all-reduce {}: own kernels add up over the GPUs of one process, and {processes} processes were started; use --all-reduce nccl or auto",
+                options.all_reduce
+            ));
+        }
+        AllReduce::Auto if processes > 1 && !nccl::IS_BUILT => {
+            return refused(
+                "--device cuda: GPUs of several processes add up by NCCL, and this build has none; build it with --features nccl, or start one process"
+                    .to_owned(),
+            );
+        }
+        _ => {}
     }
     match options.all_reduce {
         AllReduce::Nccl if tp > 1 && !nccl::IS_BUILT => refused(

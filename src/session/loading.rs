@@ -7,12 +7,12 @@ use candle_core::DType;
 use super::error::SessionError;
 use super::files::ModelFiles;
 use super::host_memory;
-use crate::exec::{Build, Executor, Rank, Ranks, Threads};
-use crate::ground::{Progress, Task};
+use crate::exec::{Build, ExecError, Executor, Rank, Ranks, Threads};
+use crate::ground::{Progress, Task, results};
 use crate::model::{Decoder, Share};
 use crate::ops::cpu::Cpu;
 use crate::parallel::Collective;
-use crate::telemetry::{Memory, machine};
+use crate::telemetry::{GpuProbe, Memory, machine};
 
 pub struct Loading {
     pub weight_dtype: DType,
@@ -21,14 +21,19 @@ pub struct Loading {
     /// Bytes of this machine's memory that its ranks leave for the KV cache.
     pub room: u64,
     pub build: Arc<Build>,
-    progress: Arc<dyn Progress>,
+    pub progress: Arc<dyn Progress>,
 }
+
+/// What a process of a job that is not the first is loaded from; the probe is that of its GPUs.
+pub type Following = (ModelFiles, Loading, Option<Arc<dyn GpuProbe>>);
 
 /// All ranks, ready.
 pub struct Loaded {
     pub executor: Box<dyn Executor>,
     /// Of all ranks.
     pub threads: usize,
+    /// Of an MPI job; empty: there is no job.
+    pub processes: Vec<results::Process>,
 }
 
 impl Loading {
@@ -78,25 +83,30 @@ impl Loading {
         })
     }
 
-    /// Every rank as a thread of this process.
+    /// Every rank as a thread of this process, whose steps end where who watches says stop.
     ///
     /// # Errors
     /// A thread or a rank cannot be started.
-    pub fn start_threads(
-        self,
-        files: &ModelFiles,
-        memory: &Memory,
-    ) -> Result<Loaded, SessionError> {
+    pub fn start_threads(self, files: &ModelFiles, memory: u64) -> Result<Loaded, ExecError> {
+        let (build, progress) = (self.build.clone(), self.progress.clone());
+        let watched =
+            move |collective: Box<dyn Collective>| Ok(build(collective)?.watched(progress.clone()));
+        let build = Arc::new(watched);
+        Self { build, ..self }.start(files, memory)
+    }
+
+    /// Every rank as a thread of this process, where a machine or a GPU each has so many bytes of memory.
+    ///
+    /// # Errors
+    /// A thread or a rank cannot be started.
+    pub fn start(self, files: &ModelFiles, memory: u64) -> Result<Loaded, ExecError> {
         let plan = &files.plan;
         let elements = plan.kv_elements_per_token();
-        let (build, progress) = (self.build, self.progress);
-        let build = move |collective| Ok(build(collective)?.watched(progress.clone()));
-        let build = Arc::new(build);
-        let ranks = Ranks::load(plan.tp(), self.threads, memory.total, elements, build);
-        let executor = Box::new(ranks.map_err(SessionError::load)?);
+        let ranks = Ranks::load(plan.tp(), self.threads, memory, elements, self.build)?;
         Ok(Loaded {
-            executor,
+            executor: Box::new(ranks),
             threads: self.threads.count.max(plan.tp()),
+            processes: Vec::new(),
         })
     }
 }

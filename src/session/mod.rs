@@ -5,6 +5,8 @@
 //! around them. `generate` draws tokens; `question` asks `fit` instead of loading anything.
 
 mod assembly;
+#[cfg(feature = "mpi")]
+mod cards;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -30,9 +32,14 @@ mod kv;
 pub mod launch;
 mod loading;
 mod options;
+#[cfg(any(feature = "cuda", feature = "mpi"))]
+mod patience;
 mod question;
+mod serve;
 mod simulated;
 mod simulation;
+#[cfg(feature = "mpi")]
+mod watch;
 
 use std::sync::Arc;
 
@@ -47,6 +54,7 @@ pub use generate::{Generation, Token, Tokens};
 pub use job::Job;
 pub use options::{ActivationScheme, DEFAULT_MODEL, EngineOptions, LARGEST_COUNT, MOST_THREADS};
 pub use question::Question;
+pub use serve::serve;
 pub use simulation::{Simulation, SimulationError, Started};
 
 impl EngineOptions {
@@ -87,9 +95,8 @@ impl ModelFiles {
     ) -> Result<Session, SessionError> {
         match (self.device.clone(), job) {
             (Device::Cpu, _) => cpu::start(self, max_model_len, &memory(), job, progress),
-            (Device::Cuda, None) => cuda::start(self, max_model_len, progress),
+            (Device::Cuda, _) => cuda::start(self, max_model_len, job, progress),
             (Device::Simulated(gpu), None) => simulated::start(self, &gpu, max_model_len, progress),
-            (Device::Cuda, Some(_)) => Err(Wish::OneProcess("cuda").into()),
             (Device::Simulated(_), Some(_)) => Err(Wish::OneProcess("sim:").into()),
         }
     }

@@ -1,8 +1,11 @@
 //! A build without CUDA: there is no GPU for it.
 
+use std::collections::BTreeMap;
+
 use super::error::{SessionError, Wish};
 use super::options::EngineOptions;
-use crate::ground::results::{AllReduce, Environment};
+use crate::ground::GpuIdentity;
+use crate::ground::results::{AllReduce, Environment, GpuInfo, GpuLink};
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &[];
@@ -18,6 +21,21 @@ pub fn missing() -> Option<(&'static str, &'static str)> {
 /// Of the GPUs, by CUDA; only a CUDA build can ask.
 pub fn names() -> Option<Vec<String>> {
     None
+}
+
+/// The GPUs as they are set up; only a CUDA build can ask.
+pub fn cards() -> &'static [GpuInfo] {
+    &[]
+}
+
+/// What lies between them; only a CUDA build can ask.
+pub fn links() -> Vec<GpuLink> {
+    Vec::new()
+}
+
+/// Variables that change what NCCL does; only a CUDA build has it.
+pub fn nccl_variables() -> BTreeMap<String, String> {
+    BTreeMap::new()
 }
 
 /// Whether every GPU reaches every other's memory; only a CUDA build can ask.
@@ -36,6 +54,21 @@ pub fn describe(_environment: &mut Environment) {}
 /// Whether CUDA is there for the asking.
 pub fn is_usable() -> bool {
     false
+}
+
+/// Of the GPUs' driver; only a CUDA build can ask.
+pub fn driver() -> Option<String> {
+    None
+}
+
+/// GPUs, for a result: there are none.
+pub fn described(_gpus: &[GpuIdentity]) -> Vec<GpuInfo> {
+    Vec::new()
+}
+
+/// Those that this process may use: none.
+pub fn visible() -> Vec<GpuIdentity> {
+    Vec::new()
 }
 
 /// Why `cuda` cannot be had.

@@ -1,14 +1,17 @@
 //! A build without MPI: it is never one process of several.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::error::{SessionError, Wish};
 use super::files::ModelFiles;
 use super::launch::Launched;
-use super::loading::{Loaded, Loading};
+use super::loading::{Following, Loaded, Loading};
 use super::options::EngineOptions;
-use crate::ground::Progress;
+use crate::exec::ExecError;
+use crate::ground::{GpuIdentity, Progress};
+use crate::telemetry::GpuProbe;
 
 /// Cargo features that a result names.
 pub const FEATURES: &[&str] = &[];
@@ -38,12 +41,37 @@ impl Job {
         match *self {}
     }
 
-    pub(super) fn lead(&self, _: &ModelFiles, _: Loading) -> Result<Loaded, SessionError> {
+    /// Of this process.
+    pub fn ranks(&self) -> Range<usize> {
         match *self {}
     }
 
-    /// Does what rank 0 says.
-    pub fn serve(&self, _: &EngineOptions) {
+    /// Of all processes.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn gpus(&self) -> Result<&[Vec<GpuIdentity>], Wish> {
+        match *self {}
+    }
+
+    /// Of this process.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn gpus_here(&self) -> Result<&[GpuIdentity], Wish> {
+        match *self {}
+    }
+
+    pub(super) fn lead(
+        &self,
+        _: &ModelFiles,
+        _: Loading,
+        _: Option<Arc<dyn GpuProbe>>,
+    ) -> Result<Loaded, ExecError> {
+        match *self {}
+    }
+
+    pub(super) fn follow(&self, _: Result<Following, SessionError>) {
         match *self {}
     }
 

@@ -16,6 +16,9 @@ use crate::parallel::Split;
 use crate::scheduler::SchedulerConfig;
 use crate::shape::ModelShape;
 
+/// Why no part of its start took time.
+const NOTHING: &str = "nothing is loaded: the device is simulated";
+
 impl EngineOptions {
     /// What they ask of `gpu`, of any model.
     pub fn simulation(
@@ -35,6 +38,7 @@ impl EngineOptions {
             },
             server: self.server,
             graphs: self.cuda_graphs,
+            all_reduce: self.all_reduce,
             dtype: self.dtype,
             kv_type: self.kv_cache_dtype,
             kv_bytes: self.kv_cache_memory,
@@ -78,8 +82,13 @@ pub fn start(
         },
         settings: settings(&files, &simulation, &started),
         engine: started.engine,
+        start_up: results::StartUp::without(
+            &["total_s", "load_s", "upload_s", "warm_up_s", "capture_s"]
+                .map(|part| (part, NOTHING)),
+        ),
         probe: None,
-        all_reduce: None,
+        all_reduce: started.all_reduce,
+        processes: Vec::new(),
         files,
         progress: progress.clone(),
     })
@@ -103,9 +112,11 @@ fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> r
         // Nothing computes.
         threads: 0,
         pin_threads: false,
+        rank_cpus: Vec::new(),
         seed: files.options.seed,
         ranks: started.ranks.clone(),
         communication_share: None,
+        timed_by: "formula".to_owned(),
         server: simulation.server.map(|server| server.name.to_owned()),
     }
 }

@@ -9,10 +9,10 @@ use crate::exec::simulated::Setup;
 use crate::exec::{ExecError, Executor, KvLayout, Server, Simulated};
 use crate::fit::{self, Ask, Card, KvType, Limits, Release, Verdict};
 use crate::ground::VirtualClock;
-use crate::ground::results::RankMemory;
+use crate::ground::results::{self, RankMemory};
 use crate::hardware::Gpu;
 use crate::model::StepLimits;
-use crate::parallel::{ShardError, ShardPlan, Split};
+use crate::parallel::{AllReduce, ShardError, ShardPlan, Split};
 use crate::scheduler::SchedulerConfig;
 use crate::shape::{ModelShape, WeightType};
 use crate::telemetry::memory::memory;
@@ -65,6 +65,8 @@ pub struct Simulation {
     pub server: Option<Server>,
     /// Kernels are launched from CUDA graphs.
     pub graphs: bool,
+    /// What adds up over the cards; a server adds up with NCCL where it is `Auto`.
+    pub all_reduce: AllReduce,
     /// Of activations; `None`: the checkpoint's.
     pub dtype: Option<WeightType>,
     /// Element type of the KV cache.
@@ -87,6 +89,8 @@ pub struct Started {
     pub kv_dtype: DType,
     /// Memory of each.
     pub ranks: Vec<RankMemory>,
+    /// What each way of adding up takes; `None`: there is one rank.
+    pub all_reduce: Option<results::AllReduce>,
 }
 
 impl Simulation {
@@ -107,6 +111,7 @@ impl Simulation {
             gpu: self.gpu.clone(),
             dtype: self.dtype(),
             graphs: self.graphs,
+            all_reduce: self.all_reduce,
             server: self.server,
             limits: StepLimits {
                 rows,
@@ -116,7 +121,7 @@ impl Simulation {
         let clock = Arc::new(VirtualClock::default());
         let mut executor = Simulated::new(setup, clock.clone())?;
         executor.allocate_kv(&layout)?;
-        let ranks = executor.memory()?;
+        let (ranks, all_reduce) = (executor.memory()?, executor.all_reduce());
         let scheduler = SchedulerConfig {
             num_blocks: layout.num_blocks,
             ..self.scheduler.clone()
@@ -126,6 +131,7 @@ impl Simulation {
             scheduler,
             kv_dtype,
             ranks,
+            all_reduce,
         })
     }
 

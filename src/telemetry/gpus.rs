@@ -30,6 +30,9 @@ pub(super) fn merged(first: &GpuSample, last: &GpuSample) -> GpuSample {
             (Some(a), Some(b)) => Some(a | b),
             (a, b) => b.or(a),
         },
+        pcie_generation: first.pcie_generation.max(last.pcie_generation),
+        pcie_width: first.pcie_width.max(last.pcie_width),
+        other_processes: first.other_processes.max(last.other_processes),
     }
 }
 

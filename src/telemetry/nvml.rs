@@ -1,18 +1,23 @@
 //! GPUs through NVML, the driver's own library of counters (NVML API reference, "Device Queries"). Without it, or
 //! with a counter that a card does not have, readings are `None` with the reason, and the run goes on.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
 use super::gpus::GpuProbe;
+use crate::ground::results::GpuProcess;
 use crate::ground::{GpuCounter, GpuIdentity, GpuSample, Refused};
 
 /// NVML counts power and energy in thousandths.
-const MILLI: f64 = 1e-3;
-const COUNTERS: [GpuCounter; 8] = [
+pub(super) const MILLI: f64 = 1e-3;
+/// A list of processes holds for so long: the driver takes longer over it than over counters.
+const LISTED_FOR: Duration = Duration::from_secs(1);
+const COUNTERS: [GpuCounter; 10] = [
     GpuCounter::Memory,
     GpuCounter::Power,
     GpuCounter::Temperature,
@@ -21,25 +26,39 @@ const COUNTERS: [GpuCounter; 8] = [
     GpuCounter::Utilization,
     GpuCounter::Energy,
     GpuCounter::Throttle,
+    GpuCounter::PcieLink,
+    GpuCounter::Processes,
 ];
 
 /// The GPUs of a run, opened once.
 #[derive(Debug)]
 pub struct NvmlProbe {
-    gpus: Vec<(GpuIdentity, Result<Device<'static>, String>)>,
+    gpus: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    gpu: GpuIdentity,
+    device: Result<Device<'static>, String>,
+    /// How many other processes there were, and when that was read.
+    others: Mutex<Option<(Instant, Result<u32, String>)>>,
+}
+
+impl Watched {
+    fn others(&self, device: &Device) -> Result<u32, String> {
+        let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = known.take_if(|(read, _)| read.elapsed() < LISTED_FOR);
+        let (_, others) = known.insert(fresh.unwrap_or_else(|| (Instant::now(), others(device))));
+        others.clone()
+    }
 }
 
 impl NvmlProbe {
-    /// Finds each GPU by its place on the PCI bus: NVML counts GPUs in that order and all of them, CUDA those that it
-    /// may see and in an order of its own.
     pub fn open(gpus: Vec<GpuIdentity>) -> Self {
-        let found = |gpu: &GpuIdentity| {
-            let device = library()?.device_by_pci_bus_id(gpu.pci_bus_id.as_str());
-            device.map_err(|e| format!("NVML does not find the GPU at {}: {e}", gpu.pci_bus_id))
-        };
-        let opened = gpus.into_iter().map(|gpu| {
-            let device = found(&gpu);
-            (gpu, device)
+        let opened = gpus.into_iter().map(|gpu| Watched {
+            device: find(&gpu),
+            gpu,
+            others: Mutex::default(),
         });
         Self {
             gpus: opened.collect(),
@@ -51,19 +70,26 @@ impl NvmlProbe {
         let failed = self
             .gpus
             .iter()
-            .find_map(|(_, device)| device.as_ref().err());
+            .find_map(|watched| watched.device.as_ref().err());
         failed.map(String::as_str)
     }
 }
 
 impl GpuProbe for NvmlProbe {
     fn gpus(&self) -> Vec<GpuIdentity> {
-        self.gpus.iter().map(|(gpu, _)| gpu.clone()).collect()
+        self.gpus
+            .iter()
+            .map(|watched| watched.gpu.clone())
+            .collect()
     }
 
     fn sample(&self, gpu: usize, refused: &mut Refused) -> GpuSample {
-        match &self.gpus[gpu].1 {
-            Ok(device) => read(device, refused),
+        let watched = &self.gpus[gpu];
+        match &watched.device {
+            Ok(device) => GpuSample {
+                other_processes: note(refused, GpuCounter::Processes, watched.others(device)),
+                ..read(device, refused)
+            },
             Err(reason) => {
                 for counter in COUNTERS {
                     refused.entry(counter).or_insert_with(|| reason.clone());
@@ -72,6 +98,13 @@ impl GpuProbe for NvmlProbe {
             }
         }
     }
+}
+
+/// A GPU by its place on the PCI bus: NVML counts GPUs in that order and all of them, CUDA those that it may see and in
+/// an order of its own.
+pub(super) fn find(gpu: &GpuIdentity) -> Result<Device<'static>, String> {
+    let device = library()?.device_by_pci_bus_id(gpu.pci_bus_id.as_str());
+    device.map_err(|e| format!("NVML does not find the GPU at {}: {e}", gpu.pci_bus_id))
 }
 
 /// Version of the driver, such as 580.82.07.
@@ -109,6 +142,10 @@ fn read(device: &Device, refused: &mut Refused) -> GpuSample {
         device.total_energy_consumption(),
     );
     let throttle = device.current_throttle_reasons();
+    let (generation, width) = (
+        device.current_pcie_link_gen(),
+        device.current_pcie_link_width(),
+    );
     GpuSample {
         memory_used_bytes: memory.as_ref().map(|m| m.used),
         memory_total_bytes: memory.map(|m| m.total),
@@ -119,16 +156,50 @@ fn read(device: &Device, refused: &mut Refused) -> GpuSample {
         utilization_percent: utilization.map(|rates| f64::from(rates.gpu)),
         energy_j: millijoules.map(|mj| mj as f64 * MILLI),
         throttle_bits: told(refused, GpuCounter::Throttle, throttle).map(|reasons| reasons.bits()),
+        pcie_generation: told(refused, GpuCounter::PcieLink, generation),
+        pcie_width: told(refused, GpuCounter::PcieLink, width),
+        other_processes: None,
     }
 }
 
-/// The reading, or its refusal kept.
+/// Processes on the card, by their numbers.
+pub(super) fn processes(device: &Device) -> Result<Vec<GpuProcess>, NvmlError> {
+    let mut all = device.running_compute_processes()?;
+    // A card that only computes refuses these.
+    all.extend(device.running_graphics_processes().unwrap_or_default());
+    let each = all.into_iter().map(|process| GpuProcess {
+        pid: process.pid,
+        memory_bytes: match process.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => Some(bytes),
+            UsedGpuMemory::Unavailable => None,
+        },
+    });
+    let mut each: Vec<GpuProcess> = each.collect();
+    each.sort_by_key(|process| process.pid);
+    each.dedup_by_key(|process| process.pid);
+    Ok(each)
+}
+
+/// How many processes use a card that this one has taken.
+fn others(device: &Device) -> Result<u32, String> {
+    let all = processes(device).map_err(|error| format!("NVML: {error}"))?;
+    // In a container this process may have another number here: of those that are listed it is one.
+    let others = all.len().checked_sub(1);
+    let others = others.ok_or("NVML lists no process on the card, not even this one")?;
+    Ok(others as u32)
+}
+
 fn told<T>(refused: &mut Refused, counter: GpuCounter, reading: Result<T, NvmlError>) -> Option<T> {
+    note(
+        refused,
+        counter,
+        reading.map_err(|error| format!("NVML: {error}")),
+    )
+}
+
+/// The reading, or its refusal kept.
+fn note<T>(refused: &mut Refused, counter: GpuCounter, reading: Result<T, String>) -> Option<T> {
     reading
-        .map_err(|error| {
-            refused
-                .entry(counter)
-                .or_insert_with(|| format!("NVML: {error}"));
-        })
+        .map_err(|reason| refused.entry(counter).or_insert(reason))
         .ok()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::gpus::{GpuProbe, merged};
-use crate::ground::{Clock, GpuSample, TelemetrySample, WatchedGpu};
+use crate::ground::{Clock, GpuSample, Recorded, TelemetrySample, WatchedGpu};
 
 /// 10 Hz.
 pub const INTERVAL: Duration = Duration::from_millis(100);
@@ -25,15 +25,6 @@ const CPU_UNIT: f64 = 1e-3;
 pub struct Sampler {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<Recorded>>,
-}
-
-/// What a sampler has seen.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Recorded {
-    /// In order of time.
-    pub samples: Vec<TelemetrySample>,
-    /// In the order of the samples' GPUs.
-    pub gpus: Vec<WatchedGpu>,
 }
 
 impl Sampler {
@@ -140,6 +131,7 @@ fn halve(samples: &mut Vec<TelemetrySample>) {
                     .zip(&last.gpus)
                     .map(|(first, last)| merged(first, last))
                     .collect(),
+                others: Vec::new(),
             }
         })
         .collect();
@@ -226,6 +218,7 @@ impl Probe {
             ram_percent: PERCENT * used as f64 / (total as f64).max(1.0),
             rss_bytes,
             gpus: Vec::new(),
+            others: Vec::new(),
         })
     }
 }
@@ -242,6 +235,7 @@ mod tests {
             ram_percent: load,
             rss_bytes,
             gpus: Vec::new(),
+            others: Vec::new(),
         }
     }
 

@@ -10,5 +10,6 @@ mod hostile;
 mod launcher;
 mod outputs;
 mod profile;
+mod settings;
 mod smollm2;
 mod words;

@@ -53,8 +53,10 @@ pub const FIXTURES: [&str; 8] = [
 const MACHINE_MEMORY: u64 = 1 << 30;
 
 pub fn fixture(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/fixtures").join(name)
+    // Cargo names it again when tests run: a copy of the clone has its own.
+    let root = std::env::var("CARGO_MANIFEST_DIR");
+    let root = root.unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    Path::new(&root).join("tests/fixtures").join(name)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

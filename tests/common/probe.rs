@@ -145,6 +145,7 @@ impl Probe {
             let rows = rows(&chunks.collect::<Vec<_>>(), self.block_size);
             let tokens = live.iter().flat_map(|&p| &prompts[p][done[p]..end(p)]);
             let plan = Arc::new(StepPlan {
+                timed: false,
                 tokens: tokens.copied().collect(),
                 logit_rows: (0..rows.len() as u32).collect(),
                 rows,

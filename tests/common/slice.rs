@@ -62,6 +62,7 @@ pub fn step(stride: u32) -> Arc<StepPlan> {
         table: &[1],
     };
     Arc::new(StepPlan {
+        timed: false,
         tokens: (0..TOKENS as u32).map(|i| i * stride + 7).collect(),
         rows: rows(&[chunk], BLOCK_SIZE),
         logit_rows: vec![0, 4, 8],

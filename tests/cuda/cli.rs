@@ -9,12 +9,12 @@ use crate::cli_support::{Outcome, command, fixture};
 use crate::common::golden::Golden;
 
 /// The program with virtual GPUs as a configuration describes them; `None` on a machine with real ones.
-struct Machine {
+pub struct Machine {
     config: tempfile::TempDir,
 }
 
 impl Machine {
-    fn new(config: &str) -> Option<Self> {
+    pub fn new(config: &str) -> Option<Self> {
         if !Gpu::is_virtual(0).unwrap() {
             eprintln!("SKIPPED: only a virtual GPU can be given limits and faults");
             return None;
@@ -24,15 +24,20 @@ impl Machine {
         Some(Self { config: dir })
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A file that lives as long as this.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.config.path().join(name)
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = command(args);
         command
-            .env("VGPU_CONFIG", self.config.path().join("vgpu.toml"))
+            .env("VGPU_CONFIG", self.path("vgpu.toml"))
             .env_remove("VGPU_DEVICES");
         command
     }
 
-    fn run(&self, args: &[&str]) -> Outcome {
+    pub fn run(&self, args: &[&str]) -> Outcome {
         Outcome::of(self.command(args).output().unwrap())
     }
 }
@@ -141,7 +146,7 @@ fn more_ranks_than_gpus_are_refused() {
 }
 
 /// A short load on a tiny model.
-const BENCH: [&str; 15] = [
+pub const BENCH: [&str; 15] = [
     "bench",
     "--device",
     "cuda",
@@ -179,6 +184,15 @@ fn bench_fills_the_whole_metric_set() {
     assert_eq!(results["hardware"]["name"], "NVIDIA GeForce RTX 4090");
     assert_eq!(results["engine"]["ranks"][0]["device"], "cuda:0");
     assert!(results["engine"]["num_kv_blocks"].as_u64().unwrap() > 1000);
+    let start_up = &results["start_up"];
+    let seconds = |part: &str| start_up[part].as_f64().unwrap();
+    let parts = ["load_s", "upload_s", "warm_up_s", "capture_s"].map(seconds);
+    assert!(parts.iter().all(|&part| part > 0.0), "{start_up}");
+    assert!(
+        parts.iter().sum::<f64>() <= seconds("total_s"),
+        "{start_up}"
+    );
+    assert_eq!(start_up["not_observed"], serde_json::json!({}));
     for run in results["runs"].as_array().unwrap() {
         let metrics = run["metrics"].as_object().unwrap();
         assert_eq!(metrics["success_rate"], 100.0);
@@ -194,6 +208,7 @@ fn bench_fills_the_whole_metric_set() {
                 "{name}: {run}"
             );
         }
+        assert_eq!(run["gpus"][0]["other_processes"], 0);
         // Every null has its reason.
         let not_observed = run["not_observed"].as_object().unwrap();
         for (name, value) in metrics {
@@ -227,6 +242,24 @@ fn a_gpu_that_fails_in_a_run_gives_a_partial_result_and_an_error() {
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(outcome.stderr.contains("ECC"), "{outcome:?}");
     assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
+}
+
+/// The check before loading saw room, and the driver has none all the same.
+#[test]
+fn a_card_that_runs_out_while_it_loads_is_told_with_the_ledger() {
+    let Some(machine) = Machine::new("[[fault]]\nkind = \"out-of-memory\"\nat = 12\n") else {
+        return;
+    };
+    let model = fixture("qwen2-tiny");
+    let outcome = machine.run(&[&BENCH[..], &["--model", &model]].concat());
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for told in [
+        "CUDA ran out of memory loading the weights of",
+        "on NVIDIA GeForce RTX 4090, which had",
+        "by the ledger",
+    ] {
+        assert!(outcome.stderr.contains(told), "{outcome:?}");
+    }
 }
 
 /// A card on which the model fits, but not with what is asked beside it; and one on which it cannot fit.

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use candlepower::ops::reference::Reference;
 use candlepower::ops::{Backend, Kernels, WeightRows};
+use half::bf16;
 
 use crate::common::random::Random;
 use crate::common::stored::Stored;
@@ -62,6 +63,21 @@ fn layers_of_one_shape_keep_their_biases() {
         let expected = Tensor::full(8.0 + value, (4, 4), &Device::Cpu).unwrap();
         assert_close(&out, &expected, 0.0);
     }
+}
+
+/// More than four copies of 16 MiB go through page-locked memory for two.
+#[test]
+fn weights_of_many_copies_arrive_whole() {
+    let cuda = cuda(DType::BF16);
+    let (n, k) = (4200, 8192);
+    let values = (0..n * k).map(|i| bf16::from_f32((i / k % 251) as f32));
+    let values = Tensor::from_vec(values.collect::<Vec<_>>(), (n, k), &Device::Cpu);
+    let weight = Stored::plain(values.unwrap());
+    let layer = cuda.pack(&[&weight], None).unwrap();
+    cuda.loaded().unwrap();
+    let arrived = layer.weight.to_device(&Device::Cpu).unwrap();
+    let bits = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<bf16>().unwrap();
+    assert!(bits(&arrived) == bits(&weight.values));
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //! the virtual one.
 
 mod attention;
+mod card;
+mod cards;
+mod case;
 mod cli;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
@@ -10,8 +13,11 @@ mod common;
 mod elementwise;
 mod exchange;
 mod experts;
+#[cfg(feature = "nccl")]
+mod failure;
 mod fp8;
 mod kv;
+mod ledger;
 mod linear;
 mod model;
 mod ranks;

@@ -12,18 +12,29 @@ use candlepower::scheduler::Policy;
 use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all};
 use crate::common::probe::Probe;
 use crate::common::{Connected, FIXTURES, Model, Session, Setup, fixture};
+use crate::support::ordinal;
 
 /// Relative root-mean-square error of logits in half precision, the same tokens fed to both: three layers of numbers
 /// with 8 (bf16) or 11 bits (f16). candle's own bf16 on the CPU is off by 1.1 to 1.6 %.
 const BF16_RMS: f64 = 0.02;
 const F16_RMS: f64 = 0.004;
 
-/// Ranks on the first GPUs.
+/// Ranks on the first GPUs, which add up by NCCL.
 pub fn load(model: &Model, dtype: DType, split: impl Into<Split>, limits: StepLimits) -> Ranks {
+    load_by(AllReduce::Nccl, model, dtype, split, limits)
+}
+
+pub fn load_by(
+    way: AllReduce,
+    model: &Model,
+    dtype: DType,
+    split: impl Into<Split>,
+    limits: StepLimits,
+) -> Ranks {
     let split = split.into();
-    let link = Link::new(split.tp, AllReduce::Nccl, 0).unwrap();
+    let link = Link::new(split.tp, way, 0).unwrap();
     let connect = move |host: Box<dyn Collective>| -> Result<Connected> {
-        let gpu = Gpu::open(host.rank());
+        let gpu = Gpu::open(ordinal(host.rank()));
         let (gpu, collective) = link.join(host, gpu)?;
         Ok((Box::new(Cuda::new(gpu, dtype)?), collective))
     };

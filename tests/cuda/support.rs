@@ -15,6 +15,17 @@ pub const SPARE: usize = 3;
 /// What those rows hold; exact in every type.
 pub const UNTOUCHED: f32 = 7.5;
 
+/// Set where one card is to stand for all: each rank is a stream of it.
+pub const ONE_CARD: &str = "CANDLEPOWER_TEST_ONE_CARD";
+
+/// Of the GPU of a rank.
+pub fn ordinal(rank: usize) -> usize {
+    match std::env::var_os(ONE_CARD) {
+        Some(_) => 0,
+        None => rank,
+    }
+}
+
 /// Kernels on the first GPU.
 pub fn cuda(dtype: DType) -> Cuda {
     Cuda::new(Gpu::open(0).unwrap(), dtype).unwrap()

@@ -8,12 +8,13 @@ use std::time::Duration;
 use candle_core::{DType, Tensor};
 use candlepower::ground::results::{Run, Scenario};
 use candlepower::ground::{
-    Clock, FinishReason, GpuCounter, GpuIdentity, Log, RequestRecord, WallClock, WatchedGpu,
+    Clock, FinishReason, GpuCounter, GpuIdentity, Log, Recorded, RequestRecord, WallClock,
+    WatchedGpu,
 };
 use candlepower::metrics::{MeasureInput, measure};
 use candlepower::ops::cuda::{Gpu, is_out_of_memory};
 use candlepower::telemetry::nvml::{cuda_version, driver_version};
-use candlepower::telemetry::{NvmlProbe, Recorded, Sampler};
+use candlepower::telemetry::{NvmlProbe, Sampler};
 
 const INTERVAL: Duration = Duration::from_millis(20);
 const RUN: Duration = Duration::from_millis(200);
@@ -185,6 +186,7 @@ fn two_gpus_are_told_apart_and_a_refusal_keeps_its_reason() {
     );
     let test = "telemetry::two_gpus_are_told_apart_and_a_refusal_keeps_its_reason";
     scripted(test, &script, || {
+        let _contexts = [0, 1].map(|gpu| Gpu::open(gpu).unwrap());
         // In the ranks' order, which need not be NVML's.
         let seen = watch([1, 0].map(|gpu| Gpu::identify(gpu).unwrap()).to_vec());
         assert_eq!(
@@ -225,7 +227,7 @@ fn a_gpu_that_nvml_does_not_find_is_no_end_of_the_run() {
             .is_some_and(|why| why.contains("0000:7f:1f.0"))
     );
     let seen = watch(vec![lost]);
-    assert_eq!(seen.gpus[0].refused.len(), 8);
+    assert_eq!(seen.gpus[0].refused.len(), 10);
     let run = measured(&seen);
     assert_eq!(run.metrics.avg_gpu_temp_c, None);
     assert!(run.not_observed["avg_gpu_temp_C"].contains("does not find the GPU"));

@@ -328,6 +328,7 @@ fn a_failed_rank_stops_all_with_its_reason() {
                 table: &[1],
             };
             let step = Arc::new(StepPlan {
+                timed: false,
                 tokens: vec![1, 2, 3, 4],
                 rows: rows(&[chunk], 16),
                 logit_rows: vec![3],
@@ -350,6 +351,11 @@ fn a_failed_rank_stops_all_with_its_reason() {
                 error.contains(&format!("rank {culprit} ")) && error.contains(reason),
                 "{error}"
             );
+            // The fourth sum: one behind the embedding, and two in each layer.
+            if left == 3 && !panics {
+                let place = "a step failed at all_reduce of layer 1: ";
+                assert!(error.contains(place), "{error}");
+            }
             // And it stays so.
             assert!(matches!(run(&mut ranks), Err(ExecError::Stopped(_))));
             drop(ranks);
@@ -371,6 +377,8 @@ fn a_rank_that_cannot_be_built_is_told() {
                 true => candle_core::bail!("no memory on this rank"),
                 false => {}
             }
+            // Others may wait for it by then.
+            collective.all_gather(&[1], &mut Vec::new())?;
             let share = Share {
                 spec: &spec,
                 plan: &plan,

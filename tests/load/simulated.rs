@@ -11,7 +11,7 @@ use candlepower::ground::results::Scenario;
 use candlepower::hub::cards;
 use candlepower::metrics::{MeasureInput, measure};
 use candlepower::model::ModelSpec;
-use candlepower::parallel::Split;
+use candlepower::parallel::{AllReduce, Split};
 use candlepower::scheduler::{Policy, SchedulerConfig};
 use candlepower::session::Simulation;
 use candlepower::text::TokenPool;
@@ -35,6 +35,7 @@ fn simulation() -> Simulation {
         split: Split::from(1),
         server: None,
         graphs: true,
+        all_reduce: AllReduce::Auto,
         dtype: None,
         kv_type: KvType::Auto,
         kv_bytes: None,

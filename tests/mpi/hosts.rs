@@ -23,7 +23,7 @@ const KEEPALIVE: [(&str, &str); 3] = [
 ];
 
 /// Two hosts and the cable between them, gone when this is dropped.
-struct Hosts {
+pub struct Hosts {
     names: [String; 2],
     /// In the environment of every process that runs on them.
     marker: String,
@@ -34,7 +34,7 @@ struct Hosts {
 
 impl Hosts {
     /// `None`, with the reason on stderr, where this user may not make network namespaces.
-    fn connect(test: &str) -> Option<Self> {
+    pub fn connect(test: &str) -> Option<Self> {
         let names = ["a", "b"].map(|end| format!("cp{}{test}{end}", id()));
         let dir = TempDir::new().unwrap();
         let hosts = Self {
@@ -89,7 +89,7 @@ impl Hosts {
     }
 
     /// mpirun on the first host, over both.
-    fn mpirun(&self, ranks: [usize; 2], args: &[&str]) -> Command {
+    pub fn mpirun(&self, ranks: [usize; 2], args: &[&str]) -> Command {
         let (name, value) = self.marker.split_once('=').unwrap();
         let slots = |host: usize| format!("{}:{}", ADDRESSES[host], ranks[host]);
         let enter = ["ip", "netns", "exec", &self.names[0], "unshare", "--uts"];

@@ -4,6 +4,8 @@
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
 mod ends;
+#[cfg(feature = "nccl")]
+mod gpus;
 mod hosts;
 mod job;
 mod tokens;

@@ -31,6 +31,17 @@ impl Golden {
         serde_json::from_slice(&text).unwrap()
     }
 
+    /// Of the first prompts the first tokens.
+    #[cfg(feature = "nccl")]
+    pub fn first(mut self, prompts: usize, tokens: usize) -> Self {
+        self.prompts.truncate(prompts);
+        self.greedy.truncate(prompts);
+        self.greedy
+            .iter_mut()
+            .for_each(|greedy| greedy.truncate(tokens));
+        self
+    }
+
     /// `generate` of all prompts in one batch.
     pub fn command(&self, name: &str, tp: usize) -> Vec<String> {
         let mut args = generate(name, tp, self.greedy[0].len());
@@ -157,6 +168,8 @@ fn rank_0_alone_prints_and_writes() {
     assert_eq!(numbers, [0, 1, 2, 3]);
     assert!(ranks.iter().all(|r| r["kv_bytes"].as_u64() > Some(0)));
     assert_eq!(json["environment"]["features"], serde_json::json!(["mpi"]));
+    let load_s = json["start_up"]["load_s"].as_f64().unwrap();
+    assert!(load_s > 0.0, "{json}");
     let share = engine["communication_share"].as_f64().unwrap();
     assert!(share > 0.0 && share < 1.0, "{share}");
     assert_eq!(

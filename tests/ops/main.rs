@@ -11,3 +11,4 @@ mod cpu_e4m3;
 mod cpu_experts;
 mod cpu_gemm;
 mod kernels;
+mod pages;

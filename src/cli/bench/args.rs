@@ -28,18 +28,15 @@ pub struct BenchArgs {
     /// With --device sim: the server whose host time is added to each step; none is raw capacity
     #[arg(long, value_enum, default_value_t = ServerFlag::None, value_name = "S", help_heading = "Device")]
     pub server: ServerFlag,
-    /// With --device sim: no CUDA graphs, the host launches each kernel
-    #[arg(long, help_heading = "Device")]
-    pub enforce_eager: bool,
 
     /// quick, or one of the report's loads: c1, c50, c300, c1000, all
     #[arg(long, value_name = "NAME", conflicts_with_all = ["concurrency", "request_rate"], help_heading = "Load")]
     pub scenario: Option<Preset>,
     /// Requests in flight, one number for each run
-    #[arg(long, value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, conflicts_with = "request_rate", help_heading = "Load")]
+    #[arg(long, alias = "max-concurrency", value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, conflicts_with = "request_rate", help_heading = "Load")]
     pub concurrency: Vec<usize>,
     /// Requests of each run; a single value repeats
-    #[arg(long, value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, help_heading = "Load")]
+    #[arg(long, aliases = ["num-prompts", "num-requests"], value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, help_heading = "Load")]
     pub requests: Vec<usize>,
     /// Open loop: requests a second
     #[arg(long, value_name = "R", value_parser = values::positive_number, help_heading = "Load")]
@@ -49,10 +46,10 @@ pub struct BenchArgs {
     pub burstiness: f64,
 
     /// Prompt tokens [default: 100]
-    #[arg(long, value_name = "N", value_parser = values::positive, conflicts_with_all = ["prompt", "dataset"], help_heading = "Work")]
+    #[arg(long, alias = "random-input-len", value_name = "N", value_parser = values::positive, conflicts_with_all = ["prompt", "dataset"], help_heading = "Work")]
     pub input_len: Option<usize>,
     /// Output tokens, exact unless --stop-at-eos [default: 32, the report's scenarios 601]
-    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Work")]
+    #[arg(long, alias = "random-output-len", value_name = "N", value_parser = values::positive, help_heading = "Work")]
     pub output_len: Option<usize>,
     /// The same text for every request
     #[arg(
@@ -63,17 +60,25 @@ pub struct BenchArgs {
     )]
     pub prompt: Option<String>,
     /// One JSON object a line: {prompt | prompt_ids | input_len, output_len?, arrival?}
-    #[arg(long, value_name = "FILE.jsonl", help_heading = "Work")]
+    #[arg(
+        long,
+        alias = "dataset-path",
+        value_name = "FILE.jsonl",
+        help_heading = "Work"
+    )]
     pub dataset: Option<PathBuf>,
     /// End an output at the model's end token
     #[arg(long, help_heading = "Work")]
     pub stop_at_eos: bool,
+    /// What is done in any case; as vLLM writes it.
+    #[arg(long, hide = true, conflicts_with = "stop_at_eos")]
+    pub ignore_eos: bool,
 
     /// Short requests before the window opens; they are not counted
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::whole, help_heading = "Method")]
+    #[arg(long, alias = "num-warmups", value_name = "N", default_value_t = 1, value_parser = values::whole, help_heading = "Method")]
     pub warmup: usize,
     /// Play every run N times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Method")]
+    #[arg(long, alias = "repetitions", short_alias = 'r', value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Method")]
     pub repeats: usize,
     /// Seconds after its arrival at which a request fails
     #[arg(long, value_name = "S", value_parser = values::seconds, help_heading = "Method")]
@@ -127,7 +132,6 @@ impl BenchArgs {
     pub fn options(&self) -> EngineOptions {
         let mut options = self.common.options();
         options.server = self.server();
-        options.cuda_graphs &= !self.enforce_eager;
         options
     }
 

@@ -83,7 +83,9 @@ fn nothing_came(played: &Played) -> Option<String> {
 
 fn tracer(args: &BenchArgs, session: &Session) -> Tracer {
     let (model, hardware) = (session.model.label(), &session.hardware.name);
-    Tracer::new(args.trace_steps.clone(), format!("{model} on {hardware}"))
+    let title = format!("{model} on {hardware}");
+    let ranks = session.settings.ranks.iter().map(|rank| rank.name());
+    Tracer::new(args.trace_steps.clone(), title, ranks.collect())
 }
 
 /// Flags that only a simulated device has, or has not.
@@ -94,9 +96,6 @@ fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         ),
         Device::Cpu | Device::Cuda if args.server().is_some() => {
             bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
-        }
-        Device::Cpu if args.enforce_eager => {
-            bail!("--enforce-eager is for a GPU or a simulated device; add --device sim:<gpu>")
         }
         _ => Ok(()),
     }

@@ -17,11 +17,6 @@ use crate::session::{Job, ModelFiles};
 pub use args::ProfileArgs;
 
 pub fn run(args: &ProfileArgs, job: Option<&Job>) -> Result<(), Failure> {
-    if job.is_some() {
-        return Err(Failure::Usage(anyhow!(
-            "profile times the ranks of one process; start it without mpirun or srun, with the same --tp"
-        )));
-    }
     let progress = Console::watching(&args.common.output);
     let files = ModelFiles::find(&args.common.options(), progress.as_ref())?;
     let plan = ProfilePlan::new(&args.profile(), files)?;
@@ -38,7 +33,7 @@ pub fn run(args: &ProfileArgs, job: Option<&Job>) -> Result<(), Failure> {
         profiles,
         trace,
         is_partial,
-    } = plan.run(&progress)?;
+    } = plan.run(job, &progress)?;
     if profiles.is_empty() {
         return Err(Failure::Run(anyhow!(
             "interrupted before the first load was measured, so there is no profile"

@@ -1,13 +1,14 @@
-//! Values as messages between ranks. What cannot be read ends the job, as what does not come does.
+//! Values as messages between processes. What cannot be read ends the job, as what does not come does.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::parallel::mpi::Link;
 
-/// Tags of the messages from rank 0, and of those to it.
+/// Tags of the messages from the first process, and of those to it.
 const COMMAND: i32 = 1;
 const ANSWER: i32 = 2;
 
@@ -24,7 +25,7 @@ impl Post {
         }
     }
 
-    /// From rank 0 to every other rank.
+    /// From the first process to every other.
     pub fn command(&mut self, command: &impl Serialize) {
         self.write(command);
         for other in 1..self.link.size() {
@@ -32,33 +33,47 @@ impl Post {
         }
     }
 
-    /// The next command, however long it takes.
-    pub fn await_command<T: DeserializeOwned>(&mut self) -> T {
-        self.link.await_any(&[0], COMMAND, &mut self.message);
-        self.read(0)
+    /// From the first process to one other.
+    pub fn command_one(&mut self, other: usize, command: &impl Serialize) {
+        self.write(command);
+        self.link.send(other, COMMAND, &self.message);
     }
 
-    /// To rank 0.
+    /// The next command, however long it takes; `None`: it took longer than `patience`.
+    pub fn await_command<T: DeserializeOwned>(&mut self, patience: Option<Duration>) -> Option<T> {
+        self.link
+            .await_any(&[0], COMMAND, patience, &mut self.message)?;
+        Some(self.read(0))
+    }
+
+    /// To the first process.
     pub fn answer(&mut self, answer: &impl Serialize) {
         self.write(answer);
         self.link.send(0, ANSWER, &self.message);
     }
 
-    /// The answers of every other rank to one command, in rank order.
+    /// The answers of every other process to one command, in their order.
     pub fn answers<T: DeserializeOwned>(&mut self) -> Vec<T> {
         let others = 1..self.link.size();
-        others
-            .map(|other| {
-                self.link.receive(other, ANSWER, &mut self.message);
-                self.read(other)
-            })
-            .collect()
+        others.map(|other| self.answer_of(other)).collect()
     }
 
-    /// The first answer to come from one of `ranks`, however long it takes, and whose it is.
-    pub fn await_answer<T: DeserializeOwned>(&mut self, ranks: &[usize]) -> (usize, T) {
-        let from = self.link.await_any(ranks, ANSWER, &mut self.message);
-        (from, self.read(from))
+    /// The answer of another process.
+    pub fn answer_of<T: DeserializeOwned>(&mut self, other: usize) -> T {
+        self.link.receive(other, ANSWER, &mut self.message);
+        self.read(other)
+    }
+
+    /// The first answer to come from one of `processes`, however long it takes, and whose it is.
+    pub fn await_answer<T: DeserializeOwned>(&mut self, processes: &[usize]) -> (usize, T) {
+        loop {
+            let from = self
+                .link
+                .await_any(processes, ANSWER, None, &mut self.message);
+            if let Some(from) = from {
+                return (from, self.read(from));
+            }
+        }
     }
 
     fn write(&mut self, value: &impl Serialize) {

@@ -12,7 +12,7 @@ use self::queue::Queued;
 use super::graphs::{GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
 use super::warm_up::{self, Headroom, WarmUp};
-use super::{ExecError, KvLayout, StepOutput, StepPlan};
+use super::{ExecError, KvLayout, StepOutput, StepPlan, Times};
 use crate::ground::recorder::{OpRecord, Recorder, Traffic};
 use crate::ground::results::RankMemory;
 use crate::ground::{Clock, ExpertLoad, Progress, Unwatched};
@@ -68,6 +68,11 @@ impl Rank {
 
     pub fn number(&self) -> usize {
         self.collective.rank()
+    }
+
+    /// Whether the rank's device hangs, after a rank has failed. Then the rank must not be dropped: a driver would wait.
+    pub fn is_lost(&self) -> bool {
+        self.backend.is_lost()
     }
 
     pub fn measure_roofs(&self) -> Option<DeviceRoofs> {
@@ -143,6 +148,7 @@ impl Rank {
         RankMemory {
             rank: self.collective.rank(),
             device: self.backend.device(),
+            host: None,
             weights_bytes: self.decoder.weight_bytes(),
             kv_bytes: self.kv.iter().map(kv_bytes).sum(),
             workspace_bytes: self.decoder.workspace_bytes(),
@@ -151,8 +157,10 @@ impl Rank {
 
     /// Every rank routes every token, so that each of them knows it all.
     pub fn expert_load(&self) -> Result<Vec<ExpertLoad>, ExecError> {
-        self.decoder
-            .expert_load()
+        // A copy would wait without an end for what the device still does.
+        self.backend
+            .synchronize()
+            .and_then(|()| self.decoder.expert_load())
             .map_err(device_error("the load of the experts could not be read"))
     }
 
@@ -170,8 +178,13 @@ impl Rank {
         let mut sampler = std::mem::take(&mut self.sampler);
         let outcome = self.sample(plan, &mut sampler, &mut output.sampled);
         self.sampler = sampler;
-        output.traffic = outcome.map_err(device_error("a step failed"))?;
+        output.traffic = outcome.map_err(|source| self.step_error(source))?;
         output.traffic += self.collective.take_traffic();
+        output.times = match self.backend.queue() {
+            Some(_) => Times::Untimed,
+            None => Times::OnHost,
+        };
+        output.device = None;
         output.cost = self.recorder.take_total();
         output.cost.bytes += self.expert_bytes_until(self.experts_read()?);
         Ok(())
@@ -180,7 +193,8 @@ impl Rank {
     /// From now on operations are timed one by one, on `clock`.
     pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
         self.read_at_start.set(self.experts_read.get());
-        self.recorder.start_timeline(clock, self.backend.timer());
+        self.recorder
+            .start_timeline(clock, self.backend.timer(true));
     }
 
     /// Whether a step's operations are those that ran between its submission and the end of the wait for it.
@@ -258,6 +272,19 @@ impl Rank {
             .and_then(|hidden| hidden.narrow(0, 0, plan.logit_rows.len())?.copy())
             .and_then(|hidden| hidden.to_device(&Device::Cpu))
             .map_err(device_error("a step failed"))
+    }
+
+    /// From what went wrong in a step to the operation that it went wrong in.
+    fn step_error(&self, source: candle_core::Error) -> ExecError {
+        let failed = self.recorder.failed();
+        let at = failed.map_or(String::new(), |operation| format!(" at {operation}"));
+        // A driver names no device.
+        let on = match source {
+            candle_core::Error::Cuda(_) => format!(" on {}", self.backend.device()),
+            _ => String::new(),
+        };
+        let what = format!("a step failed{at}{on}").into();
+        ExecError::Device { what, source }
     }
 
     fn context(&self) -> Context<'_> {
@@ -352,13 +379,17 @@ fn begin(kernels: &dyn Kernels, plan: &StepPlan) -> candle_core::Result<()> {
         rows,
         logit_rows,
         picks,
+        timed: _,
     } = plan;
     kernels.begin_step(tokens, rows, logit_rows, picks)
 }
 
 /// From a device's error to what could not be done.
 fn device_error(what: &'static str) -> impl Fn(candle_core::Error) -> ExecError + Copy {
-    move |source| ExecError::Device { what, source }
+    move |source| ExecError::Device {
+        what: what.into(),
+        source,
+    }
 }
 
 fn kv_bytes(layer: &KvLayer) -> u64 {

@@ -3,11 +3,11 @@
 use candle_core::bail;
 
 use super::{Rank, begin, device_error};
-use crate::exec::graphs::{Graph, GraphLimits};
+use crate::exec::graphs::{Graph, GraphLimits, Timed};
 use crate::exec::sample::Sampler;
 use crate::exec::warm_up::WarmUp;
-use crate::exec::{ExecError, StepOutput, StepPlan};
-use crate::ground::recorder::{Cost, Traffic};
+use crate::exec::{DeviceTimes, ExecError, StepOutput, StepPlan, Times};
+use crate::ground::recorder::{Cost, Timer, Traffic};
 use crate::model::Context;
 use crate::ops::nothing::Nothing;
 use crate::ops::{Pick, Queue, Sampled};
@@ -19,6 +19,19 @@ pub struct Queued {
     rows: usize,
     cost: Cost,
     traffic: Traffic,
+    timing: Option<Timing>,
+}
+
+/// Marks of a step on the device.
+struct Timing {
+    around: Box<dyn Timer>,
+    exchanges: Exchanges,
+}
+
+enum Exchanges {
+    Marked(Box<dyn Timer>),
+    /// By the graph of so many rows.
+    InGraph(usize),
 }
 
 /// How a step is given to a device.
@@ -112,11 +125,26 @@ impl Rank {
                 self.decoder.queue_draw(hidden, rows, &context, Some(queue))
             };
             let replay = queue.capture(&mut work).map_err(failed)?;
-            self.graphs.keep(*limits, rows, replay);
+            let mut timed = None;
+            if self.collective.size() > 1
+                && let Some(timer) = self.backend.timer(false)
+            {
+                self.recorder.start_exchanges(timer);
+                let replay = queue.capture(&mut work);
+                let exchanges = self.recorder.take_exchanges();
+                let replay = replay.map_err(failed)?;
+                timed = exchanges.map(|exchanges| Timed { replay, exchanges });
+            }
+            self.graphs.keep(*limits, rows, replay, timed);
         }
         self.recorder.take_total();
         self.collective.take_traffic();
         Ok(())
+    }
+
+    /// Whether the rank's device does what it is given while the host goes on.
+    pub fn works_ahead(&self) -> bool {
+        self.backend.queue().is_some()
     }
 
     /// Whether [`Self::queue`] can take `plan`: its tokens are drawn on the device. The same on every rank.
@@ -132,13 +160,16 @@ impl Rank {
     }
 
     fn queue_as(&mut self, plan: &StepPlan, way: Way) -> Result<(), ExecError> {
-        let counted = self.queue_step(plan, way);
-        let mut traffic = counted.map_err(device_error("a step failed"))?;
+        // A graph's marks are of its last replay: nobody times two steps at once.
+        let is_timed = plan.timed && self.queued.iter().all(|queued| queued.timing.is_none());
+        let counted = self.queue_step(plan, way, is_timed);
+        let (mut traffic, timing) = counted.map_err(|source| self.step_error(source))?;
         traffic += self.collective.take_traffic();
         self.queued.push_back(Queued {
             rows: plan.picks.len(),
             cost: self.recorder.take_total(),
             traffic,
+            timing,
         });
         Ok(())
     }
@@ -151,6 +182,7 @@ impl Rank {
                 rows,
                 cost,
                 traffic,
+                timing,
             },
             queue,
         )) = queued
@@ -162,28 +194,71 @@ impl Rank {
         output.cost = cost;
         output.cost.bytes += self.expert_bytes_until(read);
         output.traffic = traffic;
+        output.times = Times::Untimed;
+        output.device = timing.and_then(|timing| self.times(timing));
         Ok(())
     }
 
     /// What a graph's collectives bring is counted; others' is the collective's own to tell.
-    fn queue_step(&self, plan: &StepPlan, way: Way) -> candle_core::Result<Traffic> {
+    fn queue_step(
+        &self,
+        plan: &StepPlan,
+        way: Way,
+        is_timed: bool,
+    ) -> candle_core::Result<(Traffic, Option<Timing>)> {
         let queue = self.queue_of_backend()?;
         let count = plan.picks.len();
+        let timer = || is_timed.then(|| self.backend.timer(false)).flatten();
+        let mut around = timer();
+        let mark = |around: &mut Option<Box<dyn Timer>>| {
+            let marked = around.as_mut().map_or(Ok(()), |timer| timer.mark());
+            marked.map_err(candle_core::Error::msg)
+        };
         match self.graphs.of(plan) {
             Some(graph) if way == Way::Graph && !self.recorder.is_timing() => {
-                self.start_graph(graph, plan)?;
+                begin(self.backend.as_ref(), &graph.pad(plan))?;
+                mark(&mut around)?;
+                match is_timed {
+                    true => graph.replay_timed()?,
+                    false => graph.replay()?,
+                }
+                mark(&mut around)?;
                 queue.send(graph.rows())?;
-                self.count(plan)
+                let exchanges = Exchanges::InGraph(graph.rows());
+                let timing = around.map(|around| Timing { around, exchanges });
+                Ok((self.count(plan)?, timing))
             }
             _ => {
                 let context = self.context();
-                let hidden = self.hidden(plan, &context)?;
+                begin(context.kernels, plan)?;
+                mark(&mut around)?;
+                if let Some(timer) = timer() {
+                    self.recorder.start_exchanges(timer);
+                }
+                let hidden = self.forward(plan, &context)?;
                 self.decoder
                     .queue_draw(hidden, count, &context, Some(queue))?;
+                let exchanges = self.recorder.take_exchanges().map(Exchanges::Marked);
+                mark(&mut around)?;
                 queue.send(count)?;
-                Ok(Traffic::default())
+                let timing = around.zip(exchanges);
+                let timing = timing.map(|(around, exchanges)| Timing { around, exchanges });
+                Ok((Traffic::default(), timing))
             }
         }
+    }
+
+    /// What the marks of a step that is done come to.
+    fn times(&mut self, timing: Timing) -> Option<DeviceTimes> {
+        let Timing {
+            mut around,
+            exchanges,
+        } = timing;
+        let exchanges = match exchanges {
+            Exchanges::Marked(mut timer) => timer.times(),
+            Exchanges::InGraph(rows) => self.graphs.exchanges(rows),
+        };
+        DeviceTimes::of(&around.times().ok()?, &exchanges.ok()?)
     }
 
     fn queue_of_backend(&self) -> candle_core::Result<&dyn Queue> {

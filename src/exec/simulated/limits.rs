@@ -1,19 +1,17 @@
-//! What one rank of a card achieves: bytes, FLOPs, all-reduces.
+//! What one rank of a card achieves: bytes and FLOPs.
 
 use super::calibration::{
     ATTENTION_SHARE, EARLY_SM_LANES, FMA, KERNEL_SECONDS, LAUNCH_SECONDS, MATMUL_SHARE, READ_SHARE,
     SM_BYTES_PER_CLOCK, SM_LANES,
 };
 use crate::ground::recorder::Cost;
-use crate::hardware::{AllReduce, Capability, Gpu, HardwareError, Link};
+use crate::hardware::{Capability, Gpu};
 use crate::shape::WeightType;
 
 const GIGA: f64 = 1e9;
 const TERA: f64 = 1e12;
 /// Last compute capability with few f32 lanes an SM.
 const EARLY: Capability = Capability { major: 8, minor: 0 };
-/// The newest NVLink.
-const LAST_NVLINK: u32 = 5;
 
 /// What limits the arithmetic of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,31 +31,21 @@ pub struct Limits {
     fp8_flop_per_s: f64,
     /// Kernels come from graphs; else the host launches each.
     graphs: bool,
-    all_reduce: AllReduce,
 }
 
 impl Limits {
-    /// Of each of `ranks` cards; `dtype` is that of the activations.
-    ///
-    /// # Errors
-    /// `NoTable`: nothing is known of an all-reduce over so many of these cards.
-    pub fn new(
-        gpu: &Gpu,
-        ranks: usize,
-        dtype: WeightType,
-        graphs: bool,
-    ) -> Result<Self, HardwareError> {
+    /// Of a card; `dtype` is that of the activations.
+    pub fn new(gpu: &Gpu, dtype: WeightType, graphs: bool) -> Self {
         let matmul = matmul(gpu, dtype);
         let fp8 = gpu.measured_fp8_matmul_tflops;
         let fp8 = fp8.or(gpu.fp8_tflops.map(|sheet| sheet * MATMUL_SHARE));
-        Ok(Self {
+        Self {
             read_bytes_per_s: read(gpu),
             matmul_flop_per_s: matmul,
             // A card without FP8 tensor cores widens the weights on their way in.
             fp8_flop_per_s: fp8.map_or(matmul, |fp8| fp8 * TERA),
             graphs,
-            all_reduce: all_reduce(gpu.link(), ranks)?,
-        })
+        }
     }
 
     /// Of one operation: its bytes or its FLOPs, whichever take longer, and its kernel.
@@ -83,14 +71,6 @@ impl Limits {
             true => seconds,
             false => seconds.max(LAUNCH_SECONDS),
         }
-    }
-
-    /// Of an all-reduce of `bytes`; 0 on one rank.
-    ///
-    /// # Errors
-    /// `TooSmall`: only larger messages were measured.
-    pub fn all_reduce(&self, bytes: u64) -> Result<f64, HardwareError> {
-        self.all_reduce.seconds(bytes)
     }
 }
 
@@ -119,18 +99,4 @@ fn matmul(gpu: &Gpu, dtype: WeightType) -> f64 {
         WeightType::F32 => gpu.f32_tflops.map_or(half, |f32| f32 * MATMUL_SHARE),
     };
     tflops * TERA
-}
-
-/// An NVLink that nobody published a table of is taken for the next newer one that has one: messages of
-/// a step are bound by latency, which changes little from one to the next.
-fn all_reduce(link: Link, ranks: usize) -> Result<AllReduce, HardwareError> {
-    let own = AllReduce::new(link, ranks);
-    let Link::NvLink(generation) = link else {
-        return own;
-    };
-    let mut newer = generation + 1..=LAST_NVLINK;
-    own.or_else(|error| {
-        let next = newer.find_map(|g| AllReduce::new(Link::NvLink(g), ranks).ok());
-        next.ok_or(error)
-    })
 }

@@ -2,6 +2,7 @@
 //! card's limits, in virtual time. Tokens are drawn by a hash. Everything above it is what runs on real
 //! devices: scheduler, events, metrics.
 
+mod all_reduce;
 mod calibration;
 mod limits;
 mod pass;
@@ -15,15 +16,16 @@ use super::tickets::Tickets;
 use super::{ExecError, Executor, KvLayout, StepOutput, StepPlan, Ticket};
 use crate::ground::clock::seconds;
 use crate::ground::recorder::{Cost, OpRecord, Recorder};
-use crate::ground::results::{RankMemory, Roofs};
+use crate::ground::results::{self, RankMemory, Roofs};
 use crate::ground::{Clock, VirtualClock};
 use crate::hardware::Gpu;
 use crate::model::{StepLimits, workspace_bytes};
 use crate::ops::sampling::draw::mix;
 use crate::ops::{Pick, Sampled};
-use crate::parallel::ShardPlan;
+use crate::parallel::{AllReduce, ShardPlan};
 use crate::shape::WeightType;
 
+use all_reduce::Exchange;
 use limits::Limits;
 use pass::Work;
 pub use server::Server;
@@ -42,6 +44,8 @@ pub struct Setup {
     pub dtype: WeightType,
     /// Kernels are launched from CUDA graphs.
     pub graphs: bool,
+    /// What adds up over the ranks, as it was asked for; a server adds up with NCCL where it is `Auto`.
+    pub all_reduce: AllReduce,
     /// `None`: raw capacity.
     pub server: Option<Server>,
     /// Largest step, for what a rank's workspace would take.
@@ -52,6 +56,7 @@ pub struct Simulated {
     setup: Setup,
     clock: Arc<VirtualClock>,
     limits: Limits,
+    exchange: Exchange,
     shapes: Shapes,
     kv: Option<KvLayout>,
     recorder: Recorder,
@@ -67,8 +72,15 @@ impl Simulated {
     /// Nothing is known of an all-reduce between these cards.
     pub fn new(setup: Setup, clock: Arc<VirtualClock>) -> Result<Self, ExecError> {
         let (ranks, dtype) = (setup.plan.tp(), setup.dtype);
+        // A server adds up with NCCL unless it is told.
+        let asked = match (setup.all_reduce, &setup.server) {
+            (AllReduce::Auto, Some(_)) => AllReduce::Nccl,
+            (asked, _) => asked,
+        };
+        let largest = setup.limits.rows * setup.plan.shape().hidden_size * dtype.bytes();
         Ok(Self {
-            limits: Limits::new(&setup.gpu, ranks, dtype, setup.graphs)?,
+            limits: Limits::new(&setup.gpu, dtype, setup.graphs),
+            exchange: Exchange::new(setup.gpu.link(), ranks, asked, largest as u64)?,
             shapes: Shapes::new(&setup.plan, dtype),
             setup,
             clock,
@@ -77,6 +89,12 @@ impl Simulated {
             tickets: Tickets::default(),
             time: Duration::ZERO,
         })
+    }
+
+    /// What each way of adding up takes, and which are chosen; `None`: there is one rank.
+    pub fn all_reduce(&self) -> Option<results::AllReduce> {
+        let ways = self.exchange.ways()?;
+        Some(ways.told(self.setup.all_reduce))
     }
 
     fn step(&self, plan: &StepPlan, kv: KvLayout) -> Result<(Duration, StepOutput), ExecError> {
@@ -89,6 +107,7 @@ impl Simulated {
         let work = Work {
             shapes: &self.shapes,
             limits: &self.limits,
+            exchange: &self.exchange,
             experts: shards.shape().experts(),
             ranks,
             expert_parallel: shards.expert_parallel(),
@@ -116,6 +135,7 @@ impl Simulated {
             },
             traffic: pass.traffic,
             host,
+            ..StepOutput::default()
         };
         Ok((pass.time.saturating_add(host), output))
     }
@@ -146,6 +166,7 @@ impl Executor for Simulated {
         });
         let element = dtype.bytes();
         let memory = |rank| RankMemory {
+            host: None,
             rank,
             device: gpu.name.clone(),
             weights_bytes: plan.weight_bytes(rank, |tensor| tensor.element_bytes(element)),

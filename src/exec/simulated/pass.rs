@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::all_reduce::Exchange;
 use super::calibration::GATHER_OF_ALL_REDUCE;
 use super::limits::{Limits, Unit};
 use super::shapes::{Layer, Matrix, Shapes};
@@ -39,6 +40,7 @@ pub struct Pass {
 pub struct Work<'a> {
     pub shapes: &'a Shapes,
     pub limits: &'a Limits,
+    pub exchange: &'a Exchange,
     pub experts: Option<Experts>,
     /// Ranks, and whether each holds whole experts.
     pub ranks: usize,
@@ -103,7 +105,7 @@ impl Work<'_> {
         ops.push(self.linear("head", head, logit_rows));
         if self.gathers_logits && self.ranks > 1 {
             let bytes = self.bytes(logit_rows * head.outputs * self.ranks);
-            let seconds = self.limits.all_reduce(bytes)? * GATHER_OF_ALL_REDUCE;
+            let seconds = self.exchange.nccl(bytes)? * GATHER_OF_ALL_REDUCE;
             let moved = Cost { bytes, flops: 0 };
             ops.push(record("gather", moved, seconds));
         }
@@ -206,7 +208,7 @@ impl Work<'_> {
             bytes: self.bytes(elements),
             flops: elements as u64 * (self.ranks as u64 - 1) / self.ranks as u64,
         };
-        let seconds = self.limits.all_reduce(cost.bytes)?;
+        let seconds = self.exchange.seconds(cost.bytes)?;
         Ok(Some(record(ALL_REDUCE, cost, seconds)))
     }
 

@@ -12,6 +12,9 @@ pub struct GpuMetrics {
     pub index: usize,
     pub name: String,
     pub pci_bus_id: String,
+    /// The machine that it is in; left out where one process has all ranks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// In use by anyone, of all.
     pub mean_memory_percent: Option<f64>,
     pub peak_memory_bytes: Option<u64>,
@@ -27,5 +30,13 @@ pub struct GpuMetrics {
     pub energy_j: Option<f64>,
     /// Seconds in which clocks were held back, by NVML's names of the reasons; empty: never.
     pub throttled_s: Option<BTreeMap<String, f64>>,
+    /// Highest of the link in a sample, and its lanes.
+    #[serde(default)]
+    pub pcie_generation: Option<u32>,
+    #[serde(default)]
+    pub pcie_width: Option<u32>,
+    /// Most processes beside this one that used the card at a time: then its figures are not this run's alone.
+    #[serde(default)]
+    pub other_processes: Option<u32>,
     pub not_observed: BTreeMap<String, String>,
 }

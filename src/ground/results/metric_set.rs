@@ -263,11 +263,19 @@ pub struct Extended {
     pub achieved_bytes_per_s: Option<f64>,
     /// Floating-point operations by formula, over the executor's time.
     pub achieved_flop_per_s: Option<f64>,
-    /// Share of the measured roof, percent.
+    /// The two rates over the GPUs that took part.
+    pub achieved_bytes_per_s_per_gpu: Option<f64>,
+    pub achieved_flop_per_s_per_gpu: Option<f64>,
+    /// Shares of the measured roofs, percent: MBU and MFU, of all devices together as of each.
     pub bandwidth_utilization_percent: Option<f64>,
     pub flop_utilization_percent: Option<f64>,
-    /// Part of the executor's time that rank 0 spent in exchanges with other ranks, percent.
+    /// Part of the ranks' time in exchanges between them, waits included, percent; over `timed_steps`.
     pub communication_share_percent: Option<f64>,
+    /// Part of the ranks' time in which they waited in exchanges for the slowest of them, percent.
+    pub wait_share_percent: Option<f64>,
+    /// Steps of which it is known how their time divides: all that a host ran, one in eight that devices ran.
+    #[serde(default)]
+    pub timed_steps: u64,
     /// What each rank brought to the exchanges of a step.
     pub mean_communication_bytes_per_step: Option<f64>,
     /// Tokens of a layer's fullest expert over the mean of its experts: mean over the sparse layers, and the worst.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::card::{GpuInfo, GpuLink};
+
 /// The machine and the program.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
@@ -20,17 +22,42 @@ pub struct Environment {
     pub cores: usize,
     pub ram_gib: f64,
     pub gpus: Vec<GpuInfo>,
+    /// Between each two of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_links: Vec<GpuLink>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nccl: Option<String>,
+    /// Of the environment, those that change what NCCL does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nccl_variables: BTreeMap<String, String>,
     /// How the GPUs of the run added up; null where one rank or no GPU did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all_reduce: Option<AllReduce>,
+    /// The processes of an MPI job, in the order of their ranks; empty: there was one process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
     /// Start of the run, UTC, RFC 3339.
     pub time: String,
+}
+
+/// One process of an MPI job, and what it runs on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// The machine's name.
+    pub host: String,
+    pub ranks: Vec<usize>,
+    pub os: String,
+    pub cpu: String,
+    /// Physical cores of the machine.
+    pub cores: usize,
+    pub ram_gib: f64,
+    /// One a rank; empty on CPUs. Their `index` is among those that the process may see.
+    pub gpus: Vec<GpuInfo>,
+    pub driver: Option<String>,
 }
 
 /// How GPUs add up what each of them has, and what each way took before the first run.
@@ -53,13 +80,6 @@ pub struct AllReduceSize {
     pub way: String,
     /// Microseconds by each way, on the slowest rank, one message after the other.
     pub us: BTreeMap<String, f64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct GpuInfo {
-    pub index: usize,
-    pub name: String,
-    pub memory_gib: f64,
 }
 
 /// What computed: the device that `--device` chose.
@@ -86,6 +106,20 @@ pub struct Roofs {
     /// f32 multiply-adds from registers, two operations each, a second; of simulated devices, tensor
     /// operations in the type of the activations.
     pub flop_per_s: f64,
+}
+
+impl std::iter::Sum for Roofs {
+    /// Of devices side by side.
+    fn sum<I: Iterator<Item = Self>>(roofs: I) -> Self {
+        let none = Self {
+            read_bytes_per_s: 0.0,
+            flop_per_s: 0.0,
+        };
+        roofs.fold(none, |all, one| Self {
+            read_bytes_per_s: all.read_bytes_per_s + one.read_bytes_per_s,
+            flop_per_s: all.flop_per_s + one.flop_per_s,
+        })
+    }
 }
 
 impl Roofs {
@@ -173,11 +207,19 @@ pub struct Engine {
     /// Each of them bound to a CPU of its own.
     #[serde(default)]
     pub pin_threads: bool,
+    /// CPUs that the threads of each rank on a GPU are bound to, as the system lists them, in rank order; left out where
+    /// none are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rank_cpus: Vec<String>,
     pub seed: u64,
     /// One a rank, in rank order.
     pub ranks: Vec<RankMemory>,
-    /// Part of the executor's time spent in collectives, 0 to 1; null when there was one rank.
+    /// Part of the ranks' time spent in exchanges, 0 to 1; null when there was one rank.
     pub communication_share: Option<f64>,
+    /// By what: `host clock` (of rank 0, every step), `device events` (of all ranks, one step in eight, in its graph
+    /// where it has one), `formula` (predicted).
+    #[serde(default)]
+    pub timed_by: String,
     /// The server whose host time a prediction includes; null: none, raw capacity.
     #[serde(default)]
     pub server: Option<String>,
@@ -187,7 +229,19 @@ pub struct Engine {
 pub struct RankMemory {
     pub rank: usize,
     pub device: String,
+    /// The machine that it is in; null where one process has all ranks.
+    #[serde(default)]
+    pub host: Option<String>,
     pub weights_bytes: u64,
     pub kv_bytes: u64,
     pub workspace_bytes: u64,
+}
+
+impl RankMemory {
+    /// Such as `rank 3 on cuda:1 of node7`.
+    pub fn name(&self) -> String {
+        let host = self.host.as_ref();
+        let host = host.map_or(String::new(), |host| format!(" of {host}"));
+        format!("rank {} on {}{host}", self.rank, self.device)
+    }
 }

@@ -37,8 +37,7 @@ fn pack_as<T: Element + PanelElement>(
     n: usize,
     k: usize,
 ) -> Result<Tensor> {
-    let mut packed = vec![<T as PanelElement>::ZERO; packed_len(n, k)];
-    pages::advise_huge(&mut packed);
+    let mut packed = pages::huge(<T as PanelElement>::ZERO, packed_len(n, k));
     let chunk = (PACK_CHUNK / k).max(1);
     let mut first = 0;
     for part in parts {

@@ -19,3 +19,12 @@ pub fn advise_huge<T>(values: &mut [T]) {
 /// No such wish is known here.
 #[cfg(not(target_os = "linux"))]
 pub fn advise_huge<T>(_values: &mut [T]) {}
+
+/// `len` times `value`, in huge pages from the first write on: one that comes before the advice leaves small
+/// pages behind for good.
+pub fn huge<T: Clone>(value: T, len: usize) -> Vec<T> {
+    let mut values = Vec::with_capacity(len);
+    advise_huge(values.spare_capacity_mut());
+    values.resize(len, value);
+    values
+}

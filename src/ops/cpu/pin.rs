@@ -1,6 +1,7 @@
-//! Threads bound to cores of their own, for hosts whose scheduler moves them about.
+//! Threads bound to cores of their own, for hosts whose scheduler moves them about, or to those near a device.
 
 use std::io;
+use std::path::Path;
 
 use super::workers;
 
@@ -16,9 +17,18 @@ pub fn pin_workers(first: usize) -> io::Result<()> {
         let reason = format!("{needed} threads, and {} CPUs to bind them to", cpus.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
+    bind_workers(|thread| std::slice::from_ref(&cpus[first + thread]))
+}
+
+/// Binds each thread of the current `workers` to the CPUs that `of` names for its number. What the calling thread starts
+/// afterwards shares its CPUs.
+///
+/// # Errors
+/// They are none that this process may use, or the system has no such call.
+pub fn bind_workers<'a>(of: impl Fn(usize) -> &'a [usize] + Sync) -> io::Result<()> {
     let failed = std::sync::Mutex::new(None);
-    workers::each(threads, |thread| {
-        if let Err(error) = pin(cpus[first + thread]) {
+    workers::each(workers::threads(), |thread| {
+        if let Err(error) = pin(of(thread)) {
             let mut failed = failed
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -29,6 +39,34 @@ pub fn pin_workers(first: usize) -> io::Result<()> {
     failed
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .map_or(Ok(()), Err)
+}
+
+/// CPUs of the NUMA node of a PCI device, whose bus id is `0000:1A:00.0` or like it; empty where the system does not
+/// tell.
+pub fn near(bus_id: &str) -> Vec<usize> {
+    near_in(Path::new("/sys/bus/pci/devices"), bus_id)
+}
+
+fn near_in(devices: &Path, bus_id: &str) -> Vec<usize> {
+    let file = devices.join(bus_id.to_lowercase()).join("local_cpulist");
+    let listed = std::fs::read_to_string(file).unwrap_or_default();
+    let ranges = listed.trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
+/// As the system lists CPUs: `0-3,8`.
+pub fn listed(cpus: &[usize]) -> String {
+    let mut sorted = cpus.to_vec();
+    sorted.sort_unstable();
+    let runs = sorted.chunk_by(|a, b| a + 1 == *b);
+    let runs = runs.map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        one => one.iter().map(usize::to_string).collect(),
+    });
+    runs.collect::<Vec<_>>().join(",")
 }
 
 /// CPUs that this process may use, one of each physical core before any sibling.
@@ -62,11 +100,13 @@ fn place_among_siblings(cpu: usize) -> usize {
 }
 
 #[cfg(target_os = "linux")]
-fn pin(cpu: usize) -> io::Result<()> {
+fn pin(cpus: &[usize]) -> io::Result<()> {
     // SAFETY: a set of bits, for which all zeros are a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `cpus` found `cpu` within a set's size.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
+    for &cpu in cpus.iter().filter(|&&cpu| cpu < libc::CPU_SETSIZE as usize) {
+        // SAFETY: `cpu` is below the set's size.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
     // SAFETY: the pointer is to a set of the size given; 0 is the calling thread.
     match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) } {
         0 => Ok(()),
@@ -80,7 +120,7 @@ pub fn cpus() -> io::Result<Vec<usize>> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn pin(_cpu: usize) -> io::Result<()> {
+fn pin(_cpus: &[usize]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -88,6 +128,23 @@ fn pin(_cpu: usize) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::ops::cpu::workers::{Workers, each};
+
+    #[test]
+    fn cpus_near_a_device_are_read_and_listed() {
+        let devices = tempfile::tempdir().unwrap();
+        let of = |list: &str| {
+            let device = devices.path().join("0000:1a:00.0");
+            std::fs::create_dir_all(&device).unwrap();
+            std::fs::write(device.join("local_cpulist"), list).unwrap();
+            near_in(devices.path(), "0000:1A:00.0")
+        };
+        assert_eq!(of("0-3,64-65\n"), [0, 1, 2, 3, 64, 65]);
+        assert_eq!(of("7\n"), [7]);
+        assert_eq!(of("\n"), [0; 0]);
+        assert_eq!(near_in(devices.path(), "0000:1B:00.0"), [0; 0]);
+        assert_eq!(listed(&[64, 0, 1, 3, 2, 65, 9]), "0-3,9,64-65");
+        assert_eq!(listed(&[]), "");
+    }
 
     #[test]
     fn each_thread_has_a_cpu_of_its_own() {

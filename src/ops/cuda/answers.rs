@@ -14,13 +14,10 @@ use super::device::Gpu;
 use super::pinned::Pinned;
 use super::tensor;
 use crate::ops::Buffer;
+use crate::ops::scratch::{self, RECORD_TAIL as TAIL};
 
 /// Steps whose answers may be on their way at a time.
 const SLOTS: usize = 2;
-/// Rows that the first record has room for: steps of the usual `--max-num-seqs`.
-const ROOM: usize = 256;
-/// Words of a record behind its keys.
-const TAIL: usize = 1;
 
 #[derive(Default)]
 pub struct Answers {
@@ -80,13 +77,12 @@ impl Answers {
     ///
     /// # Errors
     /// None was sent, or the device has failed.
-    pub fn collect(&mut self) -> Result<(&[u64], u32)> {
+    pub fn collect(&mut self, gpu: &Gpu) -> Result<(&[u64], u32)> {
         let Some((index, rows)) = self.sent.pop_front() else {
             bail!("no answers are on their way");
         };
         let slot = &self.slots[index];
-        // SAFETY: the event lives as long as its slot.
-        unsafe { result::event::synchronize(slot.arrived.cu_event()) }.w()?;
+        gpu.wait(&slot.arrived, "the answers of a step")?;
         let words = slot.words.words();
         Ok((&words[..rows], words[rows] as u32))
     }
@@ -100,7 +96,7 @@ impl Answers {
         if !self.sent.is_empty() || (room > 0 && gpu.is_fixed()) {
             bail!("{rows} answers have no room, and what there is cannot grow");
         }
-        let room = rows.max(ROOM).next_power_of_two() + TAIL;
+        let room = scratch::record(rows);
         gpu.synchronize()?;
         let latest = Tensor::zeros((1, room), DType::I64, &gpu.candle())?;
         self.latest = Some(Buffer::new(latest)?);

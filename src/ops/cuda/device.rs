@@ -1,15 +1,16 @@
 //! One GPU as one rank sees it: its context, its one stream, its memory.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::cuda::cudarc::cublas::result::CublasError;
 use candle_core::cuda::cudarc::cublas::sys::cublasStatus_t;
-use candle_core::cuda::cudarc::driver::{CudaContext, CudaStream, result, sys};
+use candle_core::cuda::cudarc::driver::{CudaContext, CudaEvent, CudaStream, result, sys};
 use candle_core::cuda::{CudaError, WrapErr};
 use candle_core::{CudaDevice, Device, Error, Result};
 
+use super::patience::Watch;
 use crate::ground::GpuIdentity;
 use crate::ops::DeviceMemory;
 
@@ -30,6 +31,10 @@ pub struct Gpu {
     pub shared_of_multiprocessor: u32,
     /// Graphs know addresses of scratch.
     fixed: Arc<AtomicBool>,
+    /// By default it is waited for without an end.
+    pub(super) watch: Arc<OnceLock<Watch>>,
+    /// What is queued is kept and does not run.
+    captures: Arc<AtomicBool>,
 }
 
 /// Of `cuDeviceGetPCIBusId`: 13 letters and the end are enough.
@@ -60,6 +65,8 @@ impl Gpu {
             device,
             stream,
             fixed: Arc::default(),
+            watch: Arc::default(),
+            captures: Arc::default(),
         };
         gpu.keep_pool()?;
         Ok(gpu)
@@ -127,21 +134,29 @@ impl Gpu {
 
     /// Whether each of the first `gpus` GPUs reaches the memory of every other; `None`: they are not two.
     pub fn peer_access(gpus: usize) -> Result<Option<bool>> {
-        let gpus = gpus as i32;
         let mut all = None;
         for (from, to) in (0..gpus).flat_map(|from| (0..gpus).map(move |to| (from, to))) {
             if from == to {
                 continue;
             }
-            let (from, to) = (result::device::get(from).w()?, result::device::get(to).w()?);
-            let mut can = 0;
-            // SAFETY: the driver has just given out both devices; the out-parameter lives through the call.
-            unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) }
-                .result()
-                .w()?;
-            all = Some(all.unwrap_or(true) && can != 0);
+            all = Some(all.unwrap_or(true) && Self::reaches(from, to)?);
         }
         Ok(all)
+    }
+
+    /// Whether GPU `from` reaches the memory of GPU `to`.
+    ///
+    /// # Errors
+    /// There are no such GPUs.
+    pub fn reaches(from: usize, to: usize) -> Result<bool> {
+        let device = |ordinal| result::device::get(ordinal as i32).w();
+        let (from, to) = (device(from)?, device(to)?);
+        let mut can = 0;
+        // SAFETY: the driver has just given out both devices; the out-parameter lives through the call.
+        unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) }
+            .result()
+            .w()?;
+        Ok(can != 0)
     }
 
     /// Bytes of GPU `ordinal` that nobody has taken, with a context on it.
@@ -158,8 +173,46 @@ impl Gpu {
         })
     }
 
+    /// From now on the GPU is waited for as `watch` says. The first call counts.
+    pub fn watch(&self, watch: Watch) {
+        let _ = self.watch.set(watch);
+    }
+
+    /// Waits for `event`, with which `what` comes.
+    ///
+    /// # Errors
+    /// What was queued before it failed, or is not worth waiting for.
+    pub(super) fn wait(&self, event: &CudaEvent, what: &str) -> Result<()> {
+        match self.watch.get() {
+            None => event.synchronize().w(),
+            Some(watch) => watch.wait(event, what),
+        }
+    }
+
+    /// Waits for all that was queued.
+    ///
+    /// # Errors
+    /// It failed, or is not worth waiting for.
     pub fn synchronize(&self) -> Result<()> {
+        self.watch.get().map_or(Ok(()), Watch::wait_for_all)?;
+        // Also what the driver does only then.
         self.stream.synchronize().w()
+    }
+
+    /// See [`Watch::keep_up`].
+    ///
+    /// # Errors
+    /// As [`Self::synchronize`].
+    pub fn keep_up(&self) -> Result<()> {
+        match self.watch.get() {
+            Some(watch) if !self.captures() => watch.keep_up(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the GPU hangs, once a rank has failed: to free what it may still use, a driver waits for it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.watch.get().is_some_and(Watch::is_lost)
     }
 
     /// For calls of the driver that mean the calling thread's context.
@@ -182,6 +235,14 @@ impl Gpu {
 
     pub fn is_fixed(&self) -> bool {
         self.fixed.load(Relaxed)
+    }
+
+    pub(super) fn set_captures(&self, captures: bool) {
+        self.captures.store(captures, Relaxed);
+    }
+
+    pub(super) fn captures(&self) -> bool {
+        self.captures.load(Relaxed)
     }
 
     /// Gives back what the pool holds for no tensor.

@@ -27,7 +27,9 @@ impl Replay for Graph {
 pub fn capture(gpu: &Gpu, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Replay>> {
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     gpu.stream.begin_capture(mode).w()?;
+    gpu.set_captures(true);
     let worked = work();
+    gpu.set_captures(false);
     // Also after an error: a stream that is left in capture refuses everything.
     let ended = gpu.stream.end_capture(sys::CUgraphInstantiate_flags(0));
     worked?;

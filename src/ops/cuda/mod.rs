@@ -5,6 +5,8 @@
 
 mod answers;
 mod attention;
+#[cfg(feature = "nccl")]
+pub mod communicator;
 mod device;
 mod elementwise;
 pub mod exchange;
@@ -16,6 +18,7 @@ mod linear;
 mod modules;
 mod noise;
 mod pack;
+mod patience;
 mod pinned;
 mod product;
 mod roof;
@@ -23,14 +26,17 @@ mod sampling;
 mod step;
 mod tensor;
 mod timer;
+mod uploads;
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use candle_core::{DType, Result, Tensor, bail};
 
 pub use answers::keys_of;
 pub use device::{Gpu, is_out_of_memory};
+pub use patience::{Peers, TIMEOUT, Watch};
 
 use super::{
     Ask, AttentionShape, Backend, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts,
@@ -49,6 +55,7 @@ pub struct Cuda {
     step: Mutex<Step>,
     blas: linear::Blas,
     tables: product::Tables,
+    uploads: Mutex<uploads::Uploads>,
     quantized: Mutex<product::Space>,
     sampling: Mutex<sampling::Space>,
     answers: Mutex<answers::Answers>,
@@ -71,6 +78,7 @@ impl Cuda {
             modules: Modules::default(),
             step: Mutex::default(),
             tables: product::Tables::default(),
+            uploads: Mutex::default(),
             quantized: Mutex::default(),
             sampling: Mutex::default(),
             answers: Mutex::default(),
@@ -91,6 +99,15 @@ impl Cuda {
             modules,
             ..Self::new(gpu, dtype)?
         })
+    }
+
+    /// Once all weights are packed: waits for the last of them, and frees what they went through. How long the host has
+    /// waited for copies.
+    ///
+    /// # Errors
+    /// The device has failed.
+    pub fn loaded(&self) -> Result<Duration> {
+        std::mem::take(&mut *lock(&self.uploads)).finish(&self.gpu)
     }
 
     pub fn gpu(&self) -> &Gpu {
@@ -138,8 +155,8 @@ impl Backend for Cuda {
         self.gpu.memory().map(Some)
     }
 
-    fn timer(&self) -> Option<Box<dyn Timer>> {
-        Some(Box::new(timer::Events::new(&self.gpu)))
+    fn timer(&self, profiled: bool) -> Option<Box<dyn Timer>> {
+        Some(Box::new(timer::Events::new(&self.gpu, profiled)))
     }
 
     fn measure_roofs(&self) -> Option<DeviceRoofs> {
@@ -184,6 +201,10 @@ impl Backend for Cuda {
 
     fn synchronize(&self) -> Result<()> {
         self.gpu.synchronize()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.gpu.is_lost()
     }
 
     fn queue(&self) -> Option<&dyn Queue> {
@@ -351,7 +372,7 @@ impl Queue for Cuda {
 
     fn collect(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<u32> {
         let mut answers = lock(&self.answers);
-        let (keys, experts_read) = answers.collect()?;
+        let (keys, experts_read) = answers.collect(&self.gpu)?;
         let Some(keys) = keys.get(..rows) else {
             bail!("a step of {} rows has no answers for {rows}", keys.len());
         };

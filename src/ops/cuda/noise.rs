@@ -1,8 +1,9 @@
 //! What a row draws with, as kernels read it: see `Pick` in kernels/logits.cuh.
 
 use crate::ops::sampling::noise::Noise;
+use crate::ops::scratch::PICK_WORDS;
 
-pub const WORDS: usize = 6;
+pub const WORDS: usize = PICK_WORDS;
 /// No noise.
 pub const NONE: [u32; WORDS] = [0; WORDS];
 

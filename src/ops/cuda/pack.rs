@@ -3,11 +3,9 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::Cuda;
-use super::tensor;
+use super::uploads::PART_BYTES;
+use super::{lock, tensor};
 use crate::ops::{BlockScales, Linear, WeightRows, weight};
-
-/// What one copy holds at most, unless a single row is larger.
-const COPY_BYTES: usize = 64 << 20;
 
 /// See [`crate::ops::Kernels::pack`]. Weights have the type of the activations, but for e4m3 with its scales.
 pub fn pack(cuda: &Cuda, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
@@ -22,7 +20,7 @@ pub fn pack(cuda: &Cuda, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Res
     let n = parts.iter().map(|part| part.shape().0).sum();
     let packed = tensor::uninitialized(&cuda.gpu, &[n, k], dtype)?;
     let row_bytes = k * dtype.size_in_bytes();
-    let rows_at_once = (COPY_BYTES / row_bytes.max(1)).max(1);
+    let rows_at_once = (PART_BYTES / row_bytes.max(1)).max(1);
     let mut to = tensor::address(&packed)?;
     for part in parts {
         let rows = part.shape().0;
@@ -40,7 +38,9 @@ pub fn pack(cuda: &Cuda, parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Res
                 }
                 _ => part.read(range)?.to_dtype(dtype)?,
             };
-            tensor::upload(&cuda.gpu, &values.contiguous()?, to)?;
+            tensor::bytes(&values.contiguous()?, |bytes| {
+                lock(&cuda.uploads).send(&cuda.gpu, bytes, to)
+            })?;
             to += (count * row_bytes) as u64;
         }
     }

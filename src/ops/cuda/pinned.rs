@@ -21,6 +21,7 @@ pub struct Pinned<T> {
 /// What any bits stand for.
 pub trait Word: Copy + Default {}
 
+impl Word for u8 {}
 impl Word for u32 {}
 impl Word for u64 {}
 

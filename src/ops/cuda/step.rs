@@ -9,11 +9,11 @@ use super::modules::Arg;
 use super::noise;
 use super::pinned::Staging;
 use crate::ops::sampling::noise::Noise;
+use crate::ops::scratch::{self, SECTIONS};
 use crate::ops::{Pick, Rows};
 
 /// Sections start at multiples of 16 bytes.
 const ALIGN: usize = 4;
-const SECTIONS: usize = 8;
 
 /// Where the sections of a step lie, in words from the start: a function of the counts alone, so that a captured
 /// graph finds the next step's where it found its own.
@@ -36,16 +36,7 @@ impl Sections {
             logit_rows,
             max_blocks,
         } = *self;
-        let lengths = [
-            rows,
-            rows,
-            rows,
-            sequences + 1,
-            sequences,
-            logit_rows,
-            logit_rows * noise::WORDS,
-            sequences * max_blocks,
-        ];
+        let lengths = scratch::step(rows, sequences, logit_rows, max_blocks);
         let mut starts = [0; SECTIONS + 1];
         for (i, length) in lengths.into_iter().enumerate() {
             starts[i + 1] = starts[i] + length.next_multiple_of(ALIGN);

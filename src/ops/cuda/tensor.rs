@@ -1,10 +1,8 @@
 //! Where tensors lie on the GPU, and bytes on their way to and from it.
 
-use candle_core::cuda::cudarc::driver::{CudaStream, DevicePtr, result};
-use candle_core::cuda::{CudaStorageSlice, WrapErr};
-use candle_core::{CpuStorage, DType, Result, Storage, Tensor, bail};
-use float8::F8E4M3;
-use half::{bf16, f16};
+use candle_core::cuda::CudaStorageSlice;
+use candle_core::cuda::cudarc::driver::{CudaStream, DevicePtr};
+use candle_core::{CpuStorage, DType, Result, Storage, Tensor, WithDType, bail};
 
 use super::device::Gpu;
 use super::modules::Arg;
@@ -69,30 +67,30 @@ pub fn room(gpu: &Gpu, slot: &mut Option<Tensor>, elements: usize, dtype: DType)
     }
 }
 
-/// Copies the elements of a contiguous CPU tensor to the address `to`, and waits for it.
+/// Calls `f` with the elements of a contiguous CPU tensor as they lie in memory.
 ///
 /// # Errors
-/// `from` is on another device, or the driver refuses the copy.
-pub fn upload(gpu: &Gpu, from: &Tensor, to: u64) -> Result<()> {
+/// `from` is on another device, or of a type that goes to no GPU.
+pub fn bytes(from: &Tensor, f: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
     let (storage, layout) = from.storage_and_layout();
     let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
     else {
         bail!("only contiguous CPU tensors are copied to a GPU");
     };
     match storage {
-        CpuStorage::F32(v) => copy::<f32>(gpu, &v[start..end], to),
-        CpuStorage::BF16(v) => copy::<bf16>(gpu, &v[start..end], to),
-        CpuStorage::F16(v) => copy::<f16>(gpu, &v[start..end], to),
-        CpuStorage::F8E4M3(v) => copy::<F8E4M3>(gpu, &v[start..end], to),
-        CpuStorage::U32(v) => copy::<u32>(gpu, &v[start..end], to),
+        CpuStorage::F32(v) => f(raw(&v[start..end])),
+        CpuStorage::BF16(v) => f(raw(&v[start..end])),
+        CpuStorage::F16(v) => f(raw(&v[start..end])),
+        CpuStorage::F8E4M3(v) => f(raw(&v[start..end])),
         _ => bail!("{:?} is not copied to a GPU", from.dtype()),
     }
 }
 
-fn copy<T>(gpu: &Gpu, from: &[T], to: u64) -> Result<()> {
-    // SAFETY: `from` lives until the copy is done; `to` is the start of as many bytes, which the caller allocated.
-    unsafe { result::memcpy_htod_async(to, from, gpu.stream.cu_stream()) }.w()?;
-    gpu.synchronize()
+/// Plain numbers, without padding.
+fn raw<T: WithDType>(numbers: &[T]) -> &[u8] {
+    let bytes = size_of_val(numbers);
+    // SAFETY: numbers have no padding, so that each of their bytes is one; they are borrowed for as long.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), bytes) }
 }
 
 /// A copy of a small tensor on the GPU.

@@ -16,28 +16,40 @@ pub struct Events {
 }
 
 impl Events {
-    pub fn new(gpu: &Gpu) -> Self {
+    pub fn new(gpu: &Gpu, profiled: bool) -> Self {
         Self {
             gpu: gpu.clone(),
             events: Vec::new(),
-            _profiled: Profiler::new().ok(),
+            _profiled: profiled.then(Profiler::new).and_then(Result::ok),
         }
     }
 }
 
 impl Timer for Events {
     fn mark(&mut self) -> Result<(), String> {
-        let flags = sys::CUevent_flags::CU_EVENT_DEFAULT;
-        let event = self.gpu.stream.record_event(Some(flags));
-        self.events.push(event.map_err(text)?);
+        use sys::CUevent_record_flags_enum as Flags;
+        let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let event = self.gpu.stream.context().new_event(timed).map_err(text)?;
+        // Recorded anew each time that a graph is replayed.
+        let flags = match self.gpu.captures() {
+            true => Flags::CU_EVENT_RECORD_EXTERNAL,
+            false => Flags::CU_EVENT_RECORD_DEFAULT,
+        };
+        let stream = self.gpu.stream.cu_stream();
+        // SAFETY: the event lives as long as this, and whoever replays a graph keeps both.
+        unsafe { sys::cuEventRecordWithFlags(event.cu_event(), stream, flags as u32) }
+            .result()
+            .map_err(text)?;
+        self.events.push(event);
         Ok(())
     }
 
     fn times(&mut self) -> Result<Vec<Duration>, String> {
-        let Some(first) = self.events.first() else {
+        let (Some(first), Some(last)) = (self.events.first(), self.events.last()) else {
             return Ok(Vec::new());
         };
-        self.gpu.synchronize().map_err(|e| e.to_string())?;
+        let due = self.gpu.wait(last, "its times");
+        due.map_err(|e| e.to_string())?;
         let since = |event: &CudaEvent| {
             let milliseconds = first.elapsed_ms(event).map_err(text)?;
             Ok(Duration::from_secs_f64(

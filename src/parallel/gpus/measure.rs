@@ -10,11 +10,8 @@ use candle_core::{DType, Error, Result, Tensor};
 use super::Gpus;
 use crate::ops::Buffer;
 use crate::ops::cuda::Gpu;
-use crate::parallel::{Collective, Way, Ways};
+use crate::parallel::{Collective, SMALLEST, Way, Ways};
 
-/// Sizes double from this one on.
-const SMALLEST: u64 = 4 << 10;
-pub const LARGEST: u64 = 64 << 20;
 /// The best of so many tries counts, each of some messages one after the other.
 const TRIES: usize = 3;
 const MESSAGES: usize = 4;
@@ -31,11 +28,7 @@ pub fn measure(gpus: &Gpus, gpu: &Gpu, candidates: Vec<Way>, largest: u64) -> Re
     if ways.candidates().len() < 2 {
         return Ok(ways);
     }
-    let sizes = || {
-        let doubled = std::iter::successors(Some(SMALLEST), |bytes| Some(2 * bytes));
-        doubled.take_while(|&bytes| bytes <= LARGEST && bytes < 2 * largest.max(SMALLEST))
-    };
-    let most = sizes().last().unwrap_or(SMALLEST);
+    let most = Ways::sizes_up_to(largest).last().unwrap_or(SMALLEST);
     let row = SMALLEST as usize / DType::BF16.size_in_bytes();
     let zeros = Tensor::zeros(
         ((most / SMALLEST) as usize, row),
@@ -44,7 +37,7 @@ pub fn measure(gpus: &Gpus, gpu: &Gpu, candidates: Vec<Way>, largest: u64) -> Re
     )?;
     let message = Buffer::new(zeros)?;
     let mut took = Duration::ZERO;
-    for bytes in sizes() {
+    for bytes in Ways::sizes_up_to(largest) {
         if took > LONG_ENOUGH {
             break;
         }
@@ -72,7 +65,9 @@ fn tries(gpus: &Gpus, gpu: &Gpu, send: impl Fn() -> Result<()>) -> Result<(f64, 
         let start = Instant::now();
         let before = mark(gpu)?;
         (0..MESSAGES).try_for_each(|_| send())?;
-        let ms = before.elapsed_ms(&mark(gpu)?).w()?;
+        let after = mark(gpu)?;
+        gpu.synchronize()?;
+        let ms = before.elapsed_ms(&after).w()?;
         let took = slowest(gpus, start.elapsed().as_secs_f32())?;
         best = best.min(slowest(gpus, ms * US_PER_MS / MESSAGES as f32)?);
         longest = longest.max(Duration::from_secs_f32(took));

@@ -1,22 +1,25 @@
-//! Ranks on GPUs of one process: tensors are added up on each rank's stream, by NCCL or by own kernels; words are
+//! Ranks on GPUs: tensors are added up on each rank's stream, by NCCL or, in one process, by own kernels; words are
 //! exchanged by the threads that run them.
 
 mod measure;
+mod others;
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use candle_core::{Result, bail};
 
 use super::nccl::{self, Nccl};
-use super::{AllReduce, Collective, Way, Ways};
+use super::{AllReduce, Collective, Failed, Way, Ways};
 use crate::ground::recorder::Traffic;
+use crate::ground::{Progress, Unwatched};
 use crate::ops::Buffer;
-use crate::ops::cuda::Gpu;
 use crate::ops::cuda::exchange::{CHANNEL_BYTES, Exchange, Inboxes, MOST_RANKS, Route, Shots};
+use crate::ops::cuda::{Gpu, Watch};
 
-pub use measure::LARGEST;
+use others::Others;
 
 /// How ranks on GPUs find each other, and what they share.
 pub struct Link {
@@ -29,16 +32,34 @@ pub struct Link {
     peers: Option<Arc<Inboxes>>,
     /// Known once ranks have joined.
     ways: OnceLock<Ways>,
+    /// How long a GPU is waited for at a time, and who may end it before.
+    limit: Duration,
+    progress: Arc<dyn Progress>,
 }
 
 impl Link {
-    /// Between `ranks` that add up as `asked`, messages of up to `largest` bytes.
+    /// Between `ranks`, all of this process, that add up as `asked`, messages of up to `largest` bytes.
     ///
     /// # Errors
     /// What is asked for cannot be had here, or NCCL does not start.
     pub fn new(ranks: usize, asked: AllReduce, largest: u64) -> Result<Self> {
+        Self::of_part(0..ranks, ranks, asked, largest)
+    }
+
+    /// Of the ranks `here` among all `ranks`. What other processes have part in is NCCL's alone: own kernels push into
+    /// memory of one process.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_part(
+        here: Range<usize>,
+        ranks: usize,
+        asked: AllReduce,
+        largest: u64,
+    ) -> Result<Self> {
         let several = ranks > 1;
-        let is_asked = |one| several && (asked == one || asked == AllReduce::Auto);
+        let is_whole = here.len() == ranks;
+        let is_asked = |one| several && asked.allows(one);
         let inboxes = |route| {
             let inboxes = Inboxes::new(ranks, route, CHANNEL_BYTES);
             Result::Ok(Some(Arc::new(inboxes?)))
@@ -50,15 +71,23 @@ impl Link {
             host: None,
             peers: None,
             ways: OnceLock::new(),
+            limit: Duration::MAX,
+            progress: Arc::new(Unwatched),
         };
         if is_asked(AllReduce::Nccl) && (nccl::IS_BUILT || asked == AllReduce::Nccl) {
-            link.nccl = Some(nccl::Meeting::new()?);
+            link.nccl = Some(match here.start {
+                0 => nccl::Meeting::new()?,
+                _ => nccl::Meeting::elsewhere(),
+            });
         }
-        if is_asked(AllReduce::Host) && (ranks <= MOST_RANKS || asked == AllReduce::Host) {
+        if is_whole
+            && is_asked(AllReduce::Host)
+            && (ranks <= MOST_RANKS || asked == AllReduce::Host)
+        {
             link.host = inboxes(Route::Host)?;
         }
         let reaches = match asked {
-            AllReduce::P2p => several,
+            AllReduce::P2p => several && is_whole,
             AllReduce::Auto => link.host.is_some() && Gpu::peer_access(ranks)? == Some(true),
             AllReduce::Nccl | AllReduce::Host => false,
         };
@@ -66,6 +95,16 @@ impl Link {
             link.peers = inboxes(Route::Peers)?;
         }
         Ok(link)
+    }
+
+    /// With an end for each wait for a GPU, in place of none: after `limit`, or when `progress` says stop.
+    #[must_use]
+    pub fn with_limit(self, limit: Duration, progress: Arc<dyn Progress>) -> Self {
+        Self {
+            limit,
+            progress,
+            ..self
+        }
     }
 
     /// The rank's GPU, and its view of its peers on it. All ranks call this at once, each on its own thread.
@@ -78,17 +117,28 @@ impl Link {
         gpu: Result<Gpu>,
     ) -> Result<(Gpu, Box<dyn Collective>)> {
         if host.size() == 1 {
-            return Ok((gpu?, host));
+            let gpu = gpu?;
+            self.watch(&gpu, Others::default())?;
+            return Ok((gpu, host));
         }
         let (rank, size) = (host.rank(), host.size());
         let gpu = agreed(host.as_ref(), gpu, "could not open its GPU")?;
         let routes = [&self.host, &self.peers];
-        let mut shared = routes.into_iter().flatten();
-        let opened = shared.try_for_each(|inboxes| inboxes.open(&gpu, rank));
+        let shared = || routes.into_iter().flatten();
+        let opened = shared().try_for_each(|inboxes| inboxes.open(&gpu, rank));
         agreed(host.as_ref(), opened, "has no memory to exchange")?;
         let nccl = self.nccl.as_ref();
-        let nccl = nccl.map(|meeting| meeting.join(&gpu, rank, size));
-        let nccl = nccl.transpose()?;
+        let nccl = nccl.map(|meeting| {
+            let meeting = meeting.of_first(host.as_ref())?;
+            meeting.join(&gpu, rank, size, self.failed(host.as_ref()))
+        });
+        let nccl = nccl.transpose()?.map(Arc::new);
+        let others = Others {
+            failed: Some(host.failed()),
+            nccl: nccl.as_ref().map(Arc::downgrade),
+            inboxes: shared().map(Arc::downgrade).collect(),
+        };
+        self.watch(&gpu, others)?;
         let join = |inboxes: &Option<Arc<Inboxes>>| {
             let exchange = inboxes.clone();
             let exchange = exchange.map(|inboxes| Exchange::join(&gpu, rank, inboxes));
@@ -96,14 +146,10 @@ impl Link {
         };
         let joined = join(&self.host).and_then(|host| Ok((host, join(&self.peers)?)));
         let (by_host, by_peers) = agreed(host.as_ref(), joined, "could not join the exchange")?;
-        let candidates = Way::candidates(
-            self.asked,
-            nccl.is_some(),
-            by_host.is_some(),
-            by_peers.is_some(),
-        );
+        let candidates = Way::candidates(nccl.is_some(), by_host.is_some(), by_peers.is_some());
         let mut gpus = Gpus {
             host,
+            gpu: gpu.clone(),
             nccl,
             by_host,
             by_peers,
@@ -114,6 +160,23 @@ impl Link {
         gpus.take_traffic();
         self.ways.get_or_init(|| gpus.ways.clone());
         Ok((gpu, Box::new(gpus)))
+    }
+
+    fn watch(&self, gpu: &Gpu, others: Others) -> Result<()> {
+        let (others, progress) = (Box::new(others), self.progress.clone());
+        gpu.watch(Watch::new(gpu.stream(), others, progress, self.limit)?);
+        Ok(())
+    }
+
+    /// Why nobody is to wait for other ranks in what NCCL does at once.
+    fn failed(&self, host: &dyn Collective) -> Failed {
+        let (failed, progress) = (host.failed(), self.progress.clone());
+        let stopped = move || {
+            progress
+                .is_stopped()
+                .then(|| "it was told to stop".to_owned())
+        };
+        Arc::new(move || failed().or_else(&stopped))
     }
 
     /// What each way took, and which are chosen, once ranks have joined; `None`: there is one rank.
@@ -136,7 +199,8 @@ fn agreed<T>(host: &dyn Collective, made: Result<T>, what: &str) -> Result<T> {
 /// One rank's view of its peers.
 struct Gpus {
     host: Box<dyn Collective>,
-    nccl: Option<Nccl>,
+    gpu: Gpu,
+    nccl: Option<Arc<Nccl>>,
     by_host: Option<Exchange>,
     by_peers: Option<Exchange>,
     ways: Ways,
@@ -180,6 +244,7 @@ impl Collective for Gpus {
 
     fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()> {
         let bytes = (rows * x.dim(1)? * x.dtype().size_in_bytes()) as u64;
+        self.gpu.keep_up()?;
         self.counted(bytes, || match self.ways.of(bytes) {
             Some(way) => self.by(way, x, rows),
             None => bail!("there is no way to add up over {} GPUs", self.size()),

@@ -1,14 +1,16 @@
 //! One process of an MPI job, and its messages to and from the others. None waits for ever: where
-//! another process does not answer, this one says so and ends the job.
+//! another process does not answer, this one says so and ends the job. Most jobs have one rank in each process; where
+//! there are more, a process is called by the first of its ranks.
 //!
 //! MPI is called from the thread that joined, and from no other (`MPI_THREAD_FUNNELED`).
 
-use std::cell::RefCell;
+mod end;
+
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
-use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use mpi::environment::Universe;
 use mpi::request::{LocalScope, Request, scope};
@@ -17,20 +19,18 @@ use mpi::traits::{Communicator, Destination, Equivalence, Source};
 use mpi::{Tag, Threading};
 
 use super::wait::Wait;
+use crate::ops::cpu::rendezvous::Stopped;
 
-/// Messages between all ranks; rank 0's messages and the others' to it have tags of their own.
+/// Messages between all processes; the first one's messages and the others' to it have tags of their own.
 const EXCHANGE: Tag = 0;
-/// A note to rank 0: this rank waits, too.
+/// A note to the first process: this one waits, too.
 const WAITING: Tag = 3;
-/// Ranks that see the same failure speak one after another: the first ends the job before the others do.
-const BETWEEN_RANKS: Duration = Duration::from_secs(1);
-/// How often a rank looks whether one before it has spoken.
+/// And: a rank of this one has failed.
+const FAILED: Tag = 4;
+/// How late another process may be while all start: it may load, compile or connect what others have.
+const PATIENT_START: Duration = Duration::from_mins(15);
+/// Between two looks at what others report, of a wait that is long already.
 const GLANCE: Duration = Duration::from_millis(10);
-/// For the launcher to pass on what was written before it ends every process, and for notes to arrive.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-/// `MPI_Abort` asks the launcher to end the job, and waits for it; where that is out of reach this
-/// process ends itself.
-const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
@@ -46,7 +46,7 @@ pub enum JoinError {
     Size { expected: usize, found: usize },
 }
 
-/// Where a rank runs.
+/// Where a process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub host: String,
@@ -60,22 +60,26 @@ pub struct Link {
     world: SimpleCommunicator,
     rank: usize,
     size: usize,
+    ranks_each: usize,
     places: Vec<Place>,
     patience: Duration,
+    is_starting: Cell<bool>,
+    /// The first failure that another process told of.
+    reported: RefCell<Option<Stopped>>,
     told_to_end: Arc<AtomicBool>,
     tell: fn(&str),
 }
 
 impl Link {
-    /// Joins the job of `expected` processes that this one was started in.
+    /// Joins the job of `expected` processes that this one was started in, each with `ranks_each` ranks.
     ///
-    /// `patience` is how long another rank may be late; `told_to_end` is set when the launcher ends this
+    /// `patience` is how long another process may be late in a step; `told_to_end` is set when the launcher ends this
     /// process; `tell` shows the user why the job ends.
     ///
     /// # Errors
     /// MPI does not see those processes, or cannot be used.
     pub fn join(
-        expected: usize,
+        (expected, ranks_each): (usize, usize),
         cpus: String,
         patience: Duration,
         told_to_end: Arc<AtomicBool>,
@@ -97,6 +101,9 @@ impl Link {
             world,
             rank,
             size: found,
+            ranks_each,
+            is_starting: Cell::new(false),
+            reported: RefCell::default(),
             places: Vec::new(),
             patience,
             told_to_end,
@@ -107,26 +114,61 @@ impl Link {
         Ok(link)
     }
 
+    /// This process among all.
     pub fn rank(&self) -> usize {
         self.rank
     }
 
-    /// Ranks.
+    /// Processes.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Where each rank runs.
+    /// The lowest rank in a process.
+    pub fn first_rank(&self, process: usize) -> usize {
+        process * self.ranks_each
+    }
+
+    /// Whether other processes may be late by minutes.
+    pub fn is_starting(&self, is: bool) {
+        self.is_starting.set(is);
+    }
+
+    fn patience(&self) -> Duration {
+        match self.is_starting.get() {
+            true => self.patience.max(PATIENT_START),
+            false => self.patience,
+        }
+    }
+
+    /// Where each process runs.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
     /// Such as "rank 2 on node7".
-    pub fn name(&self, rank: usize) -> String {
-        match self.places.get(rank) {
+    pub fn name(&self, process: usize) -> String {
+        let rank = self.first_rank(process);
+        match self.places.get(process) {
             Some(place) => format!("rank {rank} on {}", place.host),
             None => format!("rank {rank}"),
         }
+    }
+
+    /// What each process brings, in their order.
+    pub fn gather_texts(&self, own: &str) -> Vec<String> {
+        let mut lengths = vec![0; self.size];
+        self.gather(&[own.len()], &mut lengths);
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let mut padded = own.as_bytes().to_vec();
+        padded.resize(longest, 0);
+        let mut all = vec![0; self.size * longest];
+        self.gather(&padded, &mut all);
+        let text = |(process, &length): (usize, &usize)| {
+            let start = process * longest;
+            String::from_utf8_lossy(&all[start..start + length]).into_owned()
+        };
+        lengths.iter().enumerate().map(text).collect()
     }
 
     /// Overwrites `all` with what each rank brings, in rank order.
@@ -213,22 +255,29 @@ impl Link {
     pub fn receive(&self, from: usize, tag: Tag, message: &mut Vec<u8>) {
         let mut wait = Wait::default();
         while !self.take(from, tag, message) {
-            if wait.pause() > self.patience {
-                self.give_up(&[from], "a command");
-            }
+            self.go_on(wait.pause(), || vec![from], "a command");
         }
     }
 
-    /// Overwrites `message` with the first one to come from one of `ranks`, which may take any time;
-    /// gives the rank.
-    pub fn await_any(&self, ranks: &[usize], tag: Tag, message: &mut Vec<u8>) -> usize {
+    /// Overwrites `message` with the first one to come from one of `processes`, and tells which; `None`: none has come in
+    /// `patience`, which may be for ever.
+    pub fn await_any(
+        &self,
+        processes: &[usize],
+        tag: Tag,
+        patience: Option<Duration>,
+        message: &mut Vec<u8>,
+    ) -> Option<usize> {
         let mut wait = Wait::default();
         loop {
-            let mut looked_at = ranks.iter().copied();
-            if let Some(from) = looked_at.find(|&rank| self.take(rank, tag, message)) {
-                return from;
+            let mut looked_at = processes.iter().copied();
+            if let Some(from) = looked_at.find(|&from| self.take(from, tag, message)) {
+                return Some(from);
             }
-            wait.rest();
+            let waited = wait.rest();
+            if patience.is_some_and(|patience| waited > patience) {
+                return None;
+            }
         }
     }
 
@@ -259,74 +308,22 @@ impl Link {
             if open.is_empty() {
                 return;
             }
-            if wait.pause() > self.patience {
-                let missing: Vec<usize> = open.iter().map(|(rank, _)| *rank).collect();
-                self.give_up(&missing, what);
-            }
+            let missing = || open.iter().map(|(process, _)| *process).collect();
+            self.go_on(wait.pause(), missing, what);
         }
     }
 
-    /// Names the silent ranks and ends the job. Requests are open, whose buffers MPI may still write:
-    /// there is no way back from here.
-    fn give_up(&self, missing: &[usize], what: &str) -> ! {
-        let mut silent = missing.to_vec();
-        silent.sort_unstable();
-        silent.dedup();
-        if self.rank == 0 {
-            self.forgive_waiting(&mut silent);
+    /// Ends the job where the `missing` have been waited for too long, or one reports that it has failed.
+    fn go_on(&self, waited: Duration, missing: impl Fn() -> Vec<usize>, what: &str) {
+        if waited < GLANCE {
+            return;
         }
-        let names: Vec<String> = silent.iter().map(|&rank| self.name(rank)).collect();
-        let reason = format!(
-            "no answer from {} for {:.0} s during {what}; it has stopped, or the network to it has",
-            names.join(" and "),
-            self.patience.as_secs_f64()
-        );
-        scope(|scope| {
-            if self.rank != 0 {
-                let note: &[u8] = &[];
-                // Sent at once or never: nobody waits for it.
-                std::mem::forget(
-                    self.process(0)
-                        .immediate_send_with_tag(scope, note, WAITING),
-                );
-            }
-            self.fail(&reason)
-        })
-    }
-
-    /// Takes out the ranks that have sent a note: they are behind because they wait for another one.
-    fn forgive_waiting(&self, silent: &mut Vec<usize>) {
-        std::thread::sleep(LAST_WORDS);
-        // The notes stay where they are: there is nothing in them.
-        let note_of = |rank: usize| self.process(rank).immediate_probe_with_tag(WAITING);
-        let is_waiting = |rank: &usize| note_of(*rank).is_some();
-        let (waiting, stopped): (Vec<usize>, Vec<usize>) =
-            silent.iter().partition(|rank| is_waiting(rank));
-        *silent = if stopped.is_empty() { waiting } else { stopped };
-    }
-
-    /// Says why and ends the job, unless a rank before this one does so.
-    pub fn fail(&self, reason: &str) -> ! {
-        let turn = Instant::now() + BETWEEN_RANKS * self.rank as u32;
-        while Instant::now() < turn {
-            if self.told_to_end.load(Ordering::Relaxed) {
-                process::exit(1);
-            }
-            std::thread::sleep(GLANCE);
+        if let Some(stopped) = self.reported() {
+            self.fail(&stopped.to_string());
         }
-        (self.tell)(&format!("{}: {reason}", self.name(self.rank)));
-        self.abort(1)
-    }
-
-    /// Ends every process of the job; the launcher's exit code is `code`.
-    pub fn abort(&self, code: u8) -> ! {
-        std::thread::sleep(LAST_WORDS);
-        let last_resort = std::thread::Builder::new().spawn(move || {
-            std::thread::sleep(GRACE);
-            process::exit(i32::from(code));
-        });
-        drop(last_resort);
-        self.world.abort(i32::from(code))
+        if waited > self.patience() {
+            self.give_up(&missing(), what);
+        }
     }
 
     /// Leaves the job once every rank does.
@@ -338,25 +335,17 @@ impl Link {
         self.world.process_at_rank(rank as mpi::Rank)
     }
 
-    /// Where each rank runs, from where this one does.
+    /// Where each process runs, from where this one does.
     fn gather_places(&self, own: &Place) -> Vec<Place> {
-        let text = format!("{}\n{}", own.host, own.cpus).into_bytes();
-        let mut lengths = vec![0; self.size];
-        self.gather(&[text.len()], &mut lengths);
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let mut padded = text;
-        padded.resize(longest, b' ');
-        let mut all = vec![0; self.size * longest];
-        self.gather(&padded, &mut all);
-        let place = |text: &[u8]| {
-            let text = String::from_utf8_lossy(text);
+        let texts = self.gather_texts(&format!("{}\n{}", own.host, own.cpus));
+        let place = |text: String| {
             let (host, cpus) = text.split_once('\n').unwrap_or((&text, ""));
             Place {
                 host: host.to_owned(),
-                cpus: cpus.trim_end().to_owned(),
+                cpus: cpus.to_owned(),
             }
         };
-        all.chunks_exact(longest).map(place).collect()
+        texts.into_iter().map(place).collect()
     }
 }
 

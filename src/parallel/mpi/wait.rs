@@ -31,9 +31,11 @@ impl Wait {
     }
 
     /// The same, for what may take any time.
-    pub fn rest(&mut self) {
-        if self.pause() > SOON {
+    pub fn rest(&mut self) -> Duration {
+        let waited = self.pause();
+        if waited > SOON {
             std::thread::sleep(REST);
         }
+        waited
     }
 }

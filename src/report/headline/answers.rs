@@ -7,6 +7,9 @@ use crate::report::number::number;
 
 const OUTPUT: &str = "output_throughput";
 const PER_GPU: &str = "output_throughput_per_gpu";
+const BYTES: &str = "achieved_bytes_per_s_per_gpu";
+const FLOP: &str = "achieved_flop_per_s_per_gpu";
+const POWER: &str = "avg_gpu_power_watts";
 const ENERGY: &str = "energy_per_output_token_j";
 const GOODPUT: &str = "request_goodput";
 const ATTAINMENT: &str = "goodput_attainment_percent";
@@ -15,6 +18,8 @@ const FLOPS: &str = "flop_utilization_percent";
 const TTFT: [&str; 2] = ["p50_ttft_ms", "p95_ttft_ms"];
 const TPOT: [&str; 2] = ["p50_tpot_ms", "p95_tpot_ms"];
 
+const GIGA: f64 = 1e9;
+const TERA: f64 = 1e12;
 const MS: f64 = 1e3;
 /// From here a latency is easier read in seconds.
 const LONG_MS: f64 = 1e4;
@@ -118,17 +123,27 @@ fn columns(loads: &[Load], notes: &mut Notes) -> Vec<Column> {
     }
     add(["TPOT", "p50 ms"], TPOT[0], 1.0, "");
     add(["TPOT", "p95 ms"], TPOT[1], 1.0, "");
-    if seen(ENERGY) {
-        add(["energy", "J/tok"], ENERGY, 1.0, "");
-    }
     if loads.iter().any(|l| l.plays[0].scenario.goodput.is_some()) {
         add(["goodput", "req/s"], GOODPUT, 1.0, "");
         add(["SLO", "met"], ATTAINMENT, 1.0, "%");
     }
-    columns.push(Column {
-        head: ["of the", "roof"],
-        cells: loads.iter().map(|load| roof(load, notes)).collect(),
-    });
+    if loads.iter().all(|load| load.plays[0].gpus.is_empty()) {
+        columns.push(Column {
+            head: ["of the", "roof"],
+            cells: loads.iter().map(|load| roof(load, notes)).collect(),
+        });
+        return columns;
+    }
+    add(["W", "per GPU"], POWER, 1.0, "");
+    add(["energy", "J/tok"], ENERGY, 1.0, "");
+    add(["GB/s", "per GPU"], BYTES, GIGA, "");
+    add(["MBU", "of roof"], BANDWIDTH, 1.0, "%");
+    add(["TFLOP/s", "per GPU"], FLOP, TERA, "");
+    add(["MFU", "of roof"], FLOPS, 1.0, "%");
+    let above = |load: &Load, metric| load.mean(metric).is_some_and(|share| share > WHOLE);
+    notes.above_roof |= loads
+        .iter()
+        .any(|load| above(load, BANDWIDTH) || above(load, FLOPS));
     columns
 }
 

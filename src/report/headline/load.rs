@@ -13,7 +13,7 @@ pub(super) struct Load<'a> {
     /// What its line must say of it besides: `predicted`, `partial`.
     pub words: Vec<&'static str>,
     pub plays: Vec<&'a Run>,
-    /// The extended set of each play.
+    /// The source report's and the extended set of each play, which share no name.
     values: Vec<Map<String, Value>>,
 }
 
@@ -47,13 +47,19 @@ fn name(scenario: &Scenario) -> String {
     }
 }
 
+fn entries(run: &Run) -> Map<String, Value> {
+    let mut all = run.metrics.entries();
+    all.extend(run.extended.entries());
+    all
+}
+
 impl<'a> Load<'a> {
     fn of(plays: Vec<&'a Run>, kind: Kind) -> Self {
         let kind = (kind != Kind::Measured).then(|| columns::kind(kind));
         Self {
             name: name(&plays[0].scenario),
             words: kind.into_iter().collect(),
-            values: plays.iter().map(|run| run.extended.entries()).collect(),
+            values: plays.iter().map(|run| entries(run)).collect(),
             plays,
         }
     }
@@ -63,7 +69,7 @@ impl<'a> Load<'a> {
         self.plays.iter().any(|play| std::ptr::eq(*play, run))
     }
 
-    /// A metric of the extended set in every play; `None` where one lacks it.
+    /// A metric in every play; `None` where one lacks it.
     pub fn each(&self, metric: &str) -> Option<Vec<f64>> {
         let values = self.values.iter();
         values

@@ -2,11 +2,12 @@
 
 use super::load::Load;
 use crate::ground::results::{Results, Run};
+use crate::report::gpus::shared;
 
 /// Lines on the first screen; the table has them all.
 const MOST: usize = 6;
 
-/// Checks that fail, then requests that failed.
+/// Checks that fail, cards that others used too, requests that failed.
 pub(super) fn troubles(loads: &[Load]) -> Vec<String> {
     let plays: Vec<(&Load, &Run)> = loads
         .iter()
@@ -19,8 +20,12 @@ pub(super) fn troubles(loads: &[Load]) -> Vec<String> {
             format!("{name}: CHECK FAILED {}: {}", check.name, check.detail)
         })
     });
+    let shared = plays.iter().flat_map(|(load, run)| {
+        let shared = run.gpus.iter().filter_map(|gpu| Some((gpu, shared(gpu)?)));
+        shared.map(|(gpu, how)| format!("{}: GPU {} was {how}", load.play_name(run), gpu.index))
+    });
     let failed = plays.iter().filter_map(|(load, run)| failures(load, run));
-    let mut lines: Vec<String> = broken.chain(failed).collect();
+    let mut lines: Vec<String> = broken.chain(shared).chain(failed).collect();
     let rest = lines.len().saturating_sub(MOST);
     lines.truncate(MOST);
     if rest > 0 {

@@ -1,58 +1,55 @@
 //! From a model's files to ranks on GPUs, warm, with a cache of what is left.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use candle_core::DType;
 
 use super::GIB;
+use super::loading::{OnGpus, compute_type, prepare, timed};
 use super::memory::{self, Cards, Step, Wanted};
 use crate::exec::graphs::GraphLimits;
 use crate::exec::warm_up::WarmUp;
-use crate::exec::{ExecError, Executor, KvLayout, Rank, Ranks};
-use crate::ground::{Clock, Progress, Task, WallClock, results};
-use crate::model::{Decoder, Share, WeightType};
-use crate::ops::cuda::{Cuda, Gpu, is_out_of_memory};
-use crate::parallel::Collective;
-use crate::parallel::gpus::Link;
+use crate::exec::{ExecError, KvLayout};
+use crate::ground::{Clock, Progress, WallClock, results};
+use crate::ops::cuda::{Gpu, is_out_of_memory};
 use crate::session::assembly::{Session, Started};
 use crate::session::error::{NOT_LOADED, RunError, SessionError, Wish};
 use crate::session::files::ModelFiles;
+use crate::session::job::Job;
 use crate::session::kv::kv_dtype;
-use crate::session::loading::default_threads;
+use crate::session::loading::Loaded;
 use crate::session::options::EngineOptions;
-use crate::telemetry::NvmlProbe;
 
-/// What activations and weights are computed in.
-fn compute_type(options: &EngineOptions, weights: DType) -> DType {
-    match options.dtype {
-        Some(WeightType::F32) => DType::F32,
-        Some(WeightType::F16) => DType::F16,
-        Some(WeightType::Bf16) => DType::BF16,
-        _ if matches!(weights, DType::F32 | DType::F16) => weights,
-        _ => DType::BF16,
-    }
-}
-
-/// Loads weights to every GPU, runs the largest steps, and gives what is left to the KV cache.
+/// Loads weights to every GPU of this process and of the `job`, runs the largest steps, and gives what is left to the KV cache.
 ///
 /// # Errors
 /// The model does not fit, its weights are malformed, or a GPU failed.
 pub fn start(
     files: ModelFiles,
     max_model_len: usize,
+    job: Option<&Job>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Session, SessionError> {
     let options = &files.options;
     let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
-    let (source, weight_dtype) = files.weight_source(progress)?;
+    let opened = files.weight_source(progress)?;
+    let weight_dtype = opened.1;
     let dtype = compute_type(options, weight_dtype);
     let cached = kv_dtype(options.kv_cache_dtype, dtype);
     let limits = options.step_limits();
     let tp = files.plan.tp();
-    let gpus: candle_core::Result<Vec<_>> = (0..tp).map(Gpu::identify).collect();
-    let gpus = gpus.map_err(RunError::from)?;
-    let smallest = gpus.iter().min_by_key(|gpu| gpu.memory_bytes);
-    let free: candle_core::Result<Vec<_>> = (0..tp).map(Gpu::free_memory).collect();
+    // Of all ranks, and of those here, which are the first.
+    let (all, gpus) = match job {
+        None => {
+            let gpus: candle_core::Result<Vec<_>> = (0..tp).map(Gpu::identify).collect();
+            let gpus = gpus.map_err(RunError::from)?;
+            (gpus.clone(), gpus)
+        }
+        Some(job) => (job.gpus()?.concat(), job.gpus_here()?.to_vec()),
+    };
+    let smallest = all.iter().min_by_key(|gpu| gpu.memory_bytes);
+    let free: candle_core::Result<Vec<_>> =
+        gpus.iter().map(|gpu| Gpu::free_memory(gpu.index)).collect();
     let cards = Cards {
         gpu: smallest.ok_or_else(|| Wish::Cuda(format!("--tp {tp} names no GPU")))?,
         free: free.map_err(RunError::from)?.into_iter().min().unwrap_or(0),
@@ -68,41 +65,35 @@ pub fn start(
     memory::check(&wanted, &cards)?;
     let failed = |step| {
         move |error: ExecError| match &error {
+            _ if progress.is_stopped() => RunError::Interrupted(NOT_LOADED).into(),
             ExecError::Device { source, .. } if is_out_of_memory(source) => {
                 RunError::OutOfMemory(memory::ran_out(&wanted, &cards, step)).into()
             }
             _ => SessionError::load(error),
         }
     };
-    let all: Vec<usize> = (0..tp).collect();
-    progress.start(Task::Load, files.weight_bytes(&all, dtype));
-    let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
-    let largest = (limits.rows * spec.hidden_size * dtype.size_in_bytes()) as u64;
-    let link = Link::new(tp, options.all_reduce, largest).map_err(RunError::from)?;
-    let link = Arc::new(link);
-    let joined = link.clone();
-    let build = move |host: Box<dyn Collective>| {
-        let rank = host.rank();
-        let gpu = Gpu::open(rank);
-        let (gpu, collective) = joined.join(host, gpu)?;
-        let share = Share {
-            spec: &spec,
-            plan: &plan,
-            rank,
-        };
-        let cuda = Cuda::new(gpu, dtype)?;
-        let mut advance = |bytes| seen.advance(bytes);
-        let decoder = Decoder::load(share, source.as_ref(), &cuda, limits, &mut advance)?;
-        Ok(Rank::new(Box::new(cuda), collective, decoder))
-    };
+    let here = job.map_or(0..tp, Job::ranks);
+    let OnGpus {
+        loading,
+        probe,
+        link,
+        slowest,
+        rank_cpus,
+    } = prepare(&files, opened, here, &gpus, progress)?;
     let elements = files.plan.kv_elements_per_token();
-    let threads = options.threads.unwrap_or_else(default_threads).max(tp);
-    let ranks = Ranks::load(tp, threads, u64::MAX, elements, Arc::new(build));
+    let loaded = match job {
+        None => loading.start(&files, u64::MAX),
+        Some(job) => job.lead(&files, loading, Some(probe.clone())),
+    };
     progress.finish();
     if progress.is_stopped() {
         return Err(RunError::Interrupted(NOT_LOADED).into());
     }
-    let mut ranks = ranks.map_err(failed(Step::Weights))?;
+    let Loaded {
+        mut executor,
+        threads,
+        processes,
+    } = loaded.map_err(failed(Step::Weights))?;
     let warm_up = WarmUp {
         rows: limits.rows,
         sequences: limits.logit_rows,
@@ -114,36 +105,41 @@ pub fn start(
         step_rows: limits.rows,
         max_blocks: warm_up.blocks_of_longest(),
     });
-    let headroom = ranks
-        .together(move |rank| rank.warm_up(&warm_up, cached, graphs))
-        .map_err(failed(Step::Workspace))?;
-    let budgets = headroom.iter().flatten();
+    let (headroom, warm_up_s) = timed(clock.as_ref(), || executor.warm_up(warm_up, cached, graphs));
+    let headroom = headroom.map_err(failed(Step::Workspace))?;
+    let budgets = headroom.iter();
     let budgets = budgets.map(|headroom| headroom.kv_bytes(options.gpu_memory_utilization));
     let budget = budgets.min().unwrap_or(0);
     let layout = layout(options, elements, cached, budget)?;
-    ranks.allocate_kv(&layout).map_err(failed(Step::KvCache))?;
+    executor
+        .allocate_kv(&layout)
+        .map_err(failed(Step::KvCache))?;
+    let mut capture_s = None;
     if let Some(graphs) = graphs {
-        let watched = progress.clone();
-        ranks
-            .together(move |rank| rank.capture(&graphs, usize::MAX, || watched.is_stopped()))
-            .map_err(failed(Step::KvCache))?;
+        let (captured, took) = timed(clock.as_ref(), || executor.capture(graphs, progress));
+        captured.map_err(failed(Step::KvCache))?;
+        capture_s = Some(took);
     }
     if progress.is_stopped() {
         return Err(RunError::Interrupted(NOT_LOADED).into());
     }
-    let total = headroom.iter().flatten().map(|h| h.memory.total).max();
+    let [loading, waited] = *slowest.lock().unwrap_or_else(PoisonError::into_inner);
+    let without: &[_] = match capture_s {
+        Some(_) => &[],
+        None => &[(
+            "capture_s",
+            "--no-cuda-graphs launches each kernel by itself",
+        )],
+    };
+    let total = headroom.iter().map(|h| h.memory.total).max();
     let name = gpus.first().map(|gpu| gpu.name.clone());
-    let probe = NvmlProbe::open(gpus);
-    if let Some(reason) = probe.failure() {
-        progress.remark(&format!("note: a GPU is not watched: {reason}"));
-    }
     let kind = match Gpu::is_virtual(0).map_err(RunError::from)? {
         true => results::Kind::Virtual,
         false => results::Kind::Measured,
     };
     let started = Started {
         kind,
-        executor: Box::new(ranks),
+        executor,
         threads,
         layout,
         max_model_len,
@@ -157,8 +153,17 @@ pub fn start(
             memory_gib: total.unwrap_or(0) as f64 / GIB,
             roofs: None,
         },
-        probe: Some(Arc::new(probe)),
+        start_up: results::StartUp {
+            load_s: Some(loading - waited),
+            upload_s: Some(waited),
+            warm_up_s: Some(warm_up_s),
+            capture_s,
+            ..results::StartUp::without(without)
+        },
+        probe: Some(probe),
         all_reduce: link.ways(),
+        rank_cpus,
+        processes,
     };
     started.assemble(files, progress)
 }

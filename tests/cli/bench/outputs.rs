@@ -79,6 +79,16 @@ fn json_is_one_object_of_the_schema_with_every_metric() {
         assert_eq!(results["kind"], "measured");
         assert_eq!(results["partial"], false);
         assert_eq!(results["model"]["weights"], "checkpoint");
+        let start_up = &results["start_up"];
+        let seconds = |part: &str| start_up[part].as_f64().unwrap();
+        assert!(seconds("load_s") > 0.0 && seconds("total_s") >= seconds("load_s"));
+        for part in ["upload_s", "warm_up_s", "capture_s"] {
+            let reason = start_up["not_observed"][part].as_str().unwrap();
+            assert!(
+                start_up[part].is_null() && reason.starts_with("a CPU "),
+                "{start_up}"
+            );
+        }
         let runs = results["runs"].as_array().unwrap();
         assert_eq!(runs.len(), 2);
         for (run, (concurrency, requests)) in runs.iter().zip([(1, 3), (8, 16)]) {

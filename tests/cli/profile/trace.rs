@@ -136,7 +136,7 @@ fn slices_nest_and_their_sums_are_the_tables() {
     let slices = trace.slices();
     check_kinds(&slices);
     let names: Vec<_> = trace.processes().into_values().collect();
-    assert_eq!(names, ["engine", "rank 0", "rank 1"]);
+    assert_eq!(names, ["engine", "rank 0 on cpu", "rank 1 on cpu"]);
 
     let sum = |pid, name: &str| {
         let found = slices

@@ -39,7 +39,7 @@ fn right(ptx: String) -> bool {
     let mut random = Random(41);
     let types = (DType::BF16, DType::BF16);
     let gpu = Gpu::open(0).unwrap();
-    let cuda = Cuda::replaced(gpu, types.0, "attention_64", ptx).unwrap();
+    let cuda = Cuda::replaced(gpu, types.0, "attention_64_bf16", ptx).unwrap();
     (0..6).all(|_| {
         let spans = [0, 0].map(|_| random.within(200..500)).map(|at| at..at + 1);
         let step = Step::new(&mut random, shape(1, 4, 64, None), &spans, 16, 0, types);

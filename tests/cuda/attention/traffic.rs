@@ -74,7 +74,7 @@ fn decode_reads_keys_and_values_once() {
     const HEADS: usize = 12;
     const HEAD_DIM: usize = 128;
     /// Of each context, on the virtual GPU's 128 multiprocessors with two blocks each.
-    const SPLITS: usize = 4;
+    const SPLITS: usize = 8;
     let test = "attention::traffic::decode_reads_keys_and_values_once";
     let report = reported(test, || {
         let mut random = Random(32);

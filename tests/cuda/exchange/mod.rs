@@ -5,6 +5,7 @@ mod bytes;
 mod models;
 mod order;
 mod sums;
+mod times;
 
 use std::process::Command;
 use std::sync::{Arc, Barrier};
@@ -16,7 +17,7 @@ use candlepower::ops::cuda::exchange::{Exchange, Inboxes, Route, Shots};
 use candlepower::ops::cuda::{Cuda, Gpu};
 
 use crate::common::random::Random;
-use crate::support::{DTYPES, UNTOUCHED, values};
+use crate::support::{DTYPES, UNTOUCHED, ordinal, values};
 
 /// Set in the process that a test runs itself in.
 const INSIDE: &str = "CANDLEPOWER_TEST_INSIDE";
@@ -26,16 +27,24 @@ const SMALL_SLOTS: usize = 2 << 10;
 /// Where a test runs: itself in a process of its own, with as many virtual GPUs as it wants.
 pub struct Machine {
     gpus: usize,
-    /// Each reaches the memory of all others.
-    peers: bool,
+    /// Of the virtual GPU.
+    config: String,
     /// Variables of the virtual GPU.
     more: Vec<(&'static str, String)>,
 }
 
 impl Machine {
     pub fn new(gpus: usize, peers: bool) -> Self {
+        // Whether each reaches the memory of all others.
+        let config = format!("peer_access = {peers}\n");
         let more = Vec::new();
-        Self { gpus, peers, more }
+        Self { gpus, config, more }
+    }
+
+    /// With more lines of configuration.
+    pub fn configured(mut self, lines: &str) -> Self {
+        self.config += lines;
+        self
     }
 
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
@@ -54,7 +63,7 @@ impl Machine {
         }
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("vgpu.toml");
-        std::fs::write(&config, format!("peer_access = {}\n", self.peers)).unwrap();
+        std::fs::write(&config, &self.config).unwrap();
         let outcome = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])
             .env(INSIDE, "1")
@@ -77,8 +86,8 @@ impl Machine {
 }
 
 /// One rank in a test.
-struct Member {
-    rank: usize,
+pub struct Member {
+    pub rank: usize,
     cuda: Cuda,
     exchange: Exchange,
 }
@@ -97,7 +106,7 @@ impl Member {
 }
 
 /// Runs `work` on as many ranks at once; `ptx` takes the place of `kernels/all_reduce.cu`.
-fn on_ranks<R: Send>(
+pub fn on_ranks<R: Send>(
     ranks: usize,
     route: Route,
     channel_bytes: usize,
@@ -107,7 +116,7 @@ fn on_ranks<R: Send>(
     let inboxes = Arc::new(Inboxes::new(ranks, route, channel_bytes).unwrap());
     let all = Barrier::new(ranks);
     let life = |rank| {
-        let gpu = Gpu::open(rank).unwrap();
+        let gpu = Gpu::open(ordinal(rank)).unwrap();
         inboxes.open(&gpu, rank).unwrap();
         all.wait();
         let exchange = match ptx {
@@ -133,7 +142,7 @@ fn on_ranks<R: Send>(
 
 /// How one message is added up.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Manner {
+pub enum Manner {
     Shots(Shots),
     Copies,
 }
@@ -158,16 +167,16 @@ impl Manner {
 
 /// One message of a test: the same for all ranks, but for the numbers.
 #[derive(Debug, Clone, Copy)]
-struct Message {
-    seed: u64,
-    rows: usize,
-    width: usize,
-    dtype: DType,
-    manner: Manner,
+pub struct Message {
+    pub seed: u64,
+    pub rows: usize,
+    pub width: usize,
+    pub dtype: DType,
+    pub manner: Manner,
 }
 
 impl Message {
-    fn random(random: &mut Random, route: Route, largest: usize) -> Self {
+    pub fn random(random: &mut Random, route: Route, largest: usize) -> Self {
         let width = random.within(1..largest);
         Self {
             seed: random.bits(),
@@ -178,7 +187,7 @@ impl Message {
         }
     }
 
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.rows * self.width
     }
 
@@ -193,7 +202,7 @@ impl Message {
     }
 
     /// The sum of all ranks' numbers in f32 and in rank order, rounded once; the row behind it.
-    fn sum(&self, ranks: usize) -> Vec<f32> {
+    pub fn sum(&self, ranks: usize) -> Vec<f32> {
         let mut sum = self.numbers(0);
         for rank in 1..ranks {
             let other = self.numbers(rank);
@@ -205,18 +214,18 @@ impl Message {
         values(&sum.to_dtype(self.dtype).unwrap())
     }
 
-    fn send(&self, member: &Member) -> Buffer {
+    pub fn send(&self, member: &Member) -> Buffer {
         let own = self.numbers(member.rank);
         member.send(&own, (self.rows + 1, self.width), self.dtype)
     }
 
-    fn reduce(&self, member: &Member, x: &Buffer) {
+    pub fn reduce(&self, member: &Member, x: &Buffer) {
         self.manner.reduce(member, x, self.rows);
     }
 }
 
 /// How many numbers differ in their bits.
-fn differences(found: &Tensor, expected: &[f32]) -> usize {
+pub fn differences(found: &Tensor, expected: &[f32]) -> usize {
     let found = values(found);
     assert_eq!(found.len(), expected.len());
     let pairs = found.iter().zip(expected);
@@ -224,7 +233,7 @@ fn differences(found: &Tensor, expected: &[f32]) -> usize {
 }
 
 /// Sometimes nothing, sometimes a while: so that another rank comes first.
-fn delay(random: &mut Random) {
+pub fn delay(random: &mut Random) {
     match random.within(0..8) {
         0 => std::thread::sleep(Duration::from_micros(random.within(1..800) as u64)),
         1 | 2 => std::thread::yield_now(),

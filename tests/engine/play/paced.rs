@@ -13,7 +13,7 @@ use candlepower::ground::{Sampling, VirtualClock, WallClock};
 use candlepower::hub::cards;
 use candlepower::metrics::{MeasureInput, measure};
 use candlepower::model::{ModelSpec, StepLimits, WeightType};
-use candlepower::parallel::{ShardPlan, Split};
+use candlepower::parallel::{AllReduce, ShardPlan, Split};
 use candlepower::workload::Work;
 
 use super::config;
@@ -37,6 +37,7 @@ impl Paced {
             gpu: candlepower::hardware::find("h100-sxm").unwrap(),
             dtype: WeightType::Bf16,
             graphs: true,
+            all_reduce: AllReduce::Auto,
             server: None,
             limits: StepLimits {
                 rows: 64,

@@ -225,6 +225,7 @@ fn a_watcher_that_did_not_look_is_a_stall() {
         ram_percent: 0.0,
         rss_bytes: 1,
         gpus: Vec::new(),
+        others: Vec::new(),
     };
     raw.telemetry = (0..20).map(sample).collect();
     assert!(stalls(&raw).ok);

@@ -63,8 +63,10 @@ fn every_formula_equals_the_figure_worked_out_by_hand() {
             ("achieved_flop_per_s", 10_000.0 / 3.0),
             ("bandwidth_utilization_percent", 100.0 / 12.0),
             ("flop_utilization_percent", 100.0 / 3.0),
-            // 0.3 s of the executor's 3 s.
+            // 0.3 s of 3 s, and 0.03 s of the 0.75 s of the step that tells of waits.
             ("communication_share_percent", 10.0),
+            ("wait_share_percent", 4.0),
+            ("timed_steps", 3.0),
             ("mean_communication_bytes_per_step", 100.0 / 3.0),
             // 5 of 5 and 6 of 2.
             ("mean_expert_imbalance", 2.0),

@@ -2,7 +2,7 @@
 
 use candlepower::ground::results::{
     Engine, Environment, Hardware, Kind, Model, Results, Roofs, Run, SCHEMA, Scenario, Slo,
-    WeightSource,
+    StartUp, WeightSource,
 };
 use candlepower::ground::{
     ClockSpan, ExpertLoad, FinishReason, Log, RequestRecord, StepRecord, TelemetrySample,
@@ -91,6 +91,7 @@ fn sample(time: f64, cpu_percent: f64, ram_percent: f64, rss_bytes: u64) -> Tele
         ram_percent,
         rss_bytes,
         gpus: Vec::new(),
+        others: Vec::new(),
     }
 }
 
@@ -103,8 +104,12 @@ pub fn raw() -> Raw {
     (first.bytes, first.flops) = (100, 1000);
     (second.bytes, second.flops) = (300, 3000);
     (third.bytes, third.flops) = (600, 6000);
-    (first.communication_bytes, first.communication_seconds) = (40, 0.1);
-    (second.communication_bytes, second.communication_seconds) = (60, 0.2);
+    (first.communication_bytes, second.communication_bytes) = (40, 60);
+    let divided = |[compute, communication]: [f64; 2]| (Some(compute), Some(communication));
+    (first.compute_seconds, first.communication_seconds) = divided([0.65, 0.1]);
+    first.wait_seconds = Some(0.03);
+    (second.compute_seconds, second.communication_seconds) = divided([0.3, 0.2]);
+    (third.compute_seconds, third.communication_seconds) = divided([1.75, 0.0]);
     Raw {
         requests: vec![
             request(0, 10, [0.0, 0.0, 0.1], &[0.5, 0.7, 0.9, 1.1]),
@@ -214,6 +219,11 @@ pub fn results() -> Results {
             scheduler: "mixed".to_owned(),
             tp: 1,
             ..Engine::default()
+        },
+        start_up: StartUp {
+            total_s: Some(3.0),
+            load_s: Some(2.5),
+            ..StartUp::default()
         },
         runs: vec![measured(&raw(), scenario())],
         repeats: Vec::new(),

@@ -25,6 +25,7 @@ fn watched(index: usize, refused: &[(GpuCounter, &str)]) -> WatchedGpu {
             pci_bus_id: format!("0000:0{index}:00.0"),
             ..GpuIdentity::default()
         },
+        host: None,
         refused: refused.collect::<Refused>(),
     }
 }
@@ -41,6 +42,9 @@ fn sample(watts: f64, celsius: f64, joules: f64, throttle: u64) -> GpuSample {
         utilization_percent: Some(90.0),
         energy_j: Some(joules),
         throttle_bits: Some(throttle),
+        pcie_generation: Some(if watts > 200.0 { 4 } else { 1 }),
+        pcie_width: Some(8),
+        other_processes: (celsius == 50.0).then_some(2),
     }
 }
 
@@ -96,6 +100,9 @@ fn one_card_s_samples_in_the_window_are_summed_up() {
     assert_eq!(gpu.mean_memory_percent, Some(55.0));
     assert_eq!(gpu.peak_memory_bytes, Some(60));
     assert_eq!(gpu.mean_utilization_percent, Some(90.0));
+    // Under load the link wakes up, and one sample of the two looked for others.
+    assert_eq!((gpu.pcie_generation, gpu.pcie_width), (Some(4), Some(8)));
+    assert_eq!(gpu.other_processes, Some(2));
     // 400 J in the 2 s between the samples are 200 W, and the window is 4 s long.
     assert_eq!(gpu.energy_j, Some(800.0));
     // From the window's start to 1 s, and from there to 3 s; idleness is no throttling.
@@ -186,10 +193,10 @@ fn reports_show_each_card() {
         text.contains("GPU 0 (a card): 200.0 W (at most 300.0), 55.00 C (at most 60.00)"),
         "{text}"
     );
-    assert!(
-        text.contains("energy 800.0 J, throttled: sw_power_cap 3.000 s"),
-        "{text}"
-    );
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rest =
+        "energy 800.0 J, throttled: sw_power_cap 3.000 s, PCIe 4 x8, SHARED with 2 other processes";
+    assert!(words.contains(rest), "{text}");
     assert!(text.contains("avg_gpu_power_watts"), "{text}");
     let dir = tempfile::tempdir().unwrap();
     write_all(dir.path(), false, &results, &[raw.logs()], &[]).unwrap();
@@ -201,7 +208,7 @@ fn reports_show_each_card() {
         "{head}"
     );
     assert!(
-        head.ends_with(",gpu0_energy_j,gpu0_throttle_bits"),
+        head.ends_with(",gpu0_pcie_generation,gpu0_pcie_width,gpu0_other_processes"),
         "{head}"
     );
     let columns = head.split(',').count();

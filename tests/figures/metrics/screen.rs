@@ -45,6 +45,9 @@ pub fn on_gpus(mut runs: Vec<Run>) -> Results {
             ..GpuMetrics::default()
         };
         run.gpus = (0..8).map(watched).collect();
+        run.metrics.avg_gpu_power_watts = Some(310.0);
+        run.extended.achieved_bytes_per_s_per_gpu = Some(845.7e9);
+        run.extended.achieved_flop_per_s_per_gpu = Some(1.5e12);
         run.extended.energy_j = Some(96_000.0);
         run.extended.energy_per_output_token_j = Some(4.25);
         run.extended.output_throughput_per_gpu = run.extended.output_throughput.map(|o| o / 8.0);

@@ -103,6 +103,7 @@ fn single_tokens_have_no_time_between_tokens() {
             ram_percent: 1.0,
             rss_bytes: 1,
             gpus: Vec::new(),
+            others: Vec::new(),
         }],
         ..Raw::default()
     };

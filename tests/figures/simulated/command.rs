@@ -36,6 +36,11 @@ fn a_prediction_has_the_whole_metric_set() {
     assert_eq!(hardware["roofs"]["read_bytes_per_s"], 2.0 * 1008e9);
     assert!(results["engine"]["server"].is_null());
     assert_eq!(results["engine"]["ranks"].as_array().unwrap().len(), 2);
+    let start_up = &results["start_up"];
+    for part in ["total_s", "load_s", "upload_s", "warm_up_s", "capture_s"] {
+        let reason = &start_up["not_observed"][part];
+        assert!(start_up[part].is_null() && reason.is_string(), "{start_up}");
+    }
     let run = &results["runs"][0];
     let reasons = run["not_observed"].as_object().unwrap();
     for (set, must) in [("metrics", 25), ("extended", 70)] {
@@ -193,11 +198,6 @@ fn what_cannot_be_simulated_is_refused() {
             "cpu",
             &["--server", "vllm"],
             &["--server vllm", "sim:<gpu>"],
-        ),
-        (
-            "cpu",
-            &["--enforce-eager"],
-            &["--enforce-eager", "sim:<gpu>"],
         ),
     ] {
         let args: Vec<&str> = ["bench", "--device", device]

@@ -10,7 +10,7 @@ use candlepower::ground::{Clock, Sampling, VirtualClock};
 use candlepower::hardware::Gpu;
 use candlepower::model::{ModelSpec, StepLimits, WeightType};
 use candlepower::ops::{Pick, Rows};
-use candlepower::parallel::{ShardPlan, Split};
+use candlepower::parallel::{AllReduce, ShardPlan, Split};
 use std::time::Duration;
 
 use super::setup::{Asked, card, gpu, record, run, simulation};
@@ -53,6 +53,7 @@ impl Device {
             gpu,
             dtype: WeightType::Bf16,
             graphs: true,
+            all_reduce: AllReduce::Auto,
             server: None,
             limits: LIMITS,
         };
@@ -187,6 +188,7 @@ fn only_rows_that_draw_a_token_pass_the_head() {
     };
     let (one, many) = (plan(&[(64, 64)]), plan(&[(1, 64); 64]));
     let silent = StepPlan {
+        timed: false,
         logit_rows: Vec::new(),
         picks: Vec::new(),
         ..one.clone()

@@ -66,8 +66,8 @@ fn fifty_requests_share_the_experts() {
             };
             let gain = tokens(50) / tokens(1);
             println!("{ranks} x {name}, whole experts {whole}: {gain:.1} times one request");
-            // A dense model would gain nearly fifty times.
-            assert!((5.0..20.0).contains(&gain), "{name}: {gain}");
+            // A dense model would gain nearly fifty times. Sums through a host's memory grow with the batch.
+            assert!((3.0..20.0).contains(&gain), "{name}: {gain}");
         }
     }
 }

@@ -7,7 +7,7 @@ use candlepower::bench::Load;
 use candlepower::exec::Server;
 use candlepower::hardware::Gpu;
 use candlepower::model::ModelSpec;
-use candlepower::parallel::ShardPlan;
+use candlepower::parallel::{AllReduce, ShardPlan};
 use candlepower::scheduler::Policy;
 use candlepower::session::Simulation;
 use candlepower::workload::Arrivals;
@@ -151,6 +151,7 @@ impl Case {
         // SGLang's host does the same work as vLLM's; TensorRT-LLM's benchmark has no server.
         let server = (!offline).then_some(Server::VLLM);
         let mut simulation = setup::simulation(spec, gpu, tp, server);
+        simulation.all_reduce = AllReduce::Nccl;
         simulation.scheduler.max_model_len = self.longest();
         if offline {
             simulation.kv_bytes = Some(self.free_bytes(&simulation));

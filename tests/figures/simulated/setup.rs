@@ -12,7 +12,7 @@ use candlepower::hardware::{self, Gpu};
 use candlepower::hub::cards;
 use candlepower::metrics::{MeasureInput, measure};
 use candlepower::model::ModelSpec;
-use candlepower::parallel::Split;
+use candlepower::parallel::{AllReduce, Split};
 use candlepower::scheduler::{Policy, SchedulerConfig};
 use candlepower::session::Simulation;
 use candlepower::text::TokenPool;
@@ -36,6 +36,7 @@ pub fn simulation(spec: ModelSpec, gpu: Gpu, tp: usize, server: Option<Server>) 
         split: Split::from(tp),
         server,
         graphs: true,
+        all_reduce: AllReduce::Auto,
         dtype: None,
         kv_type: KvType::Auto,
         kv_bytes: None,

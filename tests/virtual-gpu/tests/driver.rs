@@ -75,6 +75,23 @@ fn forgotten_wait() {
     assert_eq!(Vec::from_iter(seen), [5, 15]);
 }
 
+/// Nothing is computed or copied, and a card runs out as ever.
+fn unbacked() {
+    begin(0);
+    let at = upload(&[1u32]);
+    let s = stream();
+    ok(add(function(ADD, "add"), at, 10, s));
+    ok(cuStreamSynchronize(s));
+    assert_eq!(download::<u32>(at, 1), [0x8080_8080]);
+    const GIB: usize = 1 << 30;
+    let most = get(|p| cuMemAllocAsync(p, 40 * GIB, s));
+    ok(cuMemsetD32Async(most, 1, 10 * GIB, s));
+    ok(cuStreamSynchronize(s));
+    assert_eq!(cuMemAllocAsync(&mut 0, 8 * GIB, s), 2);
+    ok(cuMemFreeAsync(most, s));
+    get(|p| cuMemAllocAsync(p, 46 * GIB, s));
+}
+
 fn graphs() {
     begin(0);
     let f = function(ADD, "add");
@@ -151,6 +168,39 @@ fn graphs() {
     ok(cuGraphLaunch(executable, s));
     ok(cuStreamSynchronize(s));
     assert_eq!(download::<u32>(inner, 1), [7]);
+}
+
+/// Events that are nodes of a graph are recorded anew by each launch; others only order what is captured.
+fn graph_times() {
+    const EXTERNAL: u32 = 1;
+    begin(0);
+    let f = function(ADD, "add");
+    let at = upload(&[0u32]);
+    let s = stream();
+    let events = [event(), event(), event()];
+    assert_eq!(cuEventRecordWithFlags(events[0], s, EXTERNAL), 1);
+    ok(cuStreamBeginCapture_v2(s, 0));
+    for node in events {
+        ok(cuEventRecordWithFlags(node, s, EXTERNAL));
+        ok(add(f, at, 1, s));
+    }
+    let graph = get(|g| cuStreamEndCapture(s, g));
+    let executable = get(|e| cuGraphInstantiateWithFlags(e, graph, 0));
+    let elapsed =
+        |ms: &mut f32, from: usize, to: usize| cuEventElapsedTime_v2(ms, events[from], events[to]);
+    assert_eq!(elapsed(&mut 0.0, 0, 1), 400, "nothing was launched yet");
+    for _ in 0..2 {
+        ok(cuGraphLaunch(executable, s));
+        ok(cuEventSynchronize(events[2]));
+        let (mut first, mut both) = (0.0, 0.0);
+        ok(elapsed(&mut first, 0, 1));
+        ok(elapsed(&mut both, 0, 2));
+        assert!(first > 0.0 && both > first, "{first} and {both} ms");
+    }
+    ok(cuStreamSynchronize(s));
+    assert_eq!(download::<u32>(at, 1), [6]);
+    ok(cuGraphDestroy(graph));
+    ok(cuGraphExecDestroy(executable));
 }
 
 fn memory_runs_out() {
@@ -288,10 +338,12 @@ fn planned_fault() {
     ok(cuMemAlloc_v2(&mut 0, 64));
 }
 
-const CASES: [(&str, fn()); 10] = [
+const CASES: [(&str, fn()); 12] = [
+    ("unbacked_memory_is_counted", unbacked),
     ("a_forgotten_wait_shows", forgotten_wait),
     ("streams_wait_for_what_they_must", waits),
     ("captured_graphs", graphs),
+    ("graphs_with_events", graph_times),
     ("a_card_runs_out", memory_runs_out),
     ("launch_limits", limits),
     ("a_failure_stays", failures_stay),
@@ -321,8 +373,18 @@ fn captured_graphs() {
 }
 
 #[test]
+fn graphs_with_events() {
+    apart("graphs_with_events", &[], 3);
+}
+
+#[test]
 fn a_card_runs_out() {
     apart("a_card_runs_out", &[("VGPU_DEVICES", "8")], 1);
+}
+
+#[test]
+fn unbacked_memory_is_counted() {
+    apart("unbacked_memory_is_counted", &[("VGPU_UNBACKED", "1")], 1);
 }
 
 #[test]

@@ -5,18 +5,11 @@ use candle_core::{DType, Result, bail};
 use crate::ops::cuda::device::Gpu;
 use crate::ops::cuda::modules::Grid;
 use crate::ops::cuda::suffix;
+use crate::ops::scratch::{self, DECODE_BLOCKS, MOST_WAVES, TILE_ROWS};
 
-/// Head dims that have kernels; others are padded with zeros to the next one.
-const HEAD_DIMS: [usize; 5] = [64, 80, 96, 128, 256];
-/// Query rows of one warp, and of one block of decode: `TILE_ROWS` of the kernels.
-pub const TILE_ROWS: usize = 16;
 /// Tokens that a split has at least, and how many there may be: as in the kernels.
 const SPLIT_TOKENS: usize = 64;
 const MOST_SPLITS: usize = 128;
-/// Blocks of decode that registers leave room for on a multiprocessor.
-const DECODE_BLOCKS: usize = 3;
-/// Of blocks that share contexts.
-const MOST_WAVES: usize = 4;
 /// How near the best a last wave must be filled.
 const GOOD: f64 = 0.85;
 /// Bytes of one access.
@@ -41,8 +34,7 @@ impl Kernel {
     /// # Errors
     /// No kernel takes such heads, or such types.
     pub fn of(dtype: DType, cache: DType, head_dim: usize) -> Result<Self> {
-        let fits = HEAD_DIMS.into_iter().find(|&dim| dim >= head_dim);
-        let (Some(fits), true) = (fits, head_dim.is_multiple_of(2)) else {
+        let (Some(fits), true) = (scratch::padded(head_dim), head_dim.is_multiple_of(2)) else {
             bail!("CUDA attention takes even head_dims up to 256, not {head_dim}");
         };
         let same = cache == dtype || cache == DType::F8E4M3;
@@ -52,7 +44,10 @@ impl Kernel {
             false => (fits, fits.to_string()),
         };
         Ok(Self {
-            file: format!("attention_{name}"),
+            file: match apart {
+                true => "attention_any".to_owned(),
+                false => format!("attention_{name}_{}", suffix(dtype)?),
+            },
             suffix: format!("{name}_{}_{}", suffix(dtype)?, suffix(cache)?),
             dim,
             element: dtype.size_in_bytes(),
@@ -144,21 +139,20 @@ impl Tiles {
     }
 }
 
-/// Blocks of decode that leave parts, at most.
-pub fn most_parts(gpu: &Gpu) -> usize {
-    MOST_WAVES * DECODE_BLOCKS * gpu.multiprocessors as usize
-}
-
 /// Into how many splits a grid divides contexts of at most `capacity` tokens, with `blocks` blocks for each split. Not
 /// from the contexts of now: a captured launch is replayed while they grow.
 pub fn splits(tiles: &Tiles, gpu: &Gpu, blocks: usize, capacity: usize) -> usize {
     fewest(tiles.slots(gpu), blocks.max(1), capacity)
 }
 
-/// The fewest that fill the last wave, of `slots` blocks, nearly as well as any number does.
+/// The fewest that fill the last wave, of `slots` blocks, nearly as well as any number does; all, where that is one wave.
 fn fewest(slots: usize, blocks: usize, capacity: usize) -> usize {
     let most = (MOST_WAVES * slots / blocks).min(capacity.div_ceil(SPLIT_TOKENS));
-    let choices = 1..=most.clamp(1, MOST_SPLITS);
+    let most = most.clamp(1, MOST_SPLITS);
+    if most * blocks <= slots {
+        return most;
+    }
+    let choices = 1..=most;
     let filled = |splits: usize| {
         let blocks = splits * blocks;
         blocks as f64 / (blocks.div_ceil(slots) * slots) as f64
@@ -177,9 +171,11 @@ mod tests {
     fn splits_fill_the_last_wave() {
         let splits = |sequences: usize, kv_heads, tokens| fewest(396, sequences * kv_heads, tokens);
         assert_eq!(splits(1, 8, 1 << 17), 43);
-        assert_eq!(splits(1, 1, 1 << 17), 109);
         assert_eq!(splits(32, 8, 1 << 17), 3);
         assert_eq!(splits(128, 8, 1 << 17), 1);
+        // One wave: nobody waits for another.
+        assert_eq!(splits(1, 8, 1 << 10), 16);
+        assert_eq!(splits(1, 1, 1 << 17), MOST_SPLITS);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Causal attention over the paged cache: split along the context for sequences with one row, in tiles of rows for
-//! longer ones. Both are in `kernels/attention_<head_dim>.cu`.
+//! longer ones. Both are in `kernels/attention_<head_dim>_<type>.cu`.
 
 mod grid;
 
@@ -8,8 +8,9 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::device::Gpu;
 use super::modules::Arg;
 use super::{Cuda, lock, tensor};
+use crate::ops::scratch;
 use crate::ops::{AttentionShape, Buffer, KvLayer};
-use grid::{Kernel, TILE_ROWS, most_parts, splits};
+use grid::{Kernel, splits};
 
 /// What kernels count to.
 const COUNTED: usize = u32::MAX as usize;
@@ -27,10 +28,10 @@ pub struct Space {
 impl Space {
     /// Room for the splits of any step, so that a step which is captured finds it.
     fn reserve(&mut self, gpu: &Gpu, kernel: &Kernel, group: usize) -> Result<[Arg; 3]> {
-        let blocks = most_parts(gpu);
-        let parts = blocks * group.min(TILE_ROWS);
-        let sums = tensor::room(gpu, &mut self.sums, parts * kernel.dim, DType::F32)?;
-        let units = tensor::room(gpu, &mut self.units, parts * 2, DType::F32)?;
+        let multiprocessors = gpu.multiprocessors as usize;
+        let [sums, units, blocks] = scratch::attention(multiprocessors, group, kernel.dim);
+        let sums = tensor::room(gpu, &mut self.sums, sums, DType::F32)?;
+        let units = tensor::room(gpu, &mut self.units, units, DType::F32)?;
         let arrived = match &mut self.arrived {
             Some(held) => tensor::at(held)?,
             none => tensor::at(none.insert(Tensor::zeros(blocks, DType::U32, &gpu.candle())?))?,

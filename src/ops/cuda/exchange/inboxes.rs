@@ -7,20 +7,12 @@ use candle_core::{Result, bail};
 
 use super::region::Region;
 use crate::ops::cuda::device::Gpu;
+use crate::ops::scratch::{self, HALVES, STAGES};
 
-/// As in `kernels/exchange.cuh`.
-pub const MOST_RANKS: usize = 16;
-pub const CHANNELS: usize = 16;
-const STAGES: usize = 2;
-/// Messages of one channel lie in turns in two.
-const HALVES: usize = 2;
-const FLAG_BYTES: usize = STAGES * CHANNELS * MOST_RANKS * size_of::<u32>();
+pub use crate::ops::scratch::{CHANNEL_BYTES, CHANNELS, MOST_RANKS, PIECE_BYTES};
+
 /// The unit that kernels move.
 pub const UNIT: usize = 16;
-/// Of a message that copies bring, at a time.
-pub const PIECE_BYTES: usize = 4 << 20;
-/// Of the slots of all senders to one channel, together.
-pub const CHANNEL_BYTES: usize = 256 << 10;
 
 /// Where inboxes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +64,7 @@ impl Inboxes {
     /// # Errors
     /// There is no memory for it.
     pub fn open(&self, gpu: &Gpu, rank: usize) -> Result<()> {
-        let data = CHANNELS * HALVES * STAGES * self.ranks * self.slot_units * UNIT;
-        let bytes = FLAG_BYTES + data;
+        let bytes = scratch::inbox(self.ranks * self.slot_units * UNIT);
         let inbox = match self.route {
             Route::Host => Region::on_host(gpu, bytes)?,
             Route::Peers => Region::on_gpu(gpu, bytes)?,
@@ -93,11 +84,20 @@ impl Inboxes {
     /// Ends all waiting on every GPU, now and later: a rank has failed, and nothing that comes out of an exchange means
     /// anything any more. From any thread, also while GPUs wait.
     pub fn abort(&self) {
-        let word = self.stop.get().and_then(Region::host);
-        if let Some(word) = word {
-            // SAFETY: the word lives as long as `self`, and is only ever stored to here and loaded by kernels.
-            unsafe { AtomicU32::from_ptr(word) }.store(1, Ordering::Release);
+        if let Some(stop) = self.stop() {
+            stop.store(1, Ordering::Release);
         }
+    }
+
+    pub fn is_aborted(&self) -> bool {
+        let stop = self.stop();
+        stop.is_some_and(|stop| stop.load(Ordering::Acquire) != 0)
+    }
+
+    fn stop(&self) -> Option<&AtomicU32> {
+        let word = self.stop.get().and_then(Region::host)?;
+        // SAFETY: the word lives as long as `self`, and is only ever stored to in `abort`, and loaded here and by kernels.
+        Some(unsafe { AtomicU32::from_ptr(word) })
     }
 }
 

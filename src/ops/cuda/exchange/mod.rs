@@ -1,5 +1,5 @@
-//! How the GPUs of one process add up, compare and tell each other what they have, without a library: each writes into
-//! the others' inboxes, in host memory or in theirs. See `kernels/exchange.cuh`.
+//! How the GPUs of one process add up and compare what they have, without a library: each writes into the others'
+//! inboxes, in host memory or in theirs. See `kernels/exchange.cuh`.
 //!
 //! Every rank makes the same calls in the same order, each queued on its stream, in a captured graph or not. All of them
 //! come out with the same bits.
@@ -26,7 +26,6 @@ pub use inboxes::{CHANNEL_BYTES, Inboxes, MOST_RANKS, Route};
 /// Of a block.
 const THREADS: usize = 512;
 const ALL_REDUCE: &str = "all_reduce";
-const ALL_GATHER: &str = "all_gather";
 
 /// How values go to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +105,7 @@ impl Exchange {
             }
         }
         modules.load(gpu, ALL_REDUCE, "highest_u64")?;
-        modules.load(gpu, ALL_GATHER, "all_gather")?;
-        modules.load(gpu, ALL_GATHER, "meet")?;
+        modules.load(gpu, ALL_REDUCE, "meet")?;
         let words = member(gpu, rank, &inboxes)?;
         let staging = match inboxes.route {
             Route::Host => Some(Staging::new(gpu)?),
@@ -140,7 +138,7 @@ impl Exchange {
             Shots::Two => values.units().div_ceil(self.ranks()),
         };
         let arguments = [Arg::At(values.at), Arg::U32(values.count as u32)];
-        self.launch(ALL_REDUCE, &shots.kernel(values.dtype)?, units, &arguments)
+        self.launch(&shots.kernel(values.dtype)?, units, &arguments)
     }
 
     /// [`Self::all_reduce`] by the GPUs' copy engines, through host memory: for large messages.
@@ -162,7 +160,7 @@ impl Exchange {
     pub fn all_reduce_max_u64(&self, at: u64, count: usize) -> Result<()> {
         let units = (count * size_of::<u64>()).div_ceil(UNIT);
         let arguments = [Arg::At(at), Arg::U32(count as u32)];
-        self.launch(ALL_REDUCE, "highest_u64", units, &arguments)
+        self.launch("highest_u64", units, &arguments)
     }
 
     /// Leaves in the first `count` of `keys`, i64, the highest of all ranks', as unsigned numbers.
@@ -176,16 +174,6 @@ impl Exchange {
         self.all_reduce_max_u64(tensor::address(keys)?, count)
     }
 
-    /// Copies the `count` words at the device address `mine` of every rank, in rank order, to `all`.
-    ///
-    /// # Errors
-    /// The driver refuses the launch.
-    pub fn all_gather(&self, mine: u64, count: usize, all: u64) -> Result<()> {
-        let units = count.min(1);
-        let arguments = [Arg::At(mine), Arg::At(all), Arg::U32(count as u32)];
-        self.launch(ALL_GATHER, "all_gather", units, &arguments)
-    }
-
     /// Ends all waiting on every GPU: see [`Inboxes::abort`].
     pub fn abort(&self) {
         self.inboxes.abort();
@@ -193,16 +181,16 @@ impl Exchange {
 
     /// What was queued on every rank's stream before it is done on all of them before what is queued after it.
     fn meet(&self) -> Result<()> {
-        self.launch(ALL_GATHER, "meet", 1, &[])
+        self.launch("meet", 1, &[])
     }
 
     /// The same grid on every rank: as many channels as a message of `units` keeps busy.
-    fn launch(&self, file: &str, function: &str, units: usize, arguments: &[Arg]) -> Result<()> {
+    fn launch(&self, function: &str, units: usize, arguments: &[Arg]) -> Result<()> {
         let grid = Grid::row(units.div_ceil(THREADS).min(CHANNELS), THREADS as u32);
         let member = Arg::At(self.member.device_ptr(&self.gpu.stream).0);
         let arguments = [&[member], arguments].concat();
         self.modules
-            .launch(&self.gpu, file, function, grid, &arguments)
+            .launch(&self.gpu, ALL_REDUCE, function, grid, &arguments)
     }
 }
 

@@ -10,6 +10,7 @@ use super::modules::{Arg, Grid};
 use super::pinned::Staging;
 use super::product::{Input, Output, Rows, Tile, Weights, product};
 use super::{Cuda, lock, suffix, tensor};
+use crate::ops::scratch::TILE_WORDS;
 use crate::ops::{Buffer, ExpertSpace, Experts, Linear, Routes};
 
 pub use route::route;
@@ -50,8 +51,6 @@ pub fn read_at(cuda: &Cuda) -> Result<u64> {
 
 /// Words of a count: see kernels/group.cu.
 const COUNTS: usize = 2;
-/// Words of one tile: see kernels/group.cu.
-const TILE_WORDS: usize = 4;
 
 /// See [`crate::ops::Kernels::experts`].
 pub fn experts(

@@ -11,11 +11,9 @@ use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{DType, Error, Result, Tensor, TensorId, bail};
 
 use super::{Cuda, Gpu, lock, tensor};
+use crate::ops::scratch::BLAS_BYTES;
 use crate::ops::{Buffer, Linear};
 use plan::{Operands, Plan, Shape};
-
-/// What NVIDIA recommends for Hopper, and more than older cards ask for.
-const WORKSPACE_BYTES: usize = 32 << 20;
 
 /// cuBLASLt on one GPU.
 pub struct Blas {
@@ -38,7 +36,7 @@ impl Blas {
         let handle = result::create_handle()
             .map_err(|error| Error::msg(format!("cuBLASLt does not start: {error}")))?;
         // SAFETY: cuBLASLt writes what it reads of its workspace.
-        let workspace = unsafe { gpu.stream.alloc::<u8>(WORKSPACE_BYTES) }.w()?;
+        let workspace = unsafe { gpu.stream.alloc::<u8>(BLAS_BYTES) }.w()?;
         Ok(Self {
             handle,
             workspace,
@@ -97,12 +95,12 @@ pub fn linear(cuda: &Cuda, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) ->
     let plan = match plans.get(&shape) {
         Some(plan) => plan,
         None => {
-            let plan = Plan::new(blas.handle, &shape, WORKSPACE_BYTES).map_err(failed)?;
+            let plan = Plan::new(blas.handle, &shape, BLAS_BYTES).map_err(failed)?;
             plans.entry(shape).or_insert(plan)
         }
     };
     let stream = &cuda.gpu.stream;
-    let workspace = (blas.workspace.device_ptr(stream).0, WORKSPACE_BYTES);
+    let workspace = (blas.workspace.device_ptr(stream).0, BLAS_BYTES);
     plan.run(blas.handle, &operands, workspace, stream.cu_stream().cast())
         .map_err(failed)
 }

@@ -8,9 +8,8 @@ use super::super::elementwise::in_accesses;
 use super::super::modules::{Arg, Grid};
 use super::super::{Cuda, tensor};
 use super::space::{Space, Use};
+use crate::ops::scratch::RUN;
 
-/// Columns that one block reduces, as `RUN` of `kernels/logits.cuh`.
-const RUN: usize = 4096;
 /// Of a block that has a run.
 const THREADS: u32 = 256;
 /// Words of a run's masses.

@@ -14,6 +14,8 @@ const BUS: u64 = 25;
 const CARD: u64 = 400;
 
 const LEGACY: u64 = 0;
+/// What comes to the host where nothing was computed: as a float of any width a small number, so that programs go on.
+const UNBACKED: u8 = 0x80;
 
 fn failure(fault: &Fault, what: &str) -> Failure {
     Failure::new(codes::ERROR_ILLEGAL_ADDRESS, format!("{what}: {fault}"))
@@ -91,7 +93,10 @@ fn to_device(to: u64, from: u64, bytes: usize, stream: u64, wait: bool) -> Resul
         )
     } else {
         driver().unlocked(device_now()?, "a copy from pageable memory")?;
-        let staged = host(from, bytes).to_vec();
+        let staged = match driver().config.unbacked {
+            true => Vec::new(),
+            false => host(from, bytes).to_vec(),
+        };
         job(
             move |view| view.copy_in(to, &staged).map_err(|f| failure(&f, what)),
             nanoseconds,
@@ -113,6 +118,9 @@ fn to_host(to: u64, from: u64, bytes: usize, stream: u64, wait: bool) -> Result<
         driver().unlocked(device_now()?, "a copy to pageable memory")?;
     }
     let wait = wait || pageable;
+    if driver().config.unbacked {
+        host_mut(to, bytes).fill(UNBACKED);
+    }
     let copy = move |view: &mut View| {
         view.copy_out(from, host_mut(to, bytes))
             .map_err(|f| failure(&f, "copy to the host"))

@@ -91,12 +91,15 @@ export! {
 
 pub fn uuid_of(device: usize) -> [u8; UUID_BYTES] {
     let mut uuid = *b"virtual-gpu-0000";
-    uuid[UUID_BYTES - 1] += device as u8;
+    uuid[UUID_BYTES - 1] += driver().config.device[device].place as u8;
     uuid
 }
 
 pub fn pci_of(device: usize) -> String {
-    format!("00000000:{:02X}:00.0", device + 1)
+    format!(
+        "00000000:{:02X}:00.0",
+        driver().config.device[device].place + 1
+    )
 }
 
 /// Attributes by their number in the driver's header.

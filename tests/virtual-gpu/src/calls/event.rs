@@ -7,6 +7,8 @@ use crate::driver::world::Event;
 use crate::driver::{capture, codes, driver};
 
 const DISABLE_TIMING: u32 = 2;
+/// Of `CUevent_record_flags`.
+const EXTERNAL: u32 = 1;
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 
 fn record(event: u64, stream: u64) -> Result<(), i32> {
@@ -25,6 +27,19 @@ fn record(event: u64, stream: u64) -> Result<(), i32> {
         event.captured = None;
     }
     Ok(())
+}
+
+/// A node of the graph: each launch records it anew.
+fn record_in_graph(event: u64, stream: u64) -> Result<(), i32> {
+    let (_, id) = stream_now(stream)?;
+    let mut world = driver().world();
+    if !world.events.contains_key(&event) {
+        return Err(codes::ERROR_INVALID_HANDLE);
+    }
+    let capture = world.streams[&id]
+        .capture
+        .ok_or(codes::ERROR_INVALID_VALUE)?;
+    capture::add(&mut world, capture, id, Work::Record(event))
 }
 
 /// Is what was recorded done? Then when.
@@ -70,8 +85,12 @@ export! {
     fn cuEventRecord(event: u64, stream: u64) {
         record(event, stream)
     }
-    fn cuEventRecordWithFlags(event: u64, stream: u64, _flags: u32) {
-        record(event, stream)
+    fn cuEventRecordWithFlags(event: u64, stream: u64, flags: u32) {
+        match flags {
+            0 => record(event, stream),
+            EXTERNAL => record_in_graph(event, stream),
+            _ => Err(codes::ERROR_INVALID_VALUE),
+        }
     }
     fn cuEventSynchronize(event: u64) {
         let world = driver().world();

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{export, put, stream_now};
 use crate::driver::kernels::release;
+use crate::driver::work::Work;
 use crate::driver::world::{Graph, World};
 use crate::driver::{capture, codes, driver};
 
@@ -44,7 +45,15 @@ export! {
         let mut world = driver().world();
         let graph = world.executables.get(&executable).ok_or(codes::ERROR_INVALID_VALUE)?;
         for work in capture::works(graph) {
+            let recorded = match work {
+                Work::Record(event) => Some(event),
+                _ => None,
+            };
             driver().enqueue_in(&mut world, id, work)?;
+            let enqueued = world.streams[&id].enqueued;
+            if let Some(event) = recorded.and_then(|event| world.events.get_mut(&event)) {
+                event.recorded = Some((id, enqueued));
+            }
         }
         Ok(())
     }

@@ -196,8 +196,8 @@ pub fn refuse_implicit(world: &mut World, device: usize) -> Result<(), i32> {
     Err(codes::ERROR_STREAM_CAPTURE_IMPLICIT)
 }
 
-/// The graph's work, for a launch. Records and waits within it are kept by its order.
+/// The graph's work, for a launch. Waits within it are kept by its order.
 pub fn works(graph: &Graph) -> Vec<Work> {
-    let keep = |w: &&Work| !matches!(w, Work::Record(_) | Work::Wait { .. });
+    let keep = |w: &&Work| !matches!(w, Work::Wait { .. });
     graph.works.iter().filter(keep).cloned().collect()
 }

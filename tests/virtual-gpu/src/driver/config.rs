@@ -33,6 +33,8 @@ pub struct Config {
     pub atomics: bool,
     /// Blocks of one launch see each other's stores late too, as PTX's model of memory allows.
     pub weak: bool,
+    /// Memory is counted and never touched: kernels, products, collectives and copies do nothing.
+    pub unbacked: bool,
     pub device: Vec<Device>,
     pub fault: Vec<Planned>,
 }
@@ -54,6 +56,9 @@ pub struct Device {
     pub memory_clock_mhz: u32,
     pub bus_bits: u32,
     pub telemetry: Telemetry,
+    /// Its place on the bus, whatever its ordinal is.
+    #[serde(skip)]
+    pub place: usize,
 }
 
 /// What NVML tells: each list is gone through, one value a reading, over and over.
@@ -72,6 +77,29 @@ pub struct Telemetry {
     /// Without it the total-energy counter is refused.
     pub energy_counter: bool,
     pub driver: String,
+    pub power_limit_default_watts: f64,
+    /// Of the PCIe link, and the most that card and slot can do.
+    pub pcie_generation: u32,
+    pub pcie_generation_max: u32,
+    pub pcie_width: u32,
+    pub pcie_width_max: u32,
+    /// Cards of one node and bridge meet at that bridge, others further off.
+    pub numa_node: u32,
+    pub bridge: u32,
+    /// Without these the card refuses to tell, as many do.
+    pub application_clock_mhz: Option<u32>,
+    pub ecc: Option<bool>,
+    pub mig: Option<bool>,
+    /// Of other programs; this one is listed beside them once it has a context.
+    pub process: Vec<Process>,
+}
+
+/// Another program on a card.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    pub pid: u32,
+    pub mib: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -119,6 +147,7 @@ impl Default for Config {
             peer_access: false,
             atomics: false,
             weak: false,
+            unbacked: false,
             device: vec![Device::default()],
             fault: Vec::new(),
         }
@@ -141,6 +170,7 @@ impl Default for Device {
             memory_clock_mhz: 10501,
             bus_bits: 384,
             telemetry: Telemetry::default(),
+            place: 0,
         }
     }
 }
@@ -158,6 +188,17 @@ impl Default for Telemetry {
             fan: vec![40],
             energy_counter: true,
             driver: "580.82.07".to_owned(),
+            power_limit_default_watts: 450.0,
+            pcie_generation: 4,
+            pcie_generation_max: 4,
+            pcie_width: 16,
+            pcie_width_max: 16,
+            numa_node: 0,
+            bridge: 0,
+            application_clock_mhz: None,
+            ecc: Some(false),
+            mig: None,
+            process: Vec::new(),
         }
     }
 }
@@ -178,6 +219,21 @@ fn variable<T: std::str::FromStr>(name: &str) -> Result<Option<T>, String> {
 }
 
 impl Config {
+    /// Leaves the devices whose numbers are in `visible`, in its order, up to the first that is none; all if none is.
+    fn show(&mut self, visible: &str) {
+        for (place, device) in self.device.iter_mut().enumerate() {
+            device.place = place;
+        }
+        let numbers = visible
+            .split(',')
+            .map(|number| number.trim().parse::<usize>().ok());
+        let named = numbers.map_while(|number| self.device.get(number?));
+        let shown: Vec<Device> = named.cloned().collect();
+        if !shown.is_empty() {
+            self.device = shown;
+        }
+    }
+
     pub fn read() -> Result<Self, String> {
         let mut config = match std::env::var("VGPU_CONFIG") {
             Err(_) => Self::default(),
@@ -194,6 +250,7 @@ impl Config {
             let last = config.device[config.device.len() - 1].clone();
             config.device.resize(count, last);
         }
+        config.show(&std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default());
         config.seed = variable("VGPU_SEED")?.unwrap_or(config.seed);
         config.patience = variable("VGPU_PATIENCE")?.unwrap_or(config.patience);
         config.workers = variable("VGPU_WORKERS")?.unwrap_or(config.workers).max(1);
@@ -202,8 +259,32 @@ impl Config {
         config.races |= variable::<u8>("VGPU_RACES")?.is_some_and(|v| v != 0);
         config.weak |= variable::<u8>("VGPU_WEAK")?.is_some_and(|v| v != 0);
         config.locks |= variable::<u8>("VGPU_LOCKS")?.is_some_and(|v| v != 0);
+        config.unbacked |= variable::<u8>("VGPU_UNBACKED")?.is_some_and(|v| v != 0);
         config.report = variable("VGPU_REPORT")?.or(config.report);
         config.traffic |= config.report.is_some();
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_that_are_shown_keep_their_places() {
+        let shown = |visible: &str| {
+            let device = vec![Device::default(); 4];
+            let mut config = Config {
+                device,
+                ..Config::default()
+            };
+            config.show(visible);
+            let places = config.device.iter().map(|device| device.place);
+            places.collect::<Vec<_>>()
+        };
+        assert_eq!(shown(""), [0, 1, 2, 3]);
+        assert_eq!(shown("2"), [2]);
+        assert_eq!(shown("3, 1"), [3, 1]);
+        assert_eq!(shown("1,7,0"), [1]);
     }
 }

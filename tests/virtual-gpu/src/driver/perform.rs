@@ -23,7 +23,10 @@ impl Driver {
         mut world: MutexGuard<'w, World>,
         task: Task,
     ) -> (MutexGuard<'w, World>, bool) {
+        let streams_of = |parts: &[Part]| parts.iter().map(|p| p.stream).collect();
         let (streams, outcome) = match task {
+            Task::Run(id, _) | Task::Begin(id, _) if self.config.unbacked => (vec![id], Ok(0)),
+            Task::Meet(_, parts) if self.config.unbacked => (streams_of(&parts), Ok(0)),
             Task::Begin(id, begin) => {
                 let device = world.streams[&id].device;
                 drop(world);
@@ -60,7 +63,7 @@ impl Driver {
                 drop(world);
                 let outcome = (meeting.run)(self, &parts);
                 world = self.world();
-                (parts.iter().map(|p| p.stream).collect(), outcome)
+                (streams_of(&parts), outcome)
             }
         };
         for id in streams {

@@ -9,7 +9,7 @@ use super::config::{Planned, Trouble};
 use super::kernels::{Function, Loaded};
 use super::pools::Pool;
 use super::work::{Begun, Work};
-use super::{Driver, codes};
+use super::{Driver, codes, log};
 use crate::memory::Space;
 
 pub struct World {
@@ -229,7 +229,7 @@ impl World {
             .saturating_sub((config.context_mib << 20) + self.cards[device].direct + pools)
     }
 
-    /// Is a planned fault due, by what a device has come to for the n-th time?
+    /// Is a planned fault due, by what a device has come to for the n-th time? Says so.
     pub fn due(&self, driver: &Driver, device: usize, what: Count) -> Option<Trouble> {
         let card = &self.cards[device];
         let planned = driver.config.fault.iter().filter(|f| f.device == device);
@@ -238,7 +238,11 @@ impl World {
             Count::Allocation => f.at == card.allocated && f.kind == Trouble::OutOfMemory,
             Count::Collective => f.collective == card.collectives,
         };
-        planned.filter(due).map(|f| f.kind).next()
+        let kind = planned.filter(due).map(|f| f.kind).next()?;
+        log(&format!(
+            "device {device}: {kind:?}, as the configuration asks"
+        ));
+        Some(kind)
     }
 
     /// What a synchronisation does to pools.

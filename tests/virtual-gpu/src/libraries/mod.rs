@@ -1,5 +1,6 @@
 //! Stand-ins for the libraries beside the driver: computed on this machine, in stream order.
 
+mod cards;
 mod collective;
 mod communicators;
 mod cublas;

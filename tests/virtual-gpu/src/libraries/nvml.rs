@@ -7,8 +7,9 @@ use crate::calls::{export, put, put_text, text};
 use crate::driver::config::{Device, Telemetry};
 use crate::driver::driver;
 
-const INVALID_ARGUMENT: i32 = 2;
-const NOT_SUPPORTED: i32 = 3;
+pub(super) const INVALID_ARGUMENT: i32 = 2;
+pub(super) const NOT_SUPPORTED: i32 = 3;
+pub(super) const INSUFFICIENT_SIZE: i32 = 7;
 const NOT_FOUND: i32 = 6;
 const BASE: u64 = 0x4e56_0000;
 const STEP: u64 = 16;
@@ -18,9 +19,9 @@ const MILLI: f64 = 1000.0;
 const READING_SECONDS: f64 = 0.1;
 
 /// Of `nvmlClockType_t`.
-const MEMORY_CLOCK: i32 = 2;
+pub(super) const MEMORY_CLOCK: i32 = 2;
 
-fn device_of(handle: u64) -> Result<usize, i32> {
+pub(super) fn device_of(handle: u64) -> Result<usize, i32> {
     let device = handle.checked_sub(BASE).ok_or(INVALID_ARGUMENT)? / STEP;
     if (device as usize) < driver().config.device.len() {
         Ok(device as usize)
@@ -29,7 +30,7 @@ fn device_of(handle: u64) -> Result<usize, i32> {
     }
 }
 
-fn of(handle: u64) -> Result<(&'static Device, &'static Telemetry), i32> {
+pub(super) fn of(handle: u64) -> Result<(&'static Device, &'static Telemetry), i32> {
     let device = &driver().config.device[device_of(handle)?];
     Ok((device, &device.telemetry))
 }
@@ -225,22 +226,6 @@ export! {
         device_of(handle)?;
         put(state, 2)
     }
-    fn nvmlDeviceGetCurrPcieLinkGeneration(handle: u64, generation: *mut u32) {
-        device_of(handle)?;
-        put(generation, 4)
-    }
-    fn nvmlDeviceGetCurrPcieLinkWidth(handle: u64, width: *mut u32) {
-        device_of(handle)?;
-        put(width, 16)
-    }
-    fn nvmlDeviceGetMaxPcieLinkGeneration(handle: u64, generation: *mut u32) {
-        device_of(handle)?;
-        put(generation, 4)
-    }
-    fn nvmlDeviceGetMaxPcieLinkWidth(handle: u64, width: *mut u32) {
-        device_of(handle)?;
-        put(width, 16)
-    }
 }
 
 /// Text for a code.
@@ -251,6 +236,7 @@ pub extern "C" fn nvmlErrorString(code: i32) -> *const i8 {
         INVALID_ARGUMENT => b"A supplied argument is invalid\0",
         NOT_SUPPORTED => b"The requested operation is not available on the target device\0",
         NOT_FOUND => b"A query to find an object was unsuccessful\0",
+        INSUFFICIENT_SIZE => b"An input argument is not large enough\0",
         _ => b"An error occurred\0",
     };
     text.as_ptr().cast()

@@ -60,6 +60,7 @@ api! {
     fn cuGraphExecDestroy(executable: u64);
     fn cuEventCreate(event: *mut u64, flags: u32);
     fn cuEventRecord(event: u64, stream: u64);
+    fn cuEventRecordWithFlags(event: u64, stream: u64, flags: u32);
     fn cuEventSynchronize(event: u64);
     fn cuEventQuery(event: u64);
     fn cuEventElapsedTime_v2(ms: *mut f32, start: u64, end: u64);

@@ -1,48 +1,42 @@
-//! Ranks as threads of this process: rank 0 on the caller's thread, the others on threads of their own, each with its
-//! own workers.
+//! Ranks as threads of this process: the first on the caller's thread, the others on threads of their own, each with its
+//! own workers. They are all ranks, or a part of them beside those of other processes.
 //!
 //! A step is run, or queued on devices that work ahead of their hosts and collected later.
 
+mod other;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
 
-use super::guard::{caught, guarded};
+use candle_core::DType;
+
+use self::other::{Command, LOOK, Life, Other, Told};
+use super::graphs::GraphLimits;
+use super::guard::guarded;
+use super::part::Part;
 use super::seat::{Build, Threads};
 use super::tickets::Tickets;
-use super::{ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket};
-use crate::ground::recorder::{Cost, OpRecord};
+use super::warm_up::{Headroom, WarmUp};
+use super::{
+    DeviceTimes, ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket,
+};
+use crate::ground::recorder::OpRecord;
 use crate::ground::results::{RankMemory, Roofs};
-use crate::ground::{Clock, ExpertLoad};
+use crate::ground::{Clock, ExpertLoad, Progress};
 use crate::ops::DeviceRoofs;
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::workers::Workers;
-use crate::parallel::{self, Collective};
+use crate::ops::held::Held;
 
-/// Commands that a rank has not come to yet: those of two steps.
-const COMMANDS: usize = 4;
-
-enum Command {
-    /// Answered with its cost.
-    Step(Arc<StepPlan>),
-    Queue(Arc<StepPlan>),
-    /// Answered with the cost of the step that was queued first.
-    Collect,
-    Call(Box<dyn FnOnce(&mut Rank) + Send>),
-}
-
-/// A rank on a thread of its own.
-struct Other {
-    /// `None` once the rank is told to end.
-    commands: Option<SyncSender<Command>>,
-    steps: Receiver<Result<Cost, ExecError>>,
-    thread: Option<JoinHandle<()>>,
-}
+/// Once a rank has failed, how long the others have to come out of what they do, and to end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 pub struct Ranks {
     workers: Workers,
-    first: Rank,
+    first: Held<Rank>,
     others: Vec<Other>,
     rendezvous: Arc<Rendezvous>,
     kv_bound: KvBound,
@@ -53,13 +47,13 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// Builds all ranks at once, each among its workers, so that packing uses the threads of the steps.
+    /// All ranks.
     ///
     /// `kv_elements_per_token` (of one rank) and `machine_memory` (bytes) bound the cache before it is
     /// allocated.
     ///
     /// # Errors
-    /// A thread cannot be started or bound, or a rank cannot be built.
+    /// As [`Self::load_part`].
     pub fn load(
         ranks: usize,
         threads: impl Into<Threads>,
@@ -67,60 +61,61 @@ impl Ranks {
         kv_elements_per_token: usize,
         build: Arc<Build>,
     ) -> Result<Self, ExecError> {
-        let threads = threads.into();
-        let rendezvous = Arc::new(Rendezvous::new(ranks, threads.fit(ranks)));
-        let (ready, outcomes) = sync_channel(ranks);
+        let kv_bound = KvBound {
+            memory: machine_memory,
+            elements_per_token: (ranks * kv_elements_per_token) as u64,
+        };
+        Self::load_part(Part::whole(ranks, threads.into()), kv_bound, build)
+    }
+
+    /// Builds the ranks of `part` at once, each among its workers, so that packing uses the threads of the steps.
+    ///
+    /// # Errors
+    /// A thread cannot be started or bound, or a rank cannot be built.
+    pub fn load_part(part: Part, kv_bound: KvBound, build: Arc<Build>) -> Result<Self, ExecError> {
+        let (place, Part { between, seats }) = (part.place(), part);
+        let (ready, outcomes) = sync_channel(seats.len());
         let mut others = Vec::new();
-        for rank in 1..ranks {
-            let (commands, inbox) = sync_channel(COMMANDS);
-            let (replies, steps) = sync_channel(1);
-            let (ready, build) = (ready.clone(), build.clone());
-            let meeting = rendezvous.clone();
-            let life = move || {
-                let built = caught(rank, || start(rank, &meeting, threads, build.as_ref()));
-                // Whoever waits for it may have left; then the commands end at once.
-                match built {
-                    Err(error) => drop(ready.send(Err(error))),
-                    Ok((mut workers, mut rank)) => {
-                        let _ = ready.send(Ok(()));
-                        drop(ready);
-                        workers.install(|| serve(&mut rank, &meeting, &inbox, &replies));
-                    }
-                }
+        for (index, &seat) in seats.iter().enumerate().skip(1) {
+            let (build, place) = (build.clone(), place.clone());
+            let life = Life {
+                rank: place.number(index),
+                ready: ready.clone(),
+                meeting: place.rendezvous.clone(),
             };
-            let thread = std::thread::Builder::new().name(format!("candlepower-rank-{rank}"));
-            let thread = thread.spawn(life).map_err(|e| ExecError::Threads {
-                threads: threads.count.max(ranks),
+            let start = move || seat.build(place.collective(index, None), build.as_ref());
+            others.push(life.begin(start).map_err(|e| ExecError::Threads {
+                threads: seats.iter().map(|seat| seat.threads).sum(),
                 reason: e.to_string(),
-            })?;
-            others.push(Other {
-                commands: Some(commands),
-                steps,
-                thread: Some(thread),
-            });
+            })?);
         }
         drop(ready);
-        let first = caught(0, || start(0, &rendezvous, threads, build.as_ref()));
+        let number = place.number(0);
+        let first = guarded(number, &place.rendezvous, || {
+            seats[0].build(place.collective(0, Some(between)), build.as_ref())
+        });
         // All of them, so that none is still loading when an error is told.
-        let outcomes: Result<Vec<()>, ExecError> = outcomes.iter().take(ranks - 1).collect();
+        let outcomes: Vec<Result<(), ExecError>> = outcomes.iter().take(others.len()).collect();
+        let others_loaded: Result<(), ExecError> = outcomes.into_iter().collect();
+        // What went wrong first, which may be why others failed.
+        let stopped = place.rendezvous.stopped();
+        if stopped.is_some_and(|stopped| stopped.rank != number) {
+            others_loaded?;
+        }
         let (workers, first) = first?;
-        outcomes?;
         Ok(Self {
             workers,
-            first,
+            first: Held::new(first),
             others,
-            rendezvous,
-            kv_bound: KvBound {
-                memory: machine_memory,
-                elements_per_token: (ranks * kv_elements_per_token) as u64,
-            },
+            rendezvous: place.rendezvous,
+            kv_bound,
             has_kv: false,
             tickets: Tickets::default(),
             queued: VecDeque::new(),
         })
     }
 
-    /// Rank 0 itself, among its workers: for one rank, and for operations without the others.
+    /// The first rank itself, among its workers: for one rank, and for operations without the others.
     pub fn with_first<R>(&mut self, f: impl FnOnce(&mut Rank) -> R) -> R {
         let rank = &mut self.first;
         self.workers.install(|| f(rank))
@@ -146,7 +141,7 @@ impl Ranks {
         }
         let mut results = vec![self.with_first(f)];
         for answer in answers {
-            results.push(answer.recv().map_err(|_| ExecError::Ended)?);
+            results.push(self.answer(&answer)?);
         }
         Ok(results)
     }
@@ -200,13 +195,38 @@ impl Ranks {
         self.gather(outcome, output)
     }
 
-    /// Rank 0's part of what all ranks do.
+    /// The first rank's part of what all ranks do.
     fn first<R: Send>(
         &mut self,
         f: impl FnOnce(&mut Rank) -> Result<R, ExecError> + Send,
     ) -> Result<R, ExecError> {
         let (rendezvous, first) = (&self.rendezvous, &mut self.first);
-        self.workers.install(|| guarded(0, rendezvous, || f(first)))
+        let number = first.number();
+        self.workers
+            .install(|| guarded(number, rendezvous, || f(first)))
+    }
+
+    /// Whether a rank has failed, and others may hang with their devices: then they are not waited for without an end.
+    fn may_hang(&self) -> bool {
+        self.first.works_ahead() && self.rendezvous.stopped().is_some()
+    }
+
+    /// What another rank answers.
+    ///
+    /// # Errors
+    /// It has ended, or may hang.
+    fn answer<T>(&self, answers: &Receiver<T>) -> Result<T, ExecError> {
+        let mut left = LAST_WORDS;
+        loop {
+            match answers.recv_timeout(LOOK) {
+                Ok(answer) => return Ok(answer),
+                Err(Disconnected) => return Err(ExecError::Ended),
+                Err(Timeout) if self.may_hang() => {
+                    left = left.checked_sub(LOOK).ok_or(ExecError::Ended)?;
+                }
+                Err(Timeout) => {}
+            }
+        }
     }
 
     /// Adds what the other ranks' parts of a step cost, when all of them are done.
@@ -215,90 +235,36 @@ impl Ranks {
         mut outcome: Result<(), ExecError>,
         output: &mut StepOutput,
     ) -> Result<(), ExecError> {
+        // Of most steps there are none, and nothing is allocated.
+        let mut times: Vec<DeviceTimes> = output.device.take().into_iter().collect();
         for other in &self.others {
-            match other.steps.recv().map_err(|_| ExecError::Ended).flatten() {
-                Ok(cost) => output.cost += cost,
+            match self.answer(&other.steps).flatten() {
+                Ok(Told { cost, device }) => {
+                    output.cost += cost;
+                    times.extend(device);
+                }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
+        output.times = output.times.with(&times, 1 + self.others.len());
         self.told(outcome)
     }
 }
 
-/// A rank and its workers, on the calling thread.
-fn start(
-    rank: usize,
-    rendezvous: &Arc<Rendezvous>,
-    threads: Threads,
-    build: &Build,
-) -> Result<(Workers, Rank), ExecError> {
-    let ranks = rendezvous.ranks();
-    let collective: Box<dyn Collective> = match ranks {
-        1 => Box::new(parallel::Solo),
-        _ => Box::new(parallel::Threads::new(rank, rendezvous.clone())),
-    };
-    threads.seat(rank, ranks).build(collective, build)
-}
-
-/// The life of a rank that is not the first: until nobody commands it any more.
-fn serve(
-    rank: &mut Rank,
-    rendezvous: &Rendezvous,
-    inbox: &Receiver<Command>,
-    replies: &SyncSender<Result<Cost, ExecError>>,
-) {
-    let mut output = StepOutput::default();
-    let number = rank.number();
-    // Of steps that were queued: what went wrong is told when it is asked for.
-    let mut queued = VecDeque::new();
-    for command in inbox {
-        let outcome = match command {
-            Command::Call(call) => {
-                call(rank);
-                continue;
-            }
-            Command::Queue(plan) => {
-                queued.push_back(guarded(number, rendezvous, || rank.queue(&plan)));
-                continue;
-            }
-            Command::Step(plan) => {
-                let step = || rank.step(&plan, &mut output);
-                guarded(number, rendezvous, step)
-            }
-            Command::Collect => {
-                let queued = queued.pop_front().unwrap_or(Err(ExecError::NothingQueued));
-                let collect = || rank.collect(&mut output);
-                queued.and_then(|()| guarded(number, rendezvous, collect))
-            }
-        };
-        if replies.send(outcome.map(|()| output.cost)).is_err() {
-            return;
-        }
-    }
-}
-
-impl Other {
-    fn send(&self, command: Command) -> Result<(), ExecError> {
-        let commands = self.commands.as_ref().ok_or(ExecError::Ended)?;
-        commands.send(command).map_err(|_| ExecError::Ended)
-    }
-}
-
 impl Drop for Ranks {
-    /// Tells all others to end before rank 0 does: what ranks share on their devices may end only with all of them.
+    /// Tells all others to end before rank 0 does: what ranks share on their devices may end only with all of them. Once
+    /// one has failed they share nothing any more, and rank 0 is kept where a device hangs.
     fn drop(&mut self) {
         for other in &mut self.others {
-            other.commands = None;
+            other.dismiss();
         }
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.commands = None;
-        if let Some(thread) = self.thread.take() {
-            // Its panics were caught, and told where they happened.
-            let _ = thread.join();
+        if self.may_hang() {
+            let end = Instant::now() + LAST_WORDS;
+            let others = self.others.iter_mut();
+            let hanging = others.filter_map(|other| (!other.ends_by(end)).then_some(()));
+            if hanging.count() > 0 || self.first.is_lost() {
+                self.first.keep();
+            }
         }
     }
 }
@@ -310,11 +276,32 @@ impl Executor for Ranks {
 
     fn measure_roofs(&mut self) -> Option<Roofs> {
         let roofs = self.on_all(|rank| rank.measure_roofs()).ok()?;
-        let roofs: Vec<DeviceRoofs> = roofs.into_iter().collect::<Option<_>>()?;
-        Some(Roofs {
-            read_bytes_per_s: roofs.iter().map(|r| r.read_bytes_per_s).sum(),
-            flop_per_s: roofs.iter().map(|r| r.flop_per_s).sum(),
-        })
+        let of_one = |roofs: DeviceRoofs| Roofs {
+            read_bytes_per_s: roofs.read_bytes_per_s,
+            flop_per_s: roofs.flop_per_s,
+        };
+        roofs.into_iter().map(|roofs| roofs.map(of_one)).sum()
+    }
+
+    fn warm_up(
+        &mut self,
+        warm_up: WarmUp,
+        kv: DType,
+        graphs: Option<GraphLimits>,
+    ) -> Result<Vec<Headroom>, ExecError> {
+        let headroom = self.together(move |rank| rank.warm_up(&warm_up, kv, graphs))?;
+        Ok(headroom.into_iter().flatten().collect())
+    }
+
+    fn capture(
+        &mut self,
+        graphs: GraphLimits,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), ExecError> {
+        let watched = progress.clone();
+        let capture =
+            move |rank: &mut Rank| rank.capture(&graphs, usize::MAX, || watched.is_stopped());
+        self.together(capture).map(drop)
     }
 
     fn allocate_kv(&mut self, layout: &KvLayout) -> Result<(), ExecError> {

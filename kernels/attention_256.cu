@@ -1,4 +1,0 @@
-// Attention with head_dim 129 to 256: a file for each, since the driver compiles all of a file that is loaded.
-#include "attention_export.cuh"
-
-EXPORT_ATTENTION(256)

@@ -1,5 +1,0 @@
-// Attention with head_dim up to 64: a file for each, since the driver compiles all of a file that is loaded.
-#include "attention_export.cuh"
-
-EXPORT_ATTENTION(64)
-EXPORT_TALL(64)

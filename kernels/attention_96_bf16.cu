@@ -1,0 +1,5 @@
+// Attention with head_dim 81 to 96 in bf16: a file for each, since the driver compiles all of a file that is loaded.
+#include "attention_export.cuh"
+
+EXPORT_ATTENTION(96, bf16)
+EXPORT_TALL(96, bf16)

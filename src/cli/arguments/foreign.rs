@@ -1,0 +1,172 @@
+//! Words of other tools: those that mean the same are taken, of the others the message says what to use.
+//!
+//! Flags whose meaning is the same under another name are hidden aliases of ours, beside each flag.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+
+/// Words in place of ours, with one dash and several letters, which are no flags to the parser.
+const WORDS: [(&str, &str); 3] = [
+    ("-tp", "--tp"),
+    ("-ctk", "--kv-cache-dtype"),
+    ("-pp", "--pp"),
+];
+
+const SERVERLESS: &str = "everything runs in one process here, without a server; leave it out";
+const LENGTHS: &str = "every request has the length of --input-len and --output-len; --dataset FILE.jsonl has lengths of its own";
+const ALWAYS: &str = "all metrics are always there: --format full, or --json";
+
+/// Flags of vLLM, llama-bench and others that have no equal here.
+const TIPS: [(&str, &str); 32] = [
+    ("--host", SERVERLESS),
+    ("--port", SERVERLESS),
+    ("--base-url", SERVERLESS),
+    ("--backend", SERVERLESS),
+    ("--endpoint", SERVERLESS),
+    ("--api-key", SERVERLESS),
+    ("--served-model-name", SERVERLESS),
+    ("--endpoint-type", SERVERLESS),
+    ("--tokenizer", "the tokenizer is the one beside the model"),
+    (
+        "--trust-remote-code",
+        "no code of a model is ever run; leave it out",
+    ),
+    (
+        "--load-format",
+        "--dummy-weights is random weights; files are safetensors",
+    ),
+    (
+        "--dataset-name",
+        "prompts are random ids; --dataset FILE.jsonl plays a file's",
+    ),
+    ("--random-range-ratio", LENGTHS),
+    ("--random-prefix-len", LENGTHS),
+    ("--sharegpt-output-len", LENGTHS),
+    (
+        "--batch-size",
+        "--concurrency is how many requests run at a time",
+    ),
+    (
+        "--num-iters",
+        "--requests is how many are played, --repeats how often",
+    ),
+    (
+        "--num-iters-warmup",
+        "--warmup is how many requests come before",
+    ),
+    ("--metric-percentiles", ALWAYS),
+    ("--percentile-metrics", ALWAYS),
+    (
+        "--save-result",
+        "--out DIR writes everything, vllm.json among it",
+    ),
+    (
+        "--save-detailed",
+        "--out DIR writes every token's time to requests.jsonl",
+    ),
+    (
+        "--result-dir",
+        "--out DIR writes everything, vllm.json among it",
+    ),
+    (
+        "--result-filename",
+        "--out DIR writes everything, vllm.json among it",
+    ),
+    ("--disable-tqdm", "--quiet shows no progress"),
+    (
+        "--pipeline-parallel-size",
+        "this engine splits by --tp alone; candlepower fit --pp answers for vLLM's stages",
+    ),
+    (
+        "--pp",
+        "this engine splits by --tp alone; candlepower fit --pp answers for vLLM's stages",
+    ),
+    (
+        "--data-parallel-size",
+        "replicas do not meet: run one, and count it as often as there are",
+    ),
+    (
+        "--quantization",
+        "weights are as the checkpoint stores them",
+    ),
+    (
+        "--cpu-offload-gb",
+        "weights lie on the device; --layers N plays a slice of a model that is too large",
+    ),
+    (
+        "--n-gpu-layers",
+        "--device cpu or cuda holds the whole model; --layers N plays a slice",
+    ),
+    (
+        "--flash-attn",
+        "attention has one way here, which never writes its scores; leave it out",
+    ),
+];
+
+/// `words` in ours.
+pub fn rewritten(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut out: Vec<OsString> = Vec::new();
+    let mut in_goodput = false;
+    for word in words {
+        let text = word.to_str().unwrap_or_default();
+        // `--goodput ttft:1 tpot:2`: further limits are words of their own.
+        let is_limit = in_goodput && !text.starts_with('-') && text.contains(':');
+        if is_limit && let Some(limits) = out.last_mut().filter(|last| *last != "--goodput") {
+            limits.push(",");
+            limits.push(text);
+            continue;
+        }
+        in_goodput = text == "--goodput" || is_limit;
+        let ours = WORDS.iter().find(|(theirs, _)| *theirs == text);
+        out.push(ours.map_or(word.clone(), |(_, ours)| (*ours).into()));
+    }
+    out
+}
+
+/// An error about another tool's flag says what to use.
+pub fn explained(mut error: Error) -> Error {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let name = flag.split('=').next().unwrap_or(flag);
+    match TIPS.iter().find(|(theirs, _)| *theirs == name) {
+        Some((_, tip)) => {
+            error.remove(ContextKind::SuggestedArg);
+            with_tip(error, tip)
+        }
+        None => error,
+    }
+}
+
+pub fn with_tip(mut error: Error, tip: &str) -> Error {
+    let tips = ContextValue::StyledStrs(vec![tip.to_owned().into()]);
+    error.insert(ContextKind::Suggested, tips);
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> String {
+        let words = rewritten(text.split(' ').map(OsString::from));
+        let words = words.iter().map(|word| word.to_str().unwrap());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn limits_may_be_words_of_their_own() {
+        let ours = "bench --goodput ttft:1,tpot:2 --tp 2";
+        assert_eq!(words("bench --goodput ttft:1 tpot:2 -tp 2"), ours);
+        assert_eq!(words(ours), ours);
+        assert_eq!(
+            words("bench --goodput --json a:b"),
+            "bench --goodput --json a:b"
+        );
+        assert_eq!(words("models a:b c:d"), "models a:b c:d");
+    }
+}

@@ -33,21 +33,9 @@ pub fn compile() -> Result<(), String> {
     let nvcc = nvcc();
     let version = version(&nvcc)?;
     let architectures = architectures()?;
-    let mut headers = String::new();
-    let mut sources = Vec::new();
-    for path in listed("kernels")? {
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("cuh") => headers += &read(&path)?,
-            Some("cu") => sources.push(path),
-            _ => {}
-        }
-    }
-    let compiler = Compiler {
-        nvcc,
-        version,
-        headers,
-        out,
-    };
+    let mut sources = listed("kernels")?;
+    sources.retain(|path| path.extension().is_some_and(|e| e == "cu"));
+    let compiler = Compiler { nvcc, version, out };
     each(&sources, |source| {
         let mut to = architectures.iter().copied().peekable();
         while let Some(arch) = to.next() {
@@ -108,8 +96,6 @@ fn each(
 struct Compiler {
     nvcc: PathBuf,
     version: String,
-    /// Text of all headers.
-    headers: String,
     out: PathBuf,
 }
 
@@ -117,7 +103,7 @@ impl Compiler {
     fn to_ptx(&self, source: &Path, arch: u32) -> Result<(), String> {
         let target = format!("-arch=compute_{arch}");
         let flags = ["--ptx", "-O3", "-std=c++17", "-lineinfo", &target];
-        let text = self.headers.clone() + &read(source)?;
+        let text = with_headers(source)?;
         self.run(
             &flags,
             source,
@@ -169,6 +155,28 @@ impl Compiler {
         fs::write(&log, &output.stderr).map_err(|e| format!("{}: {e}", log.display()))?;
         fs::write(&mark, key).map_err(|e| format!("{}: {e}", mark.display()))
     }
+}
+
+/// The text of a source and of all headers that it includes.
+fn with_headers(source: &Path) -> Result<String, String> {
+    let mut files = vec![source.to_owned()];
+    let mut text = String::new();
+    let mut next = 0;
+    while let Some(path) = files.get(next) {
+        let read = read(path)?;
+        let names = read
+            .lines()
+            .filter_map(|line| line.strip_prefix("#include \"")?.split('"').next());
+        let headers: Vec<_> = names.map(|name| path.with_file_name(name)).collect();
+        for header in headers {
+            if !files.contains(&header) {
+                files.push(header);
+            }
+        }
+        text += &read;
+        next += 1;
+    }
+    Ok(text)
 }
 
 /// NVCC, else that of CUDA_HOME, else the first on the path.

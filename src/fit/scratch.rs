@@ -1,12 +1,12 @@
 //! What a rank of our own engine holds on its GPU for its kernels and for its peers.
 
 use super::terms::Stage;
-use crate::ops::scratch::{self, BLAS_BYTES, CHANNEL_BYTES, PIECE_BYTES, RUN, TILE_WORDS};
+use crate::ops::scratch::{
+    self, BLAS_BYTES, CHANNEL_BYTES, EXPERT_ROWS, PIECE_BYTES, RUN, TILE_WORDS,
+};
 
 /// Of the largest card, a B200: partial results of attention grow with them.
 const MULTIPROCESSORS: usize = 148;
-/// The least rows of a tile of an expert.
-const EXPERT_ROWS: usize = 8;
 
 /// Bytes of the scratch of kernels.
 pub(super) fn kernels(stage: &Stage) -> u64 {
@@ -24,8 +24,8 @@ pub(super) fn kernels(stage: &Stage) -> u64 {
     let runs = 2 * (sequences * rank.vocab.len().div_ceil(RUN)).next_power_of_two();
     let lists = shape.experts().map_or(0, |experts| {
         let chosen = rows.saturating_mul(experts.per_token);
-        let tiles = chosen.min(chosen / EXPERT_ROWS + rank.experts.len());
-        chosen.saturating_add(tiles.saturating_mul(TILE_WORDS))
+        let [short, tall] = scratch::expert_tiles(chosen, rank.experts.len(), EXPERT_ROWS);
+        chosen.saturating_add((short + tall).saturating_mul(TILE_WORDS))
     });
     let words = [step, parts.iter().sum(), lists];
     let words = words.into_iter().fold(0, usize::saturating_add) as u64;

@@ -28,6 +28,8 @@ pub const MOST_WAVES: usize = 4;
 
 /// Words of one tile of an expert's rows: see kernels/group.cu.
 pub const TILE_WORDS: usize = 4;
+/// Rows of a short and of a tall one.
+pub const EXPERT_ROWS: [usize; 2] = [8, 64];
 
 /// Of ranks that exchange, as in kernels/exchange.cuh.
 pub const MOST_RANKS: usize = 16;
@@ -82,6 +84,13 @@ pub fn attention(
     let blocks = MOST_WAVES * DECODE_BLOCKS * multiprocessors;
     let parts = blocks * heads_per_kv_head.min(TILE_ROWS);
     [parts * padded_head_dim, parts * 2, blocks]
+}
+
+/// Short and tall tiles of `choices` rows over `held` experts, at most: a tall one is full, or has more rows than a short
+/// one, and an expert has one that is not full.
+pub fn expert_tiles(choices: usize, held: usize, [short, tall]: [usize; 2]) -> [usize; 2] {
+    let shorts = if short > 0 { choices.min(held) } else { 0 };
+    [shorts, (choices / (short + 1)).min(choices / tall + held)]
 }
 
 /// Bytes of one rank's inbox, in host memory or in its own, with slots of `channel_bytes` a channel.

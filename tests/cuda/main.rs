@@ -22,6 +22,7 @@ mod linear;
 mod model;
 mod ranks;
 mod registers;
+mod report;
 mod roof;
 mod sampling;
 mod scaled;

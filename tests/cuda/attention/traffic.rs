@@ -1,39 +1,15 @@
 //! What the kernels do to memory, as the virtual GPU counts it: no two rows of a tile in one bank, nothing read that was
 //! not written, no race, and keys and values once.
 
-use serde_json::Value;
-
 use super::tall::{SPANS, small};
 use super::*;
 use crate::exchange::Machine;
-
-/// Rows of the report whose kernels begin so.
-fn kernels<'a>(report: &'a Value, begin: &str) -> Vec<&'a Value> {
-    let rows = report["kernels"].as_array().unwrap().iter();
-    rows.filter(|row| row["name"].as_str().unwrap().starts_with(begin))
-        .collect()
-}
-
-/// The report of `work` in a process of its own; none in there, and where no virtual GPU is.
-fn reported(test: &str, work: impl Fn()) -> Option<Value> {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("report.json");
-    let machine = Machine::new(1, false)
-        .with("VGPU_REPORT", file.display())
-        .with("VGPU_STRICT", 1)
-        .with("VGPU_RACES", 1);
-    if machine.is_inside(test) {
-        work();
-        return None;
-    }
-    let text = std::fs::read_to_string(&file).ok()?;
-    Some(serde_json::from_str(&text).unwrap())
-}
+use crate::report::{bytes, kernels, reported};
 
 #[test]
 fn no_two_rows_meet_in_a_bank() {
     let test = "attention::traffic::no_two_rows_meet_in_a_bank";
-    let report = reported(test, || {
+    let report = reported(Machine::new(1, false), test, || {
         let mut random = Random(31);
         for (dtype, cache) in [
             (DType::F32, DType::F32),
@@ -76,7 +52,7 @@ fn decode_reads_keys_and_values_once() {
     /// Of each context, on the virtual GPU's 128 multiprocessors with two blocks each.
     const SPLITS: usize = 8;
     let test = "attention::traffic::decode_reads_keys_and_values_once";
-    let report = reported(test, || {
+    let report = reported(Machine::new(1, false), test, || {
         let mut random = Random(32);
         let spans = [(); SEQUENCES].map(|()| TOKENS - 1..TOKENS);
         let types = (DType::BF16, DType::BF16);
@@ -85,11 +61,7 @@ fn decode_reads_keys_and_values_once() {
         step.check(types.0, types.1);
     });
     let Some(report) = report else { return };
-    let moved: u64 = kernels(&report, "attention_decode_")
-        .into_iter()
-        .flat_map(|row| [&row["load_sectors"], &row["store_sectors"]])
-        .map(|sectors| 32 * sectors.as_u64().unwrap())
-        .sum();
+    let moved = bytes(&kernels(&report, "attention_decode_"));
     let keys_and_values = TOKENS * 2 * KV_HEADS * HEAD_DIM * 2;
     let queries_and_results = 2 * HEADS * HEAD_DIM * 2;
     let parts = 2 * SPLITS * HEADS * 4 * (HEAD_DIM + 2);

@@ -16,6 +16,7 @@ mod experts;
 #[cfg(feature = "nccl")]
 mod failure;
 mod fp8;
+mod gemv;
 mod kv;
 mod ledger;
 mod linear;

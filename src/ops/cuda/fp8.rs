@@ -21,7 +21,7 @@ pub fn linear(
     if rows == 0 || w.n == 0 {
         return Ok(());
     }
-    linear::check(x, cuda.dtype, w, rows, out)?;
+    linear::check(x, cuda.dtype, w, w.n, rows, out)?;
     let weights = cuda.tables.of(cuda, &[w])?;
     let mut input = Input::activations(x)?;
     if scales.quantize_activations {

@@ -2,11 +2,28 @@
 
 use super::terms::Stage;
 use crate::ops::scratch::{
-    self, BLAS_BYTES, CHANNEL_BYTES, EXPERT_ROWS, PIECE_BYTES, RUN, TILE_WORDS,
+    self, BLAS_BYTES, CHANNEL_BYTES, EXPERT_ROWS, PIECE_BYTES, RUN, TILE_WORDS, WIDENED_MAJOR,
+    WIDENED_ROWS,
 };
+use crate::shape::Quantization;
 
 /// Of the largest card, a B200: partial results of attention grow with them.
 const MULTIPROCESSORS: usize = 148;
+
+/// Bytes of the largest layer in blocks of e4m3, widened; 0 where nobody does so.
+fn widened(stage: &Stage) -> u64 {
+    let (shape, rank) = (stage.plan.shape(), stage.plan.rank_shape(0));
+    let rows = stage.settings.max_num_batched_tokens;
+    let does = stage.ask.card.capability.major == WIDENED_MAJOR && rows >= WIDENED_ROWS;
+    if !does || !matches!(shape.quantization, Some(Quantization::Fp8 { .. })) {
+        return 0;
+    }
+    let (hidden, inside) = (shape.hidden_size, rank.intermediate_size);
+    let q_width = rank.num_heads * shape.head_dim;
+    let qkv_width = q_width + 2 * rank.num_kv_heads * shape.head_dim;
+    let weights = hidden * qkv_width.max(q_width).max(2 * inside);
+    (weights * stage.ask.dtype().bytes()) as u64
+}
 
 /// Bytes of the scratch of kernels.
 pub(super) fn kernels(stage: &Stage) -> u64 {
@@ -30,7 +47,7 @@ pub(super) fn kernels(stage: &Stage) -> u64 {
     let words = [step, parts.iter().sum(), lists];
     let words = words.into_iter().fold(0, usize::saturating_add) as u64;
     let wide = (scratch::record(sequences) + runs) as u64;
-    let words = words.saturating_mul(size_of::<u32>() as u64);
+    let words = words.saturating_mul(size_of::<u32>() as u64) + widened(stage);
     BLAS_BYTES as u64 + words + wide * size_of::<u64>() as u64
 }
 

@@ -31,6 +31,10 @@ pub const TILE_WORDS: usize = 4;
 /// Rows of a short and of a tall one.
 pub const EXPERT_ROWS: [usize; 2] = [8, 64];
 
+/// A layer in blocks of e4m3 is widened for as many rows as this and more, on GPUs of this major capability.
+pub const WIDENED_ROWS: usize = 256;
+pub const WIDENED_MAJOR: u32 = 9;
+
 /// Of ranks that exchange, as in kernels/exchange.cuh.
 pub const MOST_RANKS: usize = 16;
 pub const CHANNELS: usize = 16;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use candlepower::ground::Unwatched;
 use candlepower::hub::{HubId, HubSettings, Patience, ResolveOptions, resolve};
+use candlepower::shape::reading::{Files, Named, read};
 
 /// Not in UTF-8: no header has it, and a body seldom.
 const NEXT_ANSWER: u8 = 0xff;
@@ -24,6 +25,41 @@ pub fn http(data: &[u8]) {
     let cache = tempfile::tempdir().expect("a cache");
     let _ = resolve("org/name", &options(cache.path(), endpoint), &Unwatched);
 }
+
+/// The raw answers to requests for parts of a model's files of weights.
+pub fn headers(data: &[u8]) {
+    static ENDPOINT: OnceLock<String> = OnceLock::new();
+    let endpoint = ENDPOINT.get_or_init(serve);
+    let answers = data.rsplit(|byte| *byte == NEXT_ANSWER);
+    *ANSWERS.lock().expect("the answers") = answers.map(<[u8]>::to_vec).collect();
+    let cache = tempfile::tempdir().expect("a cache");
+    let repository = cache.path().join("models--org--name");
+    let snapshot = repository.join("snapshots/c0");
+    for (file, text) in [
+        (repository.join("refs/main"), "c0"),
+        (snapshot.join("config.json"), CONFIG),
+    ] {
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, text).expect("a file in it");
+    }
+    let mut options = options(cache.path(), endpoint);
+    options.dummy_weights = true;
+    let source = resolve("org/name", &options, &Unwatched).expect("a cached model");
+    if let Ok(Some(tensors)) = candlepower::hub::headers(&source, &options.settings, &Unwatched) {
+        let (text, name) = (CONFIG, "config.json");
+        let _ = read(&Files {
+            config: Named { text, name },
+            beside: None,
+            headers: Some(&tensors),
+        });
+    }
+}
+
+/// Of the smallest model.
+const CONFIG: &str = r#"{
+    "model_type": "llama", "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
+    "num_attention_heads": 1, "vocab_size": 4, "max_position_embeddings": 16
+}"#;
 
 /// What a branch of a cached model stands for; a revision after it, and the model's id.
 pub fn cache(data: &[u8]) {

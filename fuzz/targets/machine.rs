@@ -36,6 +36,17 @@ pub fn fit(data: &[u8]) {
     });
 }
 
+/// A GGUF file, which must be whole to be asked about.
+pub fn gguf(data: &[u8]) {
+    super::in_file("model.gguf", data, |dir| {
+        let path = dir.join("model.gguf");
+        let model = path.to_str().expect("a path in UTF-8");
+        let question = Question::new(model).gpu_memory(24.0).gpus([2]);
+        let vllm = Engine::Vllm(Release::USUAL);
+        let _ = question.engine(vllm).answers(&Unwatched);
+    });
+}
+
 /// Flags in a byte; then the same files.
 pub fn simulated(data: &[u8]) {
     let Some((flags, files)) = data.split_first() else {

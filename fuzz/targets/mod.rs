@@ -9,8 +9,8 @@ mod model;
 mod scheduler;
 
 pub use data::{card, dataset, names, results};
-pub use hub::{cache, http};
-pub use machine::{fit, simulated};
+pub use hub::{cache, headers, http};
+pub use machine::{fit, gguf, simulated};
 pub use model::{
     chat_template, config, generation_config, index, safetensors, tokenizer, tokenizer_config,
 };

@@ -60,13 +60,17 @@ impl Progress for Console {
                 "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({eta})",
                 false,
             ),
+            Task::Headers(_) => ("headers of {msg} {bar:30} {pos}/{len} files", false),
             Task::Load => ("loading {bar:30} {bytes}/{total_bytes}", false),
             Task::Requests(_) => ("{msg} {bar:30} {pos}/{len} requests, {elapsed}", true),
             Task::Steps(_) => ("{msg} {bar:30} {pos}/{len} steps, {elapsed}", true),
         };
         let label = match task {
             Task::Load => String::new(),
-            Task::Download(label) | Task::Requests(label) | Task::Steps(label) => label,
+            Task::Download(label)
+            | Task::Headers(label)
+            | Task::Requests(label)
+            | Task::Steps(label) => label,
         };
         let target = ProgressDrawTarget::stderr();
         let bar = ProgressBar::with_draw_target(Some(total), target).with_message(label);

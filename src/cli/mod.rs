@@ -77,7 +77,7 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     /// Say whether a model runs on given GPUs, with what context and concurrency, and what would help.
     Fit(Box<fit::FitArgs>),
-    /// List the model cards: shapes that run without any files.
+    /// List the model cards, or say what one checkpoint is: parameters, bytes by role, KV cache, context.
     Models(models::ModelsArgs),
     /// List the GPUs known by name: data sheets, measured limits, sources.
     Gpus(gpus::GpusArgs),

@@ -1,19 +1,25 @@
-//! `models`: the cards, and what each of them is.
+//! `models`: the cards, and what each of them is; `models M`: what a checkpoint is.
 
 use clap::Args;
 use serde::Serialize;
 
 use super::common::OutputArgs;
+use super::console::Console;
 use super::failure::Failure;
 use super::output;
 use crate::hub::{CARDS, Card};
 use crate::model::ModelSpec;
+use crate::report;
+use crate::session::description::describe;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  candlepower models\n  candlepower bench --model QwQ-32B --layers 2"
+    after_help = "Examples:\n  candlepower models\n  candlepower models ./my-model\n  candlepower models Qwen/Qwen3-8B --json\n  candlepower bench --model QwQ-32B --layers 2"
 )]
 pub struct ModelsArgs {
+    /// Say what this one is: directory, config.json, GGUF file, hub id (org/name) or card
+    #[arg(value_name = "M")]
+    model: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -29,6 +35,14 @@ struct Row {
 }
 
 pub fn run(args: &ModelsArgs) -> Result<(), Failure> {
+    if let Some(model) = &args.model {
+        let console = Console::plain(&args.output);
+        let description = describe(model, &console)?;
+        return match args.output.json {
+            true => output::json(&description),
+            false => output::result(&report::model::text(&description, output::width())),
+        };
+    }
     let rows = CARDS.iter().map(row).collect::<Result<Vec<_>, _>>()?;
     if args.output.json {
         return output::json(&serde_json::json!({ "models": rows }));

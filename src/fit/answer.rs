@@ -88,6 +88,8 @@ pub struct Answer {
     /// Turns in which the load's requests run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waves: Option<usize>,
+    /// What was taken for granted of the model.
+    pub assumptions: Vec<String>,
     /// Cheapest first.
     pub fixes: Vec<Fix>,
     /// The arithmetic, line by line.
@@ -145,6 +147,7 @@ fn plain(ask: &Ask, judged: &Judged) -> Answer {
         }),
         binds: loaded.map(|(capacity, _)| binds(capacity).name()),
         waves: loaded.and_then(|(capacity, load)| waves(load.concurrency, capacity)),
+        assumptions: ask.shape.assumptions.clone(),
         fixes: Vec::new(),
         explain: Vec::new(),
     }

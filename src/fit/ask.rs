@@ -149,18 +149,20 @@ impl Ask {
         }
     }
 
-    /// Bytes that an element of `tensor` takes on a GPU.
-    pub fn element_bytes(&self, tensor: &TensorSpec) -> usize {
+    /// Bytes that `elements` of `tensor` take on a GPU.
+    pub fn bytes(&self, tensor: &TensorSpec, elements: u64) -> u64 {
         let stored = || self.stored.as_ref()?.get(&tensor.name).copied();
-        match (tensor.format, self.engine) {
+        let of_each = match (tensor.format, self.engine) {
+            (Format::Packed { .. }, _) => return tensor.packed_bytes(elements),
             (Format::Fp8, _) => 1,
             // Kernels read scales in f32, whatever they are stored in.
             (Format::Scale { .. }, _) => size_of::<f32>(),
             // vLLM converts all weights to the activations' type.
-            (Format::Plain, Engine::Vllm(_)) => self.dtype().bytes(),
-            (Format::Plain, Engine::Candlepower) => {
+            (Format::Plain | Format::Loose, Engine::Vllm(_)) => self.dtype().bytes(),
+            (Format::Plain | Format::Loose, Engine::Candlepower) => {
                 stored().unwrap_or(self.shape.weight_type.unwrap_or_default().bytes())
             }
-        }
+        };
+        elements * of_each as u64
     }
 }

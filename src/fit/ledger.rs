@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::ask::{Ask, Engine, GIB};
+use super::quantised;
 use super::terms::{Settings, Stage, Terms};
 use super::{candlepower, vllm};
 use crate::parallel::ShardPlan;
@@ -41,7 +42,8 @@ impl Ledger {
         let taken = [&terms.weights, &terms.activations, &terms.overhead];
         let taken: u64 = taken.iter().map(|item| item.bytes).sum::<u64>() + graphs;
         let kv_bytes = budget as i64 - taken as i64;
-        let blocks = kv_bytes.max(0) as u64 / (kv_bytes_per_token * ask.block_size as u64);
+        let of_block = (kv_bytes_per_token * ask.block_size as u64).max(1);
+        let blocks = kv_bytes.max(0) as u64 / of_block;
         let null_blocks = match ask.engine {
             // Block 0 is for rows of padding.
             Engine::Candlepower => 1,
@@ -102,7 +104,7 @@ fn weights(ask: &Ask, plan: &ShardPlan, stages: &[Range<usize>]) -> Vec<u64> {
     let last = stages.len() - 1;
     for part in plan.tensors() {
         let tensor = part.tensor;
-        let held = part.elements(0) * ask.element_bytes(tensor) as u64;
+        let held = quantised::laid_out(ask, tensor, ask.bytes(tensor, part.elements(0)));
         let stage = match tensor.layer {
             Some(layer) => stages.partition_point(|layers| layers.end <= layer),
             None if tensor.role == Role::Embedding => 0,

@@ -10,6 +10,7 @@ mod candlepower;
 mod explain;
 mod fixes;
 mod ledger;
+mod quantised;
 mod reason;
 mod releases;
 mod rules;

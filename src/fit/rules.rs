@@ -1,6 +1,7 @@
 //! What the shapes and the card forbid, before any byte is counted.
 
 use super::ask::{Ask, Engine};
+use super::quantised;
 use super::releases::Release;
 use crate::hardware::Capability;
 use crate::parallel::{self, Split};
@@ -121,6 +122,7 @@ fn vllm_split_rule(shape: &ModelShape, split: Split) -> Option<String> {
             let share = |size: usize| size / tp;
             fp8_rule(shape, tp, dense.map(share), expert.map(share))
         })
+        .or_else(|| quantised::split_rule(shape, split))
 }
 
 /// What vLLM asserts of weights in FP8 blocks: a rank's part of q, k, v, o and of gate, up, down (`dense`
@@ -131,9 +133,12 @@ fn fp8_rule(
     dense: Option<usize>,
     expert: Option<usize>,
 ) -> Option<String> {
-    let Quantization::Fp8 {
+    let Some(Quantization::Fp8 {
         block: [block_n, block_k],
-    } = shape.quantization?;
+    }) = shape.quantization
+    else {
+        return None;
+    };
     // A single rank has the blocks as they are in the file.
     if tp == 1 {
         return None;
@@ -190,7 +195,7 @@ fn card_rule(ask: &Ask) -> Option<Broken> {
         Engine::Vllm(_) if fp8 && before(VLLM_FP8) => Some(Broken::new(format!(
             "The quantization method fp8 is not supported for the current GPU. Minimum capability: 80. Current capability: {major}{minor}."
         ))),
-        _ => None,
+        _ => quantised::card_rule(ask).map(Broken::new),
     }
 }
 

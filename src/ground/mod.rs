@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod event;
 pub mod foreign;
+pub mod gguf_header;
 pub mod gpu;
 pub mod json;
 pub mod log;

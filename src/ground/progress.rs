@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Task {
     /// Bytes of a file of this name.
     Download(String),
+    /// Headers of a model's files of weights.
+    Headers(String),
     /// Bytes of weights, on their way to all ranks of this process.
     Load,
     /// Requests of the load of this name.

@@ -109,8 +109,11 @@ pub fn parse(bytes: &[u8], length: u64) -> Result<Vec<Stored>, HeaderError> {
     }
 }
 
-/// Bytes of the header of a file of `length` bytes.
-fn header_length(bytes: &[u8], length: u64) -> Result<u64, HeaderError> {
+/// Bytes of the header of a file of `length` bytes, by its first ones.
+///
+/// # Errors
+/// They are too few, or no header is so long.
+pub fn header_length(bytes: &[u8], length: u64) -> Result<u64, HeaderError> {
     let damaged = |reason: String| Err(HeaderError::Damaged(reason));
     let Some(prefix) = bytes.first_chunk::<LENGTH_PREFIX>() else {
         return damaged(format!("{length} bytes"));

@@ -62,6 +62,11 @@ impl HubId {
         Repo::with_revision(self.id.clone(), RepoType::Model, self.revision.clone())
     }
 
+    /// What the cache has of it, of all revisions.
+    pub(super) fn folder(&self, cache: &Path) -> PathBuf {
+        cache.join(self.repo().folder_name())
+    }
+
     fn cached(&self, cache: &Path) -> CacheRepo {
         Cache::new(cache.to_owned()).repo(self.repo())
     }
@@ -70,7 +75,7 @@ impl HubId {
     /// clause.
     pub fn snapshot(&self, cache: &Path) -> Result<PathBuf, String> {
         let reference = format!("refs/{}", self.revision);
-        let folder = cache.join(self.repo().folder_name());
+        let folder = self.folder(cache);
         let commit = match json::small_text(&folder.join(&reference)) {
             Some(text) if is_name(text.trim()) && text.len() <= LONGEST_REF => {
                 text.trim().to_owned()

@@ -1,10 +1,10 @@
 //! Files that lie in the cache and are not what the hub sent: taken out, so that they are fetched again.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::HubError;
-use super::layout::shards;
+use super::layout::paths;
 use super::part::{failed, is_sha256, sha256};
 use super::weight_files::WeightFiles;
 use crate::ground::Progress;
@@ -16,14 +16,7 @@ pub(super) fn remove(
     weights: &WeightFiles,
     progress: &dyn Progress,
 ) -> Result<Option<String>, HubError> {
-    let paths: Vec<PathBuf> = match weights {
-        WeightFiles::Dummy { .. } => Vec::new(),
-        WeightFiles::Single(path) => vec![path.clone()],
-        WeightFiles::Sharded { index, dir } => {
-            shards(index)?.iter().map(|shard| dir.join(shard)).collect()
-        }
-        WeightFiles::Set { dir, shards } => shards.iter().map(|shard| dir.join(shard)).collect(),
-    };
+    let paths = paths(weights)?;
     let mut removed = None;
     for path in paths.iter().filter(|path| !is_readable(path)) {
         // Only a link into the cache's own blobs is ours to remove.

@@ -63,9 +63,18 @@ fn probe(
     file: &str,
     again: impl Fn(&HubError) -> bool,
 ) -> Result<Facts, HubError> {
+    patiently(client, again, || client.probe(file))
+}
+
+/// Asked again while that is of use and `again` says so.
+pub(super) fn patiently<T>(
+    client: &Client,
+    again: impl Fn(&HubError) -> bool,
+    ask: impl Fn() -> Result<T, HubError>,
+) -> Result<T, HubError> {
     let mut attempt = 1;
     loop {
-        let error = match client.probe(file) {
+        let error = match ask() {
             Err(error) if attempt < MAX_PROBES && again(&error) => error,
             result => return result,
         };

@@ -71,6 +71,19 @@ pub enum HubError {
     #[error("{path} is not a model's file: {source}")]
     Unreadable { path: PathBuf, source: JsonError },
 
+    #[error("{file} is not a whole safetensors file: {reason}")]
+    BadHeader { file: String, reason: String },
+
+    #[error(
+        "{endpoint} sends {file} of {repo} only as a whole ({size} bytes), and headers are read by parts: set HF_ENDPOINT to a hub that answers byte ranges, or give the model's config.json"
+    )]
+    NoRanges {
+        file: String,
+        repo: String,
+        endpoint: String,
+        size: u64,
+    },
+
     #[error("{index} is not a safetensors index ({reason}): fetch it again")]
     BadIndex { index: PathBuf, reason: String },
 
@@ -248,6 +261,7 @@ impl HubError {
                 | Self::Cut { .. }
                 | Self::WrongSize { .. }
                 | Self::Changed { .. }
+                | Self::NoRanges { .. }
         )
     }
 }

@@ -4,12 +4,15 @@
 //! body to a partial file when a server ignores `Range`, takes a short body for a complete one, reads no `HF_TOKEN`,
 //! sends the token on to the redirect's host, and panics on odd answers.
 
+mod ranges;
+
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body};
 use url::Url;
 
+pub(super) use self::ranges::Head;
 use super::cache::HubId;
 use super::error::HubError;
 use super::part::is_sha256;
@@ -297,11 +300,15 @@ impl<'a> Client<'a> {
     }
 
     pub fn wrong_size(&self, file: &str, received: u64, facts: &Facts) -> HubError {
+        self.other_size(file, received, facts.size)
+    }
+
+    fn other_size(&self, file: &str, received: u64, expected: u64) -> HubError {
         HubError::WrongSize {
             file: file.to_owned(),
             repo: self.repo.to_string(),
             received,
-            expected: facts.size,
+            expected,
         }
     }
 

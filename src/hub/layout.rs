@@ -1,7 +1,7 @@
 //! The files of a checkpoint and which of them hold its weights.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
@@ -75,6 +75,21 @@ pub fn weights_in(dir: &Path) -> Result<WeightFiles, HubError> {
     shard_sets::find(dir)
 }
 
+/// All files of weights; none of dummy ones.
+///
+/// # Errors
+/// As [`shard_tensors`].
+pub(super) fn paths(weights: &WeightFiles) -> Result<Vec<PathBuf>, HubError> {
+    Ok(match weights {
+        WeightFiles::Dummy { .. } => Vec::new(),
+        WeightFiles::Single(path) => vec![path.clone()],
+        WeightFiles::Sharded { index, dir } => {
+            shards(index)?.iter().map(|shard| dir.join(shard)).collect()
+        }
+        WeightFiles::Set { dir, shards } => shards.iter().map(|shard| dir.join(shard)).collect(),
+    })
+}
+
 /// Names of the shards in a safetensors index, each once, relative to the index.
 ///
 /// # Errors
@@ -146,8 +161,6 @@ fn unreadable(path: &Path, source: JsonError) -> HubError {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     fn index_with(shards: &[&str]) -> (tempfile::TempDir, PathBuf) {

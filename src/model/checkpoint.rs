@@ -280,6 +280,7 @@ fn wrong_type(tensor: &TensorSpec, stored: Dtype) -> Option<String> {
             "by quantization_config it is quantised to FP8 (e4m3); modules_to_not_convert names what is not"
         }
         (Format::Scale { .. }, _) => "scales are read in f32, bf16 and f16",
+        (Format::Packed { .. } | Format::Loose, _) => "of packed weights only bytes are known",
     };
     Some(format!("{} is {stored:?}, and {rule}", tensor.name))
 }

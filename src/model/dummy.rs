@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use float8::F8E4M3;
 use half::{bf16, f16};
 
@@ -25,12 +25,21 @@ pub struct DummyWeights {
     pub weight_type: WeightType,
 }
 
+/// The elements of such weights have none.
+fn places<T>(tensor: &TensorSpec) -> Result<T> {
+    bail!(
+        "{}: of packed weights only the bytes are known",
+        tensor.name
+    )
+}
+
 impl WeightSource for DummyWeights {
     fn dtype(&self, tensor: &TensorSpec) -> Result<DType> {
         Ok(match tensor.format {
             Format::Plain => dtype(self.weight_type),
             Format::Fp8 => DType::F8E4M3,
             Format::Scale { .. } => DType::F32,
+            Format::Packed { .. } | Format::Loose => return places(tensor),
         })
     }
 
@@ -47,6 +56,7 @@ impl WeightSource for DummyWeights {
                 self.fill(name, rows, columns, |unit| codes[level(unit)])
             }
             (Format::Scale { .. }, _) => self.fill(name, rows, columns, scale),
+            (Format::Packed { .. } | Format::Loose, _) => places(tensor),
             (Format::Plain, WeightType::Bf16) => self.fill(name, rows, columns, |unit| {
                 bf16::from_f32(unit * HALF_WIDTH)
             }),

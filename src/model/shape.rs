@@ -1,13 +1,23 @@
 //! The shape of a `ModelSpec`: all that is read of it where nothing is computed.
 
 use super::spec::ModelSpec;
-use super::tensors::expected;
-use crate::shape::{Experts, Kv, Layer, Mlp, ModelShape};
+use super::tensors::{expected, outline};
+use crate::shape::{Experts, Kv, Layer, Mlp, ModelShape, TensorSpec};
 
 impl ModelSpec {
     /// Of the model as it stands: what is changed of it later is not seen.
     pub fn shape(&self) -> ModelShape {
+        self.with(expected(self))
+    }
+
+    /// The same where only bytes count: one tensor stands for the experts of a layer.
+    pub fn outline(&self) -> ModelShape {
+        self.with(outline(self))
+    }
+
+    fn with(&self, tensors: Vec<TensorSpec>) -> ModelShape {
         ModelShape {
+            family: self.architecture.name().to_owned(),
             hidden_size: self.hidden_size,
             num_attention_heads: self.num_attention_heads,
             head_dim: self.head_dim,
@@ -16,8 +26,10 @@ impl ModelSpec {
             tie_word_embeddings: self.tie_word_embeddings,
             weight_type: self.weight_type,
             quantization: self.quantization.as_ref().and_then(|q| q.in_short()),
+            kv_in_fp8: false,
             layers: self.layers().collect(),
-            tensors: expected(self).into(),
+            tensors: tensors.into(),
+            assumptions: Vec::new(),
         }
     }
 
@@ -30,6 +42,7 @@ impl ModelSpec {
     fn layers(&self) -> impl Iterator<Item = Layer> {
         (0..self.num_hidden_layers).map(|layer| Layer {
             kv: self.kv(layer),
+            state: None,
             mlp: self.mlp(layer),
         })
     }

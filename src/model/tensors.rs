@@ -21,9 +21,19 @@ pub fn bias_name(name: &str) -> String {
 
 /// All tensors of a model, layer by layer: large models have 70,000.
 pub fn expected(spec: &ModelSpec) -> Vec<TensorSpec> {
+    listed(spec, false)
+}
+
+/// The same where only bytes count: one tensor stands for the experts of a layer.
+pub fn outline(spec: &ModelSpec) -> Vec<TensorSpec> {
+    listed(spec, true)
+}
+
+fn listed(spec: &ModelSpec, in_one: bool) -> Vec<TensorSpec> {
     let h = spec.hidden_size;
     let mut list = List {
         spec,
+        in_one,
         layer: None,
         tensors: Vec::new(),
     };
@@ -46,6 +56,8 @@ pub fn expected(spec: &ModelSpec) -> Vec<TensorSpec> {
 
 struct List<'a> {
     spec: &'a ModelSpec,
+    /// One tensor stands for the experts of a layer.
+    in_one: bool,
     /// Of the tensors that are added.
     layer: Option<usize>,
     tensors: Vec<TensorSpec>,
@@ -60,6 +72,7 @@ impl List<'_> {
             format: Format::Plain,
             layer: self.layer,
             expert: None,
+            count: 1,
         });
     }
 
@@ -79,7 +92,7 @@ impl List<'_> {
         ];
         for (name, shape, bias, role) in projections {
             let module = layer_name(layer, format_args!("self_attn.{name}"));
-            self.projection(&module, shape, role, None);
+            self.projection(&module, shape, role);
             self.bias(&module, shape[0], role, bias);
         }
         if spec.qk_norm {
@@ -95,23 +108,40 @@ impl List<'_> {
         let Some(experts) = sparse else {
             for (name, shape, role) in gated(h, spec.intermediate_size) {
                 let module = layer_name(layer, format_args!("mlp.{name}"));
-                self.projection(&module, shape, role, None);
+                self.projection(&module, shape, role);
                 self.bias(&module, shape[0], role, spec.mlp_bias);
             }
             return;
         };
         let router = layer_name(layer, "mlp.gate.weight");
         self.add(router, &[experts.num_experts, h], Role::Router);
-        for expert in 0..experts.num_experts {
+        let (named, each) = match self.in_one {
+            true => (1, experts.num_experts),
+            false => (experts.num_experts, 1),
+        };
+        for expert in 0..named {
             for (name, shape, role) in gated(h, experts.moe_intermediate_size) {
                 let module = layer_name(layer, format_args!("mlp.experts.{expert}.{name}"));
-                self.projection(&module, shape, role, Some(expert));
+                let expert = Some(expert).filter(|_| !self.in_one);
+                self.projections(&module, shape, role, expert, each);
             }
         }
     }
 
     /// The weight of `module`, and its scales where it is quantised.
-    fn projection(&mut self, module: &str, shape: [usize; 2], role: Role, expert: Option<usize>) {
+    fn projection(&mut self, module: &str, shape: [usize; 2], role: Role) {
+        self.projections(module, shape, role, None, 1);
+    }
+
+    /// Those of `count` modules alike.
+    fn projections(
+        &mut self,
+        module: &str,
+        shape: [usize; 2],
+        role: Role,
+        expert: Option<usize>,
+        count: usize,
+    ) {
         let weight = TensorSpec {
             name: format!("{module}.weight"),
             shape: shape.to_vec(),
@@ -119,6 +149,7 @@ impl List<'_> {
             format: Format::Plain,
             layer: self.layer,
             expert,
+            count,
         };
         match self.spec.fp8_block(module) {
             None => self.tensors.push(weight),

@@ -210,6 +210,7 @@ mod tests {
             format: Format::Plain,
             layer: None,
             expert: None,
+            count: 1,
         };
         assert!(source.block(&tensor, 0..4, 0..4).is_ok());
         flag.0.store(true, Ordering::Relaxed);

@@ -31,7 +31,7 @@ pub fn broken_rule(shape: &ModelShape, split: Split) -> Option<String> {
     let divides = |what: &str, size: usize| divides(what, size, split.tp);
     let any_layer = |rule: &dyn Fn(&Layer) -> Option<String>| shape.layers.iter().find_map(rule);
     divides("attention heads", shape.num_attention_heads)
-        .or_else(|| any_layer(&|layer| kv_heads(layer.kv.num_heads(), split.tp)))
+        .or_else(|| any_layer(&|layer| kv_heads(layer.kv.num_heads()?, split.tp)))
         .or_else(|| {
             any_layer(&|layer| match layer.mlp {
                 Mlp::Dense { width } => divides("intermediate features", width),

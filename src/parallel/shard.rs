@@ -36,6 +36,8 @@ pub enum Cut {
     },
     /// Runs of `rows` rows along axis 0, the last ones filled up with zeros.
     Padded { rows: usize },
+    /// `parts` equal shares of the elements, along an axis that nobody asks for.
+    Packed { parts: usize },
 }
 
 /// What one rank holds of a tensor.
@@ -53,6 +55,8 @@ pub struct TensorPlan<'a> {
     pub tensor: &'a TensorSpec,
     pub cut: Cut,
     tp: usize,
+    /// Tensors alike of which each rank holds such a slice.
+    count: usize,
 }
 
 /// A model split over `tp` ranks. What ranks hold of a tensor is worked out when it is asked for.
@@ -136,10 +140,23 @@ impl ShardPlan {
     }
 
     fn plan<'a>(&self, tensor: &'a TensorSpec) -> TensorPlan<'a> {
+        let Split {
+            tp,
+            expert_parallel,
+        } = self.split;
+        // Experts of a layer that stand in one entry: ranks share the number, each whole.
+        let shared = expert_parallel && tensor.count > 1;
         TensorPlan {
             tensor,
-            cut: self.cut(tensor),
-            tp: self.split.tp,
+            cut: match shared {
+                true => Cut::Whole,
+                false => self.cut(tensor),
+            },
+            tp,
+            count: match shared {
+                true => tensor.count / tp,
+                false => tensor.count,
+            },
         }
     }
 
@@ -174,10 +191,10 @@ impl ShardPlan {
         }
     }
 
-    /// Bytes of the weights of `rank`, each tensor's elements at `element_bytes` of it.
-    pub fn weight_bytes(&self, rank: usize, element_bytes: impl Fn(&TensorSpec) -> usize) -> u64 {
-        let bytes = |plan: TensorPlan| plan.elements(rank) * element_bytes(plan.tensor) as u64;
-        self.tensors().map(bytes).sum()
+    /// Bytes of the weights of `rank`; `bytes` of so many elements of a tensor.
+    pub fn weight_bytes(&self, rank: usize, bytes: impl Fn(&TensorSpec, u64) -> u64) -> u64 {
+        let held = |plan: TensorPlan| bytes(plan.tensor, plan.elements(rank));
+        self.tensors().map(held).sum()
     }
 
     /// Elements (K and V, all layers) that one token adds to the cache of each rank.
@@ -205,14 +222,16 @@ impl ShardPlan {
                 block: block[axis],
             },
             Format::Plain | Format::Fp8 => Cut::Even { axis, parts },
+            Format::Packed { .. } | Format::Loose => Cut::Packed { parts },
         };
         match tensor.role {
-            Role::Norm | Role::Router => Cut::Whole,
+            Role::Norm | Role::Router | Role::Latent | Role::Other => Cut::Whole,
             Role::SumBias => Cut::Only { rank: 0 },
-            Role::Query | Role::Up => even(0, tp),
+            Role::Tower => Cut::Packed { parts: tp },
+            Role::Query | Role::Up | Role::Mixer => even(0, tp),
             Role::KeyValue => {
-                let heads = layer.map_or(1, |layer| layer.kv.num_heads());
-                even(0, tp.min(heads))
+                let heads = layer.and_then(|layer| layer.kv.num_heads());
+                even(0, tp.min(heads.unwrap_or(1)))
             }
             Role::Output | Role::Down => even(1, tp),
             Role::Embedding | Role::Head => Cut::Padded {
@@ -223,7 +242,7 @@ impl ShardPlan {
 }
 
 impl TensorPlan<'_> {
-    /// What `rank` holds; `None`: nothing.
+    /// What `rank` holds; `None`: nothing, or a share that has no place.
     pub fn slice(&self, rank: usize) -> Option<Slice> {
         let run = |axis: usize, range: Range<usize>, padding: usize| Slice {
             axis,
@@ -235,6 +254,7 @@ impl TensorPlan<'_> {
             Cut::Whole => Some(run(0, 0..shape[0], 0)),
             Cut::Only { rank: only } => (rank == only).then(|| run(0, 0..shape[0], 0)),
             Cut::Even { axis, parts } => Some(run(axis, self.run(rank, shape[axis], parts), 0)),
+            Cut::Packed { .. } => None,
             Cut::Blocks {
                 axis,
                 parts,
@@ -264,13 +284,18 @@ impl TensorPlan<'_> {
     pub fn replicas(&self) -> usize {
         match self.cut {
             Cut::Whole => self.tp,
-            Cut::Even { parts, .. } | Cut::Blocks { parts, .. } => self.tp / parts,
+            Cut::Even { parts, .. } | Cut::Blocks { parts, .. } | Cut::Packed { parts } => {
+                self.tp / parts
+            }
             Cut::Only { .. } | Cut::Padded { .. } => 1,
         }
     }
 
     /// Elements that `rank` holds, zeros included.
     pub fn elements(&self, rank: usize) -> u64 {
+        if let Cut::Packed { parts } = self.cut {
+            return self.tensor.elements().div_ceil(parts as u64);
+        }
         let Some(slice) = self.slice(rank) else {
             return 0;
         };
@@ -279,7 +304,7 @@ impl TensorPlan<'_> {
             true => slice.range.len() + slice.padding,
             false => length,
         });
-        lengths.map(|length| length as u64).product()
+        lengths.map(|length| length as u64).product::<u64>() * self.count as u64
     }
 }
 

@@ -29,7 +29,14 @@ fn one(answer: &Answer, explain: bool, width: usize) -> String {
     } else {
         text += &ledger(answer, width);
     }
+    text += &assumed(answer, width);
     text + &fixes(answer, width)
+}
+
+fn assumed(answer: &Answer, width: usize) -> String {
+    let lines = answer.assumptions.iter();
+    let lines = lines.map(|line| wrapped(&format!("note: {line}"), INDENT, 2 * INDENT, width));
+    lines.collect()
 }
 
 /// GPUs and how the model lies on them.
@@ -149,7 +156,8 @@ fn table(answers: &[Answer], explain: bool, width: usize) -> String {
         }
         text += fixes(answer, width).trim_start_matches('\n');
     }
-    text
+    // They are the same for each number of GPUs.
+    text + &assumed(first, width)
 }
 
 fn arithmetic(answer: &Answer, width: usize) -> String {

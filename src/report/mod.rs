@@ -10,6 +10,7 @@ pub mod grid;
 mod headline;
 pub mod layout;
 pub mod markdown;
+pub mod model;
 pub mod number;
 mod place;
 pub mod profile;

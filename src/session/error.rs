@@ -9,6 +9,7 @@ use crate::hardware::HardwareError;
 use crate::hub::HubError;
 use crate::model::{SpecError, WeightError};
 use crate::parallel::ShardError;
+use crate::shape::ShapeError;
 use crate::text::TextError;
 use crate::workload::{ArrivalError, DatasetError};
 
@@ -225,6 +226,8 @@ pub enum Wish {
     Hub(HubError),
     #[error(transparent)]
     Spec(#[from] SpecError),
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     #[error(transparent)]
     Shard(#[from] ShardError),
     #[error(transparent)]

@@ -224,7 +224,7 @@ impl ModelFiles {
         let held = ranks.iter().map(|&rank| {
             let size = weights.size_in_bytes();
             self.plan
-                .weight_bytes(rank, |tensor| tensor.element_bytes(size))
+                .weight_bytes(rank, |tensor, held| tensor.bytes(held, size))
         });
         held.sum()
     }

@@ -30,7 +30,9 @@ pub fn left_for_kv(
         ranks.map(bytes).fold(0, u64::saturating_add)
     };
     let weight_bytes = all_ranks(&|rank| {
-        plan.weight_bytes(rank, |tensor| tensor.element_bytes(weights.size_in_bytes()))
+        plan.weight_bytes(rank, |tensor, held| {
+            tensor.bytes(held, weights.size_in_bytes())
+        })
     });
     if weight_bytes > memory {
         return Err(Wish::WeightMemory {

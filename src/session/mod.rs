@@ -13,6 +13,7 @@ mod cuda;
 #[cfg(not(feature = "cuda"))]
 #[path = "no_cuda.rs"]
 mod cuda;
+pub mod description;
 mod device;
 mod error;
 mod files;
@@ -35,6 +36,7 @@ mod options;
 #[cfg(any(feature = "cuda", feature = "mpi"))]
 mod patience;
 mod question;
+mod reading;
 mod serve;
 mod simulated;
 mod simulation;

@@ -1,18 +1,14 @@
 //! Will a model run on given GPUs: what `fit` is asked, from a model and plain values.
 
-use std::sync::Arc;
-
 use derive_setters::Setters;
 
 use super::error::{SessionError, Wish};
-use super::files::{keep_layers, spec_of};
-use crate::fit::{self, Answer, Ask, Card, Engine, KvType, Limits, Load, StoredBytes};
+use super::reading::{Reading, read};
+use crate::fit::{self, Answer, Ask, Card, Engine, KvType, Limits, Load};
 use crate::ground::{Progress, Unwatched};
 use crate::hardware::{self, Capability};
-use crate::hub::{self, DummyReason, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards};
-use crate::model::{Checkpoint, ModelSpec, WeightType};
+use crate::model::WeightType;
 use crate::parallel::Split;
-use crate::shape::ModelShape;
 
 /// A card of which only the memory is known.
 const USUAL_CAPABILITY: Capability = Capability { major: 8, minor: 9 };
@@ -139,7 +135,12 @@ impl Question {
     /// One for each number of GPUs.
     fn asks(&self, progress: &dyn Progress) -> Result<Vec<Ask>, SessionError> {
         let card = self.card()?;
-        let (model, shape, stored) = self.found(progress)?;
+        let Reading {
+            name: model,
+            shape,
+            stored,
+            ..
+        } = self.found(progress)?;
         let counts = match self.gpus.as_slice() {
             [] => vec![self.tp.unwrap_or(1) * self.pp],
             counts => counts.to_vec(),
@@ -204,24 +205,17 @@ impl Question {
         Ok(card)
     }
 
-    /// Name, shapes, and how a checkpoint stores them where one is there.
-    fn found(
-        &self,
-        progress: &dyn Progress,
-    ) -> Result<(String, ModelShape, Option<Arc<StoredBytes>>), SessionError> {
-        let options = ResolveOptions {
-            // No weights are fetched for their headers; a card looks no further than the cache.
-            dummy_weights: cards::find(&self.model).is_none(),
-            settings: HubSettings::from_env(),
-        };
-        let source = hub::resolve(&self.model, &options, progress)?;
-        let (mut spec, file) = spec_of(&source, progress)?;
-        if let Some(layers) = self.layers {
-            keep_layers(&mut spec, layers, &file)?;
+    /// What the model is, and what is to be said of it before anything is answered.
+    fn found(&self, progress: &dyn Progress) -> Result<Reading, SessionError> {
+        let mut reading = read(&self.model, self.layers, progress)?;
+        if self.engine == Engine::Candlepower && !reading.runnable {
+            let family = &reading.shape.family;
+            let words = format!(
+                "this program's own engine does not run such a checkpoint ({family}): what it would take is worked out all the same; --engine vllm asks for an engine that may"
+            );
+            reading.shape.assumptions.push(words);
         }
-        let shape = spec.shape();
-        let stored = stored(&source, &spec, &shape, progress)?;
-        Ok((source.name, shape, stored))
+        Ok(reading)
     }
 
     /// `None`: nothing was said of a load.
@@ -243,31 +237,4 @@ impl Question {
             _ => Ok(()),
         }
     }
-}
-
-/// From the headers of a checkpoint that is here.
-fn stored(
-    source: &ModelSource,
-    spec: &ModelSpec,
-    shape: &ModelShape,
-    progress: &dyn Progress,
-) -> Result<Option<Arc<StoredBytes>>, SessionError> {
-    let files = match (&source.weights, &source.dir) {
-        (
-            WeightFiles::Dummy {
-                why: DummyReason::Requested,
-            },
-            Some(dir),
-        ) => match hub::weights_in(dir) {
-            Ok(files) => files,
-            Err(_) => return Ok(None),
-        },
-        (WeightFiles::Dummy { .. }, _) => return Ok(None),
-        (files, _) => files.clone(),
-    };
-    let checkpoint = Checkpoint::open(&files, spec).map_err(Wish::from)?;
-    progress.detail("element sizes are those of the checkpoint's headers");
-    let names = shape.tensors.iter().map(|tensor| &tensor.name);
-    let bytes = names.filter_map(|name| Some((name.clone(), checkpoint.stored_bytes(name)?)));
-    Ok(Some(Arc::new(bytes.collect())))
 }

@@ -3,7 +3,10 @@
 /// One decoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layer {
+    /// Of each token.
     pub kv: Kv,
+    /// Of each sequence, however long it is; `None`: the layer is not recurrent.
+    pub state: Option<State>,
     pub mlp: Mlp,
 }
 
@@ -12,61 +15,118 @@ pub struct Layer {
 pub enum Kv {
     /// K and V of every token.
     Full { num_heads: usize, head_dim: usize },
-    /// The same, of which a token sees the last `window`, itself included. All are kept: blocks that no
-    /// token sees any more are not given back.
+    /// The same, of which a token sees the last `window`, itself included. Whether what no token sees any more
+    /// is given back is the engine's choice.
     Window {
         num_heads: usize,
         head_dim: usize,
         window: usize,
     },
+    /// The same, of which a token sees those of its own run of `chunk` tokens.
+    Chunked {
+        num_heads: usize,
+        head_dim: usize,
+        chunk: usize,
+    },
+    /// One vector of `width` elements a token for all heads, K and V in one (multi-head latent attention):
+    /// every rank holds all of it.
+    Latent { width: usize },
+    /// No attention, or one that reads what another layer keeps.
+    Nothing,
+}
+
+/// Elements that a recurrent layer keeps of a sequence; ranks share them evenly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// Last inputs of the convolution, in the activations' type.
+    pub conv: usize,
+    /// What the recurrence carries.
+    pub temporal: usize,
+    /// That is in f32 whatever the activations' type.
+    pub in_f32: bool,
+}
+
+impl State {
+    /// On each of `tp` ranks, where an activation takes `element` bytes.
+    pub fn bytes(self, tp: usize, element: usize) -> usize {
+        let temporal = if self.in_f32 {
+            size_of::<f32>()
+        } else {
+            element
+        };
+        (self.conv * element + self.temporal * temporal).div_ceil(tp)
+    }
 }
 
 impl Kv {
     /// Heads that ranks share: each holds an even share of them, and where ranks are more, neighbours hold
-    /// the same one.
-    pub fn num_heads(self) -> usize {
-        match self {
-            Self::Full { num_heads, .. } | Self::Window { num_heads, .. } => num_heads,
-        }
+    /// the same one. `None`: nothing is kept by head.
+    pub fn num_heads(self) -> Option<usize> {
+        Some(self.heads()?.0)
     }
 
-    /// Of those heads, on each of `tp` ranks.
-    pub fn num_heads_of_rank(self, tp: usize) -> usize {
-        (self.num_heads() / tp).max(1)
+    /// KV heads, and elements of one.
+    fn heads(self) -> Option<(usize, usize)> {
+        match self {
+            Self::Full {
+                num_heads,
+                head_dim,
+            }
+            | Self::Window {
+                num_heads,
+                head_dim,
+                ..
+            }
+            | Self::Chunked {
+                num_heads,
+                head_dim,
+                ..
+            } => Some((num_heads, head_dim)),
+            Self::Latent { .. } | Self::Nothing => None,
+        }
     }
 
     /// Elements that one token takes on each of `tp` ranks: K and V.
     pub fn elements_per_token(self, tp: usize) -> usize {
-        match self {
-            Self::Full { head_dim, .. } | Self::Window { head_dim, .. } => {
-                2 * self.num_heads_of_rank(tp) * head_dim
-            }
+        match (self, self.heads()) {
+            (_, Some((heads, head_dim))) => 2 * of_rank(heads, tp) * head_dim,
+            (Self::Latent { width }, None) => width,
+            (_, None) => 0,
         }
     }
 
     /// The same in words, but for the number of layers: what comes before it and behind it in the product.
-    pub fn factors(self, tp: usize) -> (&'static str, String) {
-        match self {
-            Self::Full { head_dim, .. } | Self::Window { head_dim, .. } => {
-                let heads = self.num_heads_of_rank(tp);
-                ("2 (K and V)", format!("{heads} KV heads x {head_dim}"))
+    /// `None`: a token takes nothing.
+    pub fn factors(self, tp: usize) -> Option<(&'static str, String)> {
+        match (self, self.heads()) {
+            (_, Some((heads, head_dim))) => {
+                let heads = of_rank(heads, tp);
+                Some(("2 (K and V)", format!("{heads} KV heads x {head_dim}")))
             }
+            (Self::Latent { width }, None) => Some(("1 (K and V in one)", width.to_string())),
+            (_, None) => None,
         }
     }
 
-    /// Tokens that one sees, itself included; `None`: all.
+    /// Tokens that one sees at most, itself included; `None`: all.
     pub fn window(self) -> Option<usize> {
         match self {
-            Self::Full { .. } => None,
             Self::Window { window, .. } => Some(window),
+            Self::Chunked { chunk, .. } => Some(chunk),
+            Self::Full { .. } | Self::Latent { .. } | Self::Nothing => None,
         }
     }
+}
+
+/// Of `heads`, on each of `tp` ranks.
+fn of_rank(heads: usize, tp: usize) -> usize {
+    (heads / tp).max(1)
 }
 
 /// What stands behind attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mlp {
-    /// One gated MLP with `width` features inside.
+    /// One MLP with `width` features inside; 0: there is none.
     Dense { width: usize },
     /// A router, and experts of which each token takes some.
     Experts(Experts),
@@ -107,12 +167,39 @@ mod tests {
             head_dim,
             window: 4096,
         };
-        for kv in [full, window] {
+        let chunked = Kv::Chunked {
+            num_heads,
+            head_dim,
+            chunk: 8192,
+        };
+        for kv in [full, window, chunked] {
             let of_each = [1, 2, 8, 16, 32].map(|tp| kv.elements_per_token(tp));
             assert_eq!(of_each, [2048, 1024, 256, 256, 256]);
-            let (before, behind) = kv.factors(4);
+            let (before, behind) = kv.factors(4).unwrap();
             assert_eq!((before, &*behind), ("2 (K and V)", "2 KV heads x 128"));
         }
-        assert_eq!((full.window(), window.window()), (None, Some(4096)));
+        let windows = [full, window, chunked].map(Kv::window);
+        assert_eq!(windows, [None, Some(4096), Some(8192)]);
+    }
+
+    #[test]
+    fn a_latent_is_whole_on_every_rank_and_a_state_is_shared() {
+        let latent = Kv::Latent { width: 576 };
+        assert_eq!(
+            [1, 8].map(|tp| latent.elements_per_token(tp)),
+            [576, 576],
+            "no rank holds a part of it"
+        );
+        let state = State {
+            conv: 1000,
+            temporal: 4000,
+            in_f32: true,
+        };
+        let nothing = Kv::Nothing;
+        assert_eq!(
+            (nothing.elements_per_token(1), nothing.factors(1)),
+            (0, None)
+        );
+        assert_eq!([1, 2].map(|tp| state.bytes(tp, 2)), [18_000, 9_000]);
     }
 }

@@ -2,26 +2,35 @@
 //! known of a model's bytes and of its split over ranks is worked out from it, whether or not the engine runs
 //! such a model.
 
+mod error;
+mod family;
+pub mod gguf;
+mod headers;
+mod keys;
 mod layer;
+mod quantization;
+mod quantizer;
+pub mod reading;
 mod tensor;
 mod weight_type;
 
 use std::sync::Arc;
 
-pub use layer::{Experts, Kv, Layer, Mlp};
+pub use error::ShapeError;
+pub use layer::{Experts, Kv, Layer, Mlp, State};
+pub use quantization::{Code, Method, Quantization, Scheme};
 pub use tensor::{Format, Role, SCALE_SUFFIX, TensorSpec, scale_name};
 pub use weight_type::WeightType;
 
-/// How weights are quantised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantization {
-    /// 8-bit floats (e4m3) in blocks of so many rows and columns, each with a scale.
-    Fp8 { block: [usize; 2] },
-}
-
 /// Sizes are in elements. Cloning is cheap: the tensors, of which large models have 70,000, are shared.
+///
+/// The engine's own list names each tensor of a checkpoint. Whoever only counts bytes makes one entry stand for
+/// the experts of a layer ([`TensorSpec::count`]), and one for all that a layer has of a role, where headers told
+/// its bytes ([`Format::Packed`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelShape {
+    /// As its configuration names it: `model_type`.
+    pub family: String,
     pub hidden_size: usize,
     /// Query heads of every layer.
     pub num_attention_heads: usize,
@@ -36,9 +45,13 @@ pub struct ModelShape {
     /// Of weights that are not quantised; `None`: nobody said.
     pub weight_type: Option<WeightType>,
     pub quantization: Option<Quantization>,
+    /// The checkpoint states scales of a KV cache in FP8.
+    pub kv_in_fp8: bool,
     pub layers: Vec<Layer>,
     /// Every tensor of a checkpoint, layer by layer.
     pub tensors: Arc<[TensorSpec]>,
+    /// What was taken for granted: sentences for whoever reads an answer.
+    pub assumptions: Vec<String>,
 }
 
 impl ModelShape {
@@ -48,15 +61,24 @@ impl ModelShape {
         layers.map(|layer| layer.kv.elements_per_token(tp)).sum()
     }
 
-    /// KV heads of the first layer.
+    /// Bytes that one sequence takes on each of `tp` ranks whatever its length, over all layers, where an
+    /// activation takes `element` bytes.
+    pub fn state_bytes_per_sequence(&self, tp: usize, element: usize) -> usize {
+        let states = self.layers.iter().filter_map(|layer| layer.state);
+        states.map(|state| state.bytes(tp, element)).sum()
+    }
+
+    /// KV heads of the first layer that has some; where K and V are one latent, attention heads.
     pub fn num_key_value_heads(&self) -> usize {
-        self.layers.first().map_or(0, |layer| layer.kv.num_heads())
+        let mut layers = self.layers.iter();
+        let heads = layers.find_map(|layer| layer.kv.num_heads());
+        heads.unwrap_or(self.num_attention_heads)
     }
 
     /// Features inside the dense MLPs, the widest where they differ; `None`: no layer has one.
     pub fn dense_width(&self) -> Option<usize> {
         let widths = self.layers.iter().filter_map(|layer| match layer.mlp {
-            Mlp::Dense { width } => Some(width),
+            Mlp::Dense { width } => Some(width).filter(|&width| width > 0),
             Mlp::Experts(_) => None,
         });
         widths.max()
@@ -67,6 +89,13 @@ impl ModelShape {
         self.layers.iter().find_map(|layer| layer.mlp.experts())
     }
 
+    /// Only the first so many layers.
+    pub fn keep_layers(&mut self, layers: usize) {
+        self.layers.truncate(layers);
+        let kept = |tensor: &&TensorSpec| tensor.layer.is_none_or(|layer| layer < layers);
+        self.tensors = self.tensors.iter().filter(kept).cloned().collect();
+    }
+
     /// The same model with all its projections in FP8: none keeps its own type.
     pub fn in_fp8(&self, block: [usize; 2]) -> Self {
         let mut tensors = Vec::with_capacity(2 * self.tensors.len());
@@ -74,6 +103,17 @@ impl ModelShape {
             match tensor.shape[..] {
                 [rows, columns] if tensor.role.is_projection() => {
                     tensors.extend(tensor.clone().in_fp8([rows, columns], block));
+                }
+                _ if tensor.role.is_projection() && tensor.format == Format::Loose => {
+                    let elements = tensor.elements().max(1);
+                    let scales =
+                        size_of::<f32>() as u64 * elements / (block[0] * block[1]).max(1) as u64;
+                    let bytes = elements + scales;
+                    let format = Format::Packed { elements, bytes };
+                    tensors.push(TensorSpec {
+                        format,
+                        ..tensor.clone()
+                    });
                 }
                 _ => tensors.push(tensor.clone()),
             }

@@ -31,6 +31,7 @@ pub fn write(dir: &Path, config: &Value, dtype: DType, random: &mut Random) {
                 // Both are found.
                 Format::Scale { .. } if dtype == DType::F32 => DType::F32,
                 Format::Scale { .. } => DType::BF16,
+                Format::Packed { .. } | Format::Loose => panic!("{} is packed", tensor.name),
             };
             let values = values(&tensor, random);
             let values = Tensor::from_vec(values, tensor.shape, &Device::Cpu).unwrap();

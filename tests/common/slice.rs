@@ -47,7 +47,7 @@ pub fn dummy(spec: &ModelSpec, split: Split) -> Ranks {
     ranks.allocate_kv(&layout).unwrap();
     for memory in ranks.memory().unwrap() {
         let rank = memory.rank;
-        let bytes = plan.weight_bytes(rank, |tensor| tensor.element_bytes(2));
+        let bytes = plan.weight_bytes(rank, |tensor, held| tensor.bytes(held, 2));
         assert_eq!(memory.weights_bytes, bytes, "rank {rank}, {split:?}");
         assert_eq!(memory.kv_bytes, (2 * elements * BLOCKS * BLOCK_SIZE) as u64);
     }

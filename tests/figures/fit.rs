@@ -2,7 +2,9 @@
 //! arithmetic, and vLLM's own logs.
 
 mod calibration;
+mod checkpoints;
 mod command;
+mod families;
 mod mixtures;
 mod properties;
 mod report;

@@ -74,6 +74,8 @@ replays!(
     dataset,
     fit,
     generation_config,
+    gguf,
+    headers,
     http,
     index,
     names,

@@ -166,7 +166,7 @@ fn splits_of_the_reports_models() {
     assert_ne!(k.slice(5), k.slice(6));
     // An eighth of 70,553,706,496 parameters, and seven more eighths of the 161 norms of 8,192.
     let plan = ShardPlan::new(&card("DeepSeek-R1-Distill-Llama-70B").shape(), 8).unwrap();
-    let bytes = plan.weight_bytes(3, |_| 2);
+    let bytes = plan.weight_bytes(3, |_, held| 2 * held);
     assert_eq!(bytes, 2 * (70_553_706_496 + 7 * 161 * 8192) / 8);
 }
 

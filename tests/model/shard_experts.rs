@@ -176,10 +176,11 @@ fn whole_experts_are_on_one_rank() {
 fn the_largest_models_have_their_known_bytes() {
     let gib = |name: &str, split: Split| {
         let plan = ShardPlan::split(&card(name).shape(), split).unwrap();
-        let bytes = plan.weight_bytes(0, |tensor| match tensor.format {
-            Format::Plain => 2,
-            Format::Fp8 => 1,
-            Format::Scale { .. } => 4,
+        let bytes = plan.weight_bytes(0, |tensor, held| match tensor.format {
+            Format::Plain => 2 * held,
+            Format::Fp8 => held,
+            Format::Scale { .. } => 4 * held,
+            Format::Packed { .. } | Format::Loose => panic!("{} is packed", tensor.name),
         });
         bytes as f64 / (1u64 << 30) as f64
     };
@@ -212,7 +213,7 @@ fn a_plan_of_seventy_thousand_tensors_is_quick() {
     let spec = card("Qwen3-235B-A22B-FP8");
     let start = Instant::now();
     let plan = ShardPlan::split(&spec.shape(), whole(8)).unwrap();
-    let bytes = plan.weight_bytes(0, |tensor| tensor.element_bytes(2));
+    let bytes = plan.weight_bytes(0, |tensor, held| tensor.bytes(held, 2));
     let took = start.elapsed();
     println!("{} tensors, {bytes} bytes, {took:?}", plan.tensors().len());
     assert!(plan.tensors().len() > 72_000);

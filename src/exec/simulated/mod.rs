@@ -169,7 +169,7 @@ impl Executor for Simulated {
             host: None,
             rank,
             device: gpu.name.clone(),
-            weights_bytes: plan.weight_bytes(rank, |tensor| tensor.element_bytes(element)),
+            weights_bytes: plan.weight_bytes(rank, |tensor, held| tensor.bytes(held, element)),
             kv_bytes,
             workspace_bytes: workspace_bytes(plan, rank, *limits, element),
         };

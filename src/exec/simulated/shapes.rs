@@ -76,7 +76,9 @@ impl Shapes {
             let held = part.elements(RANK);
             let layer = tensor.layer.map(|layer| &mut layers[layer]);
             let matrix = match (layer, tensor.role) {
-                (Some(layer), Role::Query | Role::KeyValue) => &mut layer.qkv,
+                (Some(layer), Role::Query | Role::KeyValue | Role::Latent | Role::Mixer) => {
+                    &mut layer.qkv
+                }
                 (Some(layer), Role::Output) => &mut layer.o,
                 (Some(layer), Role::Up) => &mut layer.gate_up,
                 (Some(layer), Role::Down | Role::SumBias) => &mut layer.down,
@@ -116,7 +118,7 @@ impl Shapes {
 
 impl Matrix {
     fn add(&mut self, tensor: &TensorSpec, held: u64, dtype: WeightType) {
-        self.bytes += held * tensor.element_bytes(dtype.bytes()) as u64;
+        self.bytes += tensor.bytes(held, dtype.bytes());
         let multiplies = tensor.shape.len() > 1 && !matches!(tensor.format, Format::Scale { .. });
         if multiplies {
             self.elements += held;

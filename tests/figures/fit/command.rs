@@ -297,15 +297,16 @@ fn wrong_questions_are_refused_by_name() {
 
 #[test]
 fn files_that_cannot_be_read_are_refused_by_name() {
-    let gptq = Copy::of("llama-tiny").with_config(
+    let odd = Copy::of("llama-tiny").with_config(
         "quantization_config",
-        serde_json::json!({"quant_method": "gptq", "bits": 4}),
+        serde_json::json!({"quant_method": "of-nobody", "bits": 4}),
     );
-    let config = gptq.file("config.json");
-    let config = config.to_str().unwrap();
+    let config = std::fs::read(odd.file("config.json")).unwrap();
+    odd.write("alone.json", config);
+    let alone = odd.file("alone.json");
     refused(
-        &["fit", "--gpu", "l4", "--model", config],
-        &["config.json", "gptq", "fp8"],
+        &["fit", "--gpu", "l4", "--model", alone.to_str().unwrap()],
+        &["alone.json", "of-nobody", "headers"],
     );
     let damaged = Copy::of("qwen2-tied-tiny");
     damaged.write("model.safetensors", "no header");

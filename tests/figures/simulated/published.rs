@@ -166,7 +166,7 @@ impl Case {
     fn free_bytes(&self, simulation: &Simulation) -> u64 {
         let tp = self.tensor_parallel_size;
         let plan = ShardPlan::new(&simulation.shape, tp).unwrap();
-        let weights = plan.weight_bytes(0, |tensor| tensor.element_bytes(2)) as f64;
+        let weights = plan.weight_bytes(0, |tensor, held| tensor.bytes(held, 2)) as f64;
         let memory = (simulation.gpu.memory_gib - LIBRARIES_GIB) * GIB;
         ((memory - weights) * FREE_PART) as u64 * tp as u64
     }

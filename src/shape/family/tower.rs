@@ -1,0 +1,86 @@
+//! The tower of a model that sees images, by its `vision_config`: a vision transformer and what leads from it to
+//! the decoder.
+
+use crate::shape::error::ShapeError;
+use crate::shape::keys::Keys;
+
+/// Colours.
+const CHANNELS: u128 = 3;
+/// Features of a token's patches, far beyond any.
+const MOST_MERGED: u128 = 1 << 40;
+/// More than all of a model may have.
+const MOST_WEIGHTS: u128 = 1 << 52;
+
+/// Weights of the tower, where the decoder has `hidden` features; 0: there is none.
+pub(super) fn parameters(config: &Keys, hidden: usize) -> Result<u64, ShapeError> {
+    let Some(vision) = config.object("vision_config") else {
+        return Ok(0);
+    };
+    let kind = vision.text("model_type").unwrap_or_default();
+    let outer = config.text("model_type").unwrap_or_default();
+    let is = |name: &str| kind.contains(name) || outer.contains(name);
+    let qwen = is("qwen");
+    let layers = vision.count(&["depth", "num_hidden_layers", "vt_num_hidden_layers"])?;
+    let width = vision.count(&["embed_dim", "hidden_size", "vt_hidden_size"])?;
+    let (Some(layers), Some(width)) = (layers, width) else {
+        return Ok(0);
+    };
+    let [layers, width, hidden] = [layers, width, hidden].map(|size| size as u128);
+    let ratio = vision.number("mlp_ratio").unwrap_or(4.0).clamp(0.0, 1024.0);
+    let inner = vision.count(&["intermediate_size", "vt_intermediate_size"])?;
+    let inner = inner.map_or((ratio * width as f64) as u128, |inner| inner as u128);
+    let gated = is("pixtral") || is("mistral3") || is("qwen2_5");
+    let matrices = 4 * width * width + if gated { 3 } else { 2 } * width * inner;
+    let biases = match is("pixtral") || is("mistral3") {
+        true => 2 * width,
+        false => 9 * width + inner,
+    };
+    // A whole list is no patch: the usual one is square.
+    let patch = vision.count(&["patch_size"]).unwrap_or(None).unwrap_or(14) as u128;
+    let frames = vision.count(&["temporal_patch_size"])?.unwrap_or(1) as u128;
+    let stem = CHANNELS * patch * patch * frames * width;
+    let side = vision.count(&["image_size"]).unwrap_or(None).unwrap_or(0) as u128 / patch.max(1);
+    let positions = match vision.count(&["num_position_embeddings"])? {
+        Some(positions) => positions as u128,
+        None if is("pixtral") || is("mistral3") || qwen => 0,
+        None => side * side,
+    };
+    let tower = layers * (matrices + biases) + stem + positions * width;
+    let merged = merged(config, &vision, width);
+    let out = vision
+        .count(&["out_hidden_size"])?
+        .map_or(hidden, |out| out as u128);
+    let bridges = vision
+        .list("deepstack_visual_indexes")?
+        .map_or(1, |list| 1 + list.len() as u128);
+    let bridge = match () {
+        () if qwen => merged * merged + merged * out,
+        () if is("gemma3") => width * hidden,
+        () if is("mistral3") => merged * width + width * hidden + hidden * hidden,
+        () if is("kimi") => merged * merged + merged * hidden,
+        () => merged * hidden + hidden * hidden,
+    };
+    Ok((tower + bridges * bridge).min(MOST_WEIGHTS) as u64)
+}
+
+/// Features of the patches that become one token.
+fn merged(config: &Keys, vision: &Keys, width: u128) -> u128 {
+    let side = vision
+        .count(&["spatial_merge_size"])
+        .unwrap_or(None)
+        .or_else(|| config.count(&["spatial_merge_size"]).unwrap_or(None));
+    let ratio = config
+        .number("downsample_ratio")
+        .filter(|&ratio| ratio > 0.0);
+    let listed = vision.list("merge_kernel_size").unwrap_or(None);
+    let patches = match (side, ratio, listed) {
+        (Some(side), _, _) => side as u128 * side as u128,
+        (None, Some(ratio), _) => (1.0 / ratio / ratio).min(1024.0) as u128,
+        (None, None, Some(list)) => {
+            let sides = list.iter().take(2).filter_map(|side| side.as_u64());
+            sides.map(|side| u128::from(side.min(64))).product()
+        }
+        (None, None, None) => 1,
+    };
+    (patches * width).min(MOST_MERGED)
+}

@@ -1,0 +1,282 @@
+//! The weights of a family's model, an entry for each kind of each layer.
+
+use super::behind::Behind;
+use super::kind::{Family, Flag, QkNorm};
+use super::mixers::Mixers;
+use super::recurrent::Recurrent;
+use super::sizes::Sizes;
+use crate::shape::error::ShapeError;
+use crate::shape::keys::Keys;
+use crate::shape::quantizer::Quantizer;
+use crate::shape::{Format, Kv, Role, TensorSpec};
+
+/// What the list follows from.
+pub(super) struct Model<'a> {
+    pub family: &'static Family,
+    pub keys: Keys<'a>,
+    pub sizes: &'a Sizes,
+    pub mixers: Vec<Mixers>,
+    pub behind: Vec<Behind>,
+    pub vocab: usize,
+    pub tied: bool,
+    /// Weights of the tower.
+    pub tower: u64,
+    pub positions: usize,
+}
+
+pub(super) fn list(model: &Model, quantizer: &Quantizer) -> Result<Vec<TensorSpec>, ShapeError> {
+    let (family, h) = (model.family, model.sizes.hidden);
+    let mut list = List {
+        model,
+        quantizer,
+        weights: 0,
+        layer: None,
+        tensors: Vec::new(),
+    };
+    let vocabulary = [model.vocab, h];
+    list.plain("model.embed_tokens.weight", &vocabulary, Role::Embedding);
+    if let Some(beyond) = family.learned_positions {
+        let rows = model.positions + beyond;
+        list.plain("model.embed_positions.weight", &[rows, h], Role::Other);
+    }
+    if model.tower > 0 {
+        let tower = usize::try_from(model.tower).unwrap_or(usize::MAX);
+        list.plain("visual", &[tower, 1], Role::Tower);
+    }
+    for layer in 0..model.sizes.layers {
+        list.layer = Some(layer);
+        list.layer(layer)?;
+    }
+    list.layer = None;
+    list.norm("model.norm", if family.norms > 0 { h } else { 0 });
+    if !model.tied {
+        list.head(vocabulary);
+    }
+    if list.weights > MOST_WEIGHTS {
+        return Err(ShapeError::invalid(
+            model.keys.file,
+            "num_hidden_layers",
+            model.sizes.layers,
+            "with the other sizes that is no model's",
+        ));
+    }
+    Ok(list.tensors)
+}
+
+struct List<'a> {
+    model: &'a Model<'a>,
+    quantizer: &'a Quantizer,
+    /// So far, those too that were too many to be added.
+    weights: u128,
+    /// Of the tensors that are added.
+    layer: Option<usize>,
+    tensors: Vec<TensorSpec>,
+}
+
+/// A thousand times the largest models known.
+const MOST_WEIGHTS: u128 = 1 << 51;
+
+impl List<'_> {
+    /// Whether `count` tensors of that shape are some, and with the others no more than a model may have.
+    fn counts(&mut self, shape: &[usize], count: usize) -> bool {
+        let lengths = shape.iter().map(|&length| length as u128);
+        self.weights = lengths
+            .fold(count as u128, u128::saturating_mul)
+            .saturating_add(self.weights);
+        self.weights <= MOST_WEIGHTS && !shape.contains(&0) && count > 0
+    }
+
+    fn plain(&mut self, name: &str, shape: &[usize], role: Role) {
+        if !self.counts(shape, 1) {
+            return;
+        }
+        self.tensors.push(TensorSpec {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            role,
+            format: Format::Plain,
+            layer: self.layer,
+            expert: None,
+            count: 1,
+        });
+    }
+
+    fn norm(&mut self, module: &str, width: usize) {
+        let biases = if self.model.family.norm_bias { 2 } else { 1 };
+        self.plain(&format!("{module}.weight"), &[biases * width], Role::Norm);
+    }
+
+    fn head(&mut self, [rows, columns]: [usize; 2]) {
+        match self.quantizer.packs_head {
+            true => self.matrix("lm_head", [rows, columns], Role::Head, 1),
+            false => self.plain("lm_head.weight", &[rows, columns], Role::Head),
+        }
+    }
+
+    /// The weights of `count` modules alike, packed if the quantiser packs them.
+    fn matrix(&mut self, module: &str, shape: [usize; 2], role: Role, count: usize) {
+        if !self.counts(&shape, count) {
+            return;
+        }
+        let weight = TensorSpec {
+            name: format!("{module}.weight"),
+            shape: shape.to_vec(),
+            role,
+            format: Format::Plain,
+            layer: self.layer,
+            expert: None,
+            count,
+        };
+        self.tensors
+            .extend(self.quantizer.pack(module, weight, shape));
+    }
+
+    fn bias(&mut self, module: &str, rows: usize, role: Role, there: Flag) {
+        if self.says(there) {
+            self.plain(&format!("{module}.bias"), &[rows], role);
+        }
+    }
+
+    fn says(&self, flag: Flag) -> bool {
+        match flag {
+            Flag::Never => false,
+            Flag::Always => true,
+            Flag::Key(key, usual) => self.model.keys.flag(key, usual),
+        }
+    }
+
+    fn layer(&mut self, layer: usize) -> Result<(), ShapeError> {
+        let model = self.model;
+        let module = format!("model.layers.{layer}");
+        // Falcon's later models have a norm before each of two branches.
+        let falcon = model.keys.flag("new_decoder_architecture", false);
+        let norms = model.family.norms + usize::from(falcon);
+        self.norm(&format!("{module}.norms"), norms * model.sizes.hidden);
+        let Mixers { kv, recurrent } = model.mixers[layer];
+        match kv {
+            Kv::Nothing => {}
+            Kv::Latent { .. } => self.latent_attention(&module)?,
+            Kv::Full { num_heads, .. }
+            | Kv::Window { num_heads, .. }
+            | Kv::Chunked { num_heads, .. } => self.attention(&module, num_heads),
+        }
+        if let Some(recurrent) = recurrent {
+            self.recurrent(&module, recurrent);
+        }
+        match model.behind[layer] {
+            Behind::Nothing => {}
+            Behind::Dense(width) => self.mlp(&format!("{module}.mlp"), width, 1),
+            Behind::Experts(experts, shared) => {
+                let router = [experts.count, model.sizes.hidden];
+                self.plain(&format!("{module}.mlp.gate.weight"), &router, Role::Router);
+                let module = format!("{module}.mlp");
+                self.mlp(&format!("{module}.experts.0"), experts.width, experts.count);
+                self.mlp(&format!("{module}.shared_experts"), shared, 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn attention(&mut self, layer: &str, kv_heads: usize) {
+        let (family, sizes) = (self.model.family, self.model.sizes);
+        let (h, q, kv) = (
+            sizes.hidden,
+            sizes.heads * sizes.head_dim,
+            kv_heads * sizes.head_dim,
+        );
+        let gate = match family.gated_attention && self.model.keys.flag("attn_output_gate", true) {
+            true => 2,
+            false => 1,
+        };
+        for (name, shape, role, bias) in [
+            ("q_proj", [gate * q, h], Role::Query, family.qkv_bias),
+            ("k_proj", [kv, h], Role::KeyValue, family.qkv_bias),
+            ("v_proj", [kv, h], Role::KeyValue, family.qkv_bias),
+            ("o_proj", [h, q], Role::Output, family.o_bias),
+        ] {
+            let module = format!("{layer}.self_attn.{name}");
+            self.matrix(&module, shape, role, 1);
+            let role = match role {
+                Role::Output => Role::SumBias,
+                role => role,
+            };
+            self.bias(&module, shape[0], role, bias);
+        }
+        let [queries, keys] = match family.qk_norm {
+            QkNorm::Head => [sizes.head_dim; 2],
+            QkNorm::HeadIf(key) if self.model.keys.flag(key, false) => [sizes.head_dim; 2],
+            QkNorm::Whole => [q, kv],
+            QkNorm::WholeIf(key) if self.model.keys.flag(key, false) => [q, kv],
+            QkNorm::Never | QkNorm::HeadIf(_) | QkNorm::WholeIf(_) => [0, 0],
+        };
+        self.plain(
+            &format!("{layer}.self_attn.qk_norm"),
+            &[queries + keys],
+            Role::Norm,
+        );
+    }
+
+    fn latent_attention(&mut self, layer: &str) -> Result<(), ShapeError> {
+        let (keys, sizes) = (self.model.keys, self.model.sizes);
+        let (h, heads) = (sizes.hidden, sizes.heads);
+        let rank = keys.size(&["kv_lora_rank"])?;
+        let [nope, rope] = [
+            keys.size(&["qk_nope_head_dim"])?,
+            keys.size(&["qk_rope_head_dim"])?,
+        ];
+        let value = keys.size(&["v_head_dim"])?;
+        let query = heads * (nope + rope);
+        let at = |name: &str| format!("{layer}.self_attn.{name}");
+        match keys.count(&["q_lora_rank"])?.filter(|&rank| rank > 0) {
+            Some(rank) => {
+                self.matrix(&at("q_a_proj"), [rank, h], Role::Latent, 1);
+                self.plain(&at("q_a_layernorm.weight"), &[rank], Role::Norm);
+                self.matrix(&at("q_b_proj"), [query, rank], Role::Query, 1);
+            }
+            None => self.matrix(&at("q_proj"), [query, h], Role::Query, 1),
+        }
+        self.matrix(&at("kv_a_proj_with_mqa"), [rank + rope, h], Role::Latent, 1);
+        self.plain(&at("kv_a_layernorm.weight"), &[rank], Role::Norm);
+        let both = heads * (nope + value);
+        self.matrix(&at("kv_b_proj"), [both, rank], Role::Query, 1);
+        self.matrix(&at("o_proj"), [h, heads * value], Role::Output, 1);
+        Ok(())
+    }
+
+    fn recurrent(&mut self, layer: &str, recurrent: Recurrent) {
+        let h = self.model.sizes.hidden;
+        let at = |name: &str| format!("{layer}.mixer.{name}");
+        self.matrix(&at("in_proj"), [recurrent.inputs, h], Role::Mixer, 1);
+        let [channels, taps] = recurrent.conv;
+        self.plain(&at("conv1d.weight"), &[channels, taps], Role::Mixer);
+        self.plain(&at("within"), &[recurrent.within, 1], Role::Mixer);
+        self.matrix(&at("out_proj"), [h, recurrent.output], Role::Output, 1);
+    }
+
+    /// `count` of them, alike.
+    fn mlp(&mut self, module: &str, width: usize, count: usize) {
+        let (family, h) = (self.model.family, self.model.sizes.hidden);
+        let inputs: &[&str] = match family.gated {
+            true => &["gate_proj", "up_proj"],
+            false => &["up_proj"],
+        };
+        for name in inputs {
+            self.matrix(&format!("{module}.{name}"), [width, h], Role::Up, count);
+        }
+        self.matrix(
+            &format!("{module}.down_proj"),
+            [h, width],
+            Role::Down,
+            count,
+        );
+        if self.says(family.mlp_bias) && width > 0 {
+            let inside = inputs.len() * width * count;
+            self.plain(&format!("{module}.up_proj.bias"), &[inside], Role::Up);
+            self.plain(
+                &format!("{module}.down_proj.bias"),
+                &[h * count],
+                Role::SumBias,
+            );
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A model's shape from the header of a GGUF file.
+
+use serde_json::{Map, Value};
+
+use super::error::ShapeError;
+use super::family;
+use super::headers::{Measured, measure};
+use super::keys::Keys;
+use super::{Code, Method, ModelShape, Quantization, Scheme, WeightType};
+use crate::ground::gguf_header::{GgmlType, GgufHeader, Said};
+
+/// `model_type` of what ggml names otherwise.
+const NAMES: &[(&str, &str)] = &[
+    ("qwen2moe", "qwen2_moe"),
+    ("qwen2vl", "qwen2_vl"),
+    ("qwen3moe", "qwen3_moe"),
+    ("qwen3vl", "qwen3_vl"),
+    ("qwen3vlmoe", "qwen3_vl_moe"),
+    ("qwen3next", "qwen3_next"),
+    ("qwen35", "qwen3_5"),
+    ("qwen35moe", "qwen3_5_moe"),
+    ("gemma3", "gemma3_text"),
+    ("phi2", "phi"),
+    ("command-r", "cohere"),
+    ("deepseek2", "deepseek_v2"),
+    ("gpt-oss", "gpt_oss"),
+    ("glm4moe", "glm4_moe"),
+    ("falcon-h1", "falcon_h1"),
+    ("granitehybrid", "granitemoehybrid"),
+    ("minimax-m2", "minimax_m2"),
+    ("mistral3", "mistral"),
+];
+
+/// Keys of a configuration, and the ends of ggml's keys for them.
+const KEYS: &[(&str, &str)] = &[
+    ("hidden_size", "embedding_length"),
+    ("num_hidden_layers", "block_count"),
+    ("intermediate_size", "feed_forward_length"),
+    ("num_attention_heads", "attention.head_count"),
+    ("num_key_value_heads", "attention.head_count_kv"),
+    ("head_dim", "attention.key_length"),
+    ("max_position_embeddings", "context_length"),
+    ("vocab_size", "vocab_size"),
+    ("sliding_window", "attention.sliding_window"),
+    ("num_experts", "expert_count"),
+    ("num_experts_per_tok", "expert_used_count"),
+    ("moe_intermediate_size", "expert_feed_forward_length"),
+    ("first_k_dense_replace", "leading_dense_block_count"),
+    ("kv_lora_rank", "attention.kv_lora_rank"),
+    ("q_lora_rank", "attention.q_lora_rank"),
+    ("mamba_d_conv", "ssm.conv_kernel"),
+    ("mamba_d_state", "ssm.state_size"),
+    ("mamba_d_ssm", "ssm.inner_size"),
+    ("mamba_n_groups", "ssm.group_count"),
+    ("attention_chunk_size", "attention.chunk_size"),
+];
+
+/// The shape of what `header` describes; `file` names it.
+///
+/// # Errors
+/// It does not say what a decoder is made of.
+pub fn read(header: &GgufHeader, file: &str) -> Result<ModelShape, ShapeError> {
+    let config = config(header, file)?;
+    let mut shape = family::outline_of(&Keys::new(&config, file))?;
+    shape.weight_type = Some(WeightType::F16);
+    // Columns come first there.
+    let shapes: Vec<Vec<usize>> = header
+        .tensors
+        .iter()
+        .map(|tensor| tensor.shape.iter().rev().map(|&n| n as usize).collect())
+        .collect();
+    let tensors = header
+        .tensors
+        .iter()
+        .zip(&shapes)
+        .map(|(tensor, shape)| Measured {
+            name: &tensor.name,
+            shape,
+            bytes: tensor.size,
+            // They are held as they are stored.
+            plain: false,
+            parameters: tensor.shape.iter().product(),
+        });
+    if !measure(&mut shape, tensors) {
+        return Err(ShapeError::Damaged {
+            file: file.to_owned(),
+            reason: "its headers tell of more bytes than any model has".to_owned(),
+        });
+    }
+    shape.quantization = most(header).map(|kind| {
+        Quantization::Other(Scheme {
+            method: Method::Gguf,
+            code: Code::Int,
+            bits: (8 * kind.bytes / kind.elements) as usize,
+            group: Some(kind.elements as usize),
+            activations: false,
+            act_order: false,
+        })
+    });
+    Ok(shape)
+}
+
+/// The type of most of the weights; `None`: they are plain floats.
+fn most(header: &GgufHeader) -> Option<GgmlType> {
+    let mut sizes: Vec<(GgmlType, u64)> = Vec::new();
+    for tensor in &header.tensors {
+        match sizes.iter_mut().find(|(kind, _)| *kind == tensor.kind) {
+            Some((_, size)) => *size = size.saturating_add(tensor.size),
+            None => sizes.push((tensor.kind, tensor.size)),
+        }
+    }
+    let largest = sizes.into_iter().max_by_key(|(_, size)| *size);
+    largest
+        .map(|(kind, _)| kind)
+        .filter(|kind| !kind.is_plain())
+}
+
+/// The header in the words of a `config.json`.
+fn config(header: &GgufHeader, file: &str) -> Result<Map<String, Value>, ShapeError> {
+    let Some(Said::Text(own)) = header.said.get("general.architecture") else {
+        return Err(ShapeError::Missing {
+            file: file.to_owned(),
+            key: "general.architecture".to_owned(),
+        });
+    };
+    let said = |end: &str| header.said.get(&format!("{own}.{end}"));
+    let mut config = Map::new();
+    let name = NAMES.iter().find(|(ggml, _)| ggml == own);
+    config.insert(
+        "model_type".to_owned(),
+        name.map_or(own.as_str(), |(_, name)| name).into(),
+    );
+    for (key, end) in KEYS {
+        let value = match said(end) {
+            Some(Said::Count(count)) => Some(*count),
+            // One for each layer: of heads those of a layer that has some.
+            Some(Said::Counts(counts)) => counts.iter().max().copied(),
+            _ => None,
+        };
+        if let Some(value) = value {
+            config.insert((*key).to_owned(), value.into());
+        }
+    }
+    if let Some(Said::Counts(heads)) = said("attention.head_count_kv")
+        && heads.contains(&0)
+    {
+        let recurrent = said("ssm.state_size").is_some();
+        let kind = |heads: &u64| match (heads, recurrent) {
+            (0, true) => "mamba",
+            _ => "full_attention",
+        };
+        let kinds: Vec<&str> = heads.iter().map(kind).collect();
+        config.insert("layer_types".to_owned(), kinds.into());
+    }
+    if let Some(Said::Count(heads)) = said("ssm.time_step_rank") {
+        // Mamba has a rank there, its successor heads, which then divide what is inside.
+        let inner = config
+            .get("mamba_d_ssm")
+            .and_then(Value::as_u64)
+            .unwrap_or(0);
+        let grouped = said("ssm.group_count").is_some();
+        let key = if grouped && *heads > 0 && inner.is_multiple_of(*heads) {
+            "mamba_n_heads"
+        } else {
+            "mamba_dt_rank"
+        };
+        config.insert(key.to_owned(), (*heads).into());
+    }
+    if config.contains_key("kv_lora_rank")
+        && let Some(Said::Count(rope)) = said("rope.dimension_count")
+    {
+        config.insert("qk_rope_head_dim".to_owned(), (*rope).into());
+        // That of the latents, which no head has.
+        config.remove("head_dim");
+    }
+    if !config.contains_key("vocab_size") {
+        let tokens = match header.said.get("tokenizer.ggml.tokens") {
+            Some(Said::Many(tokens)) => Some(*tokens),
+            Some(Said::Counts(tokens)) => Some(tokens.len() as u64),
+            _ => None,
+        };
+        let embedding = header
+            .tensors
+            .iter()
+            .find(|tensor| tensor.name == "token_embd.weight");
+        let rows = embedding.and_then(|tensor| tensor.shape.last().copied());
+        if let Some(rows) = rows.or(tokens) {
+            config.insert("vocab_size".to_owned(), rows.into());
+        }
+    }
+    Ok(config)
+}

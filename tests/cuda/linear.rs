@@ -110,7 +110,7 @@ fn algorithms_are_tried_on_layers_of_one_shape() {
     let out = layers
         .each_ref()
         .map(|_| sent(&cuda, &untouched(ROWS, 24), DType::F16));
-    let all = || {
+    let mut all = || {
         let mut layers = layers.iter().zip(&out);
         layers.try_for_each(|((layer, _), out)| cuda.linear(&x, layer, ROWS, out))
     };
@@ -123,7 +123,7 @@ fn algorithms_are_tried_on_layers_of_one_shape() {
     all().unwrap();
     cuda.keep_fastest().unwrap();
     check();
-    let replay = cuda.capture(&mut || all()).unwrap();
+    let replay = cuda.capture(&mut all).unwrap();
     out.iter().for_each(|out| out.zero_set().unwrap());
     replay.replay().unwrap();
     let step = out.iter().map(|out| out.narrow(0, 0, ROWS).unwrap());

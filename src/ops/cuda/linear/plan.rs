@@ -71,7 +71,8 @@ impl Plan {
         let x = Layout::new(input, shape.k, shape.rows).map_err(named)?;
         let out = Layout::new(type_of(shape.out)?, shape.n, shape.rows).map_err(named)?;
         let preference = Preference::new(workspace, shape.alignment).map_err(named)?;
-        let mut found = [const { MaybeUninit::uninit() }; GUESSES];
+        let mut found =
+            [const { MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::uninit() }; GUESSES];
         let mut count = 0;
         // SAFETY: all of these were created above and live through the call, which writes at most as many results as
         // there is room for.
@@ -85,7 +86,7 @@ impl Plan {
                 out.0,
                 preference.0,
                 GUESSES as i32,
-                found[0].as_mut_ptr(),
+                found.as_mut_ptr().cast(),
                 &mut count,
             )
         }
@@ -93,11 +94,7 @@ impl Plan {
         .map_err(named)?;
         let found = &found[..(count as usize).min(GUESSES)];
         // SAFETY: the call wrote so many.
-        let found = found.iter().map(
-            |guess: &MaybeUninit<sys::cublasLtMatmulHeuristicResult_t>| unsafe {
-                guess.assume_init_ref()
-            },
-        );
+        let found = found.iter().map(|guess| unsafe { guess.assume_init_ref() });
         let sound = found.filter(|guess| guess.state == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS);
         let algorithms: Vec<_> = sound.map(|guess| guess.algo).collect();
         if algorithms.is_empty() {

@@ -1,8 +1,13 @@
 //! Attention over paged caches of each type, decode and prefill mixed, beside the reference.
 
+mod order;
+mod tall;
+mod traffic;
+
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
+use candlepower::ops::cuda::Cuda;
 use candlepower::ops::{AttentionShape, Kernels, KvLayer, Rows, reference::Reference};
 use proptest::prelude::*;
 
@@ -67,19 +72,22 @@ impl Step {
 
     /// What the kernels make of it, and what the reference does.
     fn both(&self, dtype: DType, cache: DType) -> (Tensor, Tensor) {
+        self.both_on(&cuda(dtype), dtype, cache)
+    }
+
+    fn both_on(&self, cuda: &Cuda, dtype: DType, cache: DType) -> (Tensor, Tensor) {
         let Self {
             shape, rows, qkv, ..
         } = self;
         let start = untouched(rows.len(), shape.q_width());
-        let cuda = cuda(dtype);
         let kv = KvLayer {
-            k: sent(&cuda, &self.k, cache),
-            v: sent(&cuda, &self.v, cache),
+            k: sent(cuda, &self.k, cache),
+            v: sent(cuda, &self.v, cache),
         };
-        let found = sent(&cuda, &start, dtype);
+        let found = sent(cuda, &start, dtype);
         cuda.begin_step(&vec![0; rows.len()], rows, &[], &[])
             .unwrap();
-        let on_gpu = sent(&cuda, qkv, dtype);
+        let on_gpu = sent(cuda, qkv, dtype);
         cuda.attend(&on_gpu, shape, rows, &kv, &found).unwrap();
         let kv = KvLayer {
             k: copied(&self.k),
@@ -97,7 +105,11 @@ impl Step {
     }
 
     fn check(&self, dtype: DType, cache: DType) {
-        let (found, expected) = self.both(dtype, cache);
+        self.check_on(&cuda(dtype), dtype, cache);
+    }
+
+    fn check_on(&self, cuda: &Cuda, dtype: DType, cache: DType) {
+        let (found, expected) = self.both_on(cuda, dtype, cache);
         assert_close(&found, &expected, allowed(dtype));
     }
 }

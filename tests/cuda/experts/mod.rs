@@ -1,5 +1,7 @@
 //! Routing and experts against the reference.
 
+mod loads;
+
 use std::ops::Range;
 
 use candle_core::{DType, Device, IndexOp, Result, Tensor};
@@ -171,10 +173,14 @@ impl Case {
     }
 
     fn check(&self, random: &mut Random) {
-        let x = exact(random, self.rows + SPARE, self.hidden, self.dtype);
         let routes = self.routes(random);
-        let found = self.run(&cuda(self.dtype), &x, &routes);
-        let expected = self.expected(&x, &routes).unwrap();
+        self.check_on(&cuda(self.dtype), random, &routes);
+    }
+
+    fn check_on(&self, cuda: &Cuda, random: &mut Random, routes: &Routes) {
+        let x = exact(random, self.rows + SPARE, self.hidden, self.dtype);
+        let found = self.run(cuda, &x, routes);
+        let expected = self.expected(&x, routes).unwrap();
         assert_eq!(found.len(), expected.len());
         let rows = found.chunks(self.hidden).zip(expected.chunks(self.hidden));
         for (row, (found, expected)) in rows.enumerate() {

@@ -16,6 +16,7 @@ mod models;
 mod output;
 mod profile;
 mod shell;
+mod ticker;
 mod values;
 mod written;
 

@@ -86,6 +86,9 @@ pub struct BenchArgs {
     /// Limits that a good request keeps: ttft:MS,tpot:MS,e2el:MS
     #[arg(long, value_name = "SLO", value_parser = slo, help_heading = "Method")]
     pub goodput: Option<Slo>,
+    /// US dollars that the machine costs an hour: gives the price of a million tokens
+    #[arg(long, value_name = "P", value_parser = values::positive_number, help_heading = "Method")]
+    pub price_per_hour: Option<f64>,
     /// Reference runs beside this one: a name, a file, or none [default: all that match]
     #[arg(long, value_name = "NAME|FILE|none", help_heading = "Output")]
     pub reference: Option<String>,
@@ -158,6 +161,7 @@ impl BenchArgs {
             repeats: self.repeats,
             request_timeout: self.request_timeout,
             goodput: self.goodput,
+            price_per_hour: self.price_per_hour,
         }
     }
 }

@@ -95,7 +95,7 @@ pub struct BenchArgs {
     /// What stdout shows
     #[arg(long, value_enum, default_value_t = Format::Headline, conflicts_with = "json", help_heading = "Output")]
     pub format: Format,
-    /// Write results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
+    /// Write report.html, results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
     /// with --device sim: also server.md, what the reference runs' server cost
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,

@@ -38,6 +38,8 @@ const SCRIPT: &str = concat!(
     include_str!("script/run.js"),
     include_str!("script/page.js"),
 );
+/// Results of which the page shows everything at once; of a sweep's others when it is asked.
+const UNFOLDED: usize = 4;
 /// Failures of a run that the page lists; `results.json` has all.
 const MOST_FAILURES: usize = 50;
 
@@ -93,6 +95,14 @@ pub fn html(shown: &[Shown]) -> Result<String, ReportError> {
         [_] => part.verdict.html(""),
         _ => part.verdict.html(part.name),
     });
+    let mut verdicts: Vec<String> = lines.collect();
+    if verdicts.len() > UNFOLDED {
+        let rest = verdicts.split_off(UNFOLDED);
+        let (count, rest) = (rest.len(), rest.concat());
+        verdicts.push(format!(
+            "<details><summary>{count} more results</summary>\n{rest}</details>\n"
+        ));
+    }
     let title = match &data.results[..] {
         [only] => escaped(&only.verdict.line()),
         several => format!("{} results", several.len()),
@@ -102,7 +112,7 @@ pub fn html(shown: &[Shown]) -> Result<String, ReportError> {
         policy = policy(),
         title = title,
         style = STYLE,
-        verdicts = lines.collect::<String>(),
+        verdicts = verdicts.concat(),
         data = island(&data)?,
         script = SCRIPT,
     ))

@@ -5,6 +5,15 @@ const RESULTS = DATA.results;
 for (const { results } of RESULTS) for (const run of results.runs) run.gpus ||= [];
 const several = RESULTS.length > 1;
 const titled = (part, text) => (several ? part.name + ': ' + text : text);
+// As many results stand open; others below their names.
+const UNFOLDED = 4;
+function placeOf(part, at, name) {
+  if (!several) return part;
+  if (at < UNFOLDED) return add(part, el('h3', {}, name));
+  const place = el('details', {}, el('summary', {}, name));
+  part.append(place);
+  return place;
+}
 const dashes = { measured: null, predicted: '7 4', virtual: '2 3', reference: '1 4' };
 
 function facts(pairs) {
@@ -19,12 +28,13 @@ function loadWords(scenario) {
 }
 function whatRan(host) {
   const part = section(host, 'What ran on what', 'what');
-  for (const { name, results, runs } of RESULTS) {
+  for (const [at, { name, results, runs }] of RESULTS.entries()) {
+    const place = placeOf(part, at, name);
     const { model, hardware, engine, environment } = results;
     const first = results.runs[0]?.scenario;
     const objective = first?.goodput && Object.entries(first.goodput).filter(([, ms]) => ms !== null).map(([what, ms]) => `${what.replace('_ms', '').toUpperCase()} ≤ ${exact(ms)} ms`).join(', ');
     const weights = results.kind === 'predicted' ? 'shapes alone: a prediction needs no weights' : model.weights === 'dummy' ? 'dummy (random)' : 'checkpoint';
-    add(part, several && el('h3', {}, name), facts([
+    add(place, facts([
       ['Numbers', [kindMark(results.kind), results.kind === 'predicted' ? ' in virtual time' + (engine.server ? ', behind ' + engine.server : ', raw capacity without a server') : results.kind === 'virtual' ? ' GPU: no time is a measurement' : ' on this machine']],
       ['Model', `${model.name}, ${model.architecture}, ${model.parameters >= 1e9 ? number(model.parameters / 1e9) + ' B' : number(model.parameters / 1e6) + ' M'} parameters, ${layers(model)}`],
       ['Weights', `${weights}, ${model.quantization ? model.quantization + ' and ' : ''}${model.dtype}`],
@@ -38,7 +48,7 @@ function whatRan(host) {
       ['Arithmetic', `${engine.dtype}${engine.threads ? `, ${engine.threads} threads${engine.pin_threads ? ', pinned' : ''}` : ''}`],
       ['Program', `candlepower ${environment.candlepower}${environment.git ? ' ' + environment.git : ''}, ${environment.time}`],
     ]));
-    part.append(el('details', {}, el('summary', {}, 'The machine and every setting'), tree({ environment, hardware, engine, model, start_up: results.start_up })));
+    place.append(el('details', {}, el('summary', {}, 'The machine and every setting'), tree({ environment, hardware, engine, model, start_up: results.start_up })));
   }
 }
 // Whatever the result says, key by key.
@@ -51,24 +61,24 @@ function tree(value) {
 
 function headline(host) {
   const part = section(host, 'Headline, beside references', 'headline');
-  for (const result of RESULTS) {
+  for (const [at, result] of RESULTS.entries()) {
     const { heads, rows, notes } = result.beside;
-    if (several) part.append(el('h3', {}, result.name));
+    const place = placeOf(part, at, result.name);
     const head = el('tr', {}, el('th', { scope: 'col' }, 'Metric'), heads.map((head) => el('th', { scope: 'col', class: head.ours ? 'ours' : 'theirs' }, head.load, el('br', {}), kindMark(head.kind), el('br', {}), el('span', { class: 'quiet' }, head.whose))));
     const body = rows.map((row) => {
       const unit = DATA.definitions[row.key]?.unit || '';
-      return el('tr', {}, el('th', { scope: 'row' }, term(row.name, () => definition(row.key), row.key), ' ', el('span', { class: 'quiet' }, unit)), row.cells.map((cell, at) => el('td', { class: heads[at].ours ? 'ours' : 'theirs' }, valueCell(cell, unit, heads[at]))));
+      return el('tr', {}, el('th', { scope: 'row' }, term(row.name, () => definition(row.key), row.key), ' ', el('span', { class: 'quiet' }, unit)), row.cells.map((cell, column) => el('td', { class: heads[column].ours ? 'ours' : 'theirs' }, valueCell(cell, unit, heads[column]))));
     });
-    part.append(el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Headline table' }, el('table', { class: 'figures' }, el('thead', {}, head), el('tbody', {}, body))));
+    place.append(el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Headline table' }, el('table', { class: 'figures' }, el('thead', {}, head), el('tbody', {}, body))));
     const uncertain = rows.some((row) => row.cells.some((cell) => cell.uncertain));
     const divided = rows.some((row) => row.cells.some((cell) => cell.ratio !== null));
     const unseen = rows.some((row) => row.cells.some((cell) => cell.value === null && cell.reason !== null));
     const legend = [unseen && 'n/o: not observed; why, on hover or focus.', divided && '×: this run’s figure over the reference’s, where both mean the same.', uncertain && '~: from fewer values than the percentile needs to be trusted.'].filter(Boolean);
-    part.append(el('p', { class: 'quiet' }, legend.join(' ')));
+    place.append(el('p', { class: 'quiet' }, legend.join(' ')));
     const failed = heads.filter((head) => head.failure).map((head) => `${head.whose}: failed: ${head.failure}`);
     const told = [...new Set([...failed, ...notes])];
-    if (told.length) part.append(el('details', {}, el('summary', {}, 'What to know of the references'), el('ul', {}, told.map((note) => el('li', {}, note)))));
-    if (!result.results.references.length) part.append(missing('no reference run of this model and load is known; --reference takes others'));
+    if (told.length) place.append(el('details', {}, el('summary', {}, 'What to know of the references'), el('ul', {}, told.map((note) => el('li', {}, note)))));
+    if (!result.results.references.length) place.append(missing('no reference run of this model and load is known; --reference takes others'));
   }
 }
 function valueCell(cell, unit, head) {

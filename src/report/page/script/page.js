@@ -105,18 +105,19 @@ function everyMetric(host) {
   };
   filter.addEventListener('input', apply);
   words.addEventListener('change', apply);
-  for (const result of RESULTS) {
+  for (const [at, result] of RESULTS.entries()) {
     const { results, runs } = result;
+    const place = placeOf(tables, at, result.name);
     if (!results.runs.length) {
-      tables.append(missing('no load was played'));
+      place.append(missing('no load was played'));
       continue;
     }
     const head = el('tr', {}, el('th', { scope: 'col' }, 'Metric'), el('th', { scope: 'col' }, 'Unit'), runs.map((run) => el('th', { scope: 'col' }, run.name, el('br', {}), kindMark(results.kind))), el('th', { scope: 'col', class: 'word' }, 'Definition'));
     const body = ['metrics', 'extended'].flatMap((set) => [el('tr', { class: 'set' }, el('th', { colspan: runs.length + 3, scope: 'colgroup' }, set === 'metrics' ? 'The source report’s metrics' : 'Extended metrics')), ...Object.keys(results.runs[0][set]).map((key) => metricRow(results.runs, set, key))]);
     const gpus = results.runs.flatMap((run, at) => run.gpus.map((gpu) => ({ gpu, name: runs[at].name })));
-    add(tables, several && el('h3', {}, result.name), el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Every metric' }, el('table', { class: 'figures metrics' }, el('thead', {}, head), el('tbody', {}, body))));
-    tables.append(reasons(results.runs, runs));
-    if (gpus.length) tables.append(gpuTable(gpus));
+    add(place, el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Every metric' }, el('table', { class: 'figures metrics' }, el('thead', {}, head), el('tbody', {}, body))));
+    place.append(reasons(results.runs, runs));
+    if (gpus.length) place.append(gpuTable(gpus));
   }
 }
 // Why what is null is null, for paper and for reading through.

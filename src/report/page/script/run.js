@@ -2,6 +2,8 @@
 
 const RUNS = RESULTS.flatMap((result) => result.results.runs.map((run, at) => ({ result, run, drawn: result.runs[at], name: titled(result, result.runs[at].name), kind: result.results.kind })));
 
+// Runs whose distributions are drawn at first; the legend has the others.
+const MOST_DRAWN = 8;
 function distributions(host) {
   const part = section(host, 'How latencies are distributed', 'latencies');
   const grid = el('div', { class: 'plots' });
@@ -10,7 +12,7 @@ function distributions(host) {
   for (const [key, title] of kinds) {
     const series = RUNS.map(({ drawn, name, kind }, at) => {
       const { n, ms } = drawn.latencies[key];
-      return { name: `${name} (n ${n})`, draw: ms.length < 30 ? 'both' : 'line', shape: ms.length < 30 ? MARKS[kind] : null, size: () => 2.5, colour: at, dash: at >= COLOURS ? '4 3' : null, points: ms.map((value, rank) => [value, ms.length < 2 ? 100 : (100 * rank) / (ms.length - 1), `p${number((100 * rank) / Math.max(1, ms.length - 1))}`]), n };
+      return { name: `${name} (n ${n})`, draw: ms.length < 30 ? 'both' : 'line', shape: ms.length < 30 ? MARKS[kind] : null, size: () => 2.5, colour: at, dash: at >= COLOURS ? '4 3' : null, hidden: at >= MOST_DRAWN, points: ms.map((value, rank) => [value, ms.length < 2 ? 100 : (100 * rank) / (ms.length - 1), `p${number((100 * rank) / Math.max(1, ms.length - 1))}`]), n };
     }).filter((series) => series.n);
     const chart = plotOr(title, series, { y: { label: '% of values', unit: '%', from: 0, to: 100 }, x: { label: 'milliseconds', unit: 'ms', log: true, text: (value) => duration(value / 1e3) }, alwaysLegend: true, table: percentiles(key) }, RUNS[0]?.run.not_observed[`mean_${key}_ms`]);
     grid.append(chart);

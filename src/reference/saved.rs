@@ -150,11 +150,11 @@ fn lines<T: DeserializeOwned>(
         return Ok(());
     };
     while let Some(text) = file.next()? {
+        let words = |error: serde_json::Error| in_words(&error.to_string());
         let mut read = || {
-            let Numbered { run } = serde_json::from_str(text).map_err(|e| e.to_string())?;
+            let Numbered { run } = serde_json::from_str(text).map_err(words)?;
             let run = raw.get_mut(run).ok_or_else(|| unknown(run))?;
-            let record = serde_json::from_str(text).map_err(|e| in_words(&e.to_string()))?;
-            push(run, record)
+            push(run, serde_json::from_str(text).map_err(words)?)
         };
         if let Err(reason) = read() {
             return Err(file.wrong(reason));

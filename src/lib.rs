@@ -25,7 +25,7 @@
 //! (`tests/architecture.rs` holds that).
 //!
 //! - `cli`: one file a subcommand; the only room that prints or reads arguments
-//! - `report`: Results -> console table, JSON, CSV, Markdown, vLLM's JSON
+//! - `report`: Results -> console table, JSON, CSV, Markdown, a page of HTML, vLLM's JSON
 //! - `reference`: other tools' results, read into the same terms
 //! - `bench`: a load played against an engine: arrivals in, events out
 //! - `profile`: operations timed one by one -> kernel table, roofline, Chrome trace

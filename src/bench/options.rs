@@ -54,6 +54,8 @@ pub struct LoadOptions {
     pub request_timeout: Option<Duration>,
     /// Limits that a good request keeps.
     pub goodput: Option<Slo>,
+    /// Of the machine, US dollars an hour.
+    pub price_per_hour: Option<f64>,
 }
 
 impl Default for LoadOptions {
@@ -73,6 +75,7 @@ impl Default for LoadOptions {
             repeats: 1,
             request_timeout: None,
             goodput: None,
+            price_per_hour: None,
         }
     }
 }

@@ -341,6 +341,7 @@ fn scenario(
         stop_at_eos: load.stop_at_eos,
         dataset: load.dataset.as_ref().map(|p| p.display().to_string()),
         goodput: load.goodput,
+        price_per_hour: load.price_per_hour,
     }
 }
 

@@ -8,7 +8,7 @@ use super::script::Script;
 use super::tracer::Tracer;
 use super::warm_up::warm_up;
 use crate::engine::Engine;
-use crate::ground::{ClockSpan, ExpertLoad, Log, RequestRecord, StepRecord};
+use crate::ground::{ClockSpan, ExpertLoad, Live, Log, RequestRecord, StepRecord};
 use crate::telemetry;
 
 /// An idle player looks this often whether it is to stop.
@@ -39,15 +39,16 @@ pub fn play(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(),
 ) -> Recording {
-    play_traced(engine, script, stop, None, progress)
+    play_traced(engine, script, stop, None, None, progress)
 }
 
-/// The same, with some steps seen by `tracer`.
+/// The same, with some steps seen by `tracer`, and `live` told of each.
 pub fn play_traced(
     engine: &mut Engine,
     script: &Script,
     stop: &AtomicBool,
     mut tracer: Option<&mut Tracer>,
+    live: Option<&Live>,
     progress: &mut dyn FnMut(),
 ) -> Recording {
     let available = telemetry::memory().available;
@@ -62,7 +63,7 @@ pub fn play_traced(
     let before = engine.expert_load().unwrap_or_default();
     let origin = engine.clock().now();
     let start = engine.clock().reading();
-    let mut player = Player::new(script, origin, available, stop);
+    let mut player = Player::new(script, origin, available, stop, live);
     let mut steps = Log::default();
     let mut number = 0;
     while cut_short.is_none() {
@@ -94,7 +95,13 @@ pub fn play_traced(
                 true => Stopped::Asked,
                 false => Stopped::from(error),
             });
-            let kept = kept.and_then(|step| Ok(steps.push(shift(step, origin))?));
+            let kept = kept.and_then(|step| {
+                let step = shift(step, origin);
+                if let Some(live) = live {
+                    live.step(&step);
+                }
+                Ok(steps.push(step)?)
+            });
             cut_short = kept.and_then(|()| player.note_events(progress)).err();
         }
     }

@@ -11,8 +11,8 @@ use super::scenario::Load;
 use super::script::Script;
 use crate::engine::{Engine, EngineError};
 use crate::ground::clock::seconds;
-use crate::ground::{Event, EventKind, Log, Request, RequestId, RequestRecord, StopRule};
-use crate::metrics::Book;
+use crate::ground::{Event, EventKind, Live, Log, Request, RequestId, RequestRecord, StopRule};
+use crate::metrics::{Book, timing};
 
 /// Part of the free memory that requests of an open loop may take while they are in flight, and bytes: more
 /// than a million of the usual length.
@@ -59,11 +59,19 @@ pub struct Player<'a> {
     freed: VecDeque<Duration>,
     book: Book,
     events: Vec<Event>,
+    /// Whoever looks on.
+    live: Option<&'a Live>,
 }
 
 impl<'a> Player<'a> {
     /// `available`: bytes of free memory; 0 is unknown.
-    pub fn new(script: &'a Script, origin: Duration, available: u64, stop: &'a AtomicBool) -> Self {
+    pub fn new(
+        script: &'a Script,
+        origin: Duration,
+        available: u64,
+        stop: &'a AtomicBool,
+        live: Option<&'a Live>,
+    ) -> Self {
         Self {
             script,
             origin,
@@ -81,6 +89,7 @@ impl<'a> Player<'a> {
             freed: VecDeque::new(),
             book: Book::new(origin),
             events: Vec::new(),
+            live,
         }
     }
 
@@ -185,6 +194,9 @@ impl<'a> Player<'a> {
                 event.kind = EventKind::Failed(timed_out(timeout));
             }
             self.book.apply(&event);
+            if let Some(live) = self.live {
+                tell(live, &self.book, &event);
+            }
             if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
                 self.in_flight -= 1;
                 if is_closed {
@@ -215,6 +227,20 @@ impl<'a> Player<'a> {
 
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// What a request's times so far come to.
+fn tell(live: &Live, book: &Book, event: &Event) {
+    let Some(record) = book.record(event.request) else {
+        return;
+    };
+    match event.kind {
+        EventKind::Token { .. } if record.tokens.len() == 1 => {
+            live.first_token(timing::ttft(record));
+        }
+        EventKind::Finished(_) => live.finished(timing::tpot(record)),
+        _ => {}
     }
 }
 

@@ -15,7 +15,9 @@ mod gpus;
 mod models;
 mod output;
 mod profile;
+mod report;
 mod shell;
+mod ticker;
 mod values;
 mod written;
 
@@ -42,6 +44,7 @@ use failure::Failure;
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
         candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
+        candlepower report results                      the page of a result, in one file\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
         candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
         candlepower models                             the model cards that need no files\n  \
@@ -73,6 +76,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Time each operation of a step, beside the roofs of this machine.
     Profile(Box<profile::ProfileArgs>),
+    /// Make the page of one result or more anew: plots, tables, definitions, in one file.
+    Report(report::ReportArgs),
     /// Complete a prompt: proof that the engine computes the model.
     Generate(Box<generate::GenerateArgs>),
     /// Say whether a model runs on given GPUs, with what context and concurrency, and what would help.
@@ -178,6 +183,7 @@ impl Command {
             Self::Bench(args) => bench::run(args, job).map(done),
             Self::Profile(args) => profile::run(args, job).map(done),
             Self::Generate(args) => generate::run(args, job).map(done),
+            Self::Report(args) => report::run(args).map(done),
             Self::Fit(args) => fit::run(args),
             Self::Models(args) => models::run(args).map(done),
             Self::Gpus(args) => gpus::run(args).map(done),
@@ -193,7 +199,8 @@ impl Command {
             Self::Bench(args) => Some(&args.common),
             Self::Profile(args) => Some(&args.common),
             Self::Generate(args) => Some(&args.common),
-            Self::Fit(_)
+            Self::Report(_)
+            | Self::Fit(_)
             | Self::Models(_)
             | Self::Gpus(_)
             | Self::Doctor(_)

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::live::Live;
+
 /// Work that takes time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
@@ -27,6 +29,11 @@ pub trait Progress: Send + Sync {
 
     /// The task is over, done or not.
     fn finish(&self) {}
+
+    /// Where a run tells of itself as it goes on; `None`: nobody looks.
+    fn live(&self) -> Option<&Live> {
+        None
+    }
 
     /// A sentence that whoever started the work should read.
     fn remark(&self, _text: &str) {}

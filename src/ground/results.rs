@@ -115,6 +115,9 @@ pub struct Scenario {
     /// File the requests were read from.
     pub dataset: Option<String>,
     pub goodput: Option<Slo>,
+    /// Of the machine, US dollars an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<f64>,
 }
 
 /// Service-level objective of one request, milliseconds; every bound given must hold.

@@ -5,6 +5,7 @@ pub mod artefacts;
 pub mod definition;
 pub mod own;
 pub mod published;
+pub mod saved;
 mod server_cost;
 
 use std::collections::BTreeSet;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::place::{Out, Place};
+use super::page::{self, Shown};
+use super::place::{Out, PAGE, Place};
 use super::{RawRun, ReportError, csv, json, markdown, vllm};
 use crate::ground::log::Entry;
 use crate::ground::results::Results;
@@ -20,7 +21,7 @@ pub struct Page<'a> {
 }
 
 /// Writes `results.json`, `summary.csv`, `summary.md`, `pages`, `telemetry.csv`, of a model with experts
-/// `experts.jsonl`, `steps.jsonl`, `requests.jsonl`, `vllm.json` and `manifest.json` aside, and moves them
+/// `experts.jsonl`, `steps.jsonl`, `requests.jsonl`, `vllm.json`, `report.html` and `manifest.json` aside, and moves them
 /// into `dir` when they are whole. `raw` holds one entry for each of `results.runs`; with more than one, raw
 /// lines carry `run`, and `vllm-1.json` is that of the first.
 ///
@@ -62,6 +63,14 @@ pub fn write_all(
             writeln!(out)
         });
     }
+    let name = dir.file_name().unwrap_or(dir.as_os_str());
+    let shown = Shown {
+        name: &name.to_string_lossy(),
+        results,
+        raw,
+    };
+    let page = page::html(&[shown])?;
+    place.file(PAGE, |out| out.write_all(page.as_bytes()));
     place.close()
 }
 

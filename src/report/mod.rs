@@ -12,6 +12,7 @@ pub mod layout;
 pub mod markdown;
 pub mod model;
 pub mod number;
+pub mod page;
 mod place;
 pub mod profile;
 pub mod rows;

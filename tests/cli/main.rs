@@ -10,6 +10,7 @@ mod hostile;
 mod launcher;
 mod outputs;
 mod profile;
+mod report;
 mod settings;
 mod smollm2;
 mod words;

@@ -211,6 +211,7 @@ pages! {
     metrics_runs: "docs/metrics.md"
     profile_runs: "docs/profile.md"
     ranks_runs: "docs/ranks.md"
+    report_runs: "docs/report.md"
 }
 
 /// What the checks above rest on.

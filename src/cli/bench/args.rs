@@ -86,13 +86,16 @@ pub struct BenchArgs {
     /// Limits that a good request keeps: ttft:MS,tpot:MS,e2el:MS
     #[arg(long, value_name = "SLO", value_parser = slo, help_heading = "Method")]
     pub goodput: Option<Slo>,
+    /// US dollars that the machine costs an hour: gives the price of a million tokens
+    #[arg(long, value_name = "P", value_parser = values::positive_number, help_heading = "Method")]
+    pub price_per_hour: Option<f64>,
     /// Reference runs beside this one: a name, a file, or none [default: all that match]
     #[arg(long, value_name = "NAME|FILE|none", help_heading = "Output")]
     pub reference: Option<String>,
     /// What stdout shows
     #[arg(long, value_enum, default_value_t = Format::Headline, conflicts_with = "json", help_heading = "Output")]
     pub format: Format,
-    /// Write results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
+    /// Write report.html, results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
     /// with --device sim: also server.md, what the reference runs' server cost
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
@@ -158,6 +161,7 @@ impl BenchArgs {
             repeats: self.repeats,
             request_timeout: self.request_timeout,
             goodput: self.goodput,
+            price_per_hour: self.price_per_hour,
         }
     }
 }

@@ -175,6 +175,7 @@ fn out_writes_every_file_and_quiet_says_nothing() {
         "telemetry.csv",
         "summary.csv",
         "summary.md",
+        "report.html",
         "vllm.json",
     ] {
         assert!(fs::metadata(out.join(name)).unwrap().len() > 0, "{name}");

@@ -98,7 +98,7 @@ fn one_run_s_files_hold_its_records() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort_unstable();
-    let expected = "experts.jsonl manifest.json requests.jsonl results.json steps.jsonl summary.csv summary.md \
+    let expected = "experts.jsonl manifest.json report.html requests.jsonl results.json steps.jsonl summary.csv summary.md \
         telemetry.csv vllm.json";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
 

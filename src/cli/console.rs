@@ -62,11 +62,15 @@ impl Progress for Console {
             ),
             Task::Load => ("loading {bar:30} {bytes}/{total_bytes}", false),
             Task::Requests(_) => ("{msg} {bar:30} {pos}/{len} requests, {elapsed}", true),
+            Task::Points(_) => ("{msg} {bar:30} {pos}/{len} points, about {eta} left", true),
             Task::Steps(_) => ("{msg} {bar:30} {pos}/{len} steps, {elapsed}", true),
         };
         let label = match task {
             Task::Load => String::new(),
-            Task::Download(label) | Task::Requests(label) | Task::Steps(label) => label,
+            Task::Download(label)
+            | Task::Requests(label)
+            | Task::Points(label)
+            | Task::Steps(label) => label,
         };
         let target = ProgressDrawTarget::stderr();
         let bar = ProgressBar::with_draw_target(Some(total), target).with_message(label);

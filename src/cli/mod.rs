@@ -5,6 +5,7 @@
 
 mod arguments;
 mod bench;
+mod capacity;
 mod common;
 mod console;
 mod doctor;
@@ -16,6 +17,7 @@ mod models;
 mod output;
 mod profile;
 mod shell;
+mod sweep;
 mod values;
 mod written;
 
@@ -41,6 +43,8 @@ use failure::Failure;
     after_help = "Examples:\n  \
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
+        candlepower capacity --slo ttft:2000,tpot:200       the highest load within these limits\n  \
+        candlepower sweep --grid concurrency=1..64*2 --out sweep\n  \
         candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
         candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
@@ -71,6 +75,10 @@ fn version() -> &'static str {
 enum Command {
     /// Play a load against the engine and report the metric set.
     Bench(Box<bench::BenchArgs>),
+    /// Find the highest load that meets an objective, and what binds there.
+    Capacity(Box<capacity::CapacityArgs>),
+    /// Play a grid of loads, settings and devices, and find the points that no other beats.
+    Sweep(Box<sweep::SweepArgs>),
     /// Time each operation of a step, beside the roofs of this machine.
     Profile(Box<profile::ProfileArgs>),
     /// Complete a prompt: proof that the engine computes the model.
@@ -176,6 +184,8 @@ impl Command {
         let done = |(): ()| 0;
         match self {
             Self::Bench(args) => bench::run(args, job).map(done),
+            Self::Capacity(args) => capacity::run(args, job),
+            Self::Sweep(args) => sweep::run(args).map(done),
             Self::Profile(args) => profile::run(args, job).map(done),
             Self::Generate(args) => generate::run(args, job).map(done),
             Self::Fit(args) => fit::run(args),
@@ -191,9 +201,11 @@ impl Command {
     fn engine(&self) -> Option<&CommonArgs> {
         match self {
             Self::Bench(args) => Some(&args.common),
+            Self::Capacity(args) => Some(&args.common),
             Self::Profile(args) => Some(&args.common),
             Self::Generate(args) => Some(&args.common),
-            Self::Fit(_)
+            Self::Sweep(_)
+            | Self::Fit(_)
             | Self::Models(_)
             | Self::Gpus(_)
             | Self::Doctor(_)

@@ -21,7 +21,7 @@ pub use clock::{Clock, ClockReading, ClockSpan, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};
 pub use gpu::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
 pub use log::Log;
-pub use progress::{Progress, Task, Unwatched};
+pub use progress::{Progress, Silent, Task, Unwatched};
 pub use records::{
     ExpertLoad, ProcessSample, Recorded, RequestRecord, StepRecord, TelemetrySample,
 };

@@ -26,6 +26,7 @@
 //!
 //! - `cli`: one file a subcommand; the only room that prints or reads arguments
 //! - `report`: Results -> console table, JSON, CSV, Markdown, a page of HTML, vLLM's JSON
+//! - `capacity`: many loads: the search for the edge, grids, the frontier
 //! - `reference`: other tools' results, read into the same terms
 //! - `bench`: a load played against an engine: arrivals in, events out
 //! - `profile`: operations timed one by one -> kernel table, roofline, Chrome trace
@@ -47,6 +48,8 @@
 //! - `ground`: plain data and clocks that every room may use
 
 pub mod bench;
+#[doc(hidden)]
+pub mod capacity;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]

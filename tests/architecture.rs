@@ -11,9 +11,10 @@ use std::path::Path;
 use source::{Source, code, sources};
 
 /// From the street to the ground: a room uses only rooms after it.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "cli",
     "report",
+    "capacity",
     "reference",
     "bench",
     "profile",

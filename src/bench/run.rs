@@ -219,7 +219,8 @@ pub fn results(
     }
 }
 
-fn environment(session: &Session, time: String) -> Environment {
+/// The machine and the program, of a run that began at `time`.
+pub fn environment(session: &Session, time: String) -> Environment {
     let machine = telemetry::machine();
     let mut environment = Environment {
         candlepower: VERSION.to_owned(),

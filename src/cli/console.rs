@@ -85,6 +85,7 @@ impl Progress for Console {
                 "{msg} {bar:30} {pos}/{len} requests, {elapsed}, {eta} left\n{live}",
                 true,
             ),
+            Task::Points(_) => ("{msg} {bar:30} {pos}/{len} points, about {eta} left", true),
             Task::Steps(_) => ("{msg} {bar:30} {pos}/{len} steps, {elapsed}", true),
         };
         let label = match task {
@@ -92,6 +93,7 @@ impl Progress for Console {
             Task::Download(label)
             | Task::Headers(label)
             | Task::Requests(label)
+            | Task::Points(label)
             | Task::Steps(label) => label,
         };
         let target = ProgressDrawTarget::stderr();

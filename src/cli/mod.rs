@@ -5,6 +5,7 @@
 
 mod arguments;
 mod bench;
+mod capacity;
 mod common;
 mod console;
 mod doctor;
@@ -17,6 +18,7 @@ mod output;
 mod profile;
 mod report;
 mod shell;
+mod sweep;
 mod ticker;
 mod values;
 mod written;
@@ -43,6 +45,8 @@ use failure::Failure;
     after_help = "Examples:\n  \
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
+        candlepower capacity --slo ttft:2000,tpot:200       the highest load within these limits\n  \
+        candlepower sweep --grid concurrency=1..64*2 --out sweep\n  \
         candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
         candlepower report results                      the page of a result, in one file\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
@@ -74,6 +78,10 @@ fn version() -> &'static str {
 enum Command {
     /// Play a load against the engine and report the metric set.
     Bench(Box<bench::BenchArgs>),
+    /// Find the highest load that meets an objective, and what binds there.
+    Capacity(Box<capacity::CapacityArgs>),
+    /// Play a grid of loads, settings and devices, and find the points that no other beats.
+    Sweep(Box<sweep::SweepArgs>),
     /// Time each operation of a step, beside the roofs of this machine.
     Profile(Box<profile::ProfileArgs>),
     /// Make the page of one result or more anew: plots, tables, definitions, in one file.
@@ -181,6 +189,8 @@ impl Command {
         let done = |(): ()| 0;
         match self {
             Self::Bench(args) => bench::run(args, job).map(done),
+            Self::Capacity(args) => capacity::run(args, job),
+            Self::Sweep(args) => sweep::run(args).map(done),
             Self::Profile(args) => profile::run(args, job).map(done),
             Self::Generate(args) => generate::run(args, job).map(done),
             Self::Report(args) => report::run(args).map(done),
@@ -197,9 +207,11 @@ impl Command {
     fn engine(&self) -> Option<&CommonArgs> {
         match self {
             Self::Bench(args) => Some(&args.common),
+            Self::Capacity(args) => Some(&args.common),
             Self::Profile(args) => Some(&args.common),
             Self::Generate(args) => Some(&args.common),
             Self::Report(_)
+            | Self::Sweep(_)
             | Self::Fit(_)
             | Self::Models(_)
             | Self::Gpus(_)

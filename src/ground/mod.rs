@@ -24,7 +24,7 @@ pub use event::{Event, EventKind, FinishReason};
 pub use gpu::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
 pub use live::{Live, Look};
 pub use log::Log;
-pub use progress::{Progress, Task, Unwatched};
+pub use progress::{Progress, Silent, Task, Unwatched};
 pub use records::{
     ExpertLoad, ProcessSample, Recorded, RequestRecord, StepRecord, TelemetrySample,
 };

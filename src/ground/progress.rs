@@ -1,5 +1,6 @@
 //! What long work tells of itself while it goes on, and how it learns that it is to stop.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::live::Live;
@@ -15,6 +16,8 @@ pub enum Task {
     Load,
     /// Requests of the load of this name.
     Requests(String),
+    /// Points of a sweep.
+    Points(String),
     /// Steps of the load of this name.
     Steps(String),
 }
@@ -49,6 +52,15 @@ pub trait Progress: Send + Sync {
 
     fn is_stopped(&self) -> bool {
         self.stop().load(Ordering::Relaxed)
+    }
+}
+
+/// Work beside other work: nothing is told of it, and it stops with the other.
+pub struct Silent(pub Arc<dyn Progress>);
+
+impl Progress for Silent {
+    fn stop(&self) -> &AtomicBool {
+        self.0.stop()
     }
 }
 

@@ -107,17 +107,19 @@ const TIPS: [(&str, &str); 32] = [
 /// `words` in ours.
 pub fn rewritten(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut out: Vec<OsString> = Vec::new();
-    let mut in_goodput = false;
+    let takes_limits = |word: &str| ["--goodput", "--slo"].contains(&word);
+    let mut in_limits = false;
     for word in words {
         let text = word.to_str().unwrap_or_default();
         // `--goodput ttft:1 tpot:2`: further limits are words of their own.
-        let is_limit = in_goodput && !text.starts_with('-') && text.contains(':');
-        if is_limit && let Some(limits) = out.last_mut().filter(|last| *last != "--goodput") {
+        let is_limit = in_limits && !text.starts_with('-') && text.contains(':');
+        let is_flag = |last: &OsString| last.to_str().is_some_and(takes_limits);
+        if is_limit && let Some(limits) = out.last_mut().filter(|last| !is_flag(last)) {
             limits.push(",");
             limits.push(text);
             continue;
         }
-        in_goodput = text == "--goodput" || is_limit;
+        in_limits = takes_limits(text) || is_limit;
         let ours = WORDS.iter().find(|(theirs, _)| *theirs == text);
         out.push(ours.map_or(word.clone(), |(_, ours)| (*ours).into()));
     }
@@ -163,6 +165,10 @@ mod tests {
         let ours = "bench --goodput ttft:1,tpot:2 --tp 2";
         assert_eq!(words("bench --goodput ttft:1 tpot:2 -tp 2"), ours);
         assert_eq!(words(ours), ours);
+        assert_eq!(
+            words("capacity --slo ttft:1 tpot:2 --json"),
+            "capacity --slo ttft:1,tpot:2 --json"
+        );
         assert_eq!(
             words("bench --goodput --json a:b"),
             "bench --goodput --json a:b"

@@ -42,8 +42,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> 
 
 fn chosen(matches: &ArgMatches) -> Result<Cli, Error> {
     let mut cli = Cli::from_arg_matches(matches)?;
-    if let (Chosen::Generate(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
-        args.order_inputs(matches);
+    match (&mut cli.command, matches.subcommand()) {
+        (Chosen::Generate(args), Some((_, matches))) => args.order_inputs(matches),
+        (Chosen::Sweep(args), Some((_, matches))) => args.keep_words(matches),
+        _ => {}
     }
     Ok(cli)
 }

@@ -8,10 +8,29 @@ use clap::{Args, ValueEnum};
 
 use super::super::common::CommonArgs;
 use super::super::values;
-use crate::bench::{LoadOptions, Preset};
+use crate::bench::{LoadOptions, Preset, Shape, ShapeOptions};
 use crate::exec::Server;
 use crate::ground::results::Slo;
 use crate::session::EngineOptions;
+
+/// Repeats of a shape, as llama-bench has them.
+const SHAPE_REPEATS: usize = 5;
+/// What shapes have not.
+const SHAPELESS: [&str; 13] = [
+    "scenario",
+    "concurrency",
+    "requests",
+    "request_rate",
+    "input_len",
+    "output_len",
+    "prompt",
+    "dataset",
+    "stop_at_eos",
+    "request_timeout",
+    "goodput",
+    "trace",
+    "out",
+];
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -20,6 +39,7 @@ use crate::session::EngineOptions;
     candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64 --output-len 64 --out results\n  \
     candlepower bench --request-rate 2 --requests 20 --goodput ttft:2000,tpot:200 --json\n  \
     candlepower bench --concurrency 8 --trace trace.json --trace-steps 20..40\n  \
+    candlepower bench --shapes pp512,tg128,pp512+tg128 --depth 0,4096 --format markdown\n  \
     candlepower bench --device sim:rtx4090-48g --tp 2 --model QwQ-32B --scenario all --format markdown")]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -74,12 +94,19 @@ pub struct BenchArgs {
     #[arg(long, hide = true, conflicts_with = "stop_at_eos")]
     pub ignore_eos: bool,
 
-    /// Short requests before the window opens; they are not counted
+    /// llama-bench's question in place of a load: one prompt read (pp), one answer drawn token by token (tg), or both
+    #[arg(long, value_name = "pp512,tg128,...", value_delimiter = ',', conflicts_with_all = SHAPELESS, help_heading = "Work")]
+    pub shapes: Vec<Shape>,
+    /// Tokens in the KV cache before each of the shapes [default: 0]
+    #[arg(long, alias = "n-depth", value_name = "D[,D...]", value_delimiter = ',', value_parser = values::whole, requires = "shapes", help_heading = "Work")]
+    pub depth: Vec<usize>,
+
+    /// Short requests before the window opens, or plays of a shape; they are not counted
     #[arg(long, alias = "num-warmups", value_name = "N", default_value_t = 1, value_parser = values::whole, help_heading = "Method")]
     pub warmup: usize,
-    /// Play every run N times
-    #[arg(long, alias = "repetitions", short_alias = 'r', value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Method")]
-    pub repeats: usize,
+    /// Play every run or shape N times [default: 1, of shapes 5]
+    #[arg(long, alias = "repetitions", short_alias = 'r', value_name = "N", value_parser = values::positive, help_heading = "Method")]
+    pub repeats: Option<usize>,
     /// Seconds after its arrival at which a request fails
     #[arg(long, value_name = "S", value_parser = values::seconds, help_heading = "Method")]
     pub request_timeout: Option<Duration>,
@@ -116,6 +143,15 @@ pub enum ServerFlag {
     Vllm,
 }
 
+impl ServerFlag {
+    pub fn server(self) -> Option<Server> {
+        match self {
+            Self::None => None,
+            Self::Vllm => Some(Server::VLLM),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// The answer in a few lines
@@ -129,20 +165,15 @@ pub enum Format {
     Csv,
     /// What results.json holds, as --json does
     Json,
+    /// Of shapes: one JSON object a line
+    Jsonl,
 }
 
 impl BenchArgs {
     pub fn options(&self) -> EngineOptions {
         let mut options = self.common.options();
-        options.server = self.server();
+        options.server = self.server.server();
         options
-    }
-
-    pub fn server(&self) -> Option<Server> {
-        match self.server {
-            ServerFlag::None => None,
-            ServerFlag::Vllm => Some(Server::VLLM),
-        }
     }
 
     pub fn load(&self) -> LoadOptions {
@@ -158,11 +189,23 @@ impl BenchArgs {
             dataset: self.dataset.clone(),
             stop_at_eos: self.stop_at_eos,
             warmup: self.warmup,
-            repeats: self.repeats,
+            repeats: self.repeats.unwrap_or(1),
             request_timeout: self.request_timeout,
             goodput: self.goodput,
             price_per_hour: self.price_per_hour,
         }
+    }
+}
+
+impl BenchArgs {
+    /// `None`: a load is played.
+    pub fn shapes(&self) -> Option<ShapeOptions> {
+        (!self.shapes.is_empty()).then(|| ShapeOptions {
+            shapes: self.shapes.clone(),
+            depths: self.depth.clone(),
+            repeats: self.repeats.unwrap_or(SHAPE_REPEATS),
+            warmup: self.warmup,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `bench`: plays each load and reports the metric set.
 
 mod args;
+mod shapes;
 
 use anyhow::{anyhow, bail};
 
@@ -8,24 +9,28 @@ use super::console::Console;
 use super::failure::Failure;
 use super::output;
 use super::written::Written;
-use crate::bench::{self, BenchPlan, Played, Tracer};
+use crate::bench::{self, BenchPlan, Played, ShapePlan, Tracer};
 use crate::ground::Progress;
 use crate::ground::results::Results;
 use crate::reference;
 use crate::report;
 use crate::session::{Device, Job, ModelFiles, Session};
 use crate::telemetry;
-use args::Format;
 
-pub use args::BenchArgs;
+pub use args::{BenchArgs, Format, ServerFlag};
 
 /// File of the page that only simulated cards have.
 const SERVER_PAGE: &str = "server.md";
 
 pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let progress = Console::watching(&args.common.output);
-    let files = ModelFiles::find(&args.options(), progress.as_ref())?;
+    let mut files = ModelFiles::find(&args.options(), progress.as_ref())?;
     check_flags(args, &files.device).map_err(Failure::Usage)?;
+    if let Some(options) = args.shapes() {
+        let plan = ShapePlan::new(options, &mut files)?;
+        let mut session = files.open_for(plan.max_model_len, job, &progress)?;
+        return shapes::run(args, &plan, &mut session);
+    }
     let plan = BenchPlan::new(&args.load(), &files, progress.as_ref())?;
     plan.remarks
         .iter()
@@ -94,8 +99,11 @@ fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         Device::Simulated(_) if args.stop_at_eos => bail!(
             "--stop-at-eos: a simulated device draws tokens without meaning, so no answer has an end of its own; leave it out"
         ),
-        Device::Cpu | Device::Cuda if args.server().is_some() => {
+        Device::Cpu | Device::Cuda if args.server.server().is_some() => {
             bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
+        }
+        _ if args.format == Format::Jsonl && args.shapes.is_empty() => {
+            bail!("--format jsonl is one line a shape; add --shapes, or use --format json")
         }
         _ => Ok(()),
     }
@@ -158,7 +166,7 @@ fn show(args: &BenchArgs, results: &Results, page: Option<&str>) -> Result<(), F
             format!("{}{page}", report::markdown(results))
         }
         Format::Csv => report::csv::summary(results),
-        Format::Json => report::json(results).map_err(Failure::run)?,
+        Format::Json | Format::Jsonl => report::json(results).map_err(Failure::run)?,
     })
 }
 

@@ -9,8 +9,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use candlepower::exec::graphs::GraphLimits;
 use candlepower::exec::warm_up::WarmUp;
 use candlepower::exec::{ExecError, Executor, KvLayout, Rank, Ranks};
-use candlepower::fit::{Answer, Ask, Card, Engine, KvType, Limits, answer};
-use candlepower::hardware::Capability;
+use candlepower::fit::{Answer, Ask, Card, Engine, Extras, KvType, Limits, answer};
+use candlepower::hardware::{self, Capability};
 use candlepower::hub::CARDS;
 use candlepower::model::{Decoder, ModelSpec, Share, StepLimits, WeightSource};
 use candlepower::ops::cuda::{Cuda, Gpu, is_out_of_memory};
@@ -121,6 +121,7 @@ impl Plan {
                 name: "a card".to_owned(),
                 memory_gib: MEMORY_GIB,
                 capability: self.capability,
+                link: hardware::Link::PcieHost,
             },
             gpus: self.split.tp,
             split: self.split,
@@ -135,6 +136,7 @@ impl Plan {
             block_size: BLOCK_SIZE,
             dtype: None,
             kv_type: KvType::Auto,
+            extras: Extras::default(),
             eager: false,
             load: None,
         })

@@ -147,7 +147,7 @@ fn the_command_line_wins_then_the_environment_then_the_file() {
         .succeeded()
         .stdout;
     assert!(
-        told.contains("request-rate = 2") && !told.contains("concurrency"),
+        told.contains("request-rate = [2]") && !told.contains("concurrency"),
         "{told}"
     );
     let fit = with("fit --model QwQ-32B --json", &variables);

@@ -229,7 +229,10 @@ fn what_cannot_be_is_refused_before_anything_is_played() {
         "--grid tp=1,2 --concurrency 1,8",
         &["--grid concurrency=1,8"],
     );
-    refuse("--grid tp=1,2 --reference none", &["--reference", "bench alone"]);
+    refuse(
+        "--grid tp=1,2 --reference none",
+        &["--reference", "bench alone"],
+    );
     refuse(
         "--grid prefix-cache=1",
         &["prefix-cache=1", "true or false"],

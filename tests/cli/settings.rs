@@ -73,7 +73,7 @@ fn other_tools_names_set_the_same_flags() {
     // What is done in any case.
     let same = |text: String| text.replace("ignore-eos = true", "ignore-eos = false");
     assert_eq!(same(settings("bench --ignore-eos")), settings("bench"));
-    assert!(settings(bench).contains("request-rate = 2\n"));
+    assert!(settings(bench).contains("request-rate = [2]\n"));
 }
 
 #[test]

@@ -40,18 +40,9 @@ impl Content {
         progress: &dyn Progress,
     ) -> Result<Self, SessionError> {
         let (work, prompt) = work(load, files, progress)?;
-        let longest = work.longest();
-        let max_model_len = files.max_model_len(longest)?;
-        if longest > max_model_len {
-            return Err(Wish::LongestRequest {
-                longest,
-                max_model_len,
-            }
-            .into());
-        }
         Ok(Self {
             prompt,
-            max_model_len,
+            max_model_len: length_for(work.longest(), files)?,
             remarks: remarks(&work, load),
             work,
         })
@@ -73,6 +64,22 @@ impl Content {
             }
             _ => None,
         }
+    }
+}
+
+/// What a session must be opened for, of requests of up to `longest` tokens.
+///
+/// # Errors
+/// That is beyond the model's context, or beyond what was asked for.
+pub(super) fn length_for(longest: usize, files: &ModelFiles) -> Result<usize, SessionError> {
+    let max_model_len = files.max_model_len(longest)?;
+    match longest > max_model_len {
+        true => Err(Wish::LongestRequest {
+            longest,
+            max_model_len,
+        }
+        .into()),
+        false => Ok(max_model_len),
     }
 }
 

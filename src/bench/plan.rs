@@ -145,15 +145,15 @@ fn loads(
     content: &Content,
 ) -> Result<Vec<(String, Load, usize)>, SessionError> {
     let trace = content.arrivals();
-    if let Some(rate) = load.request_rate {
-        let arrivals = Arrivals::new(rate, load.burstiness).map_err(Wish::from)?;
-        let counts = match load.requests.as_slice() {
-            [] => vec![content.items().unwrap_or(DEFAULT_OPEN_REQUESTS)],
-            counts => counts.to_vec(),
-        };
-        let name = |count| format!("rate{rate}-r{count}");
-        let runs = counts.into_iter();
-        return Ok(runs.map(|n| (name(n), Load::Open(arrivals), n)).collect());
+    if !load.request_rate.is_empty() {
+        let default = content.items().unwrap_or(DEFAULT_OPEN_REQUESTS);
+        let rates: Vec<_> = load
+            .request_rate
+            .iter()
+            .map(|&rate| (rate, default))
+            .collect();
+        let pairs = with_requests(&rates, &load.requests)?;
+        return pairs.into_iter().map(|pair| open(load, pair)).collect();
     }
     if let (Some(lines), true) = (
         trace,
@@ -191,15 +191,40 @@ fn loads(
     Ok(pairs.into_iter().map(run).collect())
 }
 
-/// Pairs each concurrency with its number of requests; a single value of either repeats.
-fn with_requests(
-    loads: &[(usize, usize)],
+/// At a rate. Of an infinite one all requests are there at once, as in a closed loop that holds them all.
+fn open(
+    load: &LoadOptions,
+    (rate, requests): (f64, usize),
+) -> Result<(String, Load, usize), SessionError> {
+    let cap = load.max_concurrency;
+    let name = match cap {
+        None => format!("rate{rate}-r{requests}"),
+        Some(cap) => format!("rate{rate}-c{cap}-r{requests}"),
+    };
+    if rate == f64::INFINITY {
+        let concurrency = cap.unwrap_or(requests);
+        return Ok((name, Load::Closed { concurrency }, requests));
+    }
+    let arrivals = Arrivals::new(rate, load.burstiness).map_err(Wish::from)?;
+    let arrivals = match cap {
+        None => Load::Open(arrivals),
+        Some(concurrency) => Load::Capped {
+            arrivals,
+            concurrency,
+        },
+    };
+    Ok((name, arrivals, requests))
+}
+
+/// Pairs each concurrency or rate with its number of requests; a single value of either repeats.
+fn with_requests<T: Copy>(
+    loads: &[(T, usize)],
     requests: &[usize],
-) -> Result<Vec<(usize, usize)>, SessionError> {
+) -> Result<Vec<(T, usize)>, SessionError> {
     let pair = |i: usize| {
-        let concurrency = loads[if loads.len() == 1 { 0 } else { i }].0;
+        let load = loads[if loads.len() == 1 { 0 } else { i }].0;
         let requests = requests[if requests.len() == 1 { 0 } else { i }];
-        (concurrency, requests)
+        (load, requests)
     };
     match (loads.len(), requests.len()) {
         (_, 0) => Ok(loads.to_vec()),
@@ -218,7 +243,7 @@ fn scenario(
 ) -> Scenario {
     let (concurrency, rate) = match arrivals {
         Load::Closed { concurrency } => (Some(concurrency), None),
-        Load::Open(arrivals) => (None, Some(arrivals.rate())),
+        Load::Open(arrivals) | Load::Capped { arrivals, .. } => (None, Some(arrivals.rate())),
         Load::Trace => (None, None),
     };
     let (input_len, output_len) = match work {
@@ -240,6 +265,7 @@ fn scenario(
         input_len,
         output_len,
         request_rate: rate,
+        max_concurrency: rate.and(load.max_concurrency),
         burstiness: rate.map(|_| load.burstiness),
         warmup: load.warmup,
         repeat,

@@ -89,19 +89,19 @@ pub fn play_traced(
                 None => engine.step(events),
                 Some(tracer) => tracer.step(number, engine, events),
             };
-            number += 1;
             // A step that was left in the middle failed for that.
             let kept = step.map_err(|error| match stop.load(Ordering::Relaxed) {
                 true => Stopped::Asked,
                 false => Stopped::from(error),
             });
             let kept = kept.and_then(|step| {
-                let step = shift(step, origin);
+                let step = shift(step, number, origin);
                 if let Some(live) = live {
                     live.step(&step);
                 }
                 Ok(steps.push(step)?)
             });
+            number += 1;
             cut_short = kept.and_then(|()| player.note_events(progress)).err();
         }
     }
@@ -131,7 +131,9 @@ fn since(mut after: Vec<ExpertLoad>, before: &[ExpertLoad]) -> Vec<ExpertLoad> {
     after
 }
 
-fn shift(mut step: StepRecord, origin: Duration) -> StepRecord {
+/// As the run counts steps and time: from its own start.
+fn shift(mut step: StepRecord, number: usize, origin: Duration) -> StepRecord {
+    step.step = number as u64;
     step.start -= origin.as_secs_f64();
     step.end -= origin.as_secs_f64();
     // What was idle before the run is not part of it.

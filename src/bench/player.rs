@@ -55,8 +55,8 @@ pub struct Player<'a> {
     budget: u64,
     /// The first request that may still miss its deadline: they fall due in order of arrival.
     next_deadline: RequestId,
-    /// When each free place of the closed loop fell free.
-    freed: VecDeque<Duration>,
+    /// Where requests in flight are bounded.
+    places: Option<Places>,
     book: Book,
     events: Vec<Event>,
     /// Whoever looks on.
@@ -81,12 +81,12 @@ impl<'a> Player<'a> {
             in_flight: 0,
             budget: match (script.load, available) {
                 // Looked at before the run.
-                (Load::Closed { .. }, _) => u64::MAX,
+                (Load::Closed { .. } | Load::Capped { .. }, _) => u64::MAX,
                 (_, 0) => MOST_BYTES,
                 (_, available) => MOST_BYTES.min(available / SHARE),
             },
             next_deadline: 0,
-            freed: VecDeque::new(),
+            places: Places::of(script.load, origin),
             book: Book::new(origin),
             events: Vec::new(),
             live,
@@ -117,14 +117,12 @@ impl<'a> Player<'a> {
         if self.next >= self.script.requests {
             return None;
         }
-        match self.script.load {
-            Load::Closed { concurrency } => (self.in_flight < concurrency)
-                .then(|| self.freed.front().copied().unwrap_or(self.origin)),
-            Load::Open(_) | Load::Trace => {
-                let due = seconds(self.due.peek().copied()?);
-                Some(self.origin.saturating_add(due))
-            }
-        }
+        let free = match &self.places {
+            None => self.origin,
+            Some(places) => places.free_since()?,
+        };
+        let due = seconds(self.due.peek().copied()?);
+        Some(self.origin.saturating_add(due).max(free))
     }
 
     /// Everything that is due goes in before the next step.
@@ -135,7 +133,7 @@ impl<'a> Player<'a> {
             if self.is_stopped() {
                 return Err(Stopped::Asked);
             }
-            self.freed.pop_front();
+            self.places.iter_mut().for_each(Places::take);
             self.due.next();
             let item = self.script.work.item(self.next, self.script.seed);
             let request = Request {
@@ -183,7 +181,6 @@ impl<'a> Player<'a> {
     /// # Errors
     /// The records cannot be kept.
     pub fn note_events(&mut self, progress: &mut dyn FnMut()) -> Result<(), Stopped> {
-        let is_closed = matches!(self.script.load, Load::Closed { .. });
         for mut event in self.events.drain(..) {
             if let (EventKind::Finished(_), Some(timeout)) =
                 (&event.kind, self.script.request_timeout)
@@ -199,8 +196,8 @@ impl<'a> Player<'a> {
             }
             if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
                 self.in_flight -= 1;
-                if is_closed {
-                    self.freed.push_back(event.time);
+                if let Some(places) = &mut self.places {
+                    places.freed.push_back(event.time);
                 }
                 progress();
             }
@@ -244,11 +241,51 @@ fn tell(live: &Live, book: &Book, event: &Event) {
     }
 }
 
-/// Scheduled arrivals in seconds; none in a closed loop.
+/// Room for requests in flight.
+struct Places {
+    origin: Duration,
+    /// Never taken yet.
+    unused: usize,
+    /// When each of the others that are free fell so.
+    freed: VecDeque<Duration>,
+}
+
+impl Places {
+    fn of(load: Load, origin: Duration) -> Option<Self> {
+        let unused = match load {
+            Load::Closed { concurrency } | Load::Capped { concurrency, .. } => concurrency,
+            Load::Open(_) | Load::Trace => return None,
+        };
+        Some(Self {
+            origin,
+            unused,
+            freed: VecDeque::new(),
+        })
+    }
+
+    /// Since when the one that was free first is so; `None`: all are taken.
+    fn free_since(&self) -> Option<Duration> {
+        match self.unused {
+            0 => self.freed.front().copied(),
+            _ => Some(self.origin),
+        }
+    }
+
+    fn take(&mut self) {
+        match self.unused {
+            0 => drop(self.freed.pop_front()),
+            _ => self.unused -= 1,
+        }
+    }
+}
+
+/// Scheduled arrivals in seconds; in a closed loop every request is due.
 fn due(script: &Script) -> Box<dyn Iterator<Item = f64> + '_> {
     match script.load {
-        Load::Closed { .. } => Box::new(std::iter::empty()),
-        Load::Open(arrivals) => Box::new(arrivals.times(script.seed)),
+        Load::Closed { .. } => Box::new(std::iter::repeat(0.0)),
+        Load::Open(arrivals) | Load::Capped { arrivals, .. } => {
+            Box::new(arrivals.times(script.seed))
+        }
         Load::Trace => Box::new(
             (0..script.requests).map(|i| script.work.item(i, script.seed).arrival.unwrap_or(0.0)),
         ),

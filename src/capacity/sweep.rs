@@ -50,13 +50,6 @@ pub enum SweepError {
     Store(#[from] StoreError),
 }
 
-/// What became of a point.
-enum Outcome {
-    Played(StoredPoint),
-    /// It was told to stop.
-    Stopped,
-}
-
 /// Points that one engine plays, and what it must hold.
 struct Group<'a> {
     options: &'a EngineOptions,
@@ -199,8 +192,8 @@ fn play_group(group: &Group, store: &Store, title: &mut Titled) -> Result<(), Sw
     for (point, plan) in &group.points {
         title.begin(&point.title());
         match play(&mut session, point, plan) {
-            Outcome::Played(stored) => store.save(&point.name(), &stored)?,
-            Outcome::Stopped => break,
+            Some(stored) => store.save(&point.name(), &stored)?,
+            None => break,
         }
         title.done();
     }
@@ -229,8 +222,8 @@ fn play_simulated(
         }
         let stored = match open(group, &silent) {
             Ok(mut session) => match play(&mut session, point, plan) {
-                Outcome::Played(stored) => stored,
-                Outcome::Stopped => return Ok(()),
+                Some(stored) => stored,
+                None => return Ok(()),
             },
             Err(error) => failed(point, error.to_string(), 0.0),
         };
@@ -247,17 +240,18 @@ fn open(group: &Group, progress: &Arc<dyn Progress>) -> Result<Session, SessionE
     files.open_for(group.max_model_len, None, progress)
 }
 
-fn play(session: &mut Session, point: &Point, plan: &BenchPlan) -> Outcome {
+/// `None`: it was told to stop.
+fn play(session: &mut Session, point: &Point, plan: &BenchPlan) -> Option<StoredPoint> {
     let (start, time) = (Instant::now(), telemetry::utc_now());
     let played = bench::play_all(session, plan, None);
     let seconds = start.elapsed().as_secs_f64();
     let played = match played {
         Ok(played) if played.cut_short.is_none() => Ok(played),
-        _ if session.progress.is_stopped() => return Outcome::Stopped,
+        _ if session.progress.is_stopped() => return None,
         Ok(played) => Err(RunError::Failed(played.cut_short.unwrap_or_default()).to_string()),
         Err(error) => Err(error.to_string()),
     };
-    Outcome::Played(match played {
+    Some(match played {
         Err(error) => failed(point, error, seconds),
         Ok(played) => {
             let results = bench::results(session, &played, time, Vec::new());

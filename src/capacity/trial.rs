@@ -45,7 +45,10 @@ pub fn play(
             Search::Concurrency => vec![value as usize],
             Search::Rate => Vec::new(),
         },
-        request_rate: (options.search == Search::Rate).then_some(value),
+        request_rate: match options.search {
+            Search::Concurrency => Vec::new(),
+            Search::Rate => vec![value],
+        },
         requests: vec![requests],
         ..options.content()
     };
@@ -85,7 +88,10 @@ fn play_load(
             false => Err(RunError::Failed(reason).into()),
         };
     }
-    let growth = load.request_rate.and_then(|_| growth(&raw.requests));
+    let growth = match load.request_rate.is_empty() {
+        true => None,
+        false => growth(&raw.requests),
+    };
     let touched = touched(&raw.steps, &session.settings, &run);
     let bounds = plan.options.objective.bounds(&run, growth);
     let trial = trial(plan, value, &run, bounds);

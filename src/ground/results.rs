@@ -101,6 +101,9 @@ pub struct Scenario {
     pub output_len: Option<usize>,
     /// Arrivals a second (open loop); null in a closed loop.
     pub request_rate: Option<f64>,
+    /// Requests in flight at most (open loop); null without a cap.
+    #[serde(default)]
+    pub max_concurrency: Option<usize>,
     /// Shape of the gamma distribution of arrivals; 1 is Poisson; null in a closed loop.
     pub burstiness: Option<f64>,
     /// Requests played before the window and left out of it.

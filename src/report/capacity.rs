@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use super::columns;
 use super::layout::{GAP, chars, wrapped};
 use super::number::number;
 use crate::capacity::{Bound, Capacity, Edge, LoadPoint, Objective, Raised, Search, Trial};
-use crate::ground::results::Kind;
 
 const HEADS: [&str; 6] = ["load", "", "ttft ms", "tpot ms", "output tok/s", "KV %"];
 
@@ -54,12 +54,7 @@ pub fn text(answer: &Capacity, width: usize) -> String {
 }
 
 fn title(answer: &Capacity) -> String {
-    let kind = match answer.kind {
-        Kind::Measured => "measured",
-        Kind::Predicted => "predicted",
-        Kind::Virtual => "on a virtual device, whose times mean nothing",
-        Kind::Reference => "reference",
-    };
+    let kind = columns::kind(answer.kind);
     let load = answer.passing.as_ref().or(answer.failing.as_ref());
     let lengths = load.and_then(|point| {
         let scenario = &point.scenario;

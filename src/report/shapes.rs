@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::columns;
 use super::csv::quoted;
 use super::layout::{GAP, chars, wrapped};
 use super::markdown::escaped;
@@ -58,7 +59,7 @@ pub fn table(result: &Shapes, width: usize) -> String {
     );
     let hardware = &result.hardware.name;
     out += &wrapped(
-        &format!("{backend}: {hardware}; {}", kind(result)),
+        &format!("{backend}: {hardware}; {}", columns::kind(result.kind)),
         0,
         GAP,
         width,
@@ -74,16 +75,6 @@ pub fn table(result: &Shapes, width: usize) -> String {
     }
     out.push('\n');
     out + &wrapped(&method(result), 0, GAP, width)
-}
-
-fn kind(result: &Shapes) -> &'static str {
-    use crate::ground::results::Kind;
-    match result.kind {
-        Kind::Measured => "measured",
-        Kind::Predicted => "predicted",
-        Kind::Virtual => "computed on a virtual device, whose times mean nothing",
-        Kind::Reference => "reference",
-    }
 }
 
 /// How the figures came about, and by which program.
@@ -128,7 +119,7 @@ pub fn markdown(result: &Shapes) -> String {
             out.push_str("|\n");
         }
     }
-    out + &format!("\n{}; {}\n", kind(result), method(result))
+    out + &format!("\n{}; {}\n", columns::kind(result.kind), method(result))
 }
 
 /// One line a test, each with all that tells it from others.

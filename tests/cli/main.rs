@@ -9,6 +9,7 @@ mod errors;
 mod generate;
 mod hostile;
 mod launcher;
+mod loads;
 mod outputs;
 mod profile;
 mod report;

@@ -115,7 +115,12 @@ impl Player<'_> {
                 self.engine.abort(ID, "interrupted", &mut events);
                 return Ok(None);
             }
-            self.engine.step(&mut events).map_err(RunError::from)?;
+            match self.engine.step(&mut events) {
+                Ok(_) => {}
+                // A step that was left in the middle failed for that.
+                Err(_) if self.progress.is_stopped() => return Ok(None),
+                Err(error) => return Err(RunError::from(error).into()),
+            }
         }
         let (first, last) = tokens.unwrap_or((submitted, submitted));
         Ok(Some(Times {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::content::length_for;
 use super::run::environment;
 use crate::ground::results::{Engine, Environment, Hardware, Kind, Model};
 use crate::metrics::quantile::moments;
@@ -149,18 +150,9 @@ impl ShapePlan {
         }
         files.options.prefix_cache |= deepest > 0;
         let longest = options.shapes.iter().map(|shape| shape.longest(deepest));
-        let longest = longest.max().unwrap_or(1);
-        let max_model_len = files.max_model_len(longest)?;
-        if longest > max_model_len {
-            return Err(Wish::LongestRequest {
-                longest,
-                max_model_len,
-            }
-            .into());
-        }
         Ok(Self {
+            max_model_len: length_for(longest.max().unwrap_or(1), files)?,
             options,
-            max_model_len,
             pool: Arc::new(files.token_pool()?),
         })
     }

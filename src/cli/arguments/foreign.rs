@@ -126,6 +126,23 @@ pub fn rewritten(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     out
 }
 
+/// `--max-concurrency` bounds a rate; without one it is how many are in flight.
+pub fn capped(words: Vec<OsString>) -> Vec<OsString> {
+    const CAP: &str = "--max-concurrency";
+    let is = |word: &OsString, flag: &str| {
+        let rest = word.to_str().and_then(|word| word.strip_prefix(flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if words.iter().any(|word| is(word, "--request-rate")) {
+        return words;
+    }
+    let ours = |word: OsString| match word.to_str() {
+        Some(text) if is(&word, CAP) => text.replacen(CAP, "--concurrency", 1).into(),
+        _ => word,
+    };
+    words.into_iter().map(ours).collect()
+}
+
 /// An error about another tool's flag says what to use.
 pub fn explained(mut error: Error) -> Error {
     if error.kind() != ErrorKind::UnknownArgument {

@@ -28,6 +28,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> 
     let all = words
         .into_iter()
         .chain(settings.iter().flat_map(Setting::words));
+    let all = foreign::capped(all.collect());
     let explained = |error: Error| foreign::explained(from_where(error, &settings));
     let matches = command.clone().try_get_matches_from(all);
     let matches = matches.map_err(explained)?;

@@ -16,9 +16,10 @@ use crate::session::EngineOptions;
 /// Repeats of a shape, as llama-bench has them.
 const SHAPE_REPEATS: usize = 5;
 /// What shapes have not.
-const SHAPELESS: [&str; 13] = [
+const SHAPELESS: [&str; 14] = [
     "scenario",
     "concurrency",
+    "max_concurrency",
     "requests",
     "request_rate",
     "input_len",
@@ -53,14 +54,17 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["concurrency", "request_rate"], help_heading = "Load")]
     pub scenario: Option<Preset>,
     /// Requests in flight, one number for each run
-    #[arg(long, alias = "max-concurrency", value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, conflicts_with = "request_rate", help_heading = "Load")]
+    #[arg(long, value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, conflicts_with = "request_rate", help_heading = "Load")]
     pub concurrency: Vec<usize>,
     /// Requests of each run; a single value repeats
     #[arg(long, aliases = ["num-prompts", "num-requests"], value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, help_heading = "Load")]
     pub requests: Vec<usize>,
-    /// Open loop: requests a second
-    #[arg(long, value_name = "R", value_parser = values::positive_number, help_heading = "Load")]
-    pub request_rate: Option<f64>,
+    /// Open loop: requests a second, one number for each run; inf sends all at once
+    #[arg(long, value_name = "R[,R...]|inf", value_delimiter = ',', value_parser = values::rate, help_heading = "Load")]
+    pub request_rate: Vec<f64>,
+    /// With --request-rate: requests in flight at most, the others are sent as these end; without it, as --concurrency
+    #[arg(long, value_name = "C[,C...]", value_delimiter = ',', value_parser = values::positive, conflicts_with_all = ["concurrency", "scenario"], help_heading = "Load")]
+    pub max_concurrency: Vec<usize>,
     /// Shape of the gaps between arrivals: 1 is Poisson, below 1 bursts
     #[arg(long, value_name = "B", default_value_t = 1.0, value_parser = values::positive_number, requires = "request_rate", help_heading = "Load")]
     pub burstiness: f64,
@@ -176,12 +180,27 @@ impl BenchArgs {
         options
     }
 
-    pub fn load(&self) -> LoadOptions {
-        LoadOptions {
+    pub fn load(&self) -> Result<LoadOptions, String> {
+        // Without a rate the cap is what is in flight.
+        let (closed, cap) = match (
+            self.request_rate.as_slice(),
+            self.max_concurrency.as_slice(),
+        ) {
+            (_, []) => (self.concurrency.clone(), None),
+            ([], caps) => (caps.to_vec(), None),
+            (_, [cap]) => (Vec::new(), Some(*cap)),
+            _ => {
+                return Err(
+                    "--max-concurrency has several numbers, and with --request-rate it takes one: the cap of every rate; give one".to_owned(),
+                );
+            }
+        };
+        Ok(LoadOptions {
             scenario: self.scenario,
-            concurrency: self.concurrency.clone(),
+            concurrency: closed,
+            max_concurrency: cap,
             requests: self.requests.clone(),
-            request_rate: self.request_rate,
+            request_rate: self.request_rate.clone(),
             burstiness: self.burstiness,
             input_len: self.input_len,
             output_len: self.output_len,
@@ -193,7 +212,7 @@ impl BenchArgs {
             request_timeout: self.request_timeout,
             goodput: self.goodput,
             price_per_hour: self.price_per_hour,
-        }
+        })
     }
 }
 

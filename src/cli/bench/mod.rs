@@ -24,6 +24,7 @@ const SERVER_PAGE: &str = "server.md";
 
 pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let progress = Console::watching(&args.common.output);
+    let load = args.load().map_err(|why| Failure::Usage(anyhow!(why)))?;
     let mut files = ModelFiles::find(&args.options(), progress.as_ref())?;
     check_flags(args, &files.device).map_err(Failure::Usage)?;
     if let Some(options) = args.shapes() {
@@ -31,7 +32,7 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
         let mut session = files.open_for(plan.max_model_len, job, &progress)?;
         return shapes::run(args, &plan, &mut session);
     }
-    let plan = BenchPlan::new(&args.load(), &files, progress.as_ref())?;
+    let plan = BenchPlan::new(&load, &files, progress.as_ref())?;
     plan.remarks
         .iter()
         .for_each(|remark| progress.remark(remark));
@@ -48,6 +49,13 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let played = bench::play_all(&mut session, &plan, tracer.as_mut())?;
     let traced = trace.zip(tracer).map_or(Ok(()), |(file, tracer)| {
         let trace = tracer.finish(&mut session.engine).map_err(Failure::run)?;
+        if trace.steps.is_empty() {
+            let steps = played.raw.first().map_or(0, |run| run.steps.len());
+            let std::ops::Range { start, end } = args.trace_steps;
+            progress.remark(&format!(
+                "warning: --trace-steps {start}..{end}: the first run had {steps} steps, counted from 0, so the trace has none; ask for some of these"
+            ));
+        }
         file.fill(|out| trace.write(out))
     });
     if let Some(reason) = nothing_came(&played) {

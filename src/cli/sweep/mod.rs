@@ -70,7 +70,7 @@ fn points(args: &SweepArgs) -> Result<Vec<Point>, Failure> {
             }
             let bench = args.point(&settings);
             let bench = bench.map_err(|why| usage(format!("the point {said}: {why}")))?;
-            let load = one_load(bench.load());
+            let load = bench.load().and_then(one_load);
             let load = load.map_err(|why| usage(format!("the point {said}: {why}")))?;
             let settings: Map<String, Value> = settings
                 .into_iter()
@@ -88,7 +88,7 @@ fn points(args: &SweepArgs) -> Result<Vec<Point>, Failure> {
 
 /// A point is one load: one at a time where nothing is said.
 fn one_load(mut load: LoadOptions) -> Result<LoadOptions, String> {
-    if load.concurrency.len() > 1 || load.requests.len() > 1 {
+    if load.concurrency.len().max(load.request_rate.len()) > 1 || load.requests.len() > 1 {
         return Err(
             "several loads; give the numbers as a grid, such as --grid concurrency=1,8".to_owned(),
         );
@@ -96,7 +96,8 @@ fn one_load(mut load: LoadOptions) -> Result<LoadOptions, String> {
     if matches!(load.scenario, Some(Preset::Quick | Preset::All)) {
         return Err("several loads; name one of c1, c50, c300 and c1000".to_owned());
     }
-    let is_said = load.scenario.is_some() || load.request_rate.is_some() || load.dataset.is_some();
+    let is_said =
+        load.scenario.is_some() || !load.request_rate.is_empty() || load.dataset.is_some();
     if !is_said && load.concurrency.is_empty() {
         load.concurrency.push(1);
     }
@@ -107,7 +108,7 @@ fn one_load(mut load: LoadOptions) -> Result<LoadOptions, String> {
 fn value_of(text: &str) -> Value {
     let known = serde_json::from_str::<Value>(text).ok();
     let known = known.filter(|value| value.is_number() || value.is_boolean());
-    let same = known.filter(|value| value.to_string() == text);
+    let same = known.filter(|value| text == format!("{value}"));
     same.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 

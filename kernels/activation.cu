@@ -14,12 +14,7 @@ __device__ __forceinline__ void silu_mul(const T* gate_up, uint32_t width, T* ou
     load(row + column, gate);
     load(row + width + column, up);
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-        // e^-|x| never overflows: the sigmoid is 1 / (1 + e) on one side of 0 and e / (1 + e) on the other.
-        const float e = expf(-fabsf(gate[i]));
-        const float sigmoid = (gate[i] < 0.0f ? e : 1.0f) / (1.0f + e);
-        gate[i] *= sigmoid * up[i];
-    }
+    for (int i = 0; i < N; ++i) gate[i] = silu(gate[i]) * up[i];
     store(out + static_cast<uint64_t>(blockIdx.x) * width + column, gate);
 }
 

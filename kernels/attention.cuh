@@ -55,8 +55,10 @@ struct Packed {
     __device__ __forceinline__ int position_of(int packed) const { return position + min(packed, count - 1) / group; }
 };
 
-// What one block should have to do at least.
-constexpr int SPLIT_TOKENS = 256;
+// What one block should have to do at least: one pass of its warps.
+constexpr int SPLIT_TOKENS = 64;
+// What the last block can merge before others would have been done without it.
+constexpr int MOST_SPLITS = 128;
 
 // How many of a grid's splits a sequence of one row uses, and the tokens of each.
 struct Splits {
@@ -66,9 +68,9 @@ struct Splits {
         const Span span = seen(context - 1, window);
         first = span.from;
         end = span.to;
-        const int length = end - first, several = max(1, min(most, length / SPLIT_TOKENS));
-        // Multiples of what one pass of a block takes, so that no warp is idle but at the end.
-        tokens = ((length + several - 1) / several + 63) / 64 * 64;
+        const int length = end - first, passes = (length + SPLIT_TOKENS - 1) / SPLIT_TOKENS;
+        // As many passes for each, so that no warp is idle but at the end.
+        tokens = (passes + most - 1) / most * SPLIT_TOKENS;
         used = (length + tokens - 1) / tokens;
     }
 };

@@ -2,3 +2,4 @@
 #include "attention_export.cuh"
 
 EXPORT_ATTENTION(128, f16)
+EXPORT_TALL(128, f16)

@@ -2,3 +2,4 @@
 #include "attention_export.cuh"
 
 EXPORT_ATTENTION(64, bf16)
+EXPORT_TALL(64, bf16)

@@ -4,97 +4,99 @@
 // up to 16 query heads of one kv head over one split; each of its warps takes every WARPS-th KEYS of the
 // split's keys, with tiles of its own, so that warps wait for nobody until they merge. How many of the grid's splits
 // a sequence uses follows from its context alone (`Splits`): a captured launch serves growing contexts. With one
-// split the result goes to `out`; with more, the weighted sums go to `sums` [sequences, splits, heads, head_dim] and
-// their peaks and totals to `units` [sequences, splits, heads, 2], for attention_reduce.
+// split the result goes to `out`; with more, each block leaves its part, and the last to come merges them.
 //
-// Moves: each sequence's keys and values once (for each 16 heads of a group), q and out once, and 8 * (head_dim + 2)
-// bytes for each head and used split, if more than one is.
+// Moves: each sequence's keys and values once (for each 16 heads of a group), q and out once, and twice
+// 4 * (head_dim + 2) bytes for each head and used split, if more than one is.
 // Shared memory: 16 queries, then for each warp a tile of keys and one of values.
 #pragma once
 
-#include "attention_softmax.cuh"
+#include "attention_merge.cuh"
 
 // Wide heads leave room for the tiles of two.
-template <int DIM> constexpr int DECODE_WARPS = DIM > 128 ? 2 : 4;
+template <typename T, int DIM> struct DecodeShape {
+    static constexpr bool EXACT = same<T, float>;
+    static constexpr int WARPS = DIM > 128 ? 2 : 4, KEYS = EXACT ? 8 : 16;
+    using Queries = typename Choose<!EXACT, T, DIM, 1>::Type;
+};
 
-template <typename T, typename C, int DIM>
-__device__ __forceinline__ void attention_decode(const Attention<T, C>& a, float* sums, float* units) {
-    constexpr int KEYS = same<T, float> ? 8 : 16, WARPS = DECODE_WARPS<DIM>;
-    constexpr int TILES = 2 * Tile<T, C, DIM, KEYS, 1>::BYTES;
-    constexpr int PART = STRIDE<T, DIM>;
-    static_assert(TILES >= TILE_ROWS * PART * static_cast<int>(sizeof(float)));
-    extern __shared__ __align__(16) char shared[];
-    __shared__ float peaks[WARPS][TILE_ROWS], totals[WARPS][TILE_ROWS];
+template <typename T, typename C, int DIM, bool APART>
+__device__ __forceinline__ void attention_decode(const Attention<T, C>& a, const Parts& parts) {
+    using Shape = DecodeShape<T, DIM>;
+    using Rows = Kept<T, DIM, 1>;
+    constexpr int KEYS = Shape::KEYS, WARPS = Shape::WARPS, STRIDE = WARPS * KEYS;
+    using KeyTiles = Tiles<T, C, DIM, KEYS, 1, APART>;
+    extern __shared__ __align__(128) char shared[];
 
     Packed rows;
     rows.sequence = blockIdx.z;
     rows.row = a.query_offsets[rows.sequence];
     if (static_cast<int>(a.query_offsets[rows.sequence + 1]) - rows.row != 1) return;
-    const int context = a.context_lens[rows.sequence];
-    const Splits splits(context, a.window, gridDim.x);
+    const Splits splits(a.context_lens[rows.sequence], a.window, gridDim.x);
     if (static_cast<int>(blockIdx.x) >= splits.used) return;
     rows.group = rows.count = a.group();
-    const int tiles = (rows.group + TILE_ROWS - 1) / TILE_ROWS;
-    rows.kv_head = blockIdx.y / tiles;
-    rows.first = blockIdx.y % tiles * TILE_ROWS;
-    rows.position = context - 1;
+    const int tiles_of_group = (rows.group + TILE_ROWS - 1) / TILE_ROWS;
+    rows.kv_head = blockIdx.y / tiles_of_group;
+    rows.first = blockIdx.y % tiles_of_group * TILE_ROWS;
 
-    T* q = reinterpret_cast<T*>(shared);
-    load_queries<DIM, TILE_ROWS>(a, rows, q);
+    const int warp = threadIdx.x / 32;
+    const int begin = splits.first + blockIdx.x * splits.tokens, end = min(begin + splits.tokens, splits.end);
+    const KeyTiles tiles(shared + Rows::BYTES + warp * KeyTiles::BYTES, a);
+    const Pages pages = KeyTiles::pages(a, rows, end);
+    const int own = warp * KEYS + KeyTiles::own_row();
+    uint32_t source = pages.row(begin + own);
+    tiles.fetch_keys(source);
+    const Rows kept = {shared};
+    if (warp == 0) {
+        const int first_head = rows.head_of(rows.first), heads = rows.count - rows.first;
+        const T* queries = a.qkv + rows.row * a.qkv_width();
+        const auto query = [&](int i) { return queries + (first_head + min(i, heads - 1)) * a.head_dim; };
+        kept.template fetch<APART>(query, a.head_dim);
+    }
+    commit_copies();
+    tiles.fetch_values(source);
+    commit_copies();
+    await_copies<1>();
     __syncthreads();
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    char* own = shared + TILE_ROWS * STRIDE<T, DIM> * sizeof(T) + warp * TILES;
-    const int begin = splits.first + blockIdx.x * splits.tokens;
-    const int end = min(begin + splits.tokens, splits.end);
-    const Span spans[1][2] = {{{begin, end}, {begin, end}}};
+    const typename Shape::Queries q(kept);
+
     Running<DIM, 1> running;
-    pass_over_keys<T, C, DIM, KEYS, 1>(running, a, rows, q, own, begin + warp * KEYS, end, WARPS * KEYS, spans);
+    // As many passes for all warps, the last of which may be of keys beyond the end: a warp's own number of passes
+    // would be one that the compiler takes to differ between lanes.
+    for (int first = begin; first < end; first += STRIDE) {
+        await_copies<1>();
+        tiles.settle_keys();
+        __syncwarp();
+        float scores[1][KEYS / 8][4];
+        score<T, DIM, KEYS>(scores, q, tiles.keys());
+        __syncwarp();
+        const bool more = first + STRIDE < end;
+        source = pages.row(first + STRIDE + own);
+        if (more) tiles.fetch_keys(source);
+        commit_copies();
+        if (first + STRIDE > end) mask(scores, first + warp * KEYS, [&](int, int) { return end - 1; }, 1u << 31);
+        running.weights(scores, a.scale);
+        await_copies<1>();
+        tiles.settle_values();
+        __syncwarp();
+        weigh<T, DIM, KEYS>(running.out, scores, tiles.values());
+        __syncwarp();
+        if (more) tiles.fetch_values(source);
+        commit_copies();
+    }
+    await_copies<0>();
     running.finish();
-
     // Each warp leaves its sums where its tiles were.
-    float* left = reinterpret_cast<float*>(own);
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-        const int row = lane / 4 + r * 8;
-        if (lane % 4 == 0) {
-            peaks[warp][row] = running.peak[0][r];
-            totals[warp][row] = running.sum[0][r];
-        }
-#pragma unroll
-        for (int j = 0; j < DIM / 8; ++j) {
-            *reinterpret_cast<Vector<float, 2>*>(left + row * PART + j * 8 + lane % 4 * 2) =
-                {running.out[0][j][2 * r], running.out[0][j][2 * r + 1]};
-        }
-    }
-    __syncthreads();
-    const int heads = min(TILE_ROWS, rows.count - rows.first);
-    const float* parts = reinterpret_cast<const float*>(shared + TILE_ROWS * STRIDE<T, DIM> * sizeof(T));
-    for (int at = threadIdx.x; at < heads * DIM; at += blockDim.x) {
-        const int row = at / DIM, column = at % DIM;
-        if (column >= a.head_dim) continue;
-        float peak = peaks[0][row];
-#pragma unroll
-        for (int w = 1; w < WARPS; ++w) peak = fmaxf(peak, peaks[w][row]);
-        float total = 0.0f, sum = 0.0f;
-#pragma unroll
-        for (int w = 0; w < WARPS; ++w) {
-            const float weight = power_of_2(peaks[w][row] - peak);
-            total = fmaf(weight, totals[w][row], total);
-            sum = fmaf(weight, parts[w * (TILES / static_cast<int>(sizeof(float))) + row * PART + column], sum);
-        }
-        const int head = rows.head_of(rows.first + row);
-        if (splits.used == 1) {
-            a.out[(static_cast<size_t>(rows.row) * a.heads + head) * a.head_dim + column] = narrow<T>(sum / total);
-        } else {
-            const size_t part = (static_cast<size_t>(rows.sequence) * gridDim.x + blockIdx.x) * a.heads + head;
-            sums[part * a.head_dim + column] = sum;
-            if (column == 0) *reinterpret_cast<Vector<float, 2>*>(units + part * 2) = {peak, total};
-        }
-    }
+    char* memory = shared + Rows::BYTES;
+    static_assert(KeyTiles::BYTES >= TILE_ROWS * DIM * sizeof(float));
+    static_assert(WARPS * KeyTiles::BYTES >= MOST_SPLITS * TILE_ROWS * 2 * sizeof(float));
+    merge_warps<T, C, DIM, WARPS>(a, rows, running, memory, KeyTiles::BYTES, splits, parts);
+    if (splits.used > 1) merge_splits<T, C, DIM, WARPS>(a, rows, memory, splits, parts);
 }
 
-#define EXPORT_DECODE(DIM, T, C)                                                                               \
-    extern "C" __global__ void __launch_bounds__(DECODE_WARPS<DIM> * 32)                                            \
-        attention_decode_##DIM##_##T##_##C(ATTENTION_PARAMETERS(T, C), float* sums, float* units) {            \
-        attention_decode<T, C, DIM>(ATTENTION_ARGUMENTS, sums, units);                                         \
+#define EXPORT_DECODE(NAME, DIM, T, C, APART)                                                            \
+    extern "C" __global__ void __launch_bounds__(DecodeShape<T, DIM>::WARPS * 32)                         \
+        attention_decode_##NAME##_##T##_##C(ATTENTION_PARAMETERS(T, C), float* sums, float* units,        \
+                                            uint32_t* arrived) {                                          \
+        attention_decode<T, C, DIM, APART>(ATTENTION_ARGUMENTS, {sums, units, arrived});                  \
     }

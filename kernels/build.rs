@@ -33,21 +33,9 @@ pub fn compile() -> Result<(), String> {
     let nvcc = nvcc();
     let version = version(&nvcc)?;
     let architectures = architectures()?;
-    let mut headers = String::new();
-    let mut sources = Vec::new();
-    for path in listed("kernels")? {
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("cuh") => headers += &read(&path)?,
-            Some("cu") => sources.push(path),
-            _ => {}
-        }
-    }
-    let compiler = Compiler {
-        nvcc,
-        version,
-        headers,
-        out,
-    };
+    let mut sources = listed("kernels")?;
+    sources.retain(|path| path.extension().is_some_and(|e| e == "cu"));
+    let compiler = Compiler { nvcc, version, out };
     each(&sources, |source| {
         let mut to = architectures.iter().copied().peekable();
         while let Some(arch) = to.next() {
@@ -108,8 +96,6 @@ fn each(
 struct Compiler {
     nvcc: PathBuf,
     version: String,
-    /// Text of all headers.
-    headers: String,
     out: PathBuf,
 }
 
@@ -117,7 +103,7 @@ impl Compiler {
     fn to_ptx(&self, source: &Path, arch: u32) -> Result<(), String> {
         let target = format!("-arch=compute_{arch}");
         let flags = ["--ptx", "-O3", "-std=c++17", "-lineinfo", &target];
-        let text = self.headers.clone() + &read(source)?;
+        let text = with_headers(source)?;
         self.run(
             &flags,
             source,
@@ -132,19 +118,24 @@ impl Compiler {
         let ptx = self.out.join(format!("{stem}.ptx"));
         let names: Vec<String> = machines.iter().map(|arch| format!("sm_{arch}")).collect();
         let target = format!("-gencode=arch=compute_{arch},code=[{}]", names.join(","));
-        let flags = ["--fatbin", "-O3", "-Xfatbin=-compress-all", &target];
+        let flags = [
+            "--fatbin",
+            "-O3",
+            "-Xptxas=-v",
+            "-Xfatbin=-compress-all",
+            &target,
+        ];
         self.run(&flags, &ptx, &read(&ptx)?, &format!("{stem}.fatbin"))
     }
 
-    /// Runs nvcc with `flags` on `source`, unless it has made `target` of the same text before.
+    /// Runs nvcc with `flags` on `source`, unless it has made `target` of the same text before. What it says, such as
+    /// registers and spills of each kernel, is in `target`.log.
     fn run(&self, flags: &[&str], source: &Path, text: &str, target: &str) -> Result<(), String> {
         let mut hasher = DefaultHasher::new();
         (&self.version, text, flags).hash(&mut hasher);
         let key = format!("{:016x}", hasher.finish());
-        let (target, mark) = (
-            self.out.join(target),
-            self.out.join(format!("{target}.key")),
-        );
+        let beside = |end| self.out.join(format!("{target}{end}"));
+        let (target, mark, log) = (beside(""), beside(".key"), beside(".log"));
         if target.exists() && fs::read_to_string(&mark).is_ok_and(|seen| seen == key) {
             return Ok(());
         }
@@ -161,8 +152,31 @@ impl Compiler {
                 String::from_utf8_lossy(&output.stderr)
             ));
         }
+        fs::write(&log, &output.stderr).map_err(|e| format!("{}: {e}", log.display()))?;
         fs::write(&mark, key).map_err(|e| format!("{}: {e}", mark.display()))
     }
+}
+
+/// The text of a source and of all headers that it includes.
+fn with_headers(source: &Path) -> Result<String, String> {
+    let mut files = vec![source.to_owned()];
+    let mut text = String::new();
+    let mut next = 0;
+    while let Some(path) = files.get(next) {
+        let read = read(path)?;
+        let names = read
+            .lines()
+            .filter_map(|line| line.strip_prefix("#include \"")?.split('"').next());
+        let headers: Vec<_> = names.map(|name| path.with_file_name(name)).collect();
+        for header in headers {
+            if !files.contains(&header) {
+                files.push(header);
+            }
+        }
+        text += &read;
+        next += 1;
+    }
+    Ok(text)
 }
 
 /// NVCC, else that of CUDA_HOME, else the first on the path.

@@ -43,6 +43,12 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
+// x times its sigmoid. e^-|x| never overflows: the sigmoid is 1 / (1 + e) on one side of 0 and e / (1 + e) on the other.
+__device__ __forceinline__ float silu(float x) {
+    const float e = expf(-fabsf(x));
+    return x * ((x < 0.0f ? e : 1.0f) / (1.0f + e));
+}
+
 // Sum over the block, on every thread; `parts` is shared, one float a warp. Ends with a barrier before `parts` may
 // be used again.
 __device__ __forceinline__ float block_sum(float x, float* parts) {

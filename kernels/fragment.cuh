@@ -51,6 +51,7 @@ __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
 
 // Four words of a lane for each of its two rows, as they lie in memory.
 template <typename T> struct Stored {
+    static constexpr bool LOADED = true;
     static constexpr int STEPS = 2;
     static constexpr int X_LOADS = 1;
     static constexpr float FACTOR = 1.0f;
@@ -70,6 +71,7 @@ template <typename T> struct Stored {
 
 // A weight of e4m3 as pairs of T.
 template <typename T> struct Widened {
+    static constexpr bool LOADED = false;
     static constexpr int STEPS = 4;
     using Type = T;
     static __device__ __forceinline__ void weight(uint32_t (&a)[STEPS][4], const uint4& low, const uint4& high) {
@@ -104,6 +106,7 @@ struct Both : Widened<f16> {
 //   STEPS    products of a chunk
 //   X_LOADS  accesses of 16 bytes to x, for one to each row of the weight
 //   FACTOR   what the sum of a chunk must be multiplied by
+//   LOADED   whether words of weights go to products as they were loaded
 template <typename X, typename W> struct Fragment;
 template <> struct Fragment<bf16, bf16> : Stored<bf16> {};
 template <> struct Fragment<f16, f16> : Stored<f16> {};

@@ -118,7 +118,7 @@ __device__ __forceinline__ void write_kv(T* qkv, const float* q_weight, float q_
 }
 
 #define EXPORT_WRITE_KV_AS(NAME, N, T, C)                                                                           \
-    extern "C" __global__ void __launch_bounds__(128)                                                               \
+    extern "C" __global__ void __launch_bounds__(128, 7)                                                            \
         NAME(T* qkv, const float* q_weight, float q_eps, const float* k_weight, float k_eps, const float* rotation, \
              const uint32_t* slots, uint32_t heads, uint32_t kv_heads, uint32_t d, uint32_t group, C* k_cache,      \
              C* v_cache) {                                                                                          \

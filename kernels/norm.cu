@@ -79,7 +79,7 @@ __device__ __forceinline__ void add_norm(T* x, const T* delta, const float* weig
         add_norm_##T(T* x, const T* delta, const float* weight, float eps, uint32_t width, T* out) {                \
         add_norm<per_access<T>()>(x, delta, weight, eps, width, out);                                               \
     }                                                                                                               \
-    extern "C" __global__ void __launch_bounds__(512)                                                               \
+    extern "C" __global__ void __launch_bounds__(512, 1)                                                            \
         add_norm_odd_##T(T* x, const T* delta, const float* weight, float eps, uint32_t width, T* out) {            \
         add_norm<1>(x, delta, weight, eps, width, out);                                                             \
     }

@@ -40,8 +40,8 @@ __device__ __forceinline__ void product(PRODUCT_PARAMETERS) {
     using F = Fragment<X, W>;
     constexpr bool SCALED = sizeof(W) == 1;
     constexpr bool X_SCALED = sizeof(X) == 1;
-    // Two for wide blocks, whose sums take the registers.
-    constexpr int RING = MT > 1 ? 2 : 3;
+    // A wide block is alone on its multiprocessor, whose registers hold what sums and conversions leave.
+    constexpr int RING = MT == 1 ? 3 : sizeof(W) == 2 ? 4 : sizeof(X) == 1 ? 3 : 2;
     constexpr int THREADS = 32 * WN * WK;
     constexpr int TILE = 8 * NT;
     constexpr int CHUNK = 4 * per_access<W>();
@@ -153,9 +153,19 @@ __device__ __forceinline__ void product(PRODUCT_PARAMETERS) {
             uint32_t a[MT][F::STEPS][4];
 #pragma unroll
             for (int m = 0; m < MT; ++m) F::weight(a[m], w[s][m][0], w[s][m][1]);
+            // A product takes its words from registers side by side, and loads leave them apart: they would be moved anew
+            // for each product, but where they come from an operation. The grid has no z.
+            if (MT > 1 && F::LOADED) {
+#pragma unroll
+                for (int m = 0; m < MT; ++m)
+#pragma unroll
+                    for (int i = 0; i < 4 * F::STEPS; ++i) a[m][i / 4][i % 4] ^= blockIdx.z;
+            }
             const char* const from = x_ring + s * TILE * STRIDE + (along_k * CHUNK + t * per_access<W>()) * sizeof(X);
 #pragma unroll
             for (int j = 0; j < NT; ++j) {
+                // A tall tile that is at most half full is half the work.
+                if (NT >= 8 && j == NT / 2 && tile.rows <= 4 * NT) break;
                 uint4 loaded[F::X_LOADS];
 #pragma unroll
                 for (int i = 0; i < F::X_LOADS; ++i) {
@@ -223,14 +233,17 @@ __device__ __forceinline__ void product(PRODUCT_PARAMETERS) {
     }
 }
 
-// Tiles for few rows read each weight by as many warps as can be; those for many share x among features.
 #define EXPORT_PRODUCT(name, X, W, MT, NT, WN, WK)                                                          \
     extern "C" __global__ void __launch_bounds__(32 * WN * WK) name(PRODUCT_PARAMETERS) {                  \
         product<X, W, MT, NT, WN, WK>(PRODUCT_ARGUMENTS);                                                   \
     }
-#define EXPORT_PRODUCTS(types, X, W)                   \
+// Tiles for few rows read each weight by as many warps as can be; those for many share x among features. Experts take
+// the least and the highest.
+#define EXPORT_EXPERTS(types, X, W)                          \
     EXPORT_PRODUCT(product_8x16_##types, X, W, 1, 1, 1, 8)   \
-    EXPORT_PRODUCT(product_16x16_##types, X, W, 1, 2, 1, 8)  \
-    EXPORT_PRODUCT(product_32x32_##types, X, W, 1, 4, 2, 4)  \
     EXPORT_PRODUCT(product_64x64_##types, X, W, 1, 8, 4, 2)  \
     EXPORT_PRODUCT(product_64x256_##types, X, W, 2, 8, 8, 1)
+#define EXPORT_PRODUCTS(types, X, W)                         \
+    EXPORT_EXPERTS(types, X, W)                              \
+    EXPORT_PRODUCT(product_16x16_##types, X, W, 1, 2, 1, 8)  \
+    EXPORT_PRODUCT(product_32x32_##types, X, W, 1, 4, 2, 4)

@@ -2,5 +2,5 @@
 // Bytes to move: each weight of a chosen expert once a tile.
 #include "product.cuh"
 
-EXPORT_PRODUCTS(bf16_bf16, bf16, bf16)
-EXPORT_PRODUCTS(f16_f16, f16, f16)
+EXPORT_EXPERTS(bf16_bf16, bf16, bf16)
+EXPORT_EXPERTS(f16_f16, f16, f16)

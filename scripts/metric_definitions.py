@@ -23,7 +23,9 @@ GPU_METRICS = (
     "avg_gpu_clock_gr_mhz", "avg_gpu_clock_mem_mhz", "gpu_index",
 )  # fmt: skip
 GPU_EXTENDED = (
-    "energy_j", "energy_per_output_token_j", "output_throughput_per_gpu",
+    "energy_j", "energy_per_output_token_j", "energy_by", "energy_per_token_j",
+    "output_tokens_per_s_per_watt", "kwh_per_million_output_tokens", "idle_power_watts",
+    "energy_above_idle_j", "energy_above_idle_per_output_token_j", "output_throughput_per_gpu",
     "achieved_bytes_per_s_per_gpu", "achieved_flop_per_s_per_gpu",
 )  # fmt: skip
 TEXT_METRICS = ("model", "prompt", "timestamp")
@@ -335,6 +337,10 @@ def extended(
         **steady(requests, steps, target),
         **of_steps(steps),
     }
+    usd = scenario.get("price_per_hour")
+    usd = None if usd is None or total is None else usd * total / 3600
+    for name, tokens in (("input_", inputs), ("output_", outputs), ("", inputs + outputs)):
+        out[f"usd_per_million_{name}tokens"] = None if usd is None else ratio(1e6 * usd, tokens)
     for name, seconds in latencies(requests).items():
         out |= latency_set(name, seconds)
     return out

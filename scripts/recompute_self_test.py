@@ -86,6 +86,8 @@ BY_HAND = {
     "communication_share_percent": 5.0, "wait_share_percent": 5.0, "timed_steps": 4, "mean_communication_bytes_per_step": 2.5,
     "host_share_percent": 50 / 2.3, "peak_rss_bytes": 3000,
     "mean_expert_imbalance": 1.75, "max_expert_imbalance": 2.5,
+    "usd_per_million_input_tokens": 40.0, "usd_per_million_output_tokens": 2400 / 9,
+    "usd_per_million_tokens": 2400 / 69,
 }  # fmt: skip
 VLLM_BY_HAND = {
     "start_times": [0.0, 0.0, 0.9, 1.9], "output_lens": [3, 5, 1, 0], "errors": ["", "", "", "timed out"],
@@ -100,7 +102,7 @@ SUMMARY_CELLS = 3  # values of 3.75 in the made-up run
 def made_up() -> tuple[dict, dict]:
     """results.json and vllm.json: by hand as above, the rest by the definitions."""
     requests = [define.Request.of(line) for line in REQUESTS]
-    extended = define.extended(requests, STEPS, TELEMETRY, {"goodput": SLO}, target=2)
+    extended = define.extended(requests, STEPS, TELEMETRY, {"goodput": SLO, "price_per_hour": 3.6}, target=2)
     extended |= dict.fromkeys(define.GPU_EXTENDED) | BY_HAND
     extended["percentile_n"] = {
         "ttft": 3, "tpot": 2, "itl": 6, "e2el": 3, "queue": 3, "ttft_service": 3, "normalized_latency": 3,
@@ -109,7 +111,7 @@ def made_up() -> tuple[dict, dict]:
     extended["low_confidence"] += ["p90_latency", "p95_latency", "p99_latency", "p95_tpot"]
     values = {**METRICS, **extended}
     run = {
-        "scenario": {"name": "by-hand", "concurrency": 2, "requests": 4, "repeat": 0, "goodput": SLO},
+        "scenario": {"name": "by-hand", "concurrency": 2, "requests": 4, "repeat": 0, "goodput": SLO, "price_per_hour": 3.6},
         "metrics": METRICS,
         "extended": extended,
         "not_observed": {name: "not seen" for name, value in values.items() if value is None},

@@ -26,9 +26,10 @@
 //!
 //! - `cli`: one file a subcommand; the only room that prints or reads arguments
 //! - `audit`: whether a written result can be believed
-//! - `report`: Results -> console table, JSON, CSV, Markdown, vLLM's JSON
+//! - `report`: Results -> console table, JSON, CSV, Markdown, a page of HTML, vLLM's JSON
 //! - `comparison`: results side by side: what differs, ratios with their intervals, verdicts
 //! - `archive`: the files of results, read back
+//! - `capacity`: many loads: the search for the edge, grids, the frontier
 //! - `reference`: other tools' results, read into the same terms
 //! - `bench`: a load played against an engine: arrivals in, events out
 //! - `profile`: operations timed one by one -> kernel table, roofline, Chrome trace
@@ -54,6 +55,8 @@ pub mod archive;
 #[doc(hidden)]
 pub mod audit;
 pub mod bench;
+#[doc(hidden)]
+pub mod capacity;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]

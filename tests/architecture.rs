@@ -11,12 +11,13 @@ use std::path::Path;
 use source::{Source, code, sources};
 
 /// From the street to the ground: a room uses only rooms after it.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 25] = [
     "cli",
     "audit",
     "report",
     "comparison",
     "archive",
+    "capacity",
     "reference",
     "bench",
     "profile",

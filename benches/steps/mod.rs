@@ -13,17 +13,22 @@ use candlepower::ops::cpu::Cpu;
 use candlepower::ops::{Pick, Rows};
 use candlepower::parallel::{Collective, ShardPlan};
 
+/// Where the command line names none.
+pub const CARD: &str = "Qwen2.5-0.5B";
 const BLOCK_SIZE: usize = 16;
 const ROWS: usize = 800;
 const BLOCKS: usize = 1200;
 
+/// What the command line has besides cargo's own flags.
+pub fn arguments() -> Vec<String> {
+    let arguments = std::env::args().skip(1);
+    arguments.filter(|a| !a.starts_with('-')).collect()
+}
+
 /// `CARD [LAYERS]` of the command line.
 pub fn model_of_arguments() -> (String, ModelSpec) {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .collect();
-    let name = arguments.first().map_or("Qwen2.5-0.5B", String::as_str);
+    let arguments = arguments();
+    let name = arguments.first().map_or(CARD, String::as_str);
     let mut spec = card(name);
     if let Some(layers) = arguments.get(1) {
         spec.truncate_layers(layers.parse().expect("a number of layers"));

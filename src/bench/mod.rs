@@ -1,5 +1,6 @@
 //! A load played against an engine: arrivals in, events out, results at the end.
 
+mod content;
 mod options;
 mod plan;
 pub mod play;
@@ -7,13 +8,16 @@ mod player;
 mod run;
 pub mod scenario;
 mod script;
+pub mod shapes;
 mod tracer;
 mod warm_up;
 
+pub use content::Content;
 pub use options::LoadOptions;
 pub use plan::{BenchPlan, RunPlan};
 pub use play::{Recording, play, play_traced};
-pub use run::{Played, RawRun, play_all, results};
+pub use run::{Played, RawRun, environment, play_all, results};
 pub use scenario::{Load, Preset};
 pub use script::{Script, TooMany};
+pub use shapes::{Shape, ShapeOptions, ShapePlan, ShapeTest, Shapes};
 pub use tracer::Tracer;

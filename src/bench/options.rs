@@ -30,8 +30,11 @@ pub struct LoadOptions {
     /// Requests of each run; a single number repeats.
     #[setters(into)]
     pub requests: Vec<usize>,
-    /// Open loop: requests a second, however busy the engine is.
-    pub request_rate: Option<f64>,
+    /// Open loop: requests a second, however busy the engine is, one number for each run; infinite: all at once.
+    #[setters(into)]
+    pub request_rate: Vec<f64>,
+    /// With `request_rate`: requests in flight at most; the others are sent as these end.
+    pub max_concurrency: Option<usize>,
     /// Shape of the gaps between arrivals: 1 is Poisson, below 1 bursts.
     pub burstiness: f64,
     /// Prompt tokens; `None`: 100.
@@ -54,6 +57,8 @@ pub struct LoadOptions {
     pub request_timeout: Option<Duration>,
     /// Limits that a good request keeps.
     pub goodput: Option<Slo>,
+    /// Of the machine, US dollars an hour.
+    pub price_per_hour: Option<f64>,
 }
 
 impl Default for LoadOptions {
@@ -62,7 +67,8 @@ impl Default for LoadOptions {
             scenario: None,
             concurrency: Vec::new(),
             requests: Vec::new(),
-            request_rate: None,
+            request_rate: Vec::new(),
+            max_concurrency: None,
             burstiness: 1.0,
             input_len: None,
             output_len: None,
@@ -73,6 +79,7 @@ impl Default for LoadOptions {
             repeats: 1,
             request_timeout: None,
             goodput: None,
+            price_per_hour: None,
         }
     }
 }
@@ -92,6 +99,7 @@ impl LoadOptions {
             values.map(move |&value| (*flag, value, 1))
         });
         let single = [
+            ("max-concurrency", self.max_concurrency, 1),
             ("input-len", self.input_len, 1),
             ("output-len", self.output_len, 1),
             ("warmup", Some(self.warmup), 0),
@@ -112,7 +120,7 @@ impl LoadOptions {
         let ways = [
             ("--scenario", self.scenario.is_some()),
             ("--concurrency", !self.concurrency.is_empty()),
-            ("--request-rate", self.request_rate.is_some()),
+            ("--request-rate", !self.request_rate.is_empty()),
         ];
         let mut asked = ways.iter().filter(|(_, given)| *given).map(|(way, _)| *way);
         match (asked.next(), asked.next()) {
@@ -120,6 +128,13 @@ impl LoadOptions {
                 "{one} and {other} both say how requests come; give one of them"
             ))
             .into()),
+            _ if self.max_concurrency.is_some() && self.request_rate.is_empty() => {
+                Err(Wish::Load(
+                    "--max-concurrency bounds --request-rate, which is not there; without a rate use --concurrency"
+                        .to_owned(),
+                )
+                .into())
+            }
             _ => Ok(()),
         }
     }
@@ -139,9 +154,10 @@ mod tests {
             (load().warmup(LARGEST_COUNT + 1), "--warmup"),
             (load().repeats(0), "--repeats 0"),
             (
-                load().concurrency([1]).request_rate(2.0),
+                load().concurrency([1]).request_rate([2.0]),
                 "--concurrency and --request-rate",
             ),
+            (load().max_concurrency(2), "--max-concurrency"),
         ];
         for (load, word) in bad {
             let error = load.check().unwrap_err();

@@ -1,31 +1,21 @@
 //! From a load as it is asked for to the runs that are played, checked before anything is loaded.
 
-use std::cell::OnceCell;
-use std::sync::Arc;
-
+use super::content::Content;
 use super::options::LoadOptions;
 use super::scenario::{Load, Preset};
 use super::script::Script;
 use crate::ground::results::{Engine, Scenario};
 use crate::ground::{Progress, Sampling};
 use crate::scheduler::blocks_at_full_length;
-use crate::session::{ModelFiles, RunError, SessionError, Wish};
+use crate::session::{ModelFiles, SessionError, Wish};
 use crate::telemetry;
-use crate::text::{Conversation, TextError};
-use crate::workload::dataset::{self, NotEncoded};
 use crate::workload::{Arrivals, Work};
 
-/// Prompt tokens of a load that says nothing.
-const DEFAULT_INPUT_LEN: usize = 100;
-/// Output tokens of a load by hand that says nothing: the quick scenario's.
-const DEFAULT_OUTPUT_LEN: usize = 32;
 /// Requests of a load by hand that says nothing: so many for each in flight.
 const DEFAULT_WAVES: usize = 4;
 /// Requests of an open loop that says nothing.
 const DEFAULT_OPEN_REQUESTS: usize = 32;
 
-/// Of a run that was stopped before it began.
-const NOT_READ: &str = "the dataset was not read to its end, so there is no result";
 /// Of a run's metrics, in memory and on their way into files; 45 KB were measured.
 const RUN_BYTES: u64 = 64 << 10;
 
@@ -72,29 +62,35 @@ impl BenchPlan {
         progress: &dyn Progress,
     ) -> Result<Self, SessionError> {
         load.check()?;
-        let (work, prompt) = work(load, files, progress)?;
+        let content = Content::read(load, files, progress)?;
+        Self::of(load, &content, files)
+    }
+
+    /// Of requests that were read before, in whatever way they are to come.
+    ///
+    /// # Errors
+    /// The load contradicts itself.
+    pub fn of(
+        load: &LoadOptions,
+        content: &Content,
+        files: &ModelFiles,
+    ) -> Result<Self, SessionError> {
+        load.check()?;
+        let work = &content.work;
         let longest = work.longest();
-        let max_model_len = files.max_model_len(longest)?;
-        if longest > max_model_len {
-            return Err(Wish::LongestRequest {
-                longest,
-                max_model_len,
-            }
-            .into());
-        }
         let seed = files.options.seed;
         let end_tokens = match load.stop_at_eos {
             true => files.end_tokens()?,
             false => Vec::new(),
         };
         let available = telemetry::memory().available;
-        let loads = loads(load, &work)?;
+        let loads = loads(load, content)?;
         check_runs(loads.len(), load.repeats, available)?;
         let mut runs = Vec::new();
         for (name, arrivals, requests) in loads {
             for repeat in 0..load.repeats {
                 runs.push(RunPlan {
-                    scenario: scenario(load, &name, arrivals, requests, &work, repeat),
+                    scenario: scenario(load, &name, arrivals, requests, work, repeat),
                     script: Script {
                         work: work.clone(),
                         load: arrivals,
@@ -109,7 +105,7 @@ impl BenchPlan {
                         // Every run has synthetic prompts of its own.
                         seed: seed.wrapping_add(runs.len() as u64),
                     },
-                    prompt: prompt.clone(),
+                    prompt: content.prompt.clone(),
                     longest,
                 });
             }
@@ -120,8 +116,8 @@ impl BenchPlan {
         }
         Ok(Self {
             runs,
-            max_model_len,
-            remarks: remarks(&work, load),
+            max_model_len: content.max_model_len,
+            remarks: content.remarks.clone(),
         })
     }
 }
@@ -143,103 +139,21 @@ fn check_runs(loads: usize, repeats: usize, available: u64) -> Result<(), Wish> 
     }
 }
 
-/// The requests' content, and words for it.
-fn work(
-    load: &LoadOptions,
-    files: &ModelFiles,
-    progress: &dyn Progress,
-) -> Result<(Work, String), SessionError> {
-    let default_output = match load.scenario {
-        Some(preset) => preset.output_len(),
-        None => DEFAULT_OUTPUT_LEN,
-    };
-    let output_len = load.output_len.unwrap_or(default_output);
-    if let Some(text) = &load.prompt {
-        let prompt = files.encode(text, true)?;
-        let work = Work::Fixed {
-            prompt: prompt.into(),
-            output_len,
-        };
-        return Ok((work, text.clone()));
-    }
-    let pool = files.token_pool()?;
-    if let Some(path) = &load.dataset {
-        // Texts take nearly all of the time.
-        let going_on = || match progress.is_stopped() {
-            true => Err(NotEncoded::Failed("interrupted".to_owned())),
-            false => Ok(()),
-        };
-        let encode = |text: &str| {
-            going_on()?;
-            files.encode(text, true).map_err(not_encoded)
-        };
-        let template = OnceCell::new();
-        let chat = |conversation: &Conversation| {
-            going_on()?;
-            let template = template.get_or_init(|| files.chat_template());
-            let template = template
-                .as_ref()
-                .map_err(|e| NotEncoded::Failed(e.to_string()))?;
-            files
-                .encode_chat(template, conversation)
-                .map_err(not_encoded)
-        };
-        let read = dataset::read(
-            path,
-            &dataset::Defaults {
-                output_len,
-                vocab_size: files.spec.vocab_size,
-                max_len: files.spec.max_position_embeddings,
-                pool: &pool,
-                seed: files.options.seed,
-                encode: &encode,
-                chat: &chat,
-            },
-        );
-        if read.is_err() && progress.is_stopped() {
-            return Err(RunError::Interrupted(NOT_READ).into());
-        }
-        let items = read.map_err(Wish::from)?;
-        let words = format!("dataset {}", path.display());
-        return Ok((Work::Dataset(items.into()), words));
-    }
-    let input_len = load.input_len.unwrap_or(DEFAULT_INPUT_LEN);
-    let words = format!("synthetic: {input_len} random token ids a request");
-    let work = Work::Synthetic {
-        input_len,
-        output_len,
-        pool: Arc::new(pool),
-    };
-    Ok((work, words))
-}
-
-fn not_encoded(error: SessionError) -> NotEncoded {
-    let reason = error.to_string();
-    match error {
-        SessionError::Wish(wish) if matches!(*wish, Wish::Text(TextError::TooLong { .. })) => {
-            NotEncoded::TooLong(reason)
-        }
-        _ => NotEncoded::Failed(reason),
-    }
-}
-
 /// Name, load and number of requests of each run.
-fn loads(load: &LoadOptions, work: &Work) -> Result<Vec<(String, Load, usize)>, SessionError> {
-    let trace = match work {
-        Work::Dataset(items) if items.iter().all(|item| item.arrival.is_some()) => {
-            Some(items.len())
-        }
-        _ => None,
-    };
-    if let Some(rate) = load.request_rate {
-        let arrivals = Arrivals::new(rate, load.burstiness).map_err(Wish::from)?;
-        let counts = match load.requests.as_slice() {
-            [] => vec![dataset_len(work).unwrap_or(DEFAULT_OPEN_REQUESTS)],
-            counts => counts.to_vec(),
-        };
-        let name = |count| format!("rate{rate}-r{count}");
-        let runs = counts.into_iter();
-        return Ok(runs.map(|n| (name(n), Load::Open(arrivals), n)).collect());
+fn loads(
+    load: &LoadOptions,
+    content: &Content,
+) -> Result<Vec<(String, Load, usize)>, SessionError> {
+    let trace = content.arrivals();
+    if !load.request_rate.is_empty() {
+        let default = content.items().unwrap_or(DEFAULT_OPEN_REQUESTS);
+        let rates: Vec<_> = load
+            .request_rate
+            .iter()
+            .map(|&rate| (rate, default))
+            .collect();
+        let pairs = with_requests(&rates, &load.requests)?;
+        return pairs.into_iter().map(|pair| open(load, pair)).collect();
     }
     if let (Some(lines), true) = (
         trace,
@@ -257,15 +171,15 @@ fn loads(load: &LoadOptions, work: &Work) -> Result<Vec<(String, Load, usize)>, 
     }
     let pairs = match (load.scenario, load.concurrency.as_slice()) {
         (Some(preset), _) => with_requests(preset.loads(), &load.requests)?,
-        (None, []) if load.requests.is_empty() && dataset_len(work).is_none() => {
+        (None, []) if load.requests.is_empty() && content.items().is_none() => {
             Preset::Quick.loads().to_vec()
         }
         (None, []) => {
-            let default = dataset_len(work).unwrap_or(DEFAULT_WAVES);
+            let default = content.items().unwrap_or(DEFAULT_WAVES);
             with_requests(&[(1, default)], &load.requests)?
         }
         (None, given) => {
-            let default = |c: &usize| (*c, dataset_len(work).unwrap_or(c * DEFAULT_WAVES));
+            let default = |c: &usize| (*c, content.items().unwrap_or(c * DEFAULT_WAVES));
             let defaults: Vec<_> = given.iter().map(default).collect();
             with_requests(&defaults, &load.requests)?
         }
@@ -277,27 +191,45 @@ fn loads(load: &LoadOptions, work: &Work) -> Result<Vec<(String, Load, usize)>, 
     Ok(pairs.into_iter().map(run).collect())
 }
 
-/// Pairs each concurrency with its number of requests; a single value of either repeats.
-fn with_requests(
-    loads: &[(usize, usize)],
+/// At a rate. Of an infinite one all requests are there at once, as in a closed loop that holds them all.
+fn open(
+    load: &LoadOptions,
+    (rate, requests): (f64, usize),
+) -> Result<(String, Load, usize), SessionError> {
+    let cap = load.max_concurrency;
+    let name = match cap {
+        None => format!("rate{rate}-r{requests}"),
+        Some(cap) => format!("rate{rate}-c{cap}-r{requests}"),
+    };
+    if rate == f64::INFINITY {
+        let concurrency = cap.unwrap_or(requests);
+        return Ok((name, Load::Closed { concurrency }, requests));
+    }
+    let arrivals = Arrivals::new(rate, load.burstiness).map_err(Wish::from)?;
+    let arrivals = match cap {
+        None => Load::Open(arrivals),
+        Some(concurrency) => Load::Capped {
+            arrivals,
+            concurrency,
+        },
+    };
+    Ok((name, arrivals, requests))
+}
+
+/// Pairs each concurrency or rate with its number of requests; a single value of either repeats.
+fn with_requests<T: Copy>(
+    loads: &[(T, usize)],
     requests: &[usize],
-) -> Result<Vec<(usize, usize)>, SessionError> {
+) -> Result<Vec<(T, usize)>, SessionError> {
     let pair = |i: usize| {
-        let concurrency = loads[if loads.len() == 1 { 0 } else { i }].0;
+        let load = loads[if loads.len() == 1 { 0 } else { i }].0;
         let requests = requests[if requests.len() == 1 { 0 } else { i }];
-        (concurrency, requests)
+        (load, requests)
     };
     match (loads.len(), requests.len()) {
         (_, 0) => Ok(loads.to_vec()),
         (a, b) if a == b || a == 1 || b == 1 => Ok((0..a.max(b)).map(pair).collect()),
         (loads, numbers) => Err(Wish::RequestNumbers { loads, numbers }.into()),
-    }
-}
-
-fn dataset_len(work: &Work) -> Option<usize> {
-    match work {
-        Work::Dataset(items) => Some(items.len()),
-        _ => None,
     }
 }
 
@@ -311,7 +243,7 @@ fn scenario(
 ) -> Scenario {
     let (concurrency, rate) = match arrivals {
         Load::Closed { concurrency } => (Some(concurrency), None),
-        Load::Open(arrivals) => (None, Some(arrivals.rate())),
+        Load::Open(arrivals) | Load::Capped { arrivals, .. } => (None, Some(arrivals.rate())),
         Load::Trace => (None, None),
     };
     let (input_len, output_len) = match work {
@@ -333,6 +265,7 @@ fn scenario(
         input_len,
         output_len,
         request_rate: rate,
+        max_concurrency: rate.and(load.max_concurrency),
         burstiness: rate.map(|_| load.burstiness),
         warmup: load.warmup,
         repeat,
@@ -341,6 +274,7 @@ fn scenario(
         stop_at_eos: load.stop_at_eos,
         dataset: load.dataset.as_ref().map(|p| p.display().to_string()),
         goodput: load.goodput,
+        price_per_hour: load.price_per_hour,
     }
 }
 
@@ -348,14 +282,4 @@ fn scenario(
 fn common(mut values: impl Iterator<Item = usize>) -> Option<usize> {
     let first = values.next()?;
     values.all(|v| v == first).then_some(first)
-}
-
-fn remarks(work: &Work, load: &LoadOptions) -> Vec<String> {
-    match (work, &load.dataset) {
-        (Work::Dataset(items), Some(path)) => {
-            let of_file = |remark| format!("note: {}: {remark}", path.display());
-            items.remarks.iter().map(of_file).collect()
-        }
-        _ => Vec::new(),
-    }
 }

@@ -8,7 +8,7 @@ use super::script::Script;
 use super::tracer::Tracer;
 use super::warm_up::warm_up;
 use crate::engine::Engine;
-use crate::ground::{ClockSpan, ExpertLoad, Log, RequestRecord, StepRecord};
+use crate::ground::{ClockSpan, ExpertLoad, Live, Log, RequestRecord, StepRecord};
 use crate::telemetry;
 
 /// An idle player looks this often whether it is to stop.
@@ -39,15 +39,16 @@ pub fn play(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(),
 ) -> Recording {
-    play_traced(engine, script, stop, None, progress)
+    play_traced(engine, script, stop, None, None, progress)
 }
 
-/// The same, with some steps seen by `tracer`.
+/// The same, with some steps seen by `tracer`, and `live` told of each.
 pub fn play_traced(
     engine: &mut Engine,
     script: &Script,
     stop: &AtomicBool,
     mut tracer: Option<&mut Tracer>,
+    live: Option<&Live>,
     progress: &mut dyn FnMut(),
 ) -> Recording {
     let available = telemetry::memory().available;
@@ -62,7 +63,7 @@ pub fn play_traced(
     let before = engine.expert_load().unwrap_or_default();
     let origin = engine.clock().now();
     let start = engine.clock().reading();
-    let mut player = Player::new(script, origin, available, stop);
+    let mut player = Player::new(script, origin, available, stop, live);
     let mut steps = Log::default();
     let mut number = 0;
     while cut_short.is_none() {
@@ -88,13 +89,19 @@ pub fn play_traced(
                 None => engine.step(events),
                 Some(tracer) => tracer.step(number, engine, events),
             };
-            number += 1;
             // A step that was left in the middle failed for that.
             let kept = step.map_err(|error| match stop.load(Ordering::Relaxed) {
                 true => Stopped::Asked,
                 false => Stopped::from(error),
             });
-            let kept = kept.and_then(|step| Ok(steps.push(shift(step, origin))?));
+            let kept = kept.and_then(|step| {
+                let step = shift(step, number, origin);
+                if let Some(live) = live {
+                    live.step(&step);
+                }
+                Ok(steps.push(step)?)
+            });
+            number += 1;
             cut_short = kept.and_then(|()| player.note_events(progress)).err();
         }
     }
@@ -124,7 +131,9 @@ fn since(mut after: Vec<ExpertLoad>, before: &[ExpertLoad]) -> Vec<ExpertLoad> {
     after
 }
 
-fn shift(mut step: StepRecord, origin: Duration) -> StepRecord {
+/// As the run counts steps and time: from its own start.
+fn shift(mut step: StepRecord, number: usize, origin: Duration) -> StepRecord {
+    step.step = number as u64;
     step.start -= origin.as_secs_f64();
     step.end -= origin.as_secs_f64();
     // What was idle before the run is not part of it.

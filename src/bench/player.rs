@@ -11,8 +11,8 @@ use super::scenario::Load;
 use super::script::Script;
 use crate::engine::{Engine, EngineError};
 use crate::ground::clock::seconds;
-use crate::ground::{Event, EventKind, Log, Request, RequestId, RequestRecord, StopRule};
-use crate::metrics::Book;
+use crate::ground::{Event, EventKind, Live, Log, Request, RequestId, RequestRecord, StopRule};
+use crate::metrics::{Book, timing};
 
 /// Part of the free memory that requests of an open loop may take while they are in flight, and bytes: more
 /// than a million of the usual length.
@@ -55,15 +55,23 @@ pub struct Player<'a> {
     budget: u64,
     /// The first request that may still miss its deadline: they fall due in order of arrival.
     next_deadline: RequestId,
-    /// When each free place of the closed loop fell free.
-    freed: VecDeque<Duration>,
+    /// Where requests in flight are bounded.
+    places: Option<Places>,
     book: Book,
     events: Vec<Event>,
+    /// Whoever looks on.
+    live: Option<&'a Live>,
 }
 
 impl<'a> Player<'a> {
     /// `available`: bytes of free memory; 0 is unknown.
-    pub fn new(script: &'a Script, origin: Duration, available: u64, stop: &'a AtomicBool) -> Self {
+    pub fn new(
+        script: &'a Script,
+        origin: Duration,
+        available: u64,
+        stop: &'a AtomicBool,
+        live: Option<&'a Live>,
+    ) -> Self {
         Self {
             script,
             origin,
@@ -73,14 +81,15 @@ impl<'a> Player<'a> {
             in_flight: 0,
             budget: match (script.load, available) {
                 // Looked at before the run.
-                (Load::Closed { .. }, _) => u64::MAX,
+                (Load::Closed { .. } | Load::Capped { .. }, _) => u64::MAX,
                 (_, 0) => MOST_BYTES,
                 (_, available) => MOST_BYTES.min(available / SHARE),
             },
             next_deadline: 0,
-            freed: VecDeque::new(),
+            places: Places::of(script.load, origin),
             book: Book::new(origin),
             events: Vec::new(),
+            live,
         }
     }
 
@@ -108,14 +117,12 @@ impl<'a> Player<'a> {
         if self.next >= self.script.requests {
             return None;
         }
-        match self.script.load {
-            Load::Closed { concurrency } => (self.in_flight < concurrency)
-                .then(|| self.freed.front().copied().unwrap_or(self.origin)),
-            Load::Open(_) | Load::Trace => {
-                let due = seconds(self.due.peek().copied()?);
-                Some(self.origin.saturating_add(due))
-            }
-        }
+        let free = match &self.places {
+            None => self.origin,
+            Some(places) => places.free_since()?,
+        };
+        let due = seconds(self.due.peek().copied()?);
+        Some(self.origin.saturating_add(due).max(free))
     }
 
     /// Everything that is due goes in before the next step.
@@ -126,7 +133,7 @@ impl<'a> Player<'a> {
             if self.is_stopped() {
                 return Err(Stopped::Asked);
             }
-            self.freed.pop_front();
+            self.places.iter_mut().for_each(Places::take);
             self.due.next();
             let item = self.script.work.item(self.next, self.script.seed);
             let request = Request {
@@ -174,7 +181,6 @@ impl<'a> Player<'a> {
     /// # Errors
     /// The records cannot be kept.
     pub fn note_events(&mut self, progress: &mut dyn FnMut()) -> Result<(), Stopped> {
-        let is_closed = matches!(self.script.load, Load::Closed { .. });
         for mut event in self.events.drain(..) {
             if let (EventKind::Finished(_), Some(timeout)) =
                 (&event.kind, self.script.request_timeout)
@@ -185,10 +191,13 @@ impl<'a> Player<'a> {
                 event.kind = EventKind::Failed(timed_out(timeout));
             }
             self.book.apply(&event);
+            if let Some(live) = self.live {
+                tell(live, &self.book, &event);
+            }
             if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
                 self.in_flight -= 1;
-                if is_closed {
-                    self.freed.push_back(event.time);
+                if let Some(places) = &mut self.places {
+                    places.freed.push_back(event.time);
                 }
                 progress();
             }
@@ -218,11 +227,65 @@ impl<'a> Player<'a> {
     }
 }
 
-/// Scheduled arrivals in seconds; none in a closed loop.
+/// What a request's times so far come to.
+fn tell(live: &Live, book: &Book, event: &Event) {
+    let Some(record) = book.record(event.request) else {
+        return;
+    };
+    match event.kind {
+        EventKind::Token { .. } if record.tokens.len() == 1 => {
+            live.first_token(timing::ttft(record));
+        }
+        EventKind::Finished(_) => live.finished(timing::tpot(record)),
+        _ => {}
+    }
+}
+
+/// Room for requests in flight.
+struct Places {
+    origin: Duration,
+    /// Never taken yet.
+    unused: usize,
+    /// When each of the others that are free fell so.
+    freed: VecDeque<Duration>,
+}
+
+impl Places {
+    fn of(load: Load, origin: Duration) -> Option<Self> {
+        let unused = match load {
+            Load::Closed { concurrency } | Load::Capped { concurrency, .. } => concurrency,
+            Load::Open(_) | Load::Trace => return None,
+        };
+        Some(Self {
+            origin,
+            unused,
+            freed: VecDeque::new(),
+        })
+    }
+
+    /// Since when the one that was free first is so; `None`: all are taken.
+    fn free_since(&self) -> Option<Duration> {
+        match self.unused {
+            0 => self.freed.front().copied(),
+            _ => Some(self.origin),
+        }
+    }
+
+    fn take(&mut self) {
+        match self.unused {
+            0 => drop(self.freed.pop_front()),
+            _ => self.unused -= 1,
+        }
+    }
+}
+
+/// Scheduled arrivals in seconds; in a closed loop every request is due.
 fn due(script: &Script) -> Box<dyn Iterator<Item = f64> + '_> {
     match script.load {
-        Load::Closed { .. } => Box::new(std::iter::empty()),
-        Load::Open(arrivals) => Box::new(arrivals.times(script.seed)),
+        Load::Closed { .. } => Box::new(std::iter::repeat(0.0)),
+        Load::Open(arrivals) | Load::Capped { arrivals, .. } => {
+            Box::new(arrivals.times(script.seed))
+        }
         Load::Trace => Box::new(
             (0..script.requests).map(|i| script.work.item(i, script.seed).arrival.unwrap_or(0.0)),
         ),

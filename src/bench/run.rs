@@ -1,5 +1,8 @@
 //! Loads played on a session: each recorded, watched and measured, and all of them as one result.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use super::options::LoadOptions;
 use super::plan::{BenchPlan, RunPlan};
 use super::play::{Recording, play_traced};
@@ -11,6 +14,9 @@ use crate::ground::{
 use crate::metrics::{self, MeasureInput, StepTotals};
 use crate::session::{self, RunError, Session, SessionError, gpus};
 use crate::telemetry::{self, Sampler};
+
+/// Before each run; a few samples.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// What one run recorded, as its raw files hold it.
 #[derive(Debug, Default)]
@@ -92,17 +98,23 @@ fn play_run(
     let timestamp = telemetry::utc_now();
     let progress = session.progress.clone();
     let task = Task::Requests(run.scenario.name.clone());
+    if let Some(live) = progress.live() {
+        live.begin();
+    }
     progress.start(task, run.script.requests as u64);
     let sampler = sampler(session)?;
     let clock = session.engine.clock().clone();
     let others = session.engine.executor_mut().start_watching(&clock);
     others.map_err(RunError::from)?;
+    let idle = idle(session);
     let (engine, script) = (&mut session.engine, &run.script);
-    let recording = play_traced(engine, script, progress.stop(), tracer, &mut || {
+    let live = progress.live();
+    let recording = play_traced(engine, script, progress.stop(), tracer, live, &mut || {
         progress.advance(1);
     });
     let seen = sampler.map_or_else(Recorded::default, Sampler::stop);
-    let seen = gathered(session, seen)?;
+    let mut seen = gathered(session, seen)?;
+    telemetry::note_idle_power(&mut seen, idle);
     progress.finish();
     let Recording {
         requests,
@@ -147,6 +159,16 @@ fn play_run(
     Ok((measured, raw, cut_short))
 }
 
+/// A while in which watched GPUs do nothing, on the engine's clock: what they draw then is none of the load's.
+fn idle(session: &Session) -> Range<Duration> {
+    let clock = session.engine.clock();
+    let start = clock.now();
+    if session.probe.is_some() && session.kind != Kind::Predicted {
+        clock.sleep_until(start.saturating_add(IDLE));
+    }
+    start..clock.now()
+}
+
 /// With what other processes saw.
 fn gathered(session: &mut Session, mut own: Recorded) -> Result<Recorded, RunError> {
     let others = session.engine.executor_mut().take_watched()?;
@@ -161,7 +183,14 @@ fn sampler(session: &Session) -> Result<Option<Sampler>, RunError> {
         return Ok(None);
     }
     let clock = session.engine.clock().clone();
-    let sampler = Sampler::start(clock, telemetry::sampler::INTERVAL, session.probe.clone());
+    let progress = session.progress.clone();
+    let tell = move |sample: &TelemetrySample| {
+        if let Some(live) = progress.live() {
+            live.see(&sample.gpus);
+        }
+    };
+    let interval = telemetry::sampler::INTERVAL;
+    let sampler = Sampler::start(clock, interval, session.probe.clone(), tell);
     sampler.map(Some).map_err(RunError::Telemetry)
 }
 
@@ -190,7 +219,8 @@ pub fn results(
     }
 }
 
-fn environment(session: &Session, time: String) -> Environment {
+/// The machine and the program, of a run that began at `time`.
+pub fn environment(session: &Session, time: String) -> Environment {
     let machine = telemetry::machine();
     let mut environment = Environment {
         candlepower: VERSION.to_owned(),

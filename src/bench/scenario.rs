@@ -14,6 +14,13 @@ pub enum Load {
     },
     /// At drawn times, however busy the engine is.
     Open(Arrivals),
+    /// At drawn times, but no more in flight than so many: the next is sent as one ends.
+    Capped {
+        /// When requests would be sent without the cap.
+        arrivals: Arrivals,
+        /// Requests in flight at most.
+        concurrency: usize,
+    },
     /// At the times of the dataset.
     Trace,
 }

@@ -55,7 +55,7 @@ impl Script {
     /// # Errors
     /// `TooMany`.
     pub fn check(&self, available: u64) -> Result<(), TooMany> {
-        let Load::Closed { concurrency } = self.load else {
+        let (Load::Closed { concurrency } | Load::Capped { concurrency, .. }) = self.load else {
             return Ok(());
         };
         let requests = concurrency.min(self.requests);

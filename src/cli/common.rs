@@ -48,12 +48,12 @@ pub struct CommonArgs {
     /// Prompt plus output tokens of one request [default: bench: its longest request; else the model's]
     #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
     pub max_model_len: Option<usize>,
-    /// Requests that run at a time
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = values::positive, help_heading = "Engine")]
-    pub max_num_seqs: usize,
-    /// Tokens of one step
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = values::positive, help_heading = "Engine")]
-    pub max_num_batched_tokens: usize,
+    /// Requests that run at a time [default: 256; --server vllm: vLLM's on that card]
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
+    pub max_num_seqs: Option<usize>,
+    /// Tokens of one step [default: 2048; --server vllm: vLLM's on that card]
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
+    pub max_num_batched_tokens: Option<usize>,
     /// Tokens of one KV block
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = values::positive, help_heading = "Engine")]
     pub block_size: usize,

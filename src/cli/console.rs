@@ -1,16 +1,18 @@
 //! What a command tells while it works: bars and remarks on stderr, and Ctrl-C on its way in.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::common::OutputArgs;
+use super::ticker::{Ticker, words};
 use super::{failure, output};
-use crate::ground::{Progress, Task};
+use crate::ground::{Live, Progress, Task};
 
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -20,6 +22,10 @@ pub struct Console {
     verbose: bool,
     /// Of the task that goes on.
     bar: Mutex<ProgressBar>,
+    /// Of the run that goes on.
+    live: Arc<Live>,
+    /// Tells of it where there is no bar.
+    ticker: Mutex<Option<Ticker>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -39,8 +45,15 @@ impl Console {
             quiet: args.quiet,
             verbose: args.verbose,
             bar: Mutex::new(ProgressBar::hidden()),
+            live: Arc::default(),
+            ticker: Mutex::default(),
             stop: Arc::default(),
         }
+    }
+
+    fn tick(&self, ticker: Option<Ticker>) {
+        let mut current = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = ticker;
     }
 
     fn replace(&self, bar: ProgressBar) {
@@ -51,8 +64,14 @@ impl Console {
 
 impl Progress for Console {
     fn start(&self, task: Task, total: u64) {
-        // None when stderr is not a terminal, none when quiet.
-        if self.quiet || !io::stderr().is_terminal() {
+        if self.quiet {
+            return;
+        }
+        // No bar when stderr is not a terminal.
+        if !io::stderr().is_terminal() {
+            if let Task::Requests(name) = task {
+                self.tick(Ticker::start(name, total, self.live.clone()));
+            }
             return;
         }
         let (template, ticks) = match &task {
@@ -62,7 +81,11 @@ impl Progress for Console {
             ),
             Task::Headers(_) => ("headers of {msg} {bar:30} {pos}/{len} files", false),
             Task::Load => ("loading {bar:30} {bytes}/{total_bytes}", false),
-            Task::Requests(_) => ("{msg} {bar:30} {pos}/{len} requests, {elapsed}", true),
+            Task::Requests(_) => (
+                "{msg} {bar:30} {pos}/{len} requests, {elapsed}, {eta} left\n{live}",
+                true,
+            ),
+            Task::Points(_) => ("{msg} {bar:30} {pos}/{len} points, about {eta} left", true),
             Task::Steps(_) => ("{msg} {bar:30} {pos}/{len} steps, {elapsed}", true),
         };
         let label = match task {
@@ -70,12 +93,19 @@ impl Progress for Console {
             Task::Download(label)
             | Task::Headers(label)
             | Task::Requests(label)
+            | Task::Points(label)
             | Task::Steps(label) => label,
         };
         let target = ProgressDrawTarget::stderr();
         let bar = ProgressBar::with_draw_target(Some(total), target).with_message(label);
         let bar = match ProgressStyle::with_template(template) {
-            Ok(style) => bar.with_style(style),
+            Ok(style) => {
+                let live = self.live.clone();
+                let words = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+                    let _ = out.write_str(&words(&live.look()));
+                };
+                bar.with_style(style.with_key("live", words))
+            }
             Err(_) => bar,
         };
         if ticks {
@@ -87,10 +117,19 @@ impl Progress for Console {
     fn advance(&self, units: u64) {
         let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         bar.inc(units);
+        let ticker = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ticker) = ticker.as_ref() {
+            ticker.advance(units);
+        }
     }
 
     fn finish(&self) {
         self.replace(ProgressBar::hidden());
+        self.tick(None);
+    }
+
+    fn live(&self) -> Option<&Live> {
+        (!self.quiet).then_some(&*self.live)
     }
 
     fn remark(&self, text: &str) {

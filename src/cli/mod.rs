@@ -5,6 +5,7 @@
 
 mod arguments;
 mod bench;
+mod capacity;
 mod common;
 mod compare;
 mod console;
@@ -16,7 +17,10 @@ mod gpus;
 mod models;
 mod output;
 mod profile;
+mod report;
 mod shell;
+mod sweep;
+mod ticker;
 mod values;
 mod verify;
 mod written;
@@ -43,9 +47,12 @@ use failure::Failure;
     after_help = "Examples:\n  \
         candlepower bench                              about a minute: Qwen2.5-0.5B shapes, dummy weights\n  \
         candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64\n  \
+        candlepower capacity --slo ttft:2000,tpot:200       the highest load within these limits\n  \
+        candlepower sweep --grid concurrency=1..64*2 --out sweep\n  \
         candlepower compare yesterday/ today/           which is faster, and how sure that is\n  \
         candlepower verify today/                       whether a result can be believed\n  \
         candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
+        candlepower report results                      the page of a result, in one file\n  \
         candlepower generate --model ./my-model --prompt 'The capital of France is'\n  \
         candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
         candlepower models                             the model cards that need no files\n  \
@@ -75,12 +82,18 @@ fn version() -> &'static str {
 enum Command {
     /// Play a load against the engine and report the metric set.
     Bench(Box<bench::BenchArgs>),
+    /// Find the highest load that meets an objective, and what binds there.
+    Capacity(Box<capacity::CapacityArgs>),
+    /// Play a grid of loads, settings and devices, and find the points that no other beats.
+    Sweep(Box<sweep::SweepArgs>),
     /// Put results side by side: what differs, the ratio of each figure with its interval, a verdict.
     Compare(compare::CompareArgs),
     /// Check a result: nothing was altered, every figure follows from the records, and these keep the laws of a run.
     Verify(verify::VerifyArgs),
     /// Time each operation of a step, beside the roofs of this machine.
     Profile(Box<profile::ProfileArgs>),
+    /// Make the page of one result or more anew: plots, tables, definitions, in one file.
+    Report(report::ReportArgs),
     /// Complete a prompt: proof that the engine computes the model.
     Generate(Box<generate::GenerateArgs>),
     /// Say whether a model runs on given GPUs, with what context and concurrency, and what would help.
@@ -184,10 +197,13 @@ impl Command {
         let done = |(): ()| 0;
         match self {
             Self::Bench(args) => bench::run(args, job).map(done),
+            Self::Capacity(args) => capacity::run(args, job),
+            Self::Sweep(args) => sweep::run(args).map(done),
             Self::Compare(args) => compare::run(args),
             Self::Verify(args) => verify::run(args),
             Self::Profile(args) => profile::run(args, job).map(done),
             Self::Generate(args) => generate::run(args, job).map(done),
+            Self::Report(args) => report::run(args).map(done),
             Self::Fit(args) => fit::run(args),
             Self::Models(args) => models::run(args).map(done),
             Self::Gpus(args) => gpus::run(args).map(done),
@@ -201,9 +217,12 @@ impl Command {
     fn engine(&self) -> Option<&CommonArgs> {
         match self {
             Self::Bench(args) => Some(&args.common),
+            Self::Capacity(args) => Some(&args.common),
             Self::Profile(args) => Some(&args.common),
             Self::Generate(args) => Some(&args.common),
-            Self::Compare(_)
+            Self::Report(_)
+            | Self::Sweep(_)
+            | Self::Compare(_)
             | Self::Verify(_)
             | Self::Fit(_)
             | Self::Models(_)

@@ -6,7 +6,8 @@ use super::ask::{Ask, Engine, GIB};
 use super::explain;
 use super::fixes::{self, Fix};
 use super::ledger::Ledger;
-use super::reason::{binds, message, reason, tokens, waves};
+use super::reason::{binds, message, reason, waves};
+use super::record::{self, Record};
 use super::verdict::{Judged, Verdict, judge};
 
 /// GiB of the rank that holds the most.
@@ -59,7 +60,7 @@ pub struct Answer {
     pub pp: usize,
     /// Whether experts are whole on one rank each.
     pub expert_parallel: bool,
-    /// Whose rules: `candlepower`, or `vllm` and its release.
+    /// Whose rules: `candlepower`, `vllm` of a release, `sglang`, `llama.cpp`.
     pub engine: &'static str,
     /// The release of vLLM whose rules these are came with this number.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +89,8 @@ pub struct Answer {
     /// Turns in which the load's requests run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waves: Option<usize>,
+    /// How far such answers were off where somebody published what came out; `None`: nobody did.
+    pub record: Option<Record>,
     /// What was taken for granted of the model.
     pub assumptions: Vec<String>,
     /// Cheapest first.
@@ -110,7 +113,6 @@ fn plain(ask: &Ask, judged: &Judged) -> Answer {
     let settings = judged.settings;
     let ledger = judged.ledger.as_ref();
     let capacity = judged.capacity;
-    let held = ledger.map(|ledger| tokens(ask, ledger));
     let loaded = capacity.zip(ask.load);
     Answer {
         fits: judged.verdict.fits(),
@@ -125,19 +127,16 @@ fn plain(ask: &Ask, judged: &Judged) -> Answer {
         tp: ask.split.tp,
         pp: ask.pp,
         expert_parallel: ask.split.expert_parallel,
-        engine: match ask.engine {
-            Engine::Candlepower => "candlepower",
-            Engine::Vllm(_) => "vllm",
-        },
+        engine: ask.engine.name(),
         vllm_rules_since: match ask.engine {
-            Engine::Candlepower => None,
             Engine::Vllm(release) => Some(release.to_string()),
+            Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => None,
         },
         per_rank: ledger.map(per_rank),
-        kv_tokens: held,
+        kv_tokens: ledger.map(|ledger| ledger.tokens),
         kv_bytes_per_token: ledger.map(|ledger| ledger.kv_bytes_per_token),
         max_model_len: settings.max_model_len,
-        max_model_len_that_fits: held.map(|held| held.min(ask.shape.positions as u64)),
+        max_model_len_that_fits: ledger.map(|ledger| ledger.longest),
         max_num_seqs: settings.max_num_seqs,
         max_num_batched_tokens: settings.max_num_batched_tokens,
         gpu_memory_utilization: settings.utilization,
@@ -147,6 +146,7 @@ fn plain(ask: &Ask, judged: &Judged) -> Answer {
         }),
         binds: loaded.map(|(capacity, _)| binds(capacity).name()),
         waves: loaded.and_then(|(capacity, load)| waves(load.concurrency, capacity)),
+        record: record::record(ask),
         assumptions: ask.shape.assumptions.clone(),
         fixes: Vec::new(),
         explain: Vec::new(),

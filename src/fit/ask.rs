@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::gpu_layers::LlamaCpp;
+use super::load_quantization::LoadQuantization;
 use super::releases::Release;
-use crate::hardware::{Capability, Gpu};
+use crate::hardware::{Capability, Gpu, Link};
 use crate::parallel::Split;
 use crate::shape::{Format, ModelShape, TensorSpec, WeightType};
 
@@ -19,6 +21,8 @@ pub struct Card {
     pub memory_gib: f64,
     /// Compute capability.
     pub capability: Capability,
+    /// How several of them reach each other.
+    pub link: Link,
 }
 
 impl From<&Gpu> for Card {
@@ -27,6 +31,7 @@ impl From<&Gpu> for Card {
             name: gpu.full_name.clone(),
             memory_gib: gpu.memory_gib,
             capability: gpu.compute_capability,
+            link: gpu.link(),
         }
     }
 }
@@ -38,6 +43,22 @@ pub enum Engine {
     Candlepower,
     /// vLLM, as a release of it counts.
     Vllm(&'static Release),
+    /// SGLang, since it takes its share of the memory that is free before the weights are loaded.
+    Sglang,
+    /// llama.cpp.
+    LlamaCpp(LlamaCpp),
+}
+
+impl Engine {
+    /// As `--engine` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Candlepower => "candlepower",
+            Self::Vllm(_) => "vllm",
+            Self::Sglang => "sglang",
+            Self::LlamaCpp(_) => "llama.cpp",
+        }
+    }
 }
 
 /// Element type of the KV cache.
@@ -87,6 +108,30 @@ impl Load {
     }
 }
 
+/// Room for adapters that are applied while requests run (LoRA).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lora {
+    /// Adapters of one step.
+    pub adapters: usize,
+    /// The largest rank of one.
+    pub rank: usize,
+}
+
+/// What a server holds beside the model.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// `None`: the checkpoint is loaded as it is.
+    pub quantization: Option<LoadQuantization>,
+    /// `None`: no adapters.
+    pub lora: Option<Lora>,
+    /// The model that drafts tokens for this one to verify: its weights and its KV cache.
+    pub draft: Option<ModelShape>,
+    /// Tokens that are drafted at a time, by that model or without one.
+    pub drafted_tokens: usize,
+    /// GiB of weights of each rank that stay in the host's memory.
+    pub cpu_offload_gib: f64,
+}
+
 /// Bytes of an element of each tensor, by name, where a checkpoint is there to tell.
 pub type StoredBytes = HashMap<String, usize>;
 
@@ -117,6 +162,8 @@ pub struct Ask {
     pub dtype: Option<WeightType>,
     /// Of the KV cache.
     pub kv_type: KvType,
+    /// Beside the model.
+    pub extras: Extras,
     /// No CUDA graphs.
     pub eager: bool,
     /// `None`: nothing was said of one.
@@ -134,14 +181,21 @@ impl Ask {
         self.gpus / self.ranks()
     }
 
-    /// Of activations: what was asked for, else the checkpoint's; FP8 weights compute in its 16-bit type.
+    /// Of activations: what was asked for, else the checkpoint's; FP8 weights compute in its 16-bit type. vLLM and SGLang run a
+    /// checkpoint in f32 in 16 bits unless it is told.
     pub fn dtype(&self) -> WeightType {
-        self.dtype.or(self.shape.weight_type).unwrap_or_default()
+        match (self.dtype, self.shape.weight_type, self.engine) {
+            (Some(asked), ..) => asked,
+            (None, Some(WeightType::F32), Engine::Vllm(_) | Engine::Sglang) => WeightType::F16,
+            (None, stored, _) => stored.unwrap_or_default(),
+        }
     }
 
     /// Bytes of an element of the KV cache.
     pub fn kv_bytes(&self) -> usize {
         match self.kv_type {
+            // Scales in the checkpoint are a wish for it.
+            KvType::Auto if self.shape.kv_in_fp8 && matches!(self.engine, Engine::Vllm(_)) => 1,
             KvType::Auto => self.dtype().bytes(),
             KvType::Bf16 | KvType::F16 => WeightType::Bf16.bytes(),
             KvType::F32 => WeightType::F32.bytes(),
@@ -149,17 +203,32 @@ impl Ask {
         }
     }
 
+    /// Bytes that `elements` of K and V take.
+    pub fn kv_bytes_of(&self, elements: usize) -> u64 {
+        match self.engine {
+            Engine::LlamaCpp(own) => own.kv_bytes(elements),
+            _ => (elements * self.kv_bytes()) as u64,
+        }
+    }
+
     /// Bytes that `elements` of `tensor` take on a GPU.
     pub fn bytes(&self, tensor: &TensorSpec, elements: u64) -> u64 {
         let stored = || self.stored.as_ref()?.get(&tensor.name).copied();
+        if let Some(how) = self.extras.quantization
+            && let Some(bytes) = how.bytes(tensor, elements)
+        {
+            return bytes;
+        }
         let of_each = match (tensor.format, self.engine) {
             (Format::Packed { .. }, _) => return tensor.packed_bytes(elements),
             (Format::Fp8, _) => 1,
             // Kernels read scales in f32, whatever they are stored in.
             (Format::Scale { .. }, _) => size_of::<f32>(),
-            // vLLM converts all weights to the activations' type.
-            (Format::Plain | Format::Loose, Engine::Vllm(_)) => self.dtype().bytes(),
-            (Format::Plain | Format::Loose, Engine::Candlepower) => {
+            // They convert all weights to the activations' type.
+            (Format::Plain | Format::Loose, Engine::Vllm(_) | Engine::Sglang) => {
+                self.dtype().bytes()
+            }
+            (Format::Plain | Format::Loose, Engine::Candlepower | Engine::LlamaCpp(_)) => {
                 stored().unwrap_or(self.shape.weight_type.unwrap_or_default().bytes())
             }
         };

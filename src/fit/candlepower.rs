@@ -50,6 +50,7 @@ pub(super) fn terms(stage: &Stage) -> Terms {
         activations: activations(stage),
         overhead,
         graphs: graphs(stage),
+        while_loading: 0,
         graphs_in_budget: true,
     }
 }

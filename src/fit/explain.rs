@@ -2,7 +2,7 @@
 
 use super::ask::{Ask, GIB};
 use super::ledger::Ledger;
-use super::reason::{counted, tokens};
+use super::reason::counted;
 use super::terms::Item;
 use super::verdict::Judged;
 
@@ -49,13 +49,19 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
         counted(ledger.kv_bytes_per_token),
         kv_product(ask, ledger)
     ));
+    if ledger.pool.padding() > 0 {
+        lines.push(format!(
+            "and {} layers more that fill up groups of equal size",
+            ledger.pool.padding()
+        ));
+    }
     lines.push(format!(
         "{} tokens: {} blocks of {}; a request of {} tokens takes {} of them",
-        counted(tokens(ask, ledger)),
+        counted(ledger.tokens),
         counted(ledger.blocks),
         ask.block_size,
         counted(settings.max_model_len as u64),
-        counted(settings.max_model_len.div_ceil(ask.block_size) as u64)
+        counted(ledger.pool.blocks(settings.max_model_len))
     ));
     if let (Some(load), Some(capacity)) = (ask.load, judged.capacity) {
         lines.push(format!(

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::ask::{Ask, Engine, KvType, Limits};
-use super::reason::tokens;
+use super::ask::{Ask, Engine, Extras, KvType, Limits};
+use super::gpu_layers::{CacheType, LlamaCpp};
+use super::load_quantization::LoadQuantization;
 use super::rules;
 use super::verdict::{Judged, Verdict, judge};
 use crate::parallel::Split;
@@ -16,6 +17,8 @@ const HIGH_UTILIZATION: f64 = 0.95;
 const LOW_UTILIZATION: f64 = 0.9;
 /// Blocks of the FP8 checkpoints that Qwen and DeepSeek publish.
 const FP8_BLOCK: [usize; 2] = [128, 128];
+/// Fewer tokens than this are no fix of a length.
+const SHORTEST: usize = 2048;
 /// More GPUs than this are no fix.
 const MOST_GPUS: usize = 64;
 
@@ -38,35 +41,68 @@ type Search = (fn(&Ask, &Judged) -> Vec<Candidate>, usize);
 
 /// At most three, cheapest first: flags, then another checkpoint, then more hardware.
 pub(super) fn fixes(ask: &Ask, judged: &Judged) -> Vec<Fix> {
-    let searches: [Search; 4] = [
-        (flags, MOST_FIXES),
-        (layouts, 2),
-        (checkpoints, 1),
-        (hardware, 1),
-    ];
+    let searches: &[Search] = match ask.engine {
+        // It has one layout, and its checkpoints are of many types.
+        Engine::LlamaCpp(_) => &[(flags, MOST_FIXES), (host_layers, 1)],
+        _ => &[
+            (flags, MOST_FIXES),
+            (layouts, 2),
+            (checkpoints, 1),
+            (hardware, 1),
+        ],
+    };
     let better = |verdict: Verdict| match judged.verdict {
         Verdict::Fits => false,
         Verdict::RunsQueued => verdict == Verdict::Fits,
         _ => verdict.fits(),
     };
-    let found = searches.into_iter().flat_map(|(candidates, most)| {
-        let tried = candidates(ask, judged)
-            .into_iter()
-            .filter_map(|(change, changed)| {
-                let outcome = judge(&changed);
-                let kv_tokens = tokens(&changed, outcome.ledger.as_ref()?);
-                better(outcome.verdict).then_some(Fix {
-                    change,
-                    verdict: outcome.verdict,
-                    kv_tokens,
-                })
-            });
+    let found = searches.iter().flat_map(|&(candidates, most)| {
+        let tried = candidates(ask, judged).into_iter().filter_map(|candidate| {
+            let outcome = judge(&candidate.1);
+            let found = fix(candidate.0.clone(), &outcome);
+            found
+                .filter(|fix| better(fix.verdict))
+                .or_else(|| shorter(judged, &candidate, &outcome))
+        });
         tried.take(most)
     });
     match judged.verdict {
         Verdict::Fits => Vec::new(),
         _ => found.take(MOST_FIXES).collect(),
     }
+}
+
+fn fix(change: String, outcome: &Judged) -> Option<Fix> {
+    Some(Fix {
+        change,
+        verdict: outcome.verdict,
+        kv_tokens: outcome.ledger.as_ref()?.tokens,
+    })
+}
+
+/// A change after which only the length is too much, and the length that it has room for.
+fn shorter(judged: &Judged, (change, ask): &Candidate, outcome: &Judged) -> Option<Fix> {
+    let held = outcome.ledger.as_ref()?.longest as usize;
+    // Where the length is all that is too much, it is a fix by itself.
+    let more = matches!(judged.verdict, Verdict::NoWeights | Verdict::NoKv);
+    if !more || outcome.verdict != Verdict::Len || held < SHORTEST {
+        return None;
+    }
+    let limits = Limits {
+        max_model_len: Some(held),
+        ..ask.limits
+    };
+    let ask = Ask {
+        limits,
+        ..ask.clone()
+    };
+    let outcome = judge(&ask);
+    let between = match change.starts_with("--") {
+        true => "",
+        false => ",",
+    };
+    let change = format!("{change}{between} --max-model-len {held}");
+    fix(change, &outcome).filter(|fix| fix.verdict.fits())
 }
 
 /// Changes of a flag.
@@ -94,7 +130,7 @@ fn flags(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
         }
     }
     if let (Verdict::Len, Some(ledger)) = (judged.verdict, &judged.ledger) {
-        let held = tokens(ask, ledger) as usize;
+        let held = ledger.longest as usize;
         let max_model_len = Some(held);
         // A budget of tokens that follows the length shrinks with it, so this is on the safe side.
         limit(
@@ -118,6 +154,7 @@ fn flags(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
     }
     let utilization = match judged.verdict {
         Verdict::GraphOom => LOW_UTILIZATION.min(settings.utilization),
+        Verdict::Unsupported => HIGH_UTILIZATION.min(settings.utilization),
         _ => HIGH_UTILIZATION.max(settings.utilization),
     };
     if utilization != settings.utilization {
@@ -149,7 +186,20 @@ fn flags(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
             },
         ));
     }
-    if ask.kv_bytes() > 1 {
+    if let Engine::LlamaCpp(own) = ask.engine {
+        let engine = Engine::LlamaCpp(LlamaCpp {
+            cache_types: [CacheType::Q8_0; 2],
+            ..own
+        });
+        let change = "--cache-type-k q8_0 --cache-type-v q8_0".to_owned();
+        list.push((
+            change,
+            Ask {
+                engine,
+                ..ask.clone()
+            },
+        ));
+    } else if ask.kv_bytes() > 1 {
         let kv_type = KvType::Fp8;
         let ask = Ask {
             kv_type,
@@ -186,6 +236,29 @@ fn smaller_step(ask: &Ask, judged: &Judged) -> Option<Candidate> {
     candidates.find(|(_, smaller)| judge(smaller).verdict.fits())
 }
 
+/// As many layers on the GPU as fit.
+fn host_layers(ask: &Ask, _judged: &Judged) -> Vec<Candidate> {
+    let Engine::LlamaCpp(own) = ask.engine else {
+        return Vec::new();
+    };
+    let with = |layers: usize| Ask {
+        engine: Engine::LlamaCpp(LlamaCpp {
+            gpu_layers: Some(layers),
+            ..own
+        }),
+        ..ask.clone()
+    };
+    let (mut fits, mut beyond) = (0, ask.shape.layers.len() + 1);
+    while beyond - fits > 1 {
+        let middle = (fits + beyond) / 2;
+        match judge(&with(middle)).verdict.fits() {
+            true => fits = middle,
+            false => beyond = middle,
+        }
+    }
+    vec![(format!("--n-gpu-layers {fits}"), with(fits))]
+}
+
 /// The same GPUs, used otherwise.
 fn layouts(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
     // A queue does not come of the layout.
@@ -215,7 +288,8 @@ fn layouts(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
 
 /// The same model in other weights.
 fn checkpoints(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
-    if ask.shape.quantization.is_some() || judged.verdict == Verdict::RunsQueued {
+    let quantised = ask.shape.quantization.is_some() || ask.extras.quantization.is_some();
+    if quantised || judged.verdict == Verdict::RunsQueued {
         return Vec::new();
     }
     let fp8 = Ask {
@@ -230,6 +304,17 @@ fn checkpoints(ask: &Ask, judged: &Judged) -> Vec<Candidate> {
             format!("{words} with --expert-parallel"),
             whole_experts(&fp8),
         ));
+    }
+    if let (Engine::Vllm(_), None) = (ask.engine, ask.shape.experts()) {
+        let extras = Extras {
+            quantization: Some(LoadQuantization::BitsAndBytes),
+            ..ask.extras.clone()
+        };
+        let ask = Ask {
+            extras,
+            ..ask.clone()
+        };
+        list.push(("--quantization bitsandbytes".to_owned(), ask));
     }
     list
 }

@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use super::ask::{Ask, Engine, GIB};
+use super::pool::Pool;
 use super::quantised;
+use super::releases::Hybrid;
 use super::terms::{Settings, Stage, Terms};
-use super::{candlepower, vllm};
+use super::{candlepower, llama_cpp, sglang, vllm};
 use crate::parallel::ShardPlan;
-use crate::shape::Role;
+use crate::shape::{Role, TensorSpec};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ledger {
@@ -19,8 +21,14 @@ pub(super) struct Ledger {
     pub kv_bytes_per_token: u64,
     /// What the budget leaves for the KV cache; negative: nothing, and so much too little.
     pub kv_bytes: i64,
+    /// How they are laid out.
+    pub pool: Pool,
     /// Whole blocks in it that requests can use.
     pub blocks: u64,
+    /// Tokens that it holds, as the engine counts them.
+    pub tokens: u64,
+    /// Tokens of the longest request that it holds, and at most the model's positions.
+    pub longest: u64,
 }
 
 impl Ledger {
@@ -29,50 +37,106 @@ impl Ledger {
         let terms = match ask.engine {
             Engine::Candlepower => candlepower::terms(stage),
             Engine::Vllm(release) => vllm::terms(release, stage),
+            Engine::Sglang => sglang::terms(stage),
+            Engine::LlamaCpp(own) => llama_cpp::terms(own, stage),
         };
         let memory = (ask.card.memory_gib * GIB).round() as u64;
-        let budget = (memory as f64 * stage.settings.utilization) as u64;
+        let budget = budget(ask, memory, stage.settings);
         let layers = &ask.shape.layers[stage.layers.clone()];
-        let elements = layers.iter().map(|l| l.kv.elements_per_token(ask.split.tp));
-        let kv_bytes_per_token = (elements.sum::<usize>() * ask.kv_bytes()) as u64;
+        let draft = ask.extras.draft.as_ref().filter(|_| stage.last);
+        let drafts = draft.map_or(&[][..], |draft| &draft.layers);
+        let pool = Pool::new(ask, layers, drafts, stage.settings);
         let graphs = match terms.graphs_in_budget {
             true => terms.graphs.bytes,
             false => 0,
         };
         let taken = [&terms.weights, &terms.activations, &terms.overhead];
         let taken: u64 = taken.iter().map(|item| item.bytes).sum::<u64>() + graphs;
-        let kv_bytes = budget as i64 - taken as i64;
-        let of_block = (kv_bytes_per_token * ask.block_size as u64).max(1);
-        let blocks = kv_bytes.max(0) as u64 / of_block;
+        let left = budget as i64 - taken as i64;
+        let states = match ask.engine {
+            Engine::Sglang if pool.states > 0 => sglang::states(left.max(0) as u64),
+            _ => pool.states,
+        };
+        let kv_bytes = left - states as i64;
+        let blocks = match pool.block_bytes() {
+            // Nothing is kept by token.
+            0 => ask.shape.positions.div_ceil(ask.block_size) as u64,
+            bytes => kv_bytes.max(0) as u64 / bytes,
+        };
         let null_blocks = match ask.engine {
             // Block 0 is for rows of padding.
             Engine::Candlepower => 1,
-            Engine::Vllm(_) => 0,
+            Engine::Vllm(_) | Engine::Sglang | Engine::LlamaCpp(_) => 0,
         };
+        let blocks = blocks.saturating_sub(null_blocks);
+        let usable = blocks * pool.block_bytes();
         Self {
             stage: index,
             layers: stage.layers.clone(),
             terms,
             memory,
             budget,
-            kv_bytes_per_token,
+            kv_bytes_per_token: pool.bytes_per_token(),
             kv_bytes,
-            blocks: blocks.saturating_sub(null_blocks),
+            tokens: tokens(ask, &pool, blocks, stage.settings),
+            longest: pool.longest(usable, ask.shape.positions) as u64,
+            blocks,
+            pool,
         }
+    }
+
+    /// Bytes of the blocks that requests can use.
+    pub fn usable(&self) -> u64 {
+        self.blocks * self.pool.block_bytes()
+    }
+}
+
+/// Bytes that the engine gives out.
+fn budget(ask: &Ask, memory: u64, settings: Settings) -> u64 {
+    let shared = match ask.engine {
+        Engine::Candlepower | Engine::Vllm(_) | Engine::LlamaCpp(_) => memory,
+        Engine::Sglang => memory.saturating_sub(sglang::BEFORE_LOADING),
+    };
+    (shared as f64 * settings.utilization) as u64
+}
+
+/// Whole blocks, but where the engine counts requests of the longest length.
+fn tokens(ask: &Ask, pool: &Pool, blocks: u64, settings: Settings) -> u64 {
+    match ask.engine {
+        _ if by_concurrency(ask) => {
+            let bytes = blocks * pool.block_bytes();
+            let length = settings.max_model_len as u64;
+            let each = pool.request(settings.max_model_len).max(1);
+            (u128::from(bytes) * u128::from(length) / u128::from(each)) as u64
+        }
+        _ => blocks * ask.block_size as u64,
+    }
+}
+
+fn by_concurrency(ask: &Ask) -> bool {
+    match ask.engine {
+        Engine::Vllm(release) => release.hybrid == Hybrid::ByConcurrency,
+        // One request has all of it.
+        Engine::LlamaCpp(own) => !own.swa_full,
+        Engine::Candlepower | Engine::Sglang => false,
     }
 }
 
 /// The ledger of the stage whose KV cache is the smallest: every stage has as many blocks as it.
 pub(super) fn tightest(ask: &Ask, plan: &ShardPlan, settings: Settings) -> Ledger {
-    let stages = stages(ask.shape.layers.len(), ask.pp);
-    let weights = weights(ask, plan, &stages);
+    let layers = ask.shape.layers.len();
+    let (stages, head) = match ask.engine {
+        Engine::LlamaCpp(own) => own.stages(layers, ask.pp),
+        _ => (stages(layers, ask.pp), true),
+    };
+    let weights = weights(ask, plan, &stages, head);
     let ledger = |index: usize| {
         let stage = Stage {
             ask,
             plan,
             settings,
             layers: stages[index].clone(),
-            last: index + 1 == stages.len(),
+            last: head && index + 1 == stages.len(),
             weights: weights[index],
         };
         Ledger::new(index, &stage)
@@ -97,21 +161,39 @@ pub(super) fn stages(layers: usize, pp: usize) -> Vec<Range<usize>> {
     stages.collect()
 }
 
+/// Whether llama.cpp was told to leave it in the host's memory.
+fn in_host(ask: &Ask, tensor: &TensorSpec) -> bool {
+    let Engine::LlamaCpp(own) = ask.engine else {
+        return false;
+    };
+    let expert = tensor.expert.is_some() || tensor.count > 1;
+    expert && tensor.layer.is_some_and(|layer| layer < own.cpu_moe_layers)
+}
+
 /// Bytes of the weights of rank 0 of each stage: the first has the embedding, the last the final norm and
-/// the head, which is the embedding again where they are tied.
-fn weights(ask: &Ask, plan: &ShardPlan, stages: &[Range<usize>]) -> Vec<u64> {
+/// the head, which is the embedding again where they are tied. Layers of no stage are in the host's memory.
+fn weights(ask: &Ask, plan: &ShardPlan, stages: &[Range<usize>], head: bool) -> Vec<u64> {
     let mut bytes = vec![0; stages.len()];
     let last = stages.len() - 1;
+    // llama.cpp looks tokens up on the CPU.
+    let in_host_memory = matches!(ask.engine, Engine::LlamaCpp(_));
     for part in plan.tensors() {
         let tensor = part.tensor;
+        if in_host(ask, tensor) {
+            continue;
+        }
         let held = quantised::laid_out(ask, tensor, ask.bytes(tensor, part.elements(0)));
+        let embedding = tensor.role == Role::Embedding;
         let stage = match tensor.layer {
-            Some(layer) => stages.partition_point(|layers| layers.end <= layer),
-            None if tensor.role == Role::Embedding => 0,
-            None => last,
+            Some(layer) => stages.iter().position(|layers| layers.contains(&layer)),
+            None if embedding && !in_host_memory => Some(0),
+            None if embedding => None,
+            None => head.then_some(last),
         };
-        bytes[stage] += held;
-        if tensor.role == Role::Embedding && ask.shape.tie_word_embeddings && last > 0 {
+        if let Some(stage) = stage {
+            bytes[stage] += held;
+        }
+        if embedding && ask.shape.tie_word_embeddings && head && stage != Some(last) {
             bytes[last] += held;
         }
     }

@@ -23,9 +23,9 @@ pub(super) fn reason(ask: &Ask, judged: &Judged) -> String {
         Verdict::Len => format!(
             "a request of {} tokens needs {:.2} GiB of KV cache on each GPU, and {:.2} are left for it: {} tokens at most",
             counted(longest as u64),
-            needed(ask, ledger, longest),
+            needed(ledger, longest),
             ledger.kv_bytes.max(0) as f64 / GIB,
-            counted(tokens(ask, ledger))
+            counted(ledger.longest)
         ),
         Verdict::GraphOom => format!(
             "the budget takes {:.2} of the card's {:.2} GiB, and CUDA graphs need about {:.2} on top of it",
@@ -35,8 +35,16 @@ pub(super) fn reason(ask: &Ask, judged: &Judged) -> String {
         ),
         Verdict::NoKv => no_kv(ask, ledger, judged),
         Verdict::NoWeights => format!(
-            "the weights take {:.2} GiB on each GPU, and of its {:.2} there are {:.2} for them",
-            ledger.terms.weights.gib(),
+            "the weights take {:.2} GiB on each GPU{}, and of its {:.2} there are {:.2} for them",
+            ledger
+                .terms
+                .weights
+                .gib()
+                .max(ledger.terms.while_loading as f64 / GIB),
+            match ledger.terms.while_loading > ledger.terms.weights.bytes {
+                true => " while they are loaded",
+                false => "",
+            },
             ask.card.memory_gib,
             ask.card.memory_gib - ledger.terms.overhead.gib()
         ),
@@ -45,7 +53,7 @@ pub(super) fn reason(ask: &Ask, judged: &Judged) -> String {
 }
 
 fn fits(ask: &Ask, ledger: &Ledger, capacity: Capacity) -> String {
-    let held = counted(tokens(ask, ledger));
+    let held = counted(ledger.tokens);
     let each = match ask.replicas() {
         1 => String::new(),
         n => format!(" in each of {n} replicas"),
@@ -113,13 +121,13 @@ pub(super) fn message(ask: &Ask, judged: &Judged) -> Option<String> {
     };
     let ledger = judged.ledger.as_ref()?;
     let longest = judged.settings.max_model_len;
-    let held = tokens(ask, ledger);
+    let held = ledger.longest;
     match judged.verdict {
         Verdict::NoWeights => Some("torch.OutOfMemoryError: CUDA out of memory.".to_owned()),
         Verdict::NoKv => Some("No available memory for the cache blocks.".to_owned()),
         Verdict::Len if release.v1 => Some(format!(
             "To serve at least one request with the models's max seq len ({longest}), ({:.2} GiB KV cache is needed, which is larger than the available KV cache memory ({:.2} GiB). Based on the available memory, the estimated maximum model length is {held}.",
-            needed(ask, ledger, longest),
+            needed(ledger, longest),
             ledger.kv_bytes as f64 / GIB
         )),
         Verdict::Len => Some(format!(
@@ -161,15 +169,9 @@ pub(super) fn waves(wanted: usize, capacity: Capacity) -> Option<usize> {
     (at_once > 0).then(|| wanted.div_ceil(at_once))
 }
 
-/// Tokens that the KV cache of a replica holds.
-pub(super) fn tokens(ask: &Ask, ledger: &Ledger) -> u64 {
-    ledger.blocks * ask.block_size as u64
-}
-
 /// GiB of KV cache on each GPU for one request of `length` tokens.
-fn needed(ask: &Ask, ledger: &Ledger, length: usize) -> f64 {
-    let blocks = length.div_ceil(ask.block_size) as u64;
-    (blocks * ask.block_size as u64 * ledger.kv_bytes_per_token) as f64 / GIB
+fn needed(ledger: &Ledger, length: usize) -> f64 {
+    ledger.pool.request(length) as f64 / GIB
 }
 
 /// With commas between thousands.

@@ -3,12 +3,16 @@
 use super::ask::{Ask, Engine};
 use super::quantised;
 use super::releases::Release;
+use super::vllm;
 use crate::hardware::Capability;
 use crate::parallel::{self, Split};
 use crate::shape::{ModelShape, Quantization, WeightType};
 
-/// First compute capability on which vLLM runs FP8 weights, be it widened to 16 bits in the kernel.
-const VLLM_FP8: Capability = Capability { major: 8, minor: 0 };
+/// First compute capability on which SGLang runs FP8 weights, be it widened to 16 bits in the kernel.
+const SGLANG_FP8: Capability = Capability { major: 8, minor: 0 };
+
+/// vLLM fills the vocabulary up to a multiple of this.
+const VOCAB_PADDING: usize = 64;
 
 /// A rule that does not hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +33,8 @@ impl Broken {
 /// The first rule that this ask breaks.
 pub(super) fn broken(ask: &Ask) -> Option<Broken> {
     let own = match ask.engine {
-        Engine::Candlepower => split_rule(ask),
-        Engine::Vllm(_) => vllm_split_rule(&ask.shape, ask.split),
+        Engine::Candlepower | Engine::LlamaCpp(_) => split_rule(ask),
+        Engine::Vllm(_) | Engine::Sglang => vllm_split_rule(&ask.shape, ask.split),
     };
     own.map(|rule| Broken {
         hint: Some(legal_hint(ask)),
@@ -39,12 +43,13 @@ pub(super) fn broken(ask: &Ask) -> Option<Broken> {
     .or_else(|| stages_rule(ask))
     .or_else(|| length_rule(ask))
     .or_else(|| card_rule(ask))
+    .or_else(|| free_rule(ask))
 }
 
 /// Numbers of ranks that the shapes allow.
 pub(super) fn legal(ask: &Ask) -> Vec<usize> {
     let mut legal = parallel::legal(&ask.shape, ask.split.expert_parallel);
-    if let Engine::Vllm(_) = ask.engine {
+    if let Engine::Vllm(_) | Engine::Sglang = ask.engine {
         legal.retain(|&tp| {
             let split = Split { tp, ..ask.split };
             vllm_split_rule(&ask.shape, split).is_none()
@@ -79,7 +84,7 @@ fn stages_rule(ask: &Ask) -> Option<Broken> {
 fn length_rule(ask: &Ask) -> Option<Broken> {
     let (asked, positions) = (ask.limits.max_model_len?, ask.shape.positions);
     let rule = match ask.engine {
-        Engine::Candlepower => {
+        Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => {
             format!("a length of {asked} tokens is beyond the model's {positions} positions")
         }
         Engine::Vllm(_) => format!(
@@ -100,6 +105,10 @@ fn vllm_split_rule(shape: &ModelShape, split: Split) -> Option<String> {
         return Some(format!(
             "Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp})."
         ));
+    }
+    let vocab = shape.vocab_size.next_multiple_of(VOCAB_PADDING);
+    if !vocab.is_multiple_of(tp) {
+        return Some(format!("{vocab} is not divisible by {tp}"));
     }
     if expert_parallel && shape.experts().is_none() {
         let rule = "Number of experts in the model must be greater than 0 when expert parallelism is enabled.";
@@ -170,6 +179,25 @@ fn fp8_rule(
         .or_else(|| columns(expert?, "The input_size of down's weight"))
 }
 
+/// vLLM gives up before it loads anything where its share is more than what is free then.
+fn free_rule(ask: &Ask) -> Option<Broken> {
+    let Engine::Vllm(release) = ask.engine else {
+        return None;
+    };
+    let memory = ask.card.memory_gib;
+    let utilization = ask.limits.utilization.unwrap_or(release.utilization);
+    let (free, desired) = (
+        memory - vllm::before_start(release, ask)?,
+        memory * utilization,
+    );
+    (desired > free).then(|| Broken {
+        rule: format!(
+            "Free memory on device ({free:.2}/{memory:.2} GiB) on startup is less than desired GPU memory utilization ({utilization}, {desired:.2} GiB)."
+        ),
+        hint: Some("the CUDA context is there before".to_owned()),
+    })
+}
+
 fn card_rule(ask: &Ask) -> Option<Broken> {
     let own = ask.card.capability;
     let Capability { major, minor } = own;
@@ -178,7 +206,9 @@ fn card_rule(ask: &Ask) -> Option<Broken> {
     let hint = Some("--dtype f16 runs there".to_owned());
     let fp8 = matches!(ask.shape.quantization, Some(Quantization::Fp8 { .. }));
     match ask.engine {
-        Engine::Candlepower if ask.dtype() == WeightType::Bf16 && before(Capability::BF16) => {
+        Engine::Candlepower | Engine::Sglang
+            if ask.dtype() == WeightType::Bf16 && before(Capability::BF16) =>
+        {
             Some(Broken {
                 rule: format!("bf16 needs compute capability 8.0, and {name} has {own}"),
                 hint,
@@ -192,7 +222,7 @@ fn card_rule(ask: &Ask) -> Option<Broken> {
                 hint,
             })
         }
-        Engine::Vllm(_) if fp8 && before(VLLM_FP8) => Some(Broken::new(format!(
+        Engine::Sglang if fp8 && before(SGLANG_FP8) => Some(Broken::new(format!(
             "The quantization method fp8 is not supported for the current GPU. Minimum capability: 80. Current capability: {major}{minor}."
         ))),
         _ => quantised::card_rule(ask).map(Broken::new),

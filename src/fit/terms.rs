@@ -53,6 +53,8 @@ pub(super) struct Terms {
     /// Communication, libraries and the CUDA context.
     pub overhead: Item,
     pub graphs: Item,
+    /// Of the weights while they are loaded, where that is more.
+    pub while_loading: u64,
     /// Whether the budget has room for the graphs; else they come on top of it.
     pub graphs_in_budget: bool,
 }

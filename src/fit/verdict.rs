@@ -6,7 +6,7 @@ use super::ask::{Ask, Engine};
 use super::ledger::{self, Ledger};
 use super::rules::{self, Broken};
 use super::terms::Settings;
-use super::{candlepower, vllm};
+use super::{candlepower, llama_cpp, sglang, vllm};
 use crate::parallel::ShardPlan;
 
 /// What came out.
@@ -81,6 +81,8 @@ pub(super) fn settings(ask: &Ask) -> Settings {
     match ask.engine {
         Engine::Candlepower => candlepower::settings(ask),
         Engine::Vllm(release) => vllm::settings(release, ask),
+        Engine::Sglang => sglang::settings(ask),
+        Engine::LlamaCpp(_) => llama_cpp::settings(ask),
     }
 }
 
@@ -118,16 +120,17 @@ pub(super) fn judge(ask: &Ask) -> Judged {
 
 fn verdict(ask: &Ask, ledger: &Ledger, settings: Settings, capacity: Capacity) -> Verdict {
     let terms = &ledger.terms;
-    let longest = settings.max_model_len.div_ceil(ask.block_size) as u64;
+    let longest = ledger.pool.request(settings.max_model_len);
     let on_top = match terms.graphs_in_budget {
         true => 0,
         false => terms.graphs.bytes,
     };
-    if terms.weights.bytes + terms.overhead.bytes > ledger.memory {
+    let weights = terms.weights.bytes.max(terms.while_loading);
+    if weights + terms.overhead.bytes > ledger.memory {
         Verdict::NoWeights
-    } else if ledger.blocks == 0 {
+    } else if ledger.blocks == 0 || ledger.kv_bytes < 0 {
         Verdict::NoKv
-    } else if ledger.blocks < longest {
+    } else if ledger.usable() < longest && length_is_promised(ask) {
         Verdict::Len
     } else if ledger.budget + on_top > ledger.memory {
         // Before the queue: what does not start has none.
@@ -142,13 +145,17 @@ fn verdict(ask: &Ask, ledger: &Ledger, settings: Settings, capacity: Capacity) -
     }
 }
 
+/// SGLang starts with fewer tokens than the model has positions, and refuses the requests that are too long.
+fn length_is_promised(ask: &Ask) -> bool {
+    ask.engine != Engine::Sglang || ask.limits.max_model_len.is_some()
+}
+
 /// At the length of the load, else at the longest that is let in.
 fn capacity(ask: &Ask, ledger: &Ledger, settings: Settings) -> Capacity {
     let tokens = ask
         .load
         .map_or(settings.max_model_len, |load| load.tokens());
-    let each = tokens.div_ceil(ask.block_size).max(1);
-    let kv = ledger.blocks as f64 / each as f64;
+    let kv = ledger.usable() as f64 / ledger.pool.request(tokens).max(1) as f64;
     let whole = match ask.load {
         Some(_) => kv.floor(),
         None => kv,

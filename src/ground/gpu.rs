@@ -61,10 +61,13 @@ pub enum GpuCounter {
 pub type Refused = BTreeMap<GpuCounter, String>;
 
 /// A GPU that was sampled through a run.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct WatchedGpu {
     pub gpu: GpuIdentity,
     /// The machine that it is in; `None`: this one.
     pub host: Option<String>,
     pub refused: Refused,
+    /// Mean power while nothing ran, before the load.
+    #[serde(default)]
+    pub idle_power_watts: Option<f64>,
 }

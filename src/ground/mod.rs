@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod gguf_header;
 pub mod gpu;
 pub mod json;
+pub mod live;
 pub mod log;
 pub mod pending;
 pub mod progress;
@@ -21,8 +22,9 @@ pub mod version;
 pub use clock::{Clock, ClockReading, ClockSpan, VirtualClock, WallClock};
 pub use event::{Event, EventKind, FinishReason};
 pub use gpu::{GpuCounter, GpuIdentity, GpuSample, Refused, WatchedGpu};
+pub use live::{Live, Look};
 pub use log::Log;
-pub use progress::{Progress, Task, Unwatched};
+pub use progress::{Progress, Silent, Task, Unwatched};
 pub use records::{
     ExpertLoad, ProcessSample, Recorded, RequestRecord, StepRecord, TelemetrySample,
 };

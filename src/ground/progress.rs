@@ -1,6 +1,9 @@
 //! What long work tells of itself while it goes on, and how it learns that it is to stop.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::live::Live;
 
 /// Work that takes time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub enum Task {
     Load,
     /// Requests of the load of this name.
     Requests(String),
+    /// Points of a sweep.
+    Points(String),
     /// Steps of the load of this name.
     Steps(String),
 }
@@ -28,6 +33,11 @@ pub trait Progress: Send + Sync {
     /// The task is over, done or not.
     fn finish(&self) {}
 
+    /// Where a run tells of itself as it goes on; `None`: nobody looks.
+    fn live(&self) -> Option<&Live> {
+        None
+    }
+
     /// A sentence that whoever started the work should read.
     fn remark(&self, _text: &str) {}
 
@@ -42,6 +52,15 @@ pub trait Progress: Send + Sync {
 
     fn is_stopped(&self) -> bool {
         self.stop().load(Ordering::Relaxed)
+    }
+}
+
+/// Work beside other work: nothing is told of it, and it stops with the other.
+pub struct Silent(pub Arc<dyn Progress>);
+
+impl Progress for Silent {
+    fn stop(&self) -> &AtomicBool {
+        self.0.stop()
     }
 }
 

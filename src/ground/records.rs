@@ -31,6 +31,7 @@ pub struct RequestRecord {
 /// One line of `steps.jsonl`: one pass of scheduler and executor.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StepRecord {
+    /// From 0 behind the warm-up, as a trace counts them.
     pub step: u64,
     pub start: f64,
     pub end: f64,

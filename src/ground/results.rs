@@ -102,6 +102,9 @@ pub struct Scenario {
     pub output_len: Option<usize>,
     /// Arrivals a second (open loop); null in a closed loop.
     pub request_rate: Option<f64>,
+    /// Requests in flight at most (open loop); null without a cap.
+    #[serde(default)]
+    pub max_concurrency: Option<usize>,
     /// Shape of the gamma distribution of arrivals; 1 is Poisson; null in a closed loop.
     pub burstiness: Option<f64>,
     /// Requests played before the window and left out of it.
@@ -116,6 +119,9 @@ pub struct Scenario {
     /// File the requests were read from.
     pub dataset: Option<String>,
     pub goodput: Option<Slo>,
+    /// Of the machine, US dollars an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<f64>,
 }
 
 /// Service-level objective of one request, milliseconds; every bound given must hold.

@@ -96,7 +96,7 @@ fn nearest(wanted: &str, cards: &[Gpu]) -> String {
     cards.sort_by_key(|gpu| far(&gpu.name).min(far(&gpu.full_name)));
     let names = cards.iter().take(OFFERED);
     names
-        .map(|gpu| gpu.name.as_str())
+        .map(|gpu| format!("{} ({})", gpu.name, gpu.full_name))
         .collect::<Vec<_>>()
         .join(", ")
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::quantile::{Sample, ratio};
 use super::timing::Window;
 use super::{MeasureInput, NotObserved, reason};
-use crate::ground::results::{Extended, GpuMetrics, Metrics};
+use crate::ground::results::{GpuMetrics, Metrics};
 use crate::ground::{GpuCounter, GpuSample, TelemetrySample, WatchedGpu};
 
 const PERCENT: f64 = 100.0;
 /// NVML's `nvmlClocksEventReasons` but `GpuIdle`: nothing holds back a clock that nobody needs.
-const THROTTLE_REASONS: [(u64, &str); 8] = [
+pub const THROTTLE_REASONS: [(u64, &str); 8] = [
     (0x2, "applications_clocks_setting"),
     (0x4, "sw_power_cap"),
     (0x8, "hw_slowdown"),
@@ -20,6 +20,10 @@ const THROTTLE_REASONS: [(u64, &str); 8] = [
     (0x80, "hw_power_brake_slowdown"),
     (0x100, "display_clock_setting"),
 ];
+
+/// What tells a GPU's energy.
+pub(super) const BY_COUNTER: &str = "counter";
+pub(super) const BY_POWER: &str = "power";
 
 /// One entry for each GPU that was watched.
 pub(crate) fn each(input: &MeasureInput, window: Option<Window>) -> Vec<GpuMetrics> {
@@ -74,28 +78,14 @@ pub(crate) fn means(
     });
 }
 
-/// Joules of all GPUs together, and of each output token.
-pub(crate) fn energy(extended: &mut Extended, gpus: &[GpuMetrics], nulls: &mut NotObserved) {
-    let joules = all(gpus, |gpu| gpu.energy_j).map(|s| s.mean() * s.count() as f64);
-    let unknown = why(gpus, "energy_j", reason::NO_ENERGY);
-    extended.energy_j = nulls.note("energy_j", joules, &unknown);
-    let tokens = extended.total_output_tokens as f64;
-    let why = match joules {
-        Some(_) => reason::NO_SUCCESS,
-        None => &unknown,
-    };
-    let each = joules.and_then(|joules| ratio(joules, tokens));
-    extended.energy_per_output_token_j = nulls.note("energy_per_output_token_j", each, why);
-}
-
 /// The value of each GPU, where every one has it.
-fn all(gpus: &[GpuMetrics], value: fn(&GpuMetrics) -> Option<f64>) -> Option<Sample> {
+pub(super) fn all(gpus: &[GpuMetrics], value: fn(&GpuMetrics) -> Option<f64>) -> Option<Sample> {
     let values: Option<Vec<f64>> = gpus.iter().map(value).collect();
     Sample::new(values?)
 }
 
 /// Why not every GPU has its metric `own`.
-fn why(gpus: &[GpuMetrics], own: &str, otherwise: &str) -> String {
+pub(super) fn why(gpus: &[GpuMetrics], own: &str, otherwise: &str) -> String {
     let lacking = gpus.iter().find_map(|gpu| {
         let reason = gpu.not_observed.get(own)?;
         Some(format!("GPU {}: {reason}", gpu.index))
@@ -167,12 +157,16 @@ impl Seen<'_> {
         let pcie_generation = self.most("pcie_generation", C::PcieLink, |s| s.pcie_generation);
         let pcie_width = self.most("pcie_width", C::PcieLink, |s| s.pcie_width);
         let other_processes = self.most("other_processes", C::Processes, |s| s.other_processes);
-        let (energy_j, throttled_s) = (self.energy(window), self.throttled(window));
+        let (energy, throttled_s) = (self.energy(window), self.throttled(window));
+        let idle = self.watched.idle_power_watts;
+        let idle_power_watts = self.note("idle_power_watts", C::Power, idle, reason::NO_IDLE);
         GpuMetrics {
             pcie_generation,
             pcie_width,
             other_processes,
-            energy_j,
+            energy_j: energy.map(|(joules, _)| joules),
+            energy_by: energy.map(|(_, by)| by.to_owned()),
+            idle_power_watts,
             throttled_s,
             not_observed: self.nulls.0,
             ..measured
@@ -214,21 +208,43 @@ impl Seen<'_> {
         self.note(name, counter, told.max(), reason::NO_SAMPLE)
     }
 
-    /// The counter's mean power over the samples, through the whole window: the samples miss its edges.
-    fn energy(&mut self, window: Option<Window>) -> Option<f64> {
-        let told = self.samples.iter();
-        let told = told.filter_map(|(time, sample)| Some((*time, sample.energy_j?)));
-        let told: Vec<(f64, f64)> = told.collect();
-        let joules = || {
-            let ((start, before), (end, after)) = (told.first()?, told.last()?);
-            Some(ratio(after - before, end - start)? * window?.length())
-        };
+    /// Mean power over the samples, by the counter or else by the power samples, through the whole window: the samples miss
+    /// its edges.
+    fn energy(&mut self, window: Option<Window>) -> Option<(f64, &'static str)> {
+        let joules = |mean_watts: Option<f64>| Some(mean_watts? * window?.length());
+        let counted = joules(self.counted_watts()).map(|joules| (joules, BY_COUNTER));
+        let found = counted.or_else(|| Some((joules(self.integrated_watts())?, BY_POWER)));
+        self.note(
+            "energy_by",
+            GpuCounter::Energy,
+            found,
+            reason::NO_ENERGY_RISE,
+        );
         self.note(
             "energy_j",
             GpuCounter::Energy,
-            joules(),
+            found,
             reason::NO_ENERGY_RISE,
         )
+    }
+
+    /// By the card's counter.
+    fn counted_watts(&self) -> Option<f64> {
+        let told = self.samples.iter();
+        let mut told = told.filter_map(|(time, sample)| Some((*time, sample.energy_j?)));
+        let (start, before) = told.next()?;
+        let (end, after) = told.last()?;
+        ratio(after - before, end - start)
+    }
+
+    /// By the trapezoids between power samples.
+    fn integrated_watts(&self) -> Option<f64> {
+        let told = self.samples.iter();
+        let told = told.filter_map(|(time, sample)| Some((*time, sample.power_watts?)));
+        let told: Vec<(f64, f64)> = told.collect();
+        let pairs = told.windows(2);
+        let joules = pairs.map(|two| f64::midpoint(two[0].1, two[1].1) * (two[1].0 - two[0].0));
+        ratio(joules.sum(), told.last()?.0 - told.first()?.0)
     }
 
     /// Each sample stands for the time since the one before it.

@@ -1,6 +1,7 @@
 //! Records of a run -> its metric set. Pure functions: the same records give the same numbers.
 
 pub mod checks;
+mod energy;
 mod experts;
 pub mod extended;
 pub mod goodput;
@@ -25,6 +26,7 @@ use crate::ground::{
     ClockSpan, ExpertLoad, Log, RequestRecord, StepRecord, TelemetrySample, WatchedGpu,
 };
 
+pub use gpus::THROTTLE_REASONS;
 pub use predicted::mark_predicted;
 pub use records::Book;
 pub use repeats::summarize;
@@ -69,7 +71,8 @@ pub fn measure(input: &MeasureInput) -> Run {
     let mut metrics = source::metrics(input, &requests, &mut nulls);
     gpus::means(&mut metrics, input, &gpus, &mut nulls);
     let mut extended = extended::extended(input, &requests, &steps, &mut nulls);
-    gpus::energy(&mut extended, &gpus, &mut nulls);
+    energy::energy(&mut extended, &gpus, &mut nulls);
+    energy::cost(&mut extended, &input.scenario, &mut nulls);
     Run {
         scenario: input.scenario.clone(),
         metrics,
@@ -121,8 +124,10 @@ pub(crate) mod reason {
     pub const NOT_COUNTED: &str = "the device did not count the work of its steps";
     pub const NO_ROOF: &str = "the machine's roof was not measured in this run";
     pub const NO_ENERGY: &str = "no energy counter was read in this run";
+    pub const NO_IDLE: &str = "no GPU was watched before the load";
+    pub const NO_PRICE: &str = "no price was given (--price-per-hour)";
     pub const NO_ENERGY_RISE: &str =
-        "the energy counter was read less than twice between first arrival and last token";
+        "energy counter and power were read less than twice between first arrival and last token";
     pub const NOT_SUBMITTED: &str = "no request was handed to the engine";
 
     /// Why an amount over the window has no rate.

@@ -7,7 +7,7 @@ const NOTHING_MEASURED: &str = "nothing was measured: the device is simulated";
 const NO_HOST: &str = "raw capacity has no host in it: a server profile adds one";
 
 /// Of the machine and its cards.
-const UNSEEN: [&str; 10] = [
+const UNSEEN: [&str; 17] = [
     "avg_gpu_mem_percent",
     "avg_gpu_power_watts",
     "avg_gpu_temp_C",
@@ -17,6 +17,13 @@ const UNSEEN: [&str; 10] = [
     "ram_percent",
     "energy_j",
     "energy_per_output_token_j",
+    "energy_by",
+    "energy_per_token_j",
+    "output_tokens_per_s_per_watt",
+    "kwh_per_million_output_tokens",
+    "idle_power_watts",
+    "energy_above_idle_j",
+    "energy_above_idle_per_output_token_j",
     "peak_rss_bytes",
 ];
 

@@ -144,8 +144,8 @@ impl Sample {
         }
     }
 
-    /// The value of a rank, from 0.
-    fn at(&self, rank: usize) -> f64 {
+    /// The value of a rank, from 0, which lies below `count`.
+    pub fn at(&self, rank: usize) -> f64 {
         let counts = match &self.ranks {
             Ranks::Sorted(sorted) => return sorted[rank],
             Ranks::Buckets(counts) => counts,

@@ -117,6 +117,11 @@ impl Book {
         Some(self.open[self.index(id)?].arrival)
     }
 
+    /// Of a request that has not ended, or ended behind one that has not.
+    pub fn record(&self, id: RequestId) -> Option<&RequestRecord> {
+        Some(&self.open[self.index(id)?].record)
+    }
+
     /// The first request whose record is still open.
     pub fn oldest(&self) -> Option<RequestId> {
         Some(self.open.front()?.record.id)

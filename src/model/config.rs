@@ -147,7 +147,7 @@ impl RawConfig {
         Ok(spec)
     }
 
-    fn architecture(&self, file: &str) -> Result<Architecture, SpecError> {
+    pub(super) fn architecture(&self, file: &str) -> Result<Architecture, SpecError> {
         let class = self.architectures.as_ref().and_then(|list| list.first());
         let by_class = class.map(|class| match class.as_str() {
             "LlamaForCausalLM" => Some(Architecture::Llama),

@@ -34,6 +34,19 @@ impl Described {
         Ok(described)
     }
 
+    /// Whether a `config.json` is of a family that the engine runs, whatever else is wrong with it.
+    pub fn is_known(text: &str, file: &str) -> bool {
+        let Ok(json) = json::parse(text.as_bytes(), Limits::CONFIG) else {
+            return false;
+        };
+        let Value::Object(mut map) = json.value else {
+            return false;
+        };
+        map.retain(|key, _| matches!(key.as_str(), "architectures" | "model_type"));
+        let named = RawConfig::read(&Fields { map: &map, file });
+        named.is_ok_and(|config| config.architecture(file).is_ok())
+    }
+
     /// Parses the text of a `config.json`; `file` names it.
     pub fn from_json(text: &str, file: &str) -> Result<Self, SpecError> {
         let json =

@@ -53,12 +53,20 @@ impl Mlp {
     pub fn run(&self, at: usize, ws: &Workspace, count: usize, context: &Context) -> Result<()> {
         match (self, &ws.dense, &ws.experts) {
             (Self::Dense { gate_up, down }, Some(space), _) => {
-                let (at, kernels) = (Some(at), context.kernels);
-                context.linear("gate_up", at, &ws.normed, gate_up, count, &space.gate_up)?;
+                let (at, kernels, x) = (Some(at), context.kernels, &ws.normed);
                 let cost = context.cost().silu_mul(count, down.k);
-                context.recorder.run("silu_mul", at, cost, || {
-                    kernels.silu_mul(&space.gate_up, count, &space.activated)
-                })?;
+                if kernels.gates(x, gate_up, count)? {
+                    let mut both = context.cost().linear(gate_up, count);
+                    both += cost;
+                    context.recorder.run("gate_up", at, both, || {
+                        kernels.gated(x, gate_up, count, &space.activated)
+                    })?;
+                } else {
+                    context.linear("gate_up", at, x, gate_up, count, &space.gate_up)?;
+                    context.recorder.run("silu_mul", at, cost, || {
+                        kernels.silu_mul(&space.gate_up, count, &space.activated)
+                    })?;
+                }
                 context.linear("down", at, &space.activated, down, count, &ws.delta)
             }
             (Self::Sparse(sparse), _, Some(space)) => {

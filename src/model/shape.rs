@@ -23,6 +23,7 @@ impl ModelSpec {
             head_dim: self.head_dim,
             vocab_size: self.vocab_size,
             positions: self.positions(),
+            rotary_rows: self.positions(),
             tie_word_embeddings: self.tie_word_embeddings,
             weight_type: self.weight_type,
             quantization: self.quantization.as_ref().and_then(|q| q.in_short()),

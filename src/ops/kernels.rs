@@ -77,6 +77,16 @@ pub trait Kernels: Send + Sync {
     /// `out = silu(gate) * up`, from rows `[gate.., up..]`.
     fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Buffer) -> Result<()>;
 
+    /// Whether [`Self::gated`] is one operation for these rows.
+    fn gates(&self, _x: &Tensor, _gate_up: &Linear, _rows: usize) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// [`Self::silu_mul`] of what [`Self::linear`] makes of `x`, of which nothing is kept.
+    fn gated(&self, _x: &Tensor, _gate_up: &Linear, _rows: usize, _out: &Buffer) -> Result<()> {
+        candle_core::bail!("{} has no gated layers", self.name())
+    }
+
     /// Chooses each row's experts from its `scores`, f32 `[rows, num_experts]`: softmax over all of them, the
     /// `top_k` highest, normalised where asked. Adds 1 to `load[expert]`, u32 `[1, num_experts]`, for each choice.
     fn route(

@@ -23,6 +23,12 @@ pub trait Queue {
     /// called, and a step like that of the capture has run.
     fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Replay>>;
 
+    /// Until [`Self::keep_fastest`] operations of a shape try one algorithm after the other.
+    fn try_algorithms(&self);
+
+    /// Keeps the fastest for each shape, from now on. Waits for what was queued.
+    fn keep_fastest(&self) -> Result<()>;
+
     /// Draws as the step's picks say of which `Pick::is_highest`: a key for each of the first `rows` rows, in a buffer
     /// that a next step finds tokens in which it names by `ground::pending`. Of several ranks' keys the highest, as an
     /// unsigned number, is that of the highest logit, or sum of logit and noise, of equals the lowest token's.

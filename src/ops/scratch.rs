@@ -17,13 +17,23 @@ pub const RECORD_TAIL: usize = 1;
 /// Columns of logits that one block reduces, as `RUN` of kernels/logits.cuh.
 pub const RUN: usize = 4096;
 
+/// Head dims that attention has kernels for; others are padded with zeros to the next one.
+pub const HEAD_DIMS: [usize; 5] = [64, 80, 96, 128, 256];
 /// Query rows of one block of decode attention, as `TILE_ROWS` of its kernels.
 pub const TILE_ROWS: usize = 16;
-/// Blocks of decode that a multiprocessor should have: about as many as run at once.
-pub const BLOCKS_PER_MULTIPROCESSOR: usize = 4;
+/// Blocks of decode that registers leave room for on a multiprocessor.
+pub const DECODE_BLOCKS: usize = 3;
+/// Of blocks that share contexts.
+pub const MOST_WAVES: usize = 4;
 
 /// Words of one tile of an expert's rows: see kernels/group.cu.
 pub const TILE_WORDS: usize = 4;
+/// Rows of a short and of a tall one.
+pub const EXPERT_ROWS: [usize; 2] = [8, 64];
+
+/// A layer in blocks of e4m3 is widened for as many rows as this and more, on GPUs of this major capability.
+pub const WIDENED_ROWS: usize = 256;
+pub const WIDENED_MAJOR: u32 = 9;
 
 /// Of ranks that exchange, as in kernels/exchange.cuh.
 pub const MOST_RANKS: usize = 16;
@@ -63,10 +73,28 @@ pub fn record(rows: usize) -> usize {
     rows.max(RECORD_ROWS).next_power_of_two() + RECORD_TAIL
 }
 
-/// Partial results of attention that is split along contexts; each has its sums, one for each dimension of a head, and
-/// two units of f32.
-pub fn attention_parts(multiprocessors: usize, heads_per_kv_head: usize) -> usize {
-    2 * BLOCKS_PER_MULTIPROCESSOR * multiprocessors * heads_per_kv_head.min(TILE_ROWS)
+/// The dims that kernels have for heads of `head_dim`, if there are any.
+pub fn padded(head_dim: usize) -> Option<usize> {
+    HEAD_DIMS.into_iter().find(|&dim| dim >= head_dim)
+}
+
+/// 32-bit words of what blocks of attention leave for the last of those that share a context: sums, one for each
+/// dimension of a head with its padding, two units of each sum, and how many blocks have come.
+pub fn attention(
+    multiprocessors: usize,
+    heads_per_kv_head: usize,
+    padded_head_dim: usize,
+) -> [usize; 3] {
+    let blocks = MOST_WAVES * DECODE_BLOCKS * multiprocessors;
+    let parts = blocks * heads_per_kv_head.min(TILE_ROWS);
+    [parts * padded_head_dim, parts * 2, blocks]
+}
+
+/// Short and tall tiles of `choices` rows over `held` experts, at most: a tall one is full, or has more rows than a short
+/// one, and an expert has one that is not full.
+pub fn expert_tiles(choices: usize, held: usize, [short, tall]: [usize; 2]) -> [usize; 2] {
+    let shorts = if short > 0 { choices.min(held) } else { 0 };
+    [shorts, (choices / (short + 1)).min(choices / tall + held)]
 }
 
 /// Bytes of one rank's inbox, in host memory or in its own, with slots of `channel_bytes` a channel.

@@ -80,17 +80,17 @@ fn within_limits(load: &Load, options: &EngineOptions) -> Result<(), Wish> {
         batch,
         context,
     } = load;
-    if *batch > options.max_num_seqs {
+    if *batch > options.seqs() {
         return Err(Wish::Load(format!(
             "--batch {batch} is more than --max-num-seqs {}; lower the one or raise the other",
-            options.max_num_seqs
+            options.seqs()
         )));
     }
     let rows = load.rows();
-    if rows > options.max_num_batched_tokens {
+    if rows > options.tokens() {
         return Err(Wish::Load(format!(
             "{phase} of {batch} x {context} is one step of {rows} tokens, more than --max-num-batched-tokens {}; lower --batch or --context, or raise it",
-            options.max_num_batched_tokens
+            options.tokens()
         )));
     }
     Ok(())

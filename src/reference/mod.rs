@@ -8,6 +8,7 @@ pub mod nearest;
 pub mod own;
 pub mod published;
 pub mod rules;
+pub mod saved;
 mod server_cost;
 
 use std::collections::BTreeSet;

@@ -47,26 +47,21 @@ fn set(out: &mut String, index: usize, run: &Run, set: &str, entries: &Map<Strin
     }
 }
 
-/// One line a sample; the first column numbers the run when there are several.
+/// One line a sample; the first column numbers the run.
 ///
 /// # Errors
 /// What the writer says.
 pub fn telemetry(runs: &[RawRun], out: &mut impl Write) -> io::Result<()> {
-    let several = runs.len() > 1;
-    let run_column = if several { "run," } else { "" };
     let gpus = columns(runs, "gpu", 0, |sample| &sample.gpus);
     let processes = columns(runs, "process", 1, |sample| &sample.others);
     writeln!(
         out,
-        "{run_column}time,cpu_percent,ram_percent,rss_bytes{gpus}{processes}"
+        "run,time,cpu_percent,ram_percent,rss_bytes{gpus}{processes}"
     )?;
     for (index, run) in runs.iter().enumerate() {
         for sample in &run.telemetry {
-            if several {
-                write!(out, "{index},")?;
-            }
             let (time, cpu, ram) = (sample.time, sample.cpu_percent, sample.ram_percent);
-            write!(out, "{time},{cpu},{ram},{}", sample.rss_bytes)?;
+            write!(out, "{index},{time},{cpu},{ram},{}", sample.rss_bytes)?;
             let gpus = sample.gpus.iter().flat_map(readings);
             for (_, value) in gpus.chain(sample.others.iter().flat_map(readings)) {
                 match value {

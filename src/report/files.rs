@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::place::{Out, Place};
+use super::page::{self, Shown};
+use super::place::{Out, PAGE, Place};
 use super::{RawRun, ReportError, csv, json, markdown, vllm};
 use crate::ground::log::Entry;
 use crate::ground::results::Results;
@@ -20,9 +21,9 @@ pub struct Page<'a> {
 }
 
 /// Writes `results.json`, `summary.csv`, `summary.md`, `pages`, `telemetry.csv`, of a model with experts
-/// `experts.jsonl`, `steps.jsonl`, `requests.jsonl`, `vllm.json` and `manifest.json` aside, and moves them
-/// into `dir` when they are whole. `raw` holds one entry for each of `results.runs`; with more than one, raw
-/// lines carry `run`, and `vllm-1.json` is that of the first.
+/// `experts.jsonl`, `steps.jsonl`, `requests.jsonl`, `vllm.json`, `report.html` and `manifest.json` aside, and moves them
+/// into `dir` when they are whole. `raw` holds one entry for each of `results.runs`, whose number, from 0, raw lines
+/// carry as `run`. Of several runs `vllm-1.json` is that of the first.
 ///
 /// # Errors
 /// `Outrun` where `dir` holds a result that is not to be overwritten, and says where this one is; `Write`, naming the directory; `Json`;
@@ -62,14 +63,21 @@ pub fn write_all(
             writeln!(out)
         });
     }
+    let name = dir.file_name().unwrap_or(dir.as_os_str());
+    let shown = Shown {
+        name: &name.to_string_lossy(),
+        results,
+        raw,
+    };
+    let page = page::html(&[shown])?;
+    place.file(PAGE, |out| out.write_all(page.as_bytes()));
     place.close()
 }
 
-/// A record, with its run's number when there are several.
+/// A record, with its run's number.
 #[derive(Serialize)]
 struct Numbered<'a, T> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<usize>,
+    run: usize,
     #[serde(flatten)]
     record: &'a T,
 }
@@ -84,10 +92,9 @@ where
     R: IntoIterator<Item: Borrow<T>>,
 {
     for (index, run) in raw.iter().enumerate() {
-        let run_number = (raw.len() > 1).then_some(index);
         for record in records(run) {
             let line = Numbered {
-                run: run_number,
+                run: index,
                 record: record.borrow(),
             };
             serde_json::to_writer(&mut *out, &line)?;

@@ -30,7 +30,32 @@ fn one(answer: &Answer, explain: bool, width: usize) -> String {
         text += &ledger(answer, width);
     }
     text += &assumed(answer, width);
+    text += &record(answer, width);
     text + &fixes(answer, width)
+}
+
+/// How good such answers were.
+fn record(answer: &Answer, width: usize) -> String {
+    let Some(record) = &answer.record else {
+        return String::new();
+    };
+    let errors = match (record.median_error, record.worst_error) {
+        (Some(median), Some(worst)) => format!(
+            "KV cache within {:.1} % at the median, {:.1} % at worst, ",
+            100.0 * median,
+            100.0 * worst
+        ),
+        _ => String::new(),
+    };
+    let sources = match record.sources {
+        1 => "1 source".to_owned(),
+        n => format!("{n} sources"),
+    };
+    let line = format!(
+        "on {} published start-ups {} ({sources}): {errors}{} verdicts right",
+        record.cases, record.alike, record.verdicts_right
+    );
+    wrapped(&line, INDENT, INDENT, width)
 }
 
 fn assumed(answer: &Answer, width: usize) -> String {
@@ -58,6 +83,7 @@ fn place(answer: &Answer) -> String {
         false => "",
     };
     let engine = match &answer.vllm_rules_since {
+        None if answer.engine == "sglang" => "SGLang".to_owned(),
         None => answer.engine.to_owned(),
         Some(since) => format!("vLLM (rules of {since} and later)"),
     };
@@ -97,6 +123,9 @@ fn ledger(answer: &Answer, width: usize) -> String {
     text + &wrapped(&figures.join("; "), INDENT, INDENT, width)
 }
 
+/// Columns of a change.
+const CHANGE: usize = 44;
+
 fn fixes(answer: &Answer, width: usize) -> String {
     if answer.fixes.is_empty() {
         return match answer.verdict {
@@ -109,8 +138,10 @@ fn fixes(answer: &Answer, width: usize) -> String {
         true => "\n  all at once with\n".to_owned(),
         false => "\n  fits with\n".to_owned(),
     };
+    let changes = answer.fixes.iter().map(|fix| fix.change.len());
+    let column = changes.fold(CHANGE, usize::max);
     for fix in &answer.fixes {
-        let line = format!("{:<44} {:>12} KV tokens", fix.change, fix.kv_tokens);
+        let line = format!("{:<column$} {:>12} KV tokens", fix.change, fix.kv_tokens);
         text += &wrapped(&line, INDENT, 2 * INDENT, width);
     }
     text

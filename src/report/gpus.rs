@@ -23,7 +23,7 @@ fn line(gpu: &GpuMetrics) -> String {
             gpu.peak_memory_bytes.map(|bytes| bytes as f64 / MIB),
             "MiB",
         ),
-        one("energy", gpu.energy_j, "J"),
+        energy(gpu),
         throttled(gpu),
         pcie(gpu),
         shared(gpu),
@@ -64,6 +64,15 @@ fn pair(mean: Option<f64>, most: Option<f64>, unit: &str) -> Option<String> {
         number(mean?),
         number(most?)
     ))
+}
+
+/// An integral is marked: it misses what came between samples.
+fn energy(gpu: &GpuMetrics) -> Option<String> {
+    let joules = one("energy", gpu.energy_j, "J")?;
+    match gpu.energy_by.as_deref() {
+        Some("power") => Some(format!("{joules} (integral of power)")),
+        _ => Some(joules),
+    }
 }
 
 fn throttled(gpu: &GpuMetrics) -> Option<String> {

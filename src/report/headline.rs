@@ -6,9 +6,12 @@ mod beside;
 mod load;
 mod title;
 mod troubles;
+mod verdict;
 
 use super::layout::{GAP, wrap};
 use crate::ground::results::Results;
+
+pub(super) use verdict::Verdict;
 
 const MORE: &str = "more: --format full shows every metric, --out DIR keeps them";
 
@@ -28,6 +31,14 @@ pub fn headline(results: &Results, width: usize) -> String {
     say(&mut out, beside::beside(results, &loads));
     say(&mut out, vec![troubles::checks(results), MORE.to_owned()]);
     out
+}
+
+/// What tells each run from the others: its load, and which play of it.
+pub(super) fn play_names(results: &Results) -> Vec<String> {
+    let loads = load::loads(results);
+    let load = |run| loads.iter().find(|load| load.has(run));
+    let name = |run| load(run).map_or_else(String::new, |load| load.play_name(run));
+    results.runs.iter().map(name).collect()
 }
 
 /// As [`wrap`], for words of any length: paths and other people's messages.

@@ -1,5 +1,6 @@
 //! Results -> text and files. Returns strings or writes the files it is given; prints nothing.
 
+pub mod capacity;
 pub mod cards;
 mod columns;
 pub mod comparison;
@@ -13,10 +14,13 @@ pub mod layout;
 pub mod markdown;
 pub mod model;
 pub mod number;
+pub mod page;
 mod place;
 pub mod profile;
 pub mod rows;
 pub mod server_cost;
+pub mod shapes;
+pub mod sweep;
 pub mod table;
 pub mod vllm;
 

@@ -16,7 +16,7 @@ use crate::ground::json;
 
 /// Lists every other file but the page that is made from them.
 const MANIFEST: &str = "manifest.json";
-const PAGE: &str = "report.html";
+pub const PAGE: &str = "report.html";
 const SCHEMA: &str = "candlepower/manifest/1";
 /// Any of these makes a directory one that holds a result.
 const SIGNS: [&str; 4] = ["results.json", MANIFEST, "requests.jsonl", "steps.jsonl"];

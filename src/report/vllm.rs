@@ -70,7 +70,8 @@ impl File<'_> {
         out.serialize_entry("num_prompts", &scenario.requests)?;
         out.serialize_entry("request_rate", &rate)?;
         out.serialize_entry("burstiness", &scenario.burstiness)?;
-        out.serialize_entry("max_concurrency", &scenario.concurrency)?;
+        let most = scenario.concurrency.or(scenario.max_concurrency);
+        out.serialize_entry("max_concurrency", &most)?;
         let entries = self.run.extended.entries();
         TOTALS
             .iter()

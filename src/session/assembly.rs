@@ -102,8 +102,8 @@ impl Started {
         let options = &files.options;
         let config = SchedulerConfig {
             policy: options.scheduler,
-            max_num_seqs: options.max_num_seqs,
-            max_num_batched_tokens: options.max_num_batched_tokens,
+            max_num_seqs: options.seqs(),
+            max_num_batched_tokens: options.tokens(),
             max_model_len,
             block_size: options.block_size,
             num_blocks: layout.num_blocks,

@@ -271,6 +271,9 @@ pub enum RunError {
     OutOfMemory(String),
     #[error("the telemetry thread could not be started: {0}")]
     Telemetry(std::io::Error),
+    /// What a load was cut short by, where it is of no use in part.
+    #[error("{0}")]
+    Failed(String),
     /// What there is until then.
     #[error("interrupted: {0}")]
     Interrupted(&'static str),

@@ -80,10 +80,10 @@ pub struct EngineOptions {
     pub pin_threads: bool,
     /// Tokens of the longest request, prompt and output; `None`: the model's positions.
     pub max_model_len: Option<usize>,
-    /// Requests that run at a time.
-    pub max_num_seqs: usize,
-    /// Tokens of one step.
-    pub max_num_batched_tokens: usize,
+    /// Requests that run at a time; `None`: [`DEFAULT_MAX_NUM_SEQS`], before a simulated card what its server takes.
+    pub max_num_seqs: Option<usize>,
+    /// Tokens of one step; `None`: [`DEFAULT_MAX_NUM_BATCHED_TOKENS`], or likewise.
+    pub max_num_batched_tokens: Option<usize>,
     /// Tokens of one KV block.
     pub block_size: usize,
     /// Share of a GPU's memory that may be used, above 0 and at most 1.
@@ -122,8 +122,8 @@ impl EngineOptions {
             threads: None,
             pin_threads: false,
             max_model_len: None,
-            max_num_seqs: DEFAULT_MAX_NUM_SEQS,
-            max_num_batched_tokens: DEFAULT_MAX_NUM_BATCHED_TOKENS,
+            max_num_seqs: None,
+            max_num_batched_tokens: None,
             block_size: DEFAULT_BLOCK_SIZE,
             gpu_memory_utilization: DEFAULT_GPU_MEMORY_UTILIZATION,
             cuda_graphs: true,
@@ -147,8 +147,8 @@ impl EngineOptions {
             ("tp", Some(self.tp)),
             ("layers", self.layers),
             ("max-model-len", self.max_model_len),
-            ("max-num-seqs", Some(self.max_num_seqs)),
-            ("max-num-batched-tokens", Some(self.max_num_batched_tokens)),
+            ("max-num-seqs", self.max_num_seqs),
+            ("max-num-batched-tokens", self.max_num_batched_tokens),
             ("block-size", Some(self.block_size)),
         ];
         let counts = counts.map(|(flag, value)| (flag, value, LARGEST_COUNT));
@@ -178,9 +178,20 @@ impl EngineOptions {
     /// The largest step that the limits allow.
     pub(crate) fn step_limits(&self) -> StepLimits {
         StepLimits {
-            rows: self.max_num_batched_tokens,
-            logit_rows: self.max_num_seqs.min(self.max_num_batched_tokens),
+            rows: self.tokens(),
+            logit_rows: self.seqs().min(self.tokens()),
         }
+    }
+
+    /// Requests that run at a time.
+    pub(crate) fn seqs(&self) -> usize {
+        self.max_num_seqs.unwrap_or(DEFAULT_MAX_NUM_SEQS)
+    }
+
+    /// Tokens of one step.
+    pub(crate) fn tokens(&self) -> usize {
+        self.max_num_batched_tokens
+            .unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS)
     }
 }
 

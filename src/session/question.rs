@@ -4,12 +4,16 @@ use derive_setters::Setters;
 
 use super::error::{SessionError, Wish};
 use super::reading::{Reading, read};
-use crate::fit::{self, Answer, Ask, Card, Engine, KvType, Limits, Load};
+use crate::fit::{
+    self, Answer, Ask, Card, Engine, Extras, KvType, Limits, Load, LoadQuantization, Lora,
+};
 use crate::ground::{Progress, Unwatched};
-use crate::hardware::{self, Capability};
+use crate::hardware::{self, Capability, Link};
 use crate::model::WeightType;
 use crate::parallel::Split;
 
+/// Of the FP8 that vLLM makes of a checkpoint block by block.
+const FP8_BLOCK: [usize; 2] = [128, 128];
 /// A card of which only the memory is known.
 const USUAL_CAPABILITY: Capability = Capability { major: 8, minor: 9 };
 /// Tokens of a request of the source report's loads.
@@ -66,6 +70,17 @@ pub struct Question {
     pub kv_cache_dtype: KvType,
     /// Whether memory for CUDA graphs is counted.
     pub cuda_graphs: bool,
+    /// What vLLM or SGLang makes of a 16-bit checkpoint while it loads it.
+    pub quantization: Option<LoadQuantization>,
+    /// Room of vLLM for adapters: how many, and of what rank.
+    pub lora: Option<Lora>,
+    /// Of vLLM: the model that drafts for this one, as `model`.
+    #[setters(into)]
+    pub draft_model: Option<String>,
+    /// Of vLLM: tokens that are drafted at a time.
+    pub drafted_tokens: usize,
+    /// Of vLLM: GiB of weights of each GPU that stay in the host's memory.
+    pub cpu_offload_gib: f64,
     /// Requests that are wanted at once, and tokens of each; where one of the three is given, the others are one request,
     /// 100 tokens in and 601 out.
     pub concurrency: Option<usize>,
@@ -96,6 +111,11 @@ impl Question {
             block_size: super::options::DEFAULT_BLOCK_SIZE,
             kv_cache_dtype: KvType::Auto,
             cuda_graphs: true,
+            quantization: None,
+            lora: None,
+            draft_model: None,
+            drafted_tokens: 0,
+            cpu_offload_gib: 0.0,
             concurrency: None,
             input_len: None,
             output_len: None,
@@ -137,15 +157,34 @@ impl Question {
         let card = self.card()?;
         let Reading {
             name: model,
-            shape,
+            mut shape,
             stored,
             ..
         } = self.found(progress)?;
+        if self.quantization == Some(LoadQuantization::Fp8PerBlock) {
+            shape = shape.in_fp8(FP8_BLOCK);
+        }
+        let draft = |name: &String| {
+            let found = Self::new(name).found(progress);
+            found.map(|reading| reading.shape)
+        };
+        let extras = Extras {
+            quantization: self.quantization,
+            lora: self.lora,
+            draft: self.draft_model.as_ref().map(draft).transpose()?,
+            drafted_tokens: self.drafted_tokens,
+            cpu_offload_gib: self.cpu_offload_gib,
+        };
         let counts = match self.gpus.as_slice() {
             [] => vec![self.tp.unwrap_or(1) * self.pp],
             counts => counts.to_vec(),
         };
         let ask = |gpus: usize| {
+            let (tp, pp) = match self.engine {
+                // It gives whole layers to each GPU.
+                Engine::LlamaCpp(_) => (1, gpus),
+                _ => (self.ranks(gpus)?, self.pp),
+            };
             Ok(Ask {
                 model: model.clone(),
                 shape: shape.clone(),
@@ -153,10 +192,10 @@ impl Question {
                 card: card.clone(),
                 gpus,
                 split: Split {
-                    tp: self.ranks(gpus)?,
+                    tp,
                     expert_parallel: self.expert_parallel,
                 },
-                pp: self.pp,
+                pp,
                 engine: self.engine,
                 limits: Limits {
                     max_model_len: self.max_model_len,
@@ -167,6 +206,7 @@ impl Question {
                 block_size: self.block_size,
                 dtype: self.dtype,
                 kv_type: self.kv_cache_dtype,
+                extras: extras.clone(),
                 eager: !self.cuda_graphs,
                 load: self.load(),
             })
@@ -194,6 +234,7 @@ impl Question {
                 name: format!("a GPU of {memory_gib} GiB"),
                 memory_gib,
                 capability: USUAL_CAPABILITY,
+                link: Link::PcieHost,
             },
             (None, None) => {
                 return Err(Wish::Question(

@@ -14,7 +14,7 @@ use crate::ground::safetensors_header::Stored;
 use crate::hub::{
     self, DummyReason, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards,
 };
-use crate::model::{Checkpoint, Described, ModelSpec};
+use crate::model::{Checkpoint, Described, ModelSpec, SpecError};
 use crate::shape::reading::{Files, Named};
 use crate::shape::{ModelShape, ShapeError, gguf, reading};
 
@@ -72,6 +72,11 @@ fn own(source: &ModelSource) -> Result<Option<Described>, SessionError> {
         Ok(described) => {
             let runnable = described.spec.check_runnable(&source.config_name()).is_ok();
             Ok(runnable.then_some(described))
+        }
+        Err(error @ SpecError::Invalid { .. })
+            if Described::is_known(&source.config_json, &source.config_name()) =>
+        {
+            Err(Wish::from(error).into())
         }
         // Whether that is a model's file at all is for the other reader to say.
         Err(_) => Ok(None),

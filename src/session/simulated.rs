@@ -8,6 +8,7 @@ use super::files::ModelFiles;
 use super::kv::kv_dtype_name;
 use super::options::EngineOptions;
 use super::simulation::{Simulation, Started};
+use crate::fit::{self, Card, Release};
 use crate::ground::Progress;
 use crate::ground::results::{self, Kind};
 use crate::hardware::Gpu;
@@ -28,6 +29,10 @@ impl EngineOptions {
         shape: &ModelShape,
         max_model_len: usize,
     ) -> Simulation {
+        let limits = match self.server {
+            None => (self.seqs(), self.tokens()),
+            Some(_) => fit::server_limits(Release::USUAL, &Card::from(gpu)),
+        };
         Simulation {
             model: model.to_owned(),
             shape: shape.clone(),
@@ -45,8 +50,8 @@ impl EngineOptions {
             utilization: self.gpu_memory_utilization,
             scheduler: SchedulerConfig {
                 policy: self.scheduler,
-                max_num_seqs: self.max_num_seqs,
-                max_num_batched_tokens: self.max_num_batched_tokens,
+                max_num_seqs: self.max_num_seqs.unwrap_or(limits.0),
+                max_num_batched_tokens: self.max_num_batched_tokens.unwrap_or(limits.1),
                 max_model_len,
                 block_size: self.block_size,
                 num_blocks: 0,

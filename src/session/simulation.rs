@@ -7,7 +7,7 @@ use candle_core::DType;
 use crate::engine::{Engine, EngineError};
 use crate::exec::simulated::Setup;
 use crate::exec::{ExecError, Executor, KvLayout, Server, Simulated};
-use crate::fit::{self, Ask, Card, KvType, Limits, Release, Verdict};
+use crate::fit::{self, Ask, Card, Extras, KvType, Limits, Release, Verdict};
 use crate::ground::VirtualClock;
 use crate::ground::results::{self, RankMemory};
 use crate::hardware::Gpu;
@@ -197,6 +197,7 @@ impl Simulation {
             block_size: scheduler.block_size,
             dtype: self.dtype,
             kv_type: self.kv_type,
+            extras: Extras::default(),
             eager: !self.graphs,
             load: None,
         }

@@ -25,7 +25,7 @@ impl Watch {
 impl Watcher for Watch {
     /// Where the system has no thread for it, nothing will have been seen.
     fn start(&mut self, clock: &Arc<dyn Clock>) {
-        self.sampler = Sampler::start(clock.clone(), INTERVAL, self.probe.clone()).ok();
+        self.sampler = Sampler::start(clock.clone(), INTERVAL, self.probe.clone(), |_| {}).ok();
     }
 
     fn stop(&mut self) -> Recorded {

@@ -6,7 +6,7 @@ use super::error::ShapeError;
 use super::family;
 use super::headers::{Measured, measure};
 use super::keys::Keys;
-use super::{Code, Method, ModelShape, Quantization, Scheme, WeightType};
+use super::{Code, Kv, Method, ModelShape, Quantization, Scheme, WeightType};
 use crate::ground::gguf_header::{GgmlType, GgufHeader, Said};
 
 /// `model_type` of what ggml names otherwise.
@@ -62,6 +62,18 @@ const KEYS: &[(&str, &str)] = &[
 pub fn read(header: &GgufHeader, file: &str) -> Result<ModelShape, ShapeError> {
     let config = config(header, file)?;
     let mut shape = family::outline_of(&Keys::new(&config, file))?;
+    if let Some(head_dim) = whole_heads(header) {
+        shape.assumptions.push("the file is older than the split of its latents (April 2025): K and V of every head are kept".to_owned());
+        let num_heads = shape.num_attention_heads;
+        for layer in &mut shape.layers {
+            if let Kv::Latent { .. } = layer.kv {
+                layer.kv = Kv::Full {
+                    num_heads,
+                    head_dim,
+                };
+            }
+        }
+    }
     shape.weight_type = Some(WeightType::F16);
     // Columns come first there.
     let shapes: Vec<Vec<usize>> = header
@@ -98,6 +110,23 @@ pub fn read(header: &GgufHeader, file: &str) -> Result<ModelShape, ShapeError> {
         })
     });
     Ok(shape)
+}
+
+/// Half of what a head keeps in files that have no tensors to keep latents by; `None`: they have, or there are no latents.
+fn whole_heads(header: &GgufHeader) -> Option<usize> {
+    let own = match header.said.get("general.architecture") {
+        Some(Said::Text(own)) => own,
+        _ => return None,
+    };
+    let count = |end: &str| match header.said.get(&format!("{own}.attention.{end}")) {
+        Some(Said::Count(count)) => usize::try_from(*count).ok(),
+        _ => None,
+    };
+    count("kv_lora_rank")?;
+    match count("key_length_mla") {
+        Some(_) => None,
+        None => Some((count("key_length")? + count("value_length")?) / 2),
+    }
 }
 
 /// The type of most of the weights; `None`: they are plain floats.
@@ -189,4 +218,32 @@ fn config(header: &GgufHeader, file: &str) -> Result<Map<String, Value>, ShapeEr
         }
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latents_are_kept_by_files_that_split_them() {
+        let text = |text: &str| Said::Text(text.to_owned());
+        let old = [
+            ("general.architecture", text("deepseek2")),
+            ("deepseek2.attention.kv_lora_rank", Said::Count(512)),
+            ("deepseek2.attention.key_length", Said::Count(192)),
+            ("deepseek2.attention.value_length", Said::Count(128)),
+        ];
+        let said = old.map(|(key, value)| (key.to_owned(), value));
+        let mut header = GgufHeader {
+            said: said.into_iter().collect(),
+            tensors: Vec::new(),
+        };
+        // 128 heads of 320 in each of 61 layers are what a build of February 2025 logged for DeepSeek-R1.
+        assert_eq!(whole_heads(&header), Some(160));
+        let key = "deepseek2.attention.key_length_mla".to_owned();
+        header.said.insert(key, Said::Count(192));
+        assert_eq!(whole_heads(&header), None);
+        header.said.remove("deepseek2.attention.kv_lora_rank");
+        assert_eq!(whole_heads(&header), None);
+    }
 }

@@ -40,6 +40,8 @@ pub struct ModelShape {
     pub vocab_size: usize,
     /// Longest context that the positions stand for: those of a stretched rotary embedding too.
     pub positions: usize,
+    /// Rows of the tables of sines and cosines that other engines make.
+    pub rotary_rows: usize,
     /// The embedding is the head.
     pub tie_word_embeddings: bool,
     /// Of weights that are not quantised; `None`: nobody said.

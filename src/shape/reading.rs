@@ -75,6 +75,9 @@ pub fn read(files: &Files) -> Result<ModelShape, ShapeError> {
             "no file says how the weights are quantised, and {} is stored in {:?}: bytes are those of the headers",
             tensor.name, tensor.dtype
         )),
+        (None, Some(_), None) if !tensors.is_empty() => shape.assumptions.push(
+            "the weights are said to be quantised, and all are stored in 16 bits or more: bytes are those of the headers".to_owned(),
+        ),
         _ => {}
     }
     if shape.quantization.is_none() && (seen.is_some() || packed.is_some()) {

@@ -5,6 +5,7 @@ pub mod cards;
 pub mod drivers;
 mod gather;
 pub mod gpus;
+mod idle;
 pub mod machine;
 pub mod memory;
 #[cfg(feature = "cuda")]
@@ -13,6 +14,7 @@ pub mod sampler;
 
 pub use gather::gathered;
 pub use gpus::GpuProbe;
+pub use idle::note_idle_power;
 pub use machine::{Machine, machine, utc_now};
 pub use memory::{Memory, memory};
 #[cfg(feature = "cuda")]

@@ -29,7 +29,8 @@ pub struct Sampler {
 
 impl Sampler {
     /// Starts sampling every `interval`, stamped with `clock` (the run's, so that samples and
-    /// events share one time; a virtual clock has nothing to sample), with the GPUs of `probe`.
+    /// events share one time; a virtual clock has nothing to sample), with the GPUs of `probe`. `tell` sees each
+    /// sample as it comes.
     ///
     /// # Errors
     /// The system refused a thread.
@@ -37,11 +38,14 @@ impl Sampler {
         clock: Arc<dyn Clock>,
         interval: Duration,
         probe: Option<Arc<dyn GpuProbe>>,
+        tell: impl Fn(&TelemetrySample) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("telemetry".to_owned())
-            .spawn(move || sample_until(&stopped, clock.as_ref(), interval, Gpus::of(probe)))?;
+            .spawn(move || {
+                sample_until(&stopped, clock.as_ref(), interval, Gpus::of(probe), tell)
+            })?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
@@ -85,6 +89,7 @@ fn sample_until(
     clock: &dyn Clock,
     mut interval: Duration,
     mut gpus: Gpus,
+    tell: impl Fn(&TelemetrySample),
 ) -> Recorded {
     let mut samples = Vec::new();
     let Some(mut probe) = Probe::new(clock) else {
@@ -98,6 +103,7 @@ fn sample_until(
         let timeout = stopped.recv_timeout(wait);
         if let Some(mut sample) = probe.sample(clock) {
             sample.gpus = gpus.sample();
+            tell(&sample);
             samples.push(sample);
         }
         if timeout != Err(RecvTimeoutError::Timeout) {
@@ -252,7 +258,8 @@ mod tests {
     #[test]
     fn samples_see_this_process_work() {
         let clock = Arc::new(WallClock::start());
-        let sampler = Sampler::start(clock.clone(), Duration::from_millis(20), None).unwrap();
+        let sampler =
+            Sampler::start(clock.clone(), Duration::from_millis(20), None, |_| {}).unwrap();
         let mut x = 1.0_f64;
         while clock.now() < Duration::from_millis(300) {
             x = x.sqrt() + 1.0;
@@ -273,7 +280,7 @@ mod tests {
     #[test]
     fn a_short_run_is_stopped_at_once_and_has_a_sample() {
         let clock = Arc::new(WallClock::start());
-        let sampler = Sampler::start(clock.clone(), Duration::from_secs(60), None).unwrap();
+        let sampler = Sampler::start(clock.clone(), Duration::from_secs(60), None, |_| {}).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         assert!(!sampler.stop().samples.is_empty());
         assert!(clock.now() < Duration::from_secs(10));
@@ -306,7 +313,7 @@ mod tests {
     #[test]
     fn gpus_are_read_with_the_machine_and_their_refusals_kept() {
         let clock = Arc::new(WallClock::start());
-        let sampler = Sampler::start(clock, INTERVAL, Some(Arc::new(Script))).unwrap();
+        let sampler = Sampler::start(clock, INTERVAL, Some(Arc::new(Script)), |_| {}).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let Recorded { mut samples, gpus } = sampler.stop();
         assert_eq!(gpus.iter().map(|g| g.gpu.index).collect::<Vec<_>>(), [3, 1]);

@@ -1,6 +1,7 @@
 //! The program, as a user starts it.
 
 mod bench;
+mod capacity;
 mod cases;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
@@ -9,9 +10,13 @@ mod errors;
 mod generate;
 mod hostile;
 mod launcher;
+mod loads;
 mod outputs;
 mod profile;
+mod report;
 mod settings;
+mod shapes;
 mod smollm2;
+mod sweep;
 mod verify;
 mod words;

@@ -73,7 +73,7 @@ fn other_tools_names_set_the_same_flags() {
     // What is done in any case.
     let same = |text: String| text.replace("ignore-eos = true", "ignore-eos = false");
     assert_eq!(same(settings("bench --ignore-eos")), settings("bench"));
-    assert!(settings(bench).contains("request-rate = 2\n"));
+    assert!(settings(bench).contains("request-rate = [2]\n"));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn the_command_line_wins_then_the_environment_then_the_file() {
         .succeeded()
         .stdout;
     assert!(
-        told.contains("request-rate = 2") && !told.contains("concurrency"),
+        told.contains("request-rate = [2]") && !told.contains("concurrency"),
         "{told}"
     );
     let fit = with("fit --model QwQ-32B --json", &variables);
@@ -214,5 +214,5 @@ fn shells_and_man_are_told() {
     let page = run(&["man", "bench"]).succeeded().stdout;
     assert!(page.contains("\\-\\-max\\-num\\-seqs"), "{page}");
     let said = refused(&["man", "nothing"]);
-    assert!(said.contains("bench, profile"), "{said}");
+    assert!(said.contains("bench, capacity, sweep, profile"), "{said}");
 }

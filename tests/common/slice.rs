@@ -15,7 +15,7 @@ pub const LIMITS: StepLimits = StepLimits {
     logit_rows: 4,
 };
 const BLOCKS: usize = 64;
-const BLOCK_SIZE: usize = 16;
+pub const BLOCK_SIZE: usize = 16;
 const TOKENS: usize = 9;
 /// Rows of the step that give logits.
 pub const LOGIT_ROWS: usize = 3;

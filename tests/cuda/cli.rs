@@ -316,10 +316,12 @@ fn profile_times_every_operation() {
         .map(|row| row["name"].as_str().unwrap())
         .collect();
     for name in [
-        "embed", "norm", "qkv", "write_kv", "attend", "o", "gate_up", "silu_mul", "down", "head",
+        "embed", "norm", "qkv", "write_kv", "attend", "o", "gate_up", "down", "head",
     ] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
+    // Of few rows it is the end of `gate_up`.
+    assert!(!names.contains(&"silu_mul"), "{names:?}");
     let time = |row: &Value| row["us"].as_f64().unwrap();
     assert!(rows(&profile).iter().all(|row| time(row) >= 0.0));
 }

@@ -7,6 +7,8 @@ use float8::F8E4M3;
 
 use crate::common::random::Random;
 use crate::common::stored::Stored;
+use crate::exchange::Machine;
+use crate::report::{bytes, kernels, reported};
 use crate::scaled::{Blocks, pack};
 use crate::support::{DTYPES, SPARE, assert_close, cuda, exact, sent, tolerance, untouched};
 
@@ -41,6 +43,11 @@ impl Case {
     }
 
     fn check(&self, random: &mut Random) {
+        // Sums of up to 400 products near 1/4 in another order.
+        self.check_within(random, |out| tolerance(out).max(3e-5));
+    }
+
+    fn check_within(&self, random: &mut Random, allowed: impl Fn(DType) -> f32) {
         let cuda = cuda(self.dtype);
         let &Self { dtype, rows, k, .. } = self;
         let offset = random.within(0..1000);
@@ -65,8 +72,7 @@ impl Case {
         for out_dtype in [dtype, DType::F32] {
             let out = sent(&cuda, &untouched(rows, n), out_dtype);
             cuda.linear(&x, &layer, rows, &out).unwrap();
-            // Sums of up to 400 products near 1/4 in another order.
-            assert_close(&out, &expected, tolerance(out_dtype).max(3e-5));
+            assert_close(&out, &expected, allowed(out_dtype));
         }
     }
 }
@@ -102,6 +108,60 @@ fn many_rows_agree_with_the_reference() {
         };
         case.check(random);
     }
+}
+
+/// For many rows, its numbers rounded to the activations' type.
+#[test]
+fn layers_are_widened_on_hopper() {
+    let hopper = Machine::new(1, false).configured("[[device]]\ncompute = 90\n");
+    let report = reported(hopper, "fp8::layers_are_widened_on_hopper", || {
+        let random = &mut Random(24);
+        for case in 0..8 {
+            let dtype = [DType::BF16, DType::F16][case % 2];
+            let case = Case {
+                dtype,
+                rows: random.within(256..300),
+                quantize: case >= 4,
+                ..Case::new(random, true)
+            };
+            case.check_within(random, |_| 4.0 * tolerance(dtype));
+        }
+    });
+    let Some(report) = report else { return };
+    assert_eq!(kernels(&report, "widen_").len(), 2, "{report}");
+    assert!(kernels(&report, "product_").is_empty(), "{report}");
+}
+
+/// Weight-only, up to 64 rows: one byte of each weight, once; each block of features reads its rows.
+#[test]
+fn few_rows_read_each_byte_once() {
+    const N: usize = 256;
+    const K: usize = 1024;
+    /// Rows, and the features of a block for them.
+    const CASES: [(usize, usize); 4] = [(1, 16), (12, 16), (30, 32), (60, 64)];
+    let machine = Machine::new(1, false);
+    let report = reported(machine, "fp8::few_rows_read_each_byte_once", || {
+        let random = &mut Random(25);
+        for (rows, _) in CASES {
+            let blocks = Blocks {
+                size: [128, 128],
+                column_offset: 0,
+            };
+            let weight = Stored::new(random, (N, K), DType::F8E4M3, blocks, 0);
+            let cuda = cuda(DType::BF16);
+            let layer = pack(&cuda, &[weight], None);
+            let x = sent(&cuda, &exact(random, rows, K, DType::BF16), DType::BF16);
+            let out = cuda.buffer(rows, N).unwrap();
+            cuda.linear(&x, &layer, rows, &out).unwrap();
+        }
+    });
+    let Some(report) = report else { return };
+    let least = |(rows, columns): (usize, usize)| N * K + 2 * rows * (N / columns * K + N);
+    let least = CASES.into_iter().map(least).sum::<usize>() as u64;
+    let moved = bytes(&kernels(&report, "product_"));
+    println!("{moved} bytes, of which {least} must be moved");
+    assert!(moved >= least, "{moved} of {least} bytes");
+    assert!(moved * 10 <= least * 11, "{moved} of {least} bytes");
 }
 
 /// Subnormal numbers and both ends of e4m3 go through the conversions of bits.

@@ -9,8 +9,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use candlepower::exec::graphs::GraphLimits;
 use candlepower::exec::warm_up::WarmUp;
 use candlepower::exec::{ExecError, Executor, KvLayout, Rank, Ranks};
-use candlepower::fit::{Answer, Ask, Card, Engine, KvType, Limits, answer};
-use candlepower::hardware::Capability;
+use candlepower::fit::{Answer, Ask, Card, Engine, Extras, KvType, Limits, answer};
+use candlepower::hardware::{self, Capability};
 use candlepower::hub::CARDS;
 use candlepower::model::{Decoder, ModelSpec, Share, StepLimits, WeightSource};
 use candlepower::ops::cuda::{Cuda, Gpu, is_out_of_memory};
@@ -84,6 +84,7 @@ struct Plan {
     split: Split,
     limits: StepLimits,
     max_model_len: usize,
+    capability: Capability,
 }
 
 impl Plan {
@@ -106,6 +107,7 @@ impl Plan {
                 logit_rows: 256,
             },
             max_model_len: 4096,
+            capability: Capability { major: 8, minor: 9 },
         }
     }
 
@@ -118,7 +120,8 @@ impl Plan {
             card: Card {
                 name: "a card".to_owned(),
                 memory_gib: MEMORY_GIB,
-                capability: Capability { major: 8, minor: 9 },
+                capability: self.capability,
+                link: hardware::Link::PcieHost,
             },
             gpus: self.split.tp,
             split: self.split,
@@ -133,6 +136,7 @@ impl Plan {
             block_size: BLOCK_SIZE,
             dtype: None,
             kv_type: KvType::Auto,
+            extras: Extras::default(),
             eager: false,
             load: None,
         })
@@ -295,6 +299,18 @@ of_each_plan! {
     whole_experts_over_4: "Qwen3-235B-A22B", 3, 4, true;
     block_fp8: "Qwen3-235B-A22B-FP8", 2, 1, false;
     block_fp8_over_2: "Qwen3-235B-A22B-FP8", 3, 2, false;
+}
+
+#[test]
+fn a_widened_layer_is_counted() {
+    let machine = machine(1).configured("[[device]]\ncompute = 90\n");
+    if machine.is_inside("ledger::a_widened_layer_is_counted") {
+        let plan = Plan::of("Qwen3-235B-A22B-FP8", 2, 1, false);
+        allocates_what_fit_says(&Plan {
+            capability: Capability { major: 9, minor: 0 },
+            ..plan
+        });
+    }
 }
 
 /// 32B parameters on one card: the first weight for which there is no room ends it.

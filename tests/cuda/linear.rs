@@ -2,14 +2,12 @@
 
 use candle_core::{DType, Device, Tensor};
 use candlepower::ops::reference::Reference;
-use candlepower::ops::{Backend, Kernels, WeightRows};
+use candlepower::ops::{Backend, Kernels, Queue, WeightRows};
 use half::bf16;
 
 use crate::common::random::Random;
 use crate::common::stored::Stored;
-use crate::support::{
-    DTYPES, SPARE, assert_close, copied, cuda, exact, sent, tolerance, untouched,
-};
+use crate::support::{DTYPES, SPARE, assert_close, cuda, exact, sent, tolerance, untouched};
 
 #[test]
 fn agrees_with_the_reference() {
@@ -49,18 +47,19 @@ fn agrees_with_the_reference() {
     }
 }
 
-/// A bias belongs to its layer, not to the shape that the layer has.
+/// A bias belongs to its layer, not to the shape that the layer has: for few rows, and for more.
 #[test]
 fn layers_of_one_shape_keep_their_biases() {
     let cuda = cuda(DType::BF16);
     let weight = Stored::plain(Tensor::ones((4, 8), DType::F32, &Device::Cpu).unwrap());
-    let x = sent(&cuda, &copied(&weight.values), DType::BF16);
-    for value in [1.0, 2.0] {
+    let ones = Tensor::ones((9, 8), DType::F32, &Device::Cpu).unwrap();
+    let x = sent(&cuda, &ones, DType::BF16);
+    for (value, rows) in [(1.0_f32, 4), (2.0, 4), (1.0, 9), (2.0, 9)] {
         let bias = Tensor::full(value, 4, &Device::Cpu).unwrap();
         let layer = cuda.pack(&[&weight], Some(bias)).unwrap();
-        let out = cuda.buffer(4, 4).unwrap();
-        cuda.linear(&x, &layer, 4, &out).unwrap();
-        let expected = Tensor::full(8.0 + value, (4, 4), &Device::Cpu).unwrap();
+        let out = cuda.buffer(rows, 4).unwrap();
+        cuda.linear(&x, &layer, rows, &out).unwrap();
+        let expected = Tensor::full(8.0 + value, (rows, 4), &Device::Cpu).unwrap();
         assert_close(&out, &expected, 0.0);
     }
 }
@@ -91,4 +90,48 @@ fn a_refusal_names_the_layer() {
         error.contains("3 x 8") && error.contains("[2, 7]"),
         "{error}"
     );
+}
+
+/// While algorithms are tried each layer takes another one, and all are right; so are those that are kept, in a graph too.
+#[test]
+fn algorithms_are_tried_on_layers_of_one_shape() {
+    const ROWS: usize = 20;
+    let random = &mut Random(12);
+    let cuda = cuda(DType::F16);
+    let x = exact(random, ROWS + SPARE, 32, DType::F16);
+    let layers = [(); 7].map(|()| {
+        let weight = Stored::plain(exact(random, 24, 32, DType::F16));
+        let expected = untouched(ROWS, 24);
+        let plain = Reference.pack(&[&weight], None).unwrap();
+        Reference.linear(&x, &plain, ROWS, &expected).unwrap();
+        (cuda.pack(&[&weight], None).unwrap(), expected)
+    });
+    let x = sent(&cuda, &x, DType::F16);
+    let out = layers
+        .each_ref()
+        .map(|_| sent(&cuda, &untouched(ROWS, 24), DType::F16));
+    let mut all = || {
+        let mut layers = layers.iter().zip(&out);
+        layers.try_for_each(|((layer, _), out)| cuda.linear(&x, layer, ROWS, out))
+    };
+    let check = || {
+        for ((_, expected), out) in layers.iter().zip(&out) {
+            assert_close(out, expected, tolerance(DType::F16));
+        }
+    };
+    cuda.try_algorithms();
+    all().unwrap();
+    cuda.keep_fastest().unwrap();
+    check();
+    let replay = cuda.capture(&mut all).unwrap();
+    out.iter().for_each(|out| out.zero_set().unwrap());
+    replay.replay().unwrap();
+    let step = out.iter().map(|out| out.narrow(0, 0, ROWS).unwrap());
+    for ((_, expected), out) in layers.iter().zip(step) {
+        assert_close(
+            &out,
+            &expected.narrow(0, 0, ROWS).unwrap(),
+            tolerance(DType::F16),
+        );
+    }
 }

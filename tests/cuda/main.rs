@@ -16,11 +16,14 @@ mod experts;
 #[cfg(feature = "nccl")]
 mod failure;
 mod fp8;
+mod gemv;
 mod kv;
 mod ledger;
 mod linear;
 mod model;
 mod ranks;
+mod registers;
+mod report;
 mod roof;
 mod sampling;
 mod scaled;

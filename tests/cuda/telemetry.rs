@@ -54,7 +54,7 @@ fn in_process(test: &str, script: &Path) -> std::process::Output {
 fn watch(gpus: Vec<GpuIdentity>) -> Recorded {
     let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
     let probe = Arc::new(NvmlProbe::open(gpus));
-    let sampler = Sampler::start(clock, INTERVAL, Some(probe)).unwrap();
+    let sampler = Sampler::start(clock, INTERVAL, Some(probe), |_| {}).unwrap();
     std::thread::sleep(RUN);
     sampler.stop()
 }

@@ -202,6 +202,7 @@ pages! {
     index_runs: "docs/README.md"
     architecture_runs: "docs/architecture.md"
     bench_runs: "docs/bench.md"
+    capacity_runs: "docs/capacity.md"
     cli_runs: "docs/cli.md"
     contributing_runs: "docs/contributing.md"
     embedding_runs: "docs/embedding.md"
@@ -211,6 +212,8 @@ pages! {
     metrics_runs: "docs/metrics.md"
     profile_runs: "docs/profile.md"
     ranks_runs: "docs/ranks.md"
+    report_runs: "docs/report.md"
+    sweep_runs: "docs/sweep.md"
 }
 
 /// What the checks above rest on.

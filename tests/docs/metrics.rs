@@ -1,9 +1,12 @@
-//! `docs/metrics.md` has every key of what the program writes as JSON, and no other.
+//! `docs/metrics.md`, and the pages of commands with a result of their own, have every key of what the program writes as
+//! JSON, and no other.
 //!
 //! A comment `<!-- keys: NAME -->` begins the table of an object: `NAME` is that of the type in its JSON Schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use candlepower::bench::Shapes;
+use candlepower::capacity::{Capacity, StoredPoint, Sweep};
 use candlepower::ground::results::Results;
 use candlepower::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 use candlepower::profile::Profile;
@@ -13,7 +16,7 @@ use crate::cli_support::run;
 use crate::links::code;
 use crate::page::Page;
 
-const PAGE: &str = "docs/metrics.md";
+const PAGES: [&str; 3] = ["docs/metrics.md", "docs/capacity.md", "docs/sweep.md"];
 const COMMENT: &str = "<!-- keys: ";
 
 /// Keys of each object, by the name of its type.
@@ -54,6 +57,7 @@ fn add_fit(objects: &mut Objects) {
             ("Answer", &answer),
             ("PerRank", &answer["per_rank"]),
             ("Fix", &answer["fixes"][0]),
+            ("Record", &answer["record"]),
         ] {
             let keys = value.as_object().into_iter().flatten();
             let object = objects.entry(name.to_owned()).or_default();
@@ -67,6 +71,10 @@ fn written() -> Objects {
     for schema in [
         Results::schema(),
         Profile::schema(),
+        Shapes::schema(),
+        Capacity::schema(),
+        Sweep::schema(),
+        schemars::schema_for!(StoredPoint).to_value(),
         schemars::schema_for!(RequestRecord).to_value(),
         schemars::schema_for!(StepRecord).to_value(),
         schemars::schema_for!(ExpertLoad).to_value(),
@@ -80,8 +88,14 @@ fn written() -> Objects {
 
 /// Names in the first cells of the tables behind each comment; no cell of them is empty.
 fn documented() -> Objects {
-    let page = Page::read(PAGE);
     let mut objects = Objects::new();
+    for name in PAGES {
+        add_page(&mut objects, &Page::read(name));
+    }
+    objects
+}
+
+fn add_page(objects: &mut Objects, page: &Page) {
     let mut current = None;
     for (number, line) in page.prose() {
         if let Some(name) = line.strip_prefix(COMMENT) {
@@ -97,7 +111,8 @@ fn documented() -> Objects {
         let cells = line.trim_matches('|').split(" | ");
         assert!(
             cells.map(str::trim).all(|cell| !cell.is_empty()),
-            "{PAGE}:{number}: an empty cell"
+            "{}:{number}: an empty cell",
+            page.name
         );
         let first = row.split(" | ").next().unwrap_or_default();
         for key in code(&format!("`{first}")) {
@@ -105,10 +120,9 @@ fn documented() -> Objects {
                 .entry(name.clone())
                 .or_default()
                 .insert(key.to_owned());
-            assert!(new, "{PAGE}:{number}: {name}.{key} is there twice");
+            assert!(new, "{}:{number}: {name}.{key} is there twice", page.name);
         }
     }
-    objects
 }
 
 #[test]
@@ -124,11 +138,11 @@ fn every_key_is_documented_and_no_other() {
         );
         wrong.extend(
             keys.difference(rows)
-                .map(|key| format!("{name}.{key} is not in {PAGE}")),
+                .map(|key| format!("{name}.{key} is in no page")),
         );
         wrong.extend(
             rows.difference(keys)
-                .map(|key| format!("{name}.{key} is only in {PAGE}")),
+                .map(|key| format!("{name}.{key} is only in a page")),
         );
     }
     assert!(written["Extended"].len() > 90, "{:?}", written["Extended"]);

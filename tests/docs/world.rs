@@ -11,6 +11,8 @@ use crate::cli_support::{Outcome, copy_files, fixture};
 const REQUESTS: &str = r#"{"input_len": 8, "output_len": 3}
 {"prompt_ids": [1, 2, 3, 4], "output_len": 2}
 "#;
+/// Of `sweep --points`.
+const POINTS: &str = "[[point]]\nconcurrency = 1\n[[point]]\nconcurrency = 2\noutput_len = 4\n";
 /// The one that `gpus --help` shows.
 const CARD: &str = r#"compute_capability = "8.9"
 memory_gib = 23.5
@@ -40,6 +42,7 @@ impl World {
         fs::copy(config, dir.path().join("config.json")).unwrap();
         fs::write(dir.path().join("requests.jsonl"), REQUESTS).unwrap();
         fs::write(dir.path().join("my-card.toml"), CARD).unwrap();
+        fs::write(dir.path().join("points.toml"), POINTS).unwrap();
         Self { dir }
     }
 

@@ -1,13 +1,14 @@
 //! Will it fit: the report's models on its cards, the contract of the command, properties of the
 //! arithmetic, and vLLM's own logs.
 
-mod calibration;
 mod checkpoints;
 mod command;
+mod engines;
 mod families;
 mod mixtures;
 mod properties;
 mod report;
+mod startups;
 
 use crate::cli_support::{self, Outcome};
 use serde_json::Value;

@@ -2,6 +2,7 @@
 
 mod cases;
 mod command;
+mod edges;
 mod exchange;
 mod extremes;
 mod laws;

@@ -1,6 +1,7 @@
 //! Packed weights lie in huge pages, as the memory roof that they are held against does.
 
 use candle_core::{DType, Device, Tensor};
+use candlepower::EngineOptions;
 use candlepower::ops::Backend;
 use candlepower::ops::cpu::Cpu;
 
@@ -43,4 +44,16 @@ fn weights_lie_in_huge_pages() {
         );
         drop(linear);
     }
+    // In the same test: another one at the same time would be counted too.
+    let before = huge_bytes().unwrap();
+    let options = EngineOptions::new("Qwen2.5-0.5B").dummy_weights(true);
+    let options = options.layers(2_usize).device("cpu").max_num_seqs(1);
+    let options = options.max_model_len(64_usize).max_num_batched_tokens(64);
+    let session = options.kv_cache_memory(1_u64 << 24).open().unwrap();
+    let bytes = session.settings.ranks[0].weights_bytes;
+    let huge = huge_bytes().unwrap() - before;
+    assert!(
+        huge as f64 > SHARE * bytes as f64,
+        "a run: {huge} of {bytes} bytes"
+    );
 }

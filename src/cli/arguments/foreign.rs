@@ -107,21 +107,40 @@ const TIPS: [(&str, &str); 32] = [
 /// `words` in ours.
 pub fn rewritten(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut out: Vec<OsString> = Vec::new();
-    let mut in_goodput = false;
+    let takes_limits = |word: &str| ["--goodput", "--slo"].contains(&word);
+    let mut in_limits = false;
     for word in words {
         let text = word.to_str().unwrap_or_default();
         // `--goodput ttft:1 tpot:2`: further limits are words of their own.
-        let is_limit = in_goodput && !text.starts_with('-') && text.contains(':');
-        if is_limit && let Some(limits) = out.last_mut().filter(|last| *last != "--goodput") {
+        let is_limit = in_limits && !text.starts_with('-') && text.contains(':');
+        let is_flag = |last: &OsString| last.to_str().is_some_and(takes_limits);
+        if is_limit && let Some(limits) = out.last_mut().filter(|last| !is_flag(last)) {
             limits.push(",");
             limits.push(text);
             continue;
         }
-        in_goodput = text == "--goodput" || is_limit;
+        in_limits = takes_limits(text) || is_limit;
         let ours = WORDS.iter().find(|(theirs, _)| *theirs == text);
         out.push(ours.map_or(word.clone(), |(_, ours)| (*ours).into()));
     }
     out
+}
+
+/// `--max-concurrency` bounds a rate; without one it is how many are in flight.
+pub fn capped(words: Vec<OsString>) -> Vec<OsString> {
+    const CAP: &str = "--max-concurrency";
+    let is = |word: &OsString, flag: &str| {
+        let rest = word.to_str().and_then(|word| word.strip_prefix(flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if words.iter().any(|word| is(word, "--request-rate")) {
+        return words;
+    }
+    let ours = |word: OsString| match word.to_str() {
+        Some(text) if is(&word, CAP) => text.replacen(CAP, "--concurrency", 1).into(),
+        _ => word,
+    };
+    words.into_iter().map(ours).collect()
 }
 
 /// An error about another tool's flag says what to use.
@@ -163,6 +182,10 @@ mod tests {
         let ours = "bench --goodput ttft:1,tpot:2 --tp 2";
         assert_eq!(words("bench --goodput ttft:1 tpot:2 -tp 2"), ours);
         assert_eq!(words(ours), ours);
+        assert_eq!(
+            words("capacity --slo ttft:1 tpot:2 --json"),
+            "capacity --slo ttft:1,tpot:2 --json"
+        );
         assert_eq!(
             words("bench --goodput --json a:b"),
             "bench --goodput --json a:b"

@@ -28,6 +28,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> 
     let all = words
         .into_iter()
         .chain(settings.iter().flat_map(Setting::words));
+    let all = foreign::capped(all.collect());
     let explained = |error: Error| foreign::explained(from_where(error, &settings));
     let matches = command.clone().try_get_matches_from(all);
     let matches = matches.map_err(explained)?;
@@ -42,8 +43,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> 
 
 fn chosen(matches: &ArgMatches) -> Result<Cli, Error> {
     let mut cli = Cli::from_arg_matches(matches)?;
-    if let (Chosen::Generate(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
-        args.order_inputs(matches);
+    match (&mut cli.command, matches.subcommand()) {
+        (Chosen::Generate(args), Some((_, matches))) => args.order_inputs(matches),
+        (Chosen::Sweep(args), Some((_, matches))) => args.keep_words(matches),
+        _ => {}
     }
     Ok(cli)
 }

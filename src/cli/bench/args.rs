@@ -8,10 +8,30 @@ use clap::{Args, ValueEnum};
 
 use super::super::common::CommonArgs;
 use super::super::values;
-use crate::bench::{LoadOptions, Preset};
+use crate::bench::{LoadOptions, Preset, Shape, ShapeOptions};
 use crate::exec::Server;
 use crate::ground::results::Slo;
 use crate::session::EngineOptions;
+
+/// Repeats of a shape, as llama-bench has them.
+const SHAPE_REPEATS: usize = 5;
+/// What shapes have not.
+const SHAPELESS: [&str; 14] = [
+    "scenario",
+    "concurrency",
+    "max_concurrency",
+    "requests",
+    "request_rate",
+    "input_len",
+    "output_len",
+    "prompt",
+    "dataset",
+    "stop_at_eos",
+    "request_timeout",
+    "goodput",
+    "trace",
+    "out",
+];
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -20,6 +40,7 @@ use crate::session::EngineOptions;
     candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64 --output-len 64 --out results\n  \
     candlepower bench --request-rate 2 --requests 20 --goodput ttft:2000,tpot:200 --json\n  \
     candlepower bench --concurrency 8 --trace trace.json --trace-steps 20..40\n  \
+    candlepower bench --shapes pp512,tg128,pp512+tg128 --depth 0,4096 --format markdown\n  \
     candlepower bench --device sim:rtx4090-48g --tp 2 --model QwQ-32B --scenario all --format markdown")]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -33,14 +54,17 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["concurrency", "request_rate"], help_heading = "Load")]
     pub scenario: Option<Preset>,
     /// Requests in flight, one number for each run
-    #[arg(long, alias = "max-concurrency", value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, conflicts_with = "request_rate", help_heading = "Load")]
+    #[arg(long, value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, conflicts_with = "request_rate", help_heading = "Load")]
     pub concurrency: Vec<usize>,
     /// Requests of each run; a single value repeats
     #[arg(long, aliases = ["num-prompts", "num-requests"], value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, help_heading = "Load")]
     pub requests: Vec<usize>,
-    /// Open loop: requests a second
-    #[arg(long, value_name = "R", value_parser = values::positive_number, help_heading = "Load")]
-    pub request_rate: Option<f64>,
+    /// Open loop: requests a second, one number for each run; inf sends all at once
+    #[arg(long, value_name = "R[,R...]|inf", value_delimiter = ',', value_parser = values::rate, help_heading = "Load")]
+    pub request_rate: Vec<f64>,
+    /// With --request-rate: requests in flight at most, the others are sent as these end; without it, as --concurrency
+    #[arg(long, value_name = "C[,C...]", value_delimiter = ',', value_parser = values::positive, conflicts_with_all = ["concurrency", "scenario"], help_heading = "Load")]
+    pub max_concurrency: Vec<usize>,
     /// Shape of the gaps between arrivals: 1 is Poisson, below 1 bursts
     #[arg(long, value_name = "B", default_value_t = 1.0, value_parser = values::positive_number, requires = "request_rate", help_heading = "Load")]
     pub burstiness: f64,
@@ -74,18 +98,28 @@ pub struct BenchArgs {
     #[arg(long, hide = true, conflicts_with = "stop_at_eos")]
     pub ignore_eos: bool,
 
-    /// Short requests before the window opens; they are not counted
+    /// llama-bench's question in place of a load: one prompt read (pp), one answer drawn token by token (tg), or both
+    #[arg(long, value_name = "pp512,tg128,...", value_delimiter = ',', conflicts_with_all = SHAPELESS, help_heading = "Work")]
+    pub shapes: Vec<Shape>,
+    /// Tokens in the KV cache before each of the shapes [default: 0]
+    #[arg(long, alias = "n-depth", value_name = "D[,D...]", value_delimiter = ',', value_parser = values::whole, requires = "shapes", help_heading = "Work")]
+    pub depth: Vec<usize>,
+
+    /// Short requests before the window opens, or plays of a shape; they are not counted
     #[arg(long, alias = "num-warmups", value_name = "N", default_value_t = 1, value_parser = values::whole, help_heading = "Method")]
     pub warmup: usize,
-    /// Play every run N times
-    #[arg(long, alias = "repetitions", short_alias = 'r', value_name = "N", default_value_t = 1, value_parser = values::positive, help_heading = "Method")]
-    pub repeats: usize,
+    /// Play every run or shape N times [default: 1, of shapes 5]
+    #[arg(long, alias = "repetitions", short_alias = 'r', value_name = "N", value_parser = values::positive, help_heading = "Method")]
+    pub repeats: Option<usize>,
     /// Seconds after its arrival at which a request fails
     #[arg(long, value_name = "S", value_parser = values::seconds, help_heading = "Method")]
     pub request_timeout: Option<Duration>,
     /// Limits that a good request keeps: ttft:MS,tpot:MS,e2el:MS
     #[arg(long, value_name = "SLO", value_parser = slo, help_heading = "Method")]
     pub goodput: Option<Slo>,
+    /// US dollars that the machine costs an hour: gives the price of a million tokens
+    #[arg(long, value_name = "P", value_parser = values::positive_number, help_heading = "Method")]
+    pub price_per_hour: Option<f64>,
     /// Reference runs beside this one: a name, a file of any benchmark tool, published (others' figures of the model
     /// and card), or none [default: all that match]
     #[arg(long, value_name = "NAME|FILE|published|none", help_heading = "Output")]
@@ -93,7 +127,7 @@ pub struct BenchArgs {
     /// What stdout shows
     #[arg(long, value_enum, default_value_t = Format::Headline, conflicts_with = "json", help_heading = "Output")]
     pub format: Format,
-    /// Write results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
+    /// Write report.html, results.json, requests.jsonl, steps.jsonl, telemetry.csv, summary.csv, summary.md, vllm.json;
     /// with --device sim: also server.md, what the reference runs' server cost
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
@@ -118,6 +152,15 @@ pub enum ServerFlag {
     Vllm,
 }
 
+impl ServerFlag {
+    pub fn server(self) -> Option<Server> {
+        match self {
+            Self::None => None,
+            Self::Vllm => Some(Server::VLLM),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// The answer in a few lines
@@ -131,28 +174,38 @@ pub enum Format {
     Csv,
     /// What results.json holds, as --json does
     Json,
+    /// Of shapes: one JSON object a line
+    Jsonl,
 }
 
 impl BenchArgs {
     pub fn options(&self) -> EngineOptions {
         let mut options = self.common.options();
-        options.server = self.server();
+        options.server = self.server.server();
         options
     }
 
-    pub fn server(&self) -> Option<Server> {
-        match self.server {
-            ServerFlag::None => None,
-            ServerFlag::Vllm => Some(Server::VLLM),
-        }
-    }
-
-    pub fn load(&self) -> LoadOptions {
-        LoadOptions {
+    pub fn load(&self) -> Result<LoadOptions, String> {
+        // Without a rate the cap is what is in flight.
+        let (closed, cap) = match (
+            self.request_rate.as_slice(),
+            self.max_concurrency.as_slice(),
+        ) {
+            (_, []) => (self.concurrency.clone(), None),
+            ([], caps) => (caps.to_vec(), None),
+            (_, [cap]) => (Vec::new(), Some(*cap)),
+            _ => {
+                return Err(
+                    "--max-concurrency has several numbers, and with --request-rate it takes one: the cap of every rate; give one".to_owned(),
+                );
+            }
+        };
+        Ok(LoadOptions {
             scenario: self.scenario,
-            concurrency: self.concurrency.clone(),
+            concurrency: closed,
+            max_concurrency: cap,
             requests: self.requests.clone(),
-            request_rate: self.request_rate,
+            request_rate: self.request_rate.clone(),
             burstiness: self.burstiness,
             input_len: self.input_len,
             output_len: self.output_len,
@@ -160,10 +213,23 @@ impl BenchArgs {
             dataset: self.dataset.clone(),
             stop_at_eos: self.stop_at_eos,
             warmup: self.warmup,
-            repeats: self.repeats,
+            repeats: self.repeats.unwrap_or(1),
             request_timeout: self.request_timeout,
             goodput: self.goodput,
-        }
+            price_per_hour: self.price_per_hour,
+        })
+    }
+}
+
+impl BenchArgs {
+    /// `None`: a load is played.
+    pub fn shapes(&self) -> Option<ShapeOptions> {
+        (!self.shapes.is_empty()).then(|| ShapeOptions {
+            shapes: self.shapes.clone(),
+            depths: self.depth.clone(),
+            repeats: self.repeats.unwrap_or(SHAPE_REPEATS),
+            warmup: self.warmup,
+        })
     }
 }
 

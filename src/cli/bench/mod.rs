@@ -1,6 +1,7 @@
 //! `bench`: plays each load and reports the metric set.
 
 mod args;
+mod shapes;
 
 use anyhow::{anyhow, bail};
 
@@ -8,7 +9,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::output;
 use super::written::Written;
-use crate::bench::{self, BenchPlan, Played, Tracer};
+use crate::bench::{self, BenchPlan, Played, ShapePlan, Tracer};
 use crate::ground::Progress;
 use crate::ground::results::Results;
 use crate::hardware;
@@ -16,9 +17,8 @@ use crate::reference;
 use crate::report;
 use crate::session::{self, Device, Job, ModelFiles, Session};
 use crate::telemetry;
-use args::Format;
 
-pub use args::BenchArgs;
+pub use args::{BenchArgs, Format, ServerFlag};
 
 /// File of the page that only simulated cards have.
 const SERVER_PAGE: &str = "server.md";
@@ -27,9 +27,15 @@ const SCHEDULE: &str = "schedule.jsonl";
 
 pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let progress = Console::watching(&args.common.output);
-    let files = ModelFiles::find(&args.options(), progress.as_ref())?;
+    let load = args.load().map_err(|why| Failure::Usage(anyhow!(why)))?;
+    let mut files = ModelFiles::find(&args.options(), progress.as_ref())?;
     check_flags(args, &files.device).map_err(Failure::Usage)?;
-    let plan = BenchPlan::new(&args.load(), &files, progress.as_ref())?;
+    if let Some(options) = args.shapes() {
+        let plan = ShapePlan::new(options, &mut files)?;
+        let mut session = files.open_for(plan.max_model_len, job, &progress)?;
+        return shapes::run(args, &plan, &mut session);
+    }
+    let plan = BenchPlan::new(&load, &files, progress.as_ref())?;
     plan.remarks
         .iter()
         .for_each(|remark| progress.remark(remark));
@@ -55,6 +61,13 @@ pub fn run(args: &BenchArgs, job: Option<&Job>) -> Result<(), Failure> {
     let played = bench::play_all(&mut session, &plan, tracer.as_mut())?;
     let traced = trace.zip(tracer).map_or(Ok(()), |(file, tracer)| {
         let trace = tracer.finish(&mut session.engine).map_err(Failure::run)?;
+        if trace.steps.is_empty() {
+            let steps = played.raw.first().map_or(0, |run| run.steps.len());
+            let std::ops::Range { start, end } = args.trace_steps;
+            progress.remark(&format!(
+                "warning: --trace-steps {start}..{end}: the first run had {steps} steps, counted from 0, so the trace has none; ask for some of these"
+            ));
+        }
         file.fill(|out| trace.write(out))
     });
     if let Some(reason) = nothing_came(&played) {
@@ -134,8 +147,11 @@ fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         Device::Simulated(_) if args.stop_at_eos => bail!(
             "--stop-at-eos: a simulated device draws tokens without meaning, so no answer has an end of its own; leave it out"
         ),
-        Device::Cpu | Device::Cuda if args.server().is_some() => {
+        Device::Cpu | Device::Cuda if args.server.server().is_some() => {
             bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
+        }
+        _ if args.format == Format::Jsonl && args.shapes.is_empty() => {
+            bail!("--format jsonl is one line a shape; add --shapes, or use --format json")
         }
         _ => Ok(()),
     }
@@ -198,7 +214,7 @@ fn show(args: &BenchArgs, results: &Results, page: Option<&str>) -> Result<(), F
             format!("{}{page}", report::markdown(results))
         }
         Format::Csv => report::csv::summary(results),
-        Format::Json => report::json(results).map_err(Failure::run)?,
+        Format::Json | Format::Jsonl => report::json(results).map_err(Failure::run)?,
     })
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::super::common::{DtypeFlag, KvDtypeFlag, OutputArgs};
 use super::super::values;
-use crate::fit::{Engine, Release};
+use crate::fit::{CacheType, Engine, LlamaCpp, LoadQuantization, Lora, Release};
 use crate::session::{DEFAULT_MODEL, Question};
 
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ pub struct FitArgs {
     #[arg(long, help_heading = "Hardware")]
     pub expert_parallel: bool,
 
-    /// Whose memory: our own arena, or what vLLM would do
+    /// Whose memory: our own arena, or what vLLM, SGLang or llama.cpp would do
     #[arg(long, value_enum, default_value_t = EngineFlag::Candlepower, help_heading = "Engine")]
     pub engine: EngineFlag,
     /// Release whose rules and defaults apply, such as 0.10.2, or its month, such as 2025-09 [default: 0.10]
@@ -59,8 +59,8 @@ pub struct FitArgs {
     /// Prompt plus output tokens of one request [default: the model's]
     #[arg(long, value_name = "L", value_parser = values::positive, help_heading = "Engine")]
     pub max_model_len: Option<usize>,
-    /// Share of a GPU's memory to use [default: 0.9; vllm: the release's]
-    #[arg(long, value_name = "U", value_parser = values::fraction, help_heading = "Engine")]
+    /// Share of a GPU's memory to use [default: 0.9; vllm: the release's; sglang: by card]
+    #[arg(long, alias = "mem-fraction-static", value_name = "U", value_parser = values::fraction, help_heading = "Engine")]
     pub gpu_memory_utilization: Option<f64>,
     /// Requests that run at a time [default: 256; vllm: the release's for the card]
     #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
@@ -77,6 +77,47 @@ pub struct FitArgs {
     /// No CUDA graphs
     #[arg(long, help_heading = "Engine")]
     pub enforce_eager: bool,
+    /// vLLM, SGLang: what is made of a 16-bit checkpoint while it is loaded, such as fp8 or bitsandbytes;
+    /// llama.cpp: the type of a GGUF file of it, such as Q4_K_M
+    #[arg(long, value_name = "Q", help_heading = "Engine")]
+    pub quantization: Option<LoadQuantization>,
+    /// vLLM: room for adapters (LoRA)
+    #[arg(long, help_heading = "Engine")]
+    pub enable_lora: bool,
+    /// vLLM: adapters of one step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive, requires = "enable_lora", help_heading = "Engine")]
+    pub max_loras: usize,
+    /// vLLM: the largest rank of an adapter
+    #[arg(long, value_name = "R", default_value_t = 16, value_parser = values::positive, requires = "enable_lora", help_heading = "Engine")]
+    pub max_lora_rank: usize,
+    /// vLLM: the model that drafts tokens for this one to verify, as --model
+    #[arg(long, value_name = "M", help_heading = "Engine")]
+    pub speculative_model: Option<String>,
+    /// vLLM: tokens that are drafted at a time, with such a model or without
+    #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
+    pub num_speculative_tokens: Option<usize>,
+    /// vLLM: GiB of weights of each GPU that stay in the host's memory
+    #[arg(long, value_name = "GIB", value_parser = values::positive_number, help_heading = "Engine")]
+    pub cpu_offload_gb: Option<f64>,
+
+    /// llama.cpp: layers on GPUs, from the last; the head is one more [default: all]
+    #[arg(long, alias = "ngl", value_name = "N", help_heading = "Engine")]
+    pub n_gpu_layers: Option<usize>,
+    /// llama.cpp: type of K in the cache, such as q8_0 [default: f16]
+    #[arg(long, value_name = "T", help_heading = "Engine")]
+    pub cache_type_k: Option<CacheType>,
+    /// llama.cpp: type of V in the cache [default: f16]
+    #[arg(long, value_name = "T", help_heading = "Engine")]
+    pub cache_type_v: Option<CacheType>,
+    /// llama.cpp: of so many layers, from the first, the experts stay in the host's memory
+    #[arg(long, alias = "ncmoe", value_name = "N", help_heading = "Engine")]
+    pub n_cpu_moe: Option<usize>,
+    /// llama.cpp: layers with a window keep every token
+    #[arg(long, help_heading = "Engine")]
+    pub swa_full: bool,
+    /// llama.cpp: attention scores are held whole
+    #[arg(long, help_heading = "Engine")]
+    pub no_flash_attn: bool,
 
     /// Requests that are wanted at once [default with --input-len or --output-len: 1]
     #[arg(long, value_name = "C", value_parser = values::positive, help_heading = "Load")]
@@ -96,6 +137,46 @@ pub struct FitArgs {
 }
 
 impl FitArgs {
+    /// The first flag that was given and that only vLLM has.
+    pub fn of_vllm(&self) -> Option<&'static str> {
+        let given = [
+            (self.vllm_version.is_some(), "--vllm-version"),
+            (self.enable_lora, "--enable-lora"),
+            (self.speculative_model.is_some(), "--speculative-model"),
+            (
+                self.num_speculative_tokens.is_some(),
+                "--num-speculative-tokens",
+            ),
+            (self.cpu_offload_gb.is_some(), "--cpu-offload-gb"),
+        ];
+        given.into_iter().find(|flag| flag.0).map(|flag| flag.1)
+    }
+
+    /// The first flag that was given and that only llama.cpp has.
+    pub fn of_llama_cpp(&self) -> Option<&'static str> {
+        let given = [
+            (self.n_gpu_layers.is_some(), "--n-gpu-layers"),
+            (self.cache_type_k.is_some(), "--cache-type-k"),
+            (self.cache_type_v.is_some(), "--cache-type-v"),
+            (self.n_cpu_moe.is_some(), "--n-cpu-moe"),
+            (self.swa_full, "--swa-full"),
+            (self.no_flash_attn, "--no-flash-attn"),
+        ];
+        given.into_iter().find(|flag| flag.0).map(|flag| flag.1)
+    }
+
+    /// Its settings.
+    pub fn llama_cpp(&self) -> LlamaCpp {
+        let kind = |given: Option<CacheType>| given.unwrap_or(CacheType::F16);
+        LlamaCpp {
+            gpu_layers: self.n_gpu_layers,
+            flash_attention: !self.no_flash_attn,
+            cpu_moe_layers: self.n_cpu_moe.unwrap_or(0),
+            swa_full: self.swa_full,
+            cache_types: [kind(self.cache_type_k), kind(self.cache_type_v)],
+        }
+    }
+
     /// Whatever `engine` answers it.
     pub fn question(&self, engine: Engine) -> Question {
         let mut question = Question::new(&self.model).engine(engine);
@@ -114,6 +195,14 @@ impl FitArgs {
         question.block_size = self.block_size;
         question.kv_cache_dtype = self.kv_cache_dtype.kv_type();
         question.cuda_graphs = !self.enforce_eager;
+        question.quantization = self.quantization;
+        question.lora = self.enable_lora.then_some(Lora {
+            adapters: self.max_loras,
+            rank: self.max_lora_rank,
+        });
+        question.draft_model = self.speculative_model.clone();
+        question.drafted_tokens = self.num_speculative_tokens.unwrap_or(0);
+        question.cpu_offload_gib = self.cpu_offload_gb.unwrap_or(0.0);
         question.concurrency = self.concurrency;
         question.input_len = self.input_len;
         question.output_len = self.output_len;
@@ -125,4 +214,7 @@ impl FitArgs {
 pub enum EngineFlag {
     Candlepower,
     Vllm,
+    Sglang,
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
 }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use super::console::Console;
 use super::failure::Failure;
 use super::output;
-use crate::fit::{Engine, Release};
+use crate::fit::{Engine, LoadQuantization, Release};
 use crate::report;
 use args::EngineFlag;
 
@@ -39,13 +39,38 @@ pub fn run(args: &FitArgs) -> Result<u8, Failure> {
 }
 
 fn engine(args: &FitArgs) -> anyhow::Result<Engine> {
-    match (args.engine, args.vllm_version) {
-        (EngineFlag::Vllm, release) => Ok(Engine::Vllm(release.unwrap_or(Release::USUAL))),
-        (EngineFlag::Candlepower, None) => Ok(Engine::Candlepower),
-        (EngineFlag::Candlepower, Some(_)) => {
+    let engine = match args.engine {
+        EngineFlag::Vllm => Engine::Vllm(args.vllm_version.unwrap_or(Release::USUAL)),
+        EngineFlag::Candlepower => Engine::Candlepower,
+        EngineFlag::Sglang => Engine::Sglang,
+        EngineFlag::LlamaCpp => Engine::LlamaCpp(args.llama_cpp()),
+    };
+    match (args.engine, args.quantization) {
+        (_, None)
+        | (EngineFlag::LlamaCpp, Some(LoadQuantization::Gguf(_)))
+        | (EngineFlag::Vllm | EngineFlag::Sglang, Some(_)) => {}
+        (EngineFlag::LlamaCpp, Some(_)) => {
             bail!(
-                "--vllm-version is for --engine vllm, and --engine is candlepower; add --engine vllm or leave it out"
+                "--engine llama.cpp takes a type of GGUF files for --quantization, such as Q4_K_M"
             )
         }
+        (EngineFlag::Candlepower, Some(_)) => bail!(
+            "--quantization is for the other engines: --engine candlepower runs a checkpoint as it is; name another, or leave it out"
+        ),
     }
+    let others = [
+        (args.of_vllm(), EngineFlag::Vllm, "vllm"),
+        (args.of_llama_cpp(), EngineFlag::LlamaCpp, "llama.cpp"),
+    ];
+    for (flag, wanted, name) in others {
+        if let Some(flag) = flag
+            && args.engine != wanted
+        {
+            bail!(
+                "{flag} is for --engine {name}, and --engine is {}; add --engine {name} or leave it out",
+                engine.name()
+            );
+        }
+    }
+    Ok(engine)
 }

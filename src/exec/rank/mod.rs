@@ -137,10 +137,11 @@ impl Rank {
         Ok(())
     }
 
-    /// Fills the cache with a number: the pages that it had are the system's one page of zeros.
+    /// Fills the cache with zeros, which memory of its own then holds: the pages that it had are the system's one page.
+    /// Zeros add nothing to a row, so that rows differ as their tokens do.
     pub fn touch_kv(&mut self) -> Result<(), ExecError> {
         let mut buffers = self.kv.iter().flat_map(|layer| [&layer.k, &layer.v]);
-        let filled = buffers.try_for_each(|buffer| buffer.one_set());
+        let filled = buffers.try_for_each(|buffer| buffer.zero_set());
         filled.map_err(device_error("the KV cache could not be filled"))
     }
 

@@ -70,12 +70,17 @@ impl Rank {
             collective: &peers,
             ..self.context()
         };
-        let rehearsed = warm_up.rehearsals().chain(decodes).try_for_each(|plan| {
+        let run = |plan: StepPlan| {
             let hidden = self.hidden(&plan, &context)?;
             let count = plan.picks.len();
             self.decoder
                 .queue_draw(hidden, count, &context, Some(queue))?;
             self.backend.synchronize()
+        };
+        let rehearsed = warm_up.rehearsals().try_for_each(&run).and_then(|()| {
+            queue.try_algorithms();
+            let ran = decodes.into_iter().try_for_each(&run);
+            ran.and(queue.keep_fastest())
         });
         self.recorder.take_total();
         rehearsed.map_err(device_error("a step without the other ranks failed"))?;
@@ -116,9 +121,12 @@ impl Rank {
                 break;
             }
             let plan = limits.plan(rows);
-            // Kernels are compiled, scratch is allocated and ranks are connected by a step that runs.
+            // Kernels are compiled, scratch is allocated, algorithms are chosen and ranks are connected by a step that runs.
+            self.queue_of_backend().map_err(failed)?.try_algorithms();
             self.queue_as(&plan, Way::Eager)?;
             self.collect(&mut StepOutput::default())?;
+            let queue = self.queue_of_backend().map_err(failed)?;
+            queue.keep_fastest().map_err(failed)?;
             let (context, queue) = (self.context(), self.queue_of_backend().map_err(failed)?);
             let mut work = || {
                 let hidden = self.forward(&plan, &context)?;

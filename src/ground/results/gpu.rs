@@ -26,8 +26,15 @@ pub struct GpuMetrics {
     pub mean_memory_clock_mhz: Option<f64>,
     /// Part of the time in which a kernel ran.
     pub mean_utilization_percent: Option<f64>,
-    /// Rise of the card's own counter between the first and the last sample, stretched to the whole window.
+    /// Rise of the card's own counter between the first and the last sample, or the integral of its power between them,
+    /// stretched to the whole window.
     pub energy_j: Option<f64>,
+    /// `counter` or `power`: which of the two.
+    #[serde(default)]
+    pub energy_by: Option<String>,
+    /// Mean power while nothing ran, before the load.
+    #[serde(default)]
+    pub idle_power_watts: Option<f64>,
     /// Seconds in which clocks were held back, by NVML's names of the reasons; empty: never.
     pub throttled_s: Option<BTreeMap<String, f64>>,
     /// Highest of the link in a sample, and its lanes.

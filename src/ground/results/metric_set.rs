@@ -256,9 +256,35 @@ pub struct Extended {
     /// KV blocks in use, of all; mean weighted by the steps' time.
     pub mean_kv_occupancy_percent: Option<f64>,
     pub max_kv_occupancy_percent: Option<f64>,
-    /// Of all GPUs together, by their own counters, between first arrival and last token.
+    /// Of all GPUs together, between first arrival and last token.
     pub energy_j: Option<f64>,
     pub energy_per_output_token_j: Option<f64>,
+    /// `counter`: by the GPUs' own counters; `power`: of one GPU or more by the integral of its power samples.
+    #[serde(default)]
+    pub energy_by: Option<String>,
+    /// Over input and output tokens.
+    #[serde(default)]
+    pub energy_per_token_j: Option<f64>,
+    /// Output tokens a second for each watt, which is output tokens for each joule.
+    #[serde(default)]
+    pub output_tokens_per_s_per_watt: Option<f64>,
+    #[serde(default)]
+    pub kwh_per_million_output_tokens: Option<f64>,
+    /// What all GPUs draw with the model loaded and nothing to do.
+    #[serde(default)]
+    pub idle_power_watts: Option<f64>,
+    /// `energy_j` without what idle GPUs had drawn in the same time.
+    #[serde(default)]
+    pub energy_above_idle_j: Option<f64>,
+    #[serde(default)]
+    pub energy_above_idle_per_output_token_j: Option<f64>,
+    /// The price of the window, all of it put on the tokens named, US dollars.
+    #[serde(default)]
+    pub usd_per_million_input_tokens: Option<f64>,
+    #[serde(default)]
+    pub usd_per_million_output_tokens: Option<f64>,
+    #[serde(default)]
+    pub usd_per_million_tokens: Option<f64>,
     /// Bytes the steps must move by formula, over the executor's time.
     pub achieved_bytes_per_s: Option<f64>,
     /// Floating-point operations by formula, over the executor's time.

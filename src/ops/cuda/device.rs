@@ -27,6 +27,8 @@ pub struct Gpu {
     pub multiprocessors: u32,
     /// Bytes of shared memory that one block may have where it asks.
     pub shared_memory: u32,
+    /// Bytes of shared memory for all blocks of a multiprocessor.
+    pub shared_of_multiprocessor: u32,
     /// Graphs know addresses of scratch.
     fixed: Arc<AtomicBool>,
     /// By default it is waited for without an end.
@@ -57,6 +59,9 @@ impl Gpu {
             multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
             shared_memory: attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?
                 as u32,
+            shared_of_multiprocessor: attribute(
+                A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
+            )? as u32,
             device,
             stream,
             fixed: Arc::default(),

@@ -21,6 +21,7 @@ mod pack;
 mod patience;
 mod pinned;
 mod product;
+mod queue;
 mod roof;
 mod sampling;
 mod step;
@@ -40,12 +41,12 @@ pub use patience::{Peers, TIMEOUT, Watch};
 
 use super::{
     Ask, AttentionShape, Backend, Buffer, DeviceMemory, DeviceRoofs, ExpertSpace, Experts,
-    HeadNorms, Kernels, KvLayer, Linear, Norm, Pick, Queue, Replay, Rope, Routes, Routing, Rows,
-    Summary, WeightRows,
+    HeadNorms, Kernels, KvLayer, Linear, Norm, Pick, Queue, Rope, Routes, Routing, Rows, Summary,
+    WeightRows,
 };
 use crate::ground::recorder::Timer;
 use modules::{Arg, Grid, Modules};
-use step::{Sections, Step};
+use step::Step;
 
 pub struct Cuda {
     gpu: Gpu,
@@ -57,6 +58,7 @@ pub struct Cuda {
     tables: product::Tables,
     uploads: Mutex<uploads::Uploads>,
     quantized: Mutex<product::Space>,
+    widened: Mutex<fp8::Space>,
     sampling: Mutex<sampling::Space>,
     answers: Mutex<answers::Answers>,
     attention: Mutex<attention::Space>,
@@ -80,11 +82,25 @@ impl Cuda {
             tables: product::Tables::default(),
             uploads: Mutex::default(),
             quantized: Mutex::default(),
+            widened: Mutex::default(),
             sampling: Mutex::default(),
             answers: Mutex::default(),
             attention: Mutex::default(),
             experts: Mutex::default(),
             rope: Mutex::default(),
+        })
+    }
+
+    /// With other kernels in place of those of `kernels/<file>.cu`: PTX, for tests that show what each part of them is
+    /// for.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; or the PTX is none.
+    pub fn replaced(gpu: Gpu, dtype: DType, file: &'static str, ptx: String) -> Result<Self> {
+        let modules = Modules::replaced(&gpu, file, ptx)?;
+        Ok(Self {
+            modules,
+            ..Self::new(gpu, dtype)?
         })
     }
 
@@ -272,6 +288,14 @@ impl Kernels for Cuda {
         elementwise::silu_mul(self, gate_up, rows, out)
     }
 
+    fn gates(&self, x: &Tensor, gate_up: &Linear, rows: usize) -> Result<bool> {
+        linear::gates(self, x, gate_up, rows)
+    }
+
+    fn gated(&self, x: &Tensor, gate_up: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+        linear::gated(self, x, gate_up, rows, out)
+    }
+
     fn route(
         &self,
         scores: &Buffer,
@@ -327,44 +351,5 @@ impl Kernels for Cuda {
         self.send(rows)?;
         self.collect(rows, out)?;
         Ok(())
-    }
-}
-
-impl Queue for Cuda {
-    fn reserve(&self, rows: usize, sequences: usize, max_blocks: usize) -> Result<()> {
-        let largest = Sections {
-            rows,
-            sequences,
-            logit_rows: sequences,
-            max_blocks,
-        };
-        lock(&self.answers).record(&self.gpu, sequences)?;
-        self.step().reserve(&self.gpu, largest)
-    }
-
-    fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Replay>> {
-        self.gpu.fix();
-        graph::capture(&self.gpu, work)
-    }
-
-    fn queue_draw(&self, logits: &Buffer, vocab: &Range<usize>, rows: usize) -> Result<Buffer> {
-        let record = lock(&self.answers).record(&self.gpu, rows)?;
-        sampling::record(self, logits, vocab, rows, &record)?;
-        Ok(record)
-    }
-
-    fn send(&self, rows: usize) -> Result<()> {
-        lock(&self.answers).send(&self.gpu, rows)
-    }
-
-    fn collect(&self, rows: usize, out: &mut Vec<(u32, f32)>) -> Result<u32> {
-        let mut answers = lock(&self.answers);
-        let (keys, experts_read) = answers.collect(&self.gpu)?;
-        let Some(keys) = keys.get(..rows) else {
-            bail!("a step of {} rows has no answers for {rows}", keys.len());
-        };
-        out.clear();
-        out.extend(keys.iter().copied().map(sampling::drawn));
-        Ok(experts_read)
     }
 }

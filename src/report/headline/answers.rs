@@ -11,6 +11,10 @@ const BYTES: &str = "achieved_bytes_per_s_per_gpu";
 const FLOP: &str = "achieved_flop_per_s_per_gpu";
 const POWER: &str = "avg_gpu_power_watts";
 const ENERGY: &str = "energy_per_output_token_j";
+const USD: [&str; 2] = [
+    "usd_per_million_input_tokens",
+    "usd_per_million_output_tokens",
+];
 const GOODPUT: &str = "request_goodput";
 const ATTAINMENT: &str = "goodput_attainment_percent";
 const BANDWIDTH: &str = "bandwidth_utilization_percent";
@@ -126,6 +130,13 @@ fn columns(loads: &[Load], notes: &mut Notes) -> Vec<Column> {
     if loads.iter().any(|l| l.plays[0].scenario.goodput.is_some()) {
         add(["goodput", "req/s"], GOODPUT, 1.0, "");
         add(["SLO", "met"], ATTAINMENT, 1.0, "%");
+    }
+    if loads
+        .iter()
+        .any(|l| l.plays[0].scenario.price_per_hour.is_some())
+    {
+        add(["$/Mtok", "in"], USD[0], 1.0, "");
+        add(["$/Mtok", "out"], USD[1], 1.0, "");
     }
     if loads.iter().all(|load| load.plays[0].gpus.is_empty()) {
         columns.push(Column {

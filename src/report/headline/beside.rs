@@ -23,6 +23,25 @@ struct Answer<'a> {
 
 /// A line for each machine that references ran on.
 pub(super) fn beside(results: &Results, loads: &[Load]) -> Vec<String> {
+    let machines = machines(results, loads);
+    let lines = machines.iter();
+    lines
+        .map(|(machine, answers)| line(results.kind, machine, answers, loads.len()))
+        .collect()
+}
+
+/// How `load` stands to each machine whose figure divides it.
+pub(super) fn against(results: &Results, loads: &[Load], load: &Load) -> Vec<String> {
+    let machines = machines(results, loads).into_iter();
+    let clause = |(machine, answers): (String, Vec<Answer>)| {
+        let of_load = answers.iter().find(|a| a.load == Some(&*load.name))?;
+        let ratio = of_load.ratio.as_ref().ok()?;
+        Some(format!("{} the output rate of {machine}", times(*ratio)))
+    };
+    machines.filter_map(clause).collect()
+}
+
+fn machines<'a>(results: &Results, loads: &'a [Load]) -> Vec<(String, Vec<Answer<'a>>)> {
     let ours = from_results(results, "this run");
     let mut machines: Vec<(String, Vec<Answer>)> = Vec::new();
     // A reference's column follows the run of ours that it stands beside.
@@ -50,10 +69,7 @@ pub(super) fn beside(results: &Results, loads: &[Load]) -> Vec<String> {
             None => machines.push((machine, vec![answer])),
         }
     }
-    let lines = machines.iter();
-    lines
-        .map(|(machine, answers)| line(results.kind, machine, answers, loads.len()))
-        .collect()
+    machines
 }
 
 fn machine(theirs: &ReferenceRun) -> String {

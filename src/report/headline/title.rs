@@ -3,6 +3,9 @@
 use crate::ground::results::{Kind, Results, Scenario, WeightSource};
 use crate::reference::short_name;
 
+pub(super) const CUT_SHORT: &str =
+    "PARTIAL: cut short; these figures cover what was done until then";
+
 /// Two lines; a third where the run was cut short.
 pub(super) fn title(results: &Results) -> Vec<String> {
     let mut lines = vec![
@@ -10,12 +13,12 @@ pub(super) fn title(results: &Results) -> Vec<String> {
         format!("{}{}", kind(results), work(results)),
     ];
     if results.partial {
-        lines.push("PARTIAL: cut short; these figures cover what was done until then".to_owned());
+        lines.push(CUT_SHORT.to_owned());
     }
     lines
 }
 
-fn model(results: &Results) -> String {
+pub(super) fn model(results: &Results) -> String {
     let model = &results.model;
     let format = model.quantization.as_ref().unwrap_or(&model.dtype);
     let slice = match model.num_hidden_layers == model.model_layers {
@@ -31,7 +34,7 @@ fn model(results: &Results) -> String {
     format!("{} in {format}{slice}{dummy}", short_name(&model.name))
 }
 
-fn machine(results: &Results) -> String {
+pub(super) fn machine(results: &Results) -> String {
     let (hardware, engine) = (&results.hardware, &results.engine);
     let devices = match hardware.count {
         0 | 1 => hardware.name.clone(),
@@ -50,7 +53,7 @@ fn machine(results: &Results) -> String {
     format!("{devices}{threads}{split}")
 }
 
-fn kind(results: &Results) -> String {
+pub(super) fn kind(results: &Results) -> String {
     match (results.kind, &results.engine.server) {
         (Kind::Predicted, None) => "PREDICTED, not measured: raw capacity, no server".to_owned(),
         (Kind::Predicted, Some(server)) => format!("PREDICTED, not measured: behind {server}"),
@@ -60,7 +63,7 @@ fn kind(results: &Results) -> String {
 }
 
 /// Tokens of a request, where all runs share them.
-fn work(results: &Results) -> String {
+pub(super) fn work(results: &Results) -> String {
     let Some(first) = results.runs.first().map(|run| &run.scenario) else {
         return String::new();
     };

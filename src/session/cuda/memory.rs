@@ -4,9 +4,9 @@
 use candle_core::DType;
 
 use super::GIB;
-use crate::fit::{self, Answer, Ask, Card, Engine, Fix, Limits};
+use crate::fit::{self, Answer, Ask, Card, Engine, Extras, Fix, Limits};
 use crate::ground::GpuIdentity;
-use crate::hardware::Capability;
+use crate::hardware::{Capability, Link};
 use crate::model::{ModelSpec, WeightType};
 use crate::parallel::{self, Split};
 use crate::session::error::Wish;
@@ -132,7 +132,8 @@ impl Step {
             }
             Self::Workspace => format!(
                 "lower --max-num-batched-tokens (now {}) or --max-num-seqs (now {})",
-                options.max_num_batched_tokens, options.max_num_seqs
+                options.tokens(),
+                options.seqs()
             ),
             Self::KvCache => match options.kv_cache_memory {
                 Some(bytes) => format!("lower --kv-cache-memory (now {bytes})"),
@@ -168,6 +169,8 @@ fn ask(wanted: &Wanted, cards: &Cards) -> Ask {
                 major: capability / 10,
                 minor: capability % 10,
             },
+            // What is between them, our own engine counts one way.
+            link: Link::PcieHost,
         },
         gpus: cards.count.max(options.tp),
         split: Split {
@@ -186,12 +189,13 @@ fn ask(wanted: &Wanted, cards: &Cards) -> Ask {
                 Some(_) => 1.0,
                 None => options.gpu_memory_utilization,
             }),
-            max_num_seqs: Some(options.max_num_seqs),
-            max_num_batched_tokens: Some(options.max_num_batched_tokens),
+            max_num_seqs: Some(options.seqs()),
+            max_num_batched_tokens: Some(options.tokens()),
         },
         block_size: options.block_size,
         dtype: options.dtype,
         kv_type: options.kv_cache_dtype,
+        extras: Extras::default(),
         eager: false,
         load: None,
         shape,

@@ -170,6 +170,7 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
             return Err(ShapeError::invalid(keys.file, what, kept, rule));
         }
     }
+    let positions = positions(keys)?;
     let mut assumptions = Vec::new();
     if layers
         .iter()
@@ -186,7 +187,8 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
         num_attention_heads: sizes.heads,
         head_dim: latent.map_or(sizes.head_dim, |(nope, rope)| nope + rope),
         vocab_size,
-        positions: positions(keys)?,
+        positions,
+        rotary_rows: rotary_rows(keys, positions),
         tie_word_embeddings: keys.flag("tie_word_embeddings", family.tied),
         weight_type: weight_type(keys).or_else(|| weight_type(config)),
         quantization: None,
@@ -232,6 +234,24 @@ fn positions(keys: &Keys) -> Result<usize, ShapeError> {
         true => written.max(stretched as usize),
         false => written,
     })
+}
+
+/// Positions in steps of a fraction are in one table up to the stretched end (`LinearScalingRotaryEmbedding`), and layers
+/// of two bases have two tables.
+fn rotary_rows(keys: &Keys, positions: usize) -> usize {
+    let rope = keys.object("rope_scaling");
+    let linear = rope.filter(|rope| {
+        let kind = rope.text("rope_type").or_else(|| rope.text("type"));
+        kind == Some("linear")
+    });
+    let factor = linear.and_then(|rope| rope.number("factor"));
+    let stretched = factor.map_or(0.0, |factor| positions as f64 * factor.max(1.0));
+    let gemma = model_type(keys).starts_with("gemma3");
+    match (gemma, stretched < (1_u64 << 31) as f64) {
+        (true, true) => positions + positions.max(stretched as usize),
+        // Its positions are stretched already.
+        _ => positions,
+    }
 }
 
 pub(super) fn weight_type(keys: &Keys) -> Option<WeightType> {

@@ -15,6 +15,12 @@ use crate::shape::{Code, Method, Quantization, Scheme};
 /// Under one of the keys of a `config.json`; `None`: it says nothing.
 pub(super) fn within(config: &Keys) -> Option<Outcome> {
     let keys = ["quantization_config", "compression_config"];
+    let other = |key: &&&str| config.value(key).is_some_and(|value| !value.is_object());
+    if let Some(key) = keys.iter().find(other) {
+        let rule = "it must be an object, such as {\"quant_method\": \"awq\", \"bits\": 4}";
+        let value = config.value(key).cloned().unwrap_or_default();
+        return Some(Err(ShapeError::invalid(config.file, key, value, rule)));
+    }
     let inner = config.object("text_config");
     let found = keys.iter().find_map(|key| config.object(key));
     let nested = || keys.iter().find_map(|key| inner?.object(key));

@@ -1,13 +1,26 @@
-//! Weights whose quantisation is told elsewhere than under `quantization_config`: never taken for bf16.
+//! Weights whose quantisation is told elsewhere than under `quantization_config`: never taken for bf16. The engine
+//! refuses them, `fit` says what it goes by.
 
 use serde_json::{Value, json};
 
-use crate::cli_support::{Copy, refused};
+use crate::cli_support::{Copy, refused, run};
 
 fn refused_as(model: &Copy, parts: &[&str]) {
-    let path = model.path();
-    refused(&["fit", "--gpu", "rtx4090-24g", "--model", path], parts);
-    refused(&["bench", "--model", path, "--dummy-weights"], parts);
+    refused(
+        &["bench", "--model", model.path(), "--dummy-weights"],
+        parts,
+    );
+}
+
+fn fit(model: &Copy) -> [&str; 5] {
+    ["fit", "--gpu", "rtx4090-24g", "--model", model.path()]
+}
+
+/// These files are in bf16, so `fit` has what they say beside what they hold.
+fn told_by_fit(model: &Copy) {
+    let answer = run(&fit(model)).succeeded().stdout;
+    let words = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("bytes are those of the headers"), "{answer}");
 }
 
 #[test]
@@ -38,6 +51,7 @@ fn beside_the_configuration() {
         let model = Copy::of("llama-tied-tiny");
         model.write(file, content.to_string());
         refused_as(&model, &parts);
+        told_by_fit(&model);
     }
     // Nothing but the KV cache is quantised.
     let model = Copy::of("llama-tied-tiny");
@@ -51,9 +65,10 @@ fn beside_the_configuration() {
         "--max-tokens",
         "1",
     ];
-    crate::cli_support::run(&args).succeeded();
+    run(&args).succeeded();
     model.write("hf_quant_config.json", "{");
     refused_as(&model, &["hf_quant_config.json", "line 1"]);
+    refused(&fit(&model), &["hf_quant_config.json", "line 1"]);
 }
 
 #[test]
@@ -92,7 +107,10 @@ fn under_another_key() {
     ] {
         let model = Copy::of("llama-tied-tiny").with_config(key, content);
         refused_as(&model, &["config.json", part]);
+        told_by_fit(&model);
     }
     let model = Copy::of("llama-tied-tiny").with_config("quantization_config", json!("int4"));
-    refused_as(&model, &["quantization_config is \"int4\"", "an object"]);
+    let parts = ["quantization_config is \"int4\"", "an object"];
+    refused_as(&model, &parts);
+    refused(&fit(&model), &parts);
 }

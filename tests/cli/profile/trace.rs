@@ -252,13 +252,24 @@ fn some_steps_of_a_run_are_traced() {
     let batch = |step: &Value| step["scheduled"].as_f64().unwrap();
     let expected: Vec<f64> = records[4..9].iter().map(batch).chain([0.0]).collect();
     assert_eq!(trace.counter(0, "batch"), expected);
+    for (number, record) in records.iter().enumerate() {
+        assert_eq!(
+            record["step"], number,
+            "from 0 behind the warm-up, as the trace"
+        );
+        assert_eq!(record["run"], 0, "of one run as of several");
+    }
     for (step, record) in steps.iter().zip(&records[4..9]) {
         let seconds = record["end"].as_f64().unwrap() - record["start"].as_f64().unwrap();
         assert!(((step.end - step.start) as f64 / 1e9 - seconds).abs() < 1e-6);
     }
     // A run that ends inside the window is traced to its end; one that ends before it, not at all.
     for (window, traced) in [("10..4000", records.len() - 10), ("5000..5001", 0)] {
-        run(&[&base[..], &["--trace-steps", window]].concat()).succeeded();
+        let outcome = run(&[&base[..], &["--trace-steps", window]].concat()).succeeded();
+        let is_told = outcome
+            .stderr
+            .contains(&format!("--trace-steps {window}: the first run had"));
+        assert_eq!(is_told, traced == 0, "{outcome:?}");
         let slices = Trace::read(&path).slices();
         let steps = slices.iter().filter(|s| s.pid == 0).count();
         assert_eq!(steps, traced, "{window}");

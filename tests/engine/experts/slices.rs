@@ -1,8 +1,12 @@
 //! Slices of the report's mixtures at eight ranks: full width, fewer experts, a short vocabulary.
 
+use std::sync::Arc;
+
+use candlepower::exec::{Executor, StepOutput};
 use candlepower::hub::cards;
 use candlepower::model::ModelSpec;
 use candlepower::parallel::Split;
+use candlepower::profile::{Load, Phase};
 
 use super::{by_columns, whole};
 use crate::common::golden::largest_of_all;
@@ -46,4 +50,26 @@ fn layers_of_the_reports_mixtures_at_eight_ranks() {
             );
         }
     }
+}
+
+/// A profile's step stands for one of many sequences, and experts' weights are most of what it reads.
+#[test]
+fn sequences_of_a_profile_choose_experts_of_their_own() {
+    const SEQUENCES: u32 = 4;
+    let spec = spec("Qwen3-235B-A22B");
+    let mut ranks = slice::dummy(&spec, by_columns(1));
+    ranks.touch_kv().unwrap();
+    let load = Load {
+        phase: Phase::Decode,
+        batch: SEQUENCES as usize,
+        context: 200,
+    };
+    let plan = load.plan(slice::BLOCK_SIZE, spec.vocab_size);
+    let ticket = ranks.submit(Arc::new(plan)).unwrap();
+    ranks.wait(ticket, &mut StepOutput::default()).unwrap();
+    let chosen = &ranks.expert_load().unwrap()[0].tokens;
+    assert_eq!(chosen.iter().sum::<u32>(), 8 * SEQUENCES);
+    // Eight where all are alike.
+    let different = chosen.iter().filter(|&&tokens| tokens > 0).count();
+    assert!(different >= 12, "{chosen:?}");
 }

@@ -115,7 +115,7 @@ pub fn played(load: Load, work: Option<Work>, requests: usize, held: &[(usize, D
 fn run_of(recording: &Recording, load: Load) -> Run {
     let concurrency = match load {
         Load::Closed { concurrency } => Some(concurrency),
-        Load::Open(_) | Load::Trace => None,
+        Load::Open(_) | Load::Capped { .. } | Load::Trace => None,
     };
     measure(&MeasureInput {
         requests: &recording.requests,

@@ -169,7 +169,7 @@ fn releases_differ_in_what_they_count() {
 #[test]
 fn nothing_may_be_left_for_graphs() {
     let flags = "--model QwQ-32B --gpu rtx4090-48g --gpus 2 --engine vllm";
-    let full = format!("{flags} --gpu-memory-utilization 1");
+    let full = format!("{flags} --gpu-memory-utilization 0.98");
     let answer = fit(&full);
     assert_eq!(text(&answer, "verdict"), "GRAPH_OOM");
     assert_eq!(answer["fits"], false);

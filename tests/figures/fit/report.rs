@@ -78,7 +78,7 @@ fn the_235b_model_is_too_large_in_bf16() {
     assert_eq!(text(&answer, "verdict"), "NO_WEIGHTS");
     let reason = text(&answer, "reason");
     assert!(
-        reason.contains("55.0") && reason.contains("47.37"),
+        reason.contains("54.9") && reason.contains("47.37"),
         "{reason}"
     );
     let fixes = fixes(&answer);

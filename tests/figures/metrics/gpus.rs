@@ -9,12 +9,15 @@ use candlepower::report::{table, write_all};
 
 use super::fixture::{Raw, raw, results, scenario};
 
+/// Of a card that refuses nothing.
+const IDLE_WATTS: f64 = 50.0;
 /// Bits of NVML.
 const IDLE: u64 = 0x1;
 const POWER_CAP: u64 = 0x4;
 const THERMAL: u64 = 0x20;
 
 fn watched(index: usize, refused: &[(GpuCounter, &str)]) -> WatchedGpu {
+    let idle = refused.is_empty().then_some(IDLE_WATTS);
     let refused = refused
         .iter()
         .map(|(counter, why)| (*counter, (*why).to_owned()));
@@ -27,6 +30,7 @@ fn watched(index: usize, refused: &[(GpuCounter, &str)]) -> WatchedGpu {
         },
         host: None,
         refused: refused.collect::<Refused>(),
+        idle_power_watts: idle,
     }
 }
 
@@ -153,7 +157,9 @@ fn what_one_card_refuses_is_null_with_its_words() {
     assert_eq!(run.gpus[0].mean_power_watts, Some(200.0));
     assert_eq!(run.gpus[1].mean_power_watts, None);
     let expected = [
+        ("energy_by", "no counter"),
         ("energy_j", "no counter"),
+        ("idle_power_watts", "no power"),
         ("mean_power_watts", "no power"),
         ("peak_power_watts", "no power"),
         ("throttled_s", "no reasons"),
@@ -168,6 +174,32 @@ fn what_one_card_refuses_is_null_with_its_words() {
         "GPU 1: no counter"
     );
     assert_eq!(run.metrics.avg_gpu_temp_c, Some(55.0));
+}
+
+#[test]
+fn where_the_counter_refuses_the_integral_of_power_stands_for_it() {
+    let mut uncounted = told();
+    for sample in &mut uncounted {
+        sample.energy_j = None;
+    }
+    let idle = WatchedGpu {
+        idle_power_watts: Some(IDLE_WATTS),
+        ..watched(0, &[(GpuCounter::Energy, "no counter")])
+    };
+    let run = run(&raw_with(&[uncounted]), &[idle]);
+    // 100 W and 300 W two seconds apart, through a window of 4 s.
+    assert_eq!(run.gpus[0].energy_j, Some(800.0));
+    assert_eq!(run.gpus[0].energy_by.as_deref(), Some("power"));
+    assert_eq!(run.extended.energy_by.as_deref(), Some("power"));
+    assert_eq!(run.extended.energy_above_idle_j, Some(600.0));
+    let mut results = results();
+    results.runs = vec![run];
+    let text = table(&results, 200);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("energy 800.0 J (integral of power)"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn a_result_comes_whole_and_its_manifest_names_every_byte() {
         name,
         text: "words",
     };
-    write(&out, false, &[page("server.md"), page("report.html")]).unwrap();
+    write(&out, false, &[page("server.md")]).unwrap();
     assert_eq!(names(above.path()).len(), 1, "nothing is left aside");
 
     let listed = manifest(&out).files;
@@ -150,9 +150,14 @@ fn an_old_result_gives_way_whole_and_nothing_else_does() {
     prepare(out, true).unwrap();
     write(out, true, &[]).unwrap();
     let found = names(out);
-    for gone in ["extra.txt", "vllm-1.json", "vllm-2.json", "report.html"] {
+    for gone in ["extra.txt", "vllm-1.json", "vllm-2.json"] {
         assert!(!found.contains(gone), "{gone} is of the old run");
     }
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(
+        page.contains("<!doctype html>"),
+        "the page is of the new run"
+    );
     for kept in [
         "notes.txt",
         "weights-1.json",

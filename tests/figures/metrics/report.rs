@@ -98,7 +98,7 @@ fn one_run_s_files_hold_its_records() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort_unstable();
-    let expected = "experts.jsonl manifest.json requests.jsonl results.json steps.jsonl summary.csv summary.md \
+    let expected = "experts.jsonl manifest.json report.html requests.jsonl results.json steps.jsonl summary.csv summary.md \
         telemetry.csv vllm.json";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
 
@@ -108,7 +108,7 @@ fn one_run_s_files_hold_its_records() {
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
     assert_eq!(raw.requests, requests);
-    assert!(!lines.contains("\"run\""));
+    assert!(lines.lines().all(|line| line.starts_with("{\"run\":0,")));
     let lines = read(&out, "steps.jsonl");
     let steps: Vec<_> = lines
         .lines()
@@ -122,7 +122,7 @@ fn one_run_s_files_hold_its_records() {
         .collect();
     assert_eq!(raw.experts, experts);
     let telemetry = read(&out, "telemetry.csv");
-    assert!(telemetry.starts_with("time,cpu_percent,ram_percent,rss_bytes\n-1,900,90,1\n"));
+    assert!(telemetry.starts_with("run,time,cpu_percent,ram_percent,rss_bytes\n0,-1,900,90,1\n"));
     let summary = read(&out, "summary.csv");
     assert!(summary.contains("\n0,by hand,4,0,metrics,avg_first_token_latency,s,1.5,\n"));
     assert!(summary.contains("\n0,by hand,4,0,metrics,gpu_index,,,no GPU took part\n"));

@@ -144,36 +144,64 @@ fn threads(p: &Pattern) -> u32 {
 }
 
 /// Each thread stores a word, and the first one says so.
-fn writer(p: &Pattern) -> String {
+fn writes(p: &Pattern) -> String {
     format!(
-        ".visible .entry writer(.param .u64 data, .param .u64 flag) {{
-            .reg .pred %p; .reg .b32 %r<4>; .reg .b64 %rd<4>;
-            ld.param.u64 %rd1, [data]; ld.param.u64 %rd2, [flag];
-            mov.u32 %r1, %tid.x; mov.u32 %r2, 1; mad.wide.u32 %rd3, %r1, {APART}, %rd1;
+        "mov.u32 %r1, %tid.x; mov.u32 %r2, 1; mad.wide.u32 %rd3, %r1, {APART}, %rd1;
             st.global.u32 [%rd3], %r2;
             {}
             setp.ne.u32 %p, %r1, 0; @%p bra E;
             {}
             {} [%rd2], %r2;
-        E:  ret; }}",
+        E:  ret;",
         p.barrier, p.release, p.flag
     )
 }
 
 /// Its threads have all looked before.
-fn reader(p: &Pattern) -> String {
+fn reads(p: &Pattern) -> String {
     format!(
-        ".visible .entry reader(.param .u64 data, .param .u64 flag, .param .u64 out) {{
-            .reg .pred %p; .reg .b32 %r<4>; .reg .b64 %rd<6>;
-            ld.param.u64 %rd1, [data]; ld.param.u64 %rd2, [flag]; ld.param.u64 %rd5, [out];
-            mov.u32 %r1, %tid.x; mad.wide.u32 %rd3, %r1, {APART}, %rd1; mad.wide.u32 %rd4, %r1, 4, %rd5;
+        "mov.u32 %r1, %tid.x; mad.wide.u32 %rd3, %r1, {APART}, %rd1; mad.wide.u32 %rd4, %r1, 4, %rd5;
             ld.global.u32 %r2, [%rd3];
             setp.ne.u32 %p, %r1, 0; @%p bra B;
         L:  {} %r3, [%rd2]; setp.eq.u32 %p, %r3, 0; @%p bra L;
             {}
         B:  bar.sync 0;
-            ld.global.u32 %r2, [%rd3]; st.global.u32 [%rd4], %r2; ret; }}",
+            ld.global.u32 %r2, [%rd3]; st.global.u32 [%rd4], %r2; ret;",
         p.poll, p.acquire
+    )
+}
+
+fn writer(p: &Pattern) -> String {
+    format!(
+        ".visible .entry writer(.param .u64 data, .param .u64 flag) {{
+            .reg .pred %p; .reg .b32 %r<4>; .reg .b64 %rd<4>;
+            ld.param.u64 %rd1, [data]; ld.param.u64 %rd2, [flag];
+            {} }}",
+        writes(p)
+    )
+}
+
+fn reader(p: &Pattern) -> String {
+    format!(
+        ".visible .entry reader(.param .u64 data, .param .u64 flag, .param .u64 out) {{
+            .reg .pred %p; .reg .b32 %r<4>; .reg .b64 %rd<6>;
+            ld.param.u64 %rd1, [data]; ld.param.u64 %rd2, [flag]; ld.param.u64 %rd5, [out];
+            {} }}",
+        reads(p)
+    )
+}
+
+/// Block 0 writes, block 1 reads.
+fn two_blocks(p: &Pattern) -> String {
+    format!(
+        ".visible .entry both(.param .u64 data, .param .u64 flag, .param .u64 out) {{
+            .reg .pred %p; .reg .b32 %r<4>; .reg .b64 %rd<6>;
+            ld.param.u64 %rd1, [data]; ld.param.u64 %rd2, [flag]; ld.param.u64 %rd5, [out];
+            mov.u32 %r1, %ctaid.x; setp.ne.u32 %p, %r1, 0; @%p bra R;
+            {}
+        R:  {} }}",
+        writes(p),
+        reads(p)
     )
 }
 
@@ -193,11 +221,15 @@ fn cards() -> [Card; 2] {
 }
 
 fn launch(card: &Card, f: u64, threads: u32, params: &[u64]) {
+    launch_blocks(card, f, 1, threads, params);
+}
+
+fn launch_blocks(card: &Card, f: u64, blocks: u32, threads: u32, params: &[u64]) {
     ok(cuCtxSetCurrent(card.context));
     let pointers: Vec<u64> = params.iter().map(|p| p as *const u64 as u64).collect();
     ok(cuLaunchKernel(
         f,
-        1,
+        blocks,
         1,
         1,
         threads,
@@ -291,6 +323,81 @@ fn messages(host: bool) {
             "{}: a word was missed in {missed} of {SEEDS} runs",
             p.name
         );
+    }
+}
+
+const RELEASE_DEVICE: &str = "st.release.gpu.global.u32";
+const ACQUIRE_DEVICE: &str = "ld.acquire.gpu.global.u32";
+const STORE_DEVICE: &str = "st.relaxed.gpu.global.u32";
+const LOAD_DEVICE: &str = "ld.relaxed.gpu.global.u32";
+const FENCE_DEVICE: &str = "fence.acq_rel.gpu;";
+const COUNT: &str = "red.release.gpu.global.add.u32";
+
+/// Between two blocks of one launch.
+const OF_BLOCKS: [Pattern; 8] = [
+    pattern(
+        "release, acquire",
+        [BLOCK, "", RELEASE_DEVICE, ACQUIRE_DEVICE, ""],
+        true,
+    ),
+    pattern(
+        "two fences",
+        [BLOCK, FENCE_DEVICE, STORE_DEVICE, LOAD_DEVICE, FENCE_DEVICE],
+        true,
+    ),
+    pattern(
+        "an atomic that releases",
+        [BLOCK, "", COUNT, ACQUIRE_DEVICE, ""],
+        true,
+    ),
+    pattern(
+        "not released",
+        [BLOCK, "", STORE_DEVICE, ACQUIRE_DEVICE, ""],
+        false,
+    ),
+    pattern(
+        "not acquired",
+        [BLOCK, "", RELEASE_DEVICE, LOAD_DEVICE, ""],
+        false,
+    ),
+    pattern(
+        "threads apart",
+        ["", "", RELEASE_DEVICE, ACQUIRE_DEVICE, ""],
+        false,
+    ),
+    pattern(
+        "released to the block",
+        [BLOCK, "membar.cta;", STORE_DEVICE, ACQUIRE_DEVICE, ""],
+        false,
+    ),
+    pattern(
+        "acquired from the block",
+        [BLOCK, "", RELEASE_DEVICE, LOAD_DEVICE, "membar.cta;"],
+        false,
+    ),
+];
+
+fn between_blocks() {
+    begin(0);
+    let card = Card {
+        context: get(|c| cuCtxGetCurrent(c)),
+        stream: stream(),
+    };
+    for p in &OF_BLOCKS {
+        let threads = threads(p);
+        let both = function(&two_blocks(p), "both");
+        let bytes = (threads as usize + 1) * APART;
+        let data = get(|d| cuMemAlloc_v2(d, bytes));
+        let out = get(|o| cuMemAlloc_v2(o, 4 * threads as usize));
+        let run = || {
+            ok(cuMemsetD32Async(data, 0, bytes / 4, card.stream));
+            let flag = data + u64::from(threads) * APART as u64;
+            launch_blocks(&card, both, 2, threads, &[data, flag, out]);
+            wait(&card);
+            download::<u32>(out, threads as usize).contains(&0)
+        };
+        let missed = (0..SEEDS).any(|_| run());
+        assert_eq!(missed, !p.holds, "{}", p.name);
     }
 }
 
@@ -400,7 +507,8 @@ fn whole_counts() {
     counts(true);
 }
 
-const CASES: [(&str, fn()); 6] = [
+const CASES: [(&str, fn()); 7] = [
+    ("blocks_of_one_launch", between_blocks),
     ("messages_through_the_host", through_the_host),
     ("messages_through_peers", through_peers),
     ("the_end_of_a_kernel_orders", kernels_end),
@@ -447,4 +555,9 @@ fn counts_are_lost_over_pcie() {
 #[test]
 fn counts_where_atomics_reach() {
     on_two("counts_where_atomics_reach", "atomics = true\n");
+}
+
+#[test]
+fn blocks_of_one_launch() {
+    apart(&CASES, "blocks_of_one_launch", &[("VGPU_WEAK", "1")], 1);
 }

@@ -10,7 +10,7 @@ use super::modules::{Arg, Grid};
 use super::pinned::Staging;
 use super::product::{Input, Output, Rows, Tile, Weights, product};
 use super::{Cuda, lock, suffix, tensor};
-use crate::ops::scratch::TILE_WORDS;
+use crate::ops::scratch::{self, TILE_WORDS};
 use crate::ops::{Buffer, ExpertSpace, Experts, Linear, Routes};
 
 pub use route::route;
@@ -107,7 +107,7 @@ fn products(
     space: &ExpertSpace,
 ) -> Result<()> {
     let top_k = routes.experts.dim(1)?;
-    let (choices, held) = (rows * top_k, experts.held.len());
+    let choices = rows * top_k;
     let gate_up: Vec<&Linear> = experts.held.iter().map(|e| &e.gate_up).collect();
     let down: Vec<&Linear> = experts.held.iter().map(|e| &e.down).collect();
     if gate_up
@@ -131,30 +131,25 @@ fn products(
     }
     let mut activated = Input::activations(&space.activated)?;
     let fast = input.fits(&inner) && activated.fits(&outer);
-    let tile = Tile::of(fast, choices.div_ceil(held));
-    let groups = group(cuda, experts, routes, choices, tile)?;
-    let of = |divisor, scatter| Rows::Grouped {
-        tiles: groups.tiles,
-        num_tiles: groups.num_tiles,
-        order: groups.order,
-        divisor,
-        scatter,
-    };
-    let to = |buffer: &Buffer| {
-        Ok::<_, candle_core::Error>(Output {
-            at: tensor::at(buffer)?,
-            dtype: buffer.dtype(),
+    let groups = group(cuda, experts, routes, choices, Tile::of_experts(fast))?;
+    let each = |weights: &Weights, input, divisor, scatter, to: &Buffer| {
+        let output = Output {
+            at: tensor::at(to)?,
+            dtype: to.dtype(),
             bias: Arg::At(0),
+        };
+        groups.lists.iter().try_for_each(|list| {
+            let rows = Rows::Grouped {
+                tiles: Arg::At(list.at),
+                num_tiles: list.num_tiles,
+                order: groups.order,
+                divisor,
+                scatter,
+            };
+            product(cuda, weights, list.tile, input, rows, output)
         })
     };
-    product(
-        cuda,
-        &inner,
-        tile,
-        input,
-        of(top_k, false),
-        to(&space.gate_up)?,
-    )?;
+    each(&inner, input, top_k, false, &space.gate_up)?;
 
     let width = outer.k;
     let (lanes, odd) = vectors(cuda.dtype, width);
@@ -172,14 +167,21 @@ fn products(
     if quantize(&down) {
         activated = activated.quantized(cuda, &outer, choices, Some(groups.count))?;
     }
-    product(cuda, &outer, tile, activated, of(0, true), to(&space.out)?)
+    each(&outer, activated, 0, true, &space.out)
 }
 
 struct Groups {
     order: Arg,
-    tiles: Arg,
-    num_tiles: usize,
+    /// Of short tiles, and of tall ones.
+    lists: [List; 2],
     count: Arg,
+}
+
+/// Tiles of one height.
+struct List {
+    tile: Tile,
+    at: u64,
+    num_tiles: usize,
 }
 
 /// Sorts choices by expert, on the GPU.
@@ -188,19 +190,25 @@ fn group(
     experts: &Experts,
     routes: &Routes,
     choices: usize,
-    tile: Tile,
+    tiles: [Tile; 2],
 ) -> Result<Groups> {
     const THREADS: u32 = 1024;
     let held = experts.held.len();
-    // Each expert has at most one tile that is not full, and each tile a row.
-    let num_tiles = choices.min(choices / tile.rows + held);
+    let rows = tiles.map(|tile| tile.rows);
+    let [short, tall] = scratch::expert_tiles(choices, held, rows);
     let mut space = lock(&cuda.experts);
     let space = &mut *space;
-    let words = |slot, count| tensor::room(&cuda.gpu, slot, count, DType::U32).map(Arg::At);
-    let groups = Groups {
-        order: words(&mut space.order, choices)?,
-        tiles: words(&mut space.tiles, num_tiles * TILE_WORDS)?,
+    let words = |slot, count| tensor::room(&cuda.gpu, slot, count, DType::U32);
+    let at = words(&mut space.tiles, (short + tall) * TILE_WORDS)?;
+    let list = |tile, at, num_tiles| List {
+        tile,
+        at,
         num_tiles,
+    };
+    let behind = at + (short * TILE_WORDS * size_of::<u32>()) as u64;
+    let groups = Groups {
+        order: words(&mut space.order, choices).map(Arg::At)?,
+        lists: [list(tiles[0], at, short), list(tiles[1], behind, tall)],
         count: Arg::At(space.count(cuda)?),
     };
     let grid = Grid {
@@ -215,13 +223,15 @@ fn group(
         &[
             tensor::at(&routes.experts)?,
             groups.order,
-            groups.tiles,
+            Arg::At(at),
             groups.count,
             Arg::U32(choices as u32),
             Arg::U32(experts.first as u32),
             Arg::U32(held as u32),
-            Arg::U32(tile.rows as u32),
-            Arg::U32(num_tiles as u32),
+            Arg::U32(rows[0] as u32),
+            Arg::U32(short as u32),
+            Arg::U32(rows[1] as u32),
+            Arg::U32(tall as u32),
         ],
     )?;
     Ok(groups)

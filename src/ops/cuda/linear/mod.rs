@@ -1,6 +1,8 @@
-//! Dense linear layers through cuBLASLt, its choice of algorithm kept for each shape.
+//! Dense linear layers: few rows by a kernel of our own, more through cuBLASLt, whose algorithm is kept for each shape.
 
+mod gemv;
 mod plan;
+mod trials;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,12 +16,15 @@ use super::{Cuda, Gpu, lock, tensor};
 use crate::ops::scratch::BLAS_BYTES;
 use crate::ops::{Buffer, Linear};
 use plan::{Operands, Plan, Shape};
+use trials::Trials;
 
 /// cuBLASLt on one GPU.
 pub struct Blas {
     handle: sys::cublasLtHandle_t,
     workspace: CudaSlice<u8>,
     plans: Mutex<HashMap<Shape, Plan>>,
+    /// While algorithms are tried.
+    trials: Mutex<Option<Trials>>,
     /// Biases in the type of their layers' results. An id is never given twice.
     biases: Mutex<HashMap<TensorId, Tensor>>,
 }
@@ -41,6 +46,7 @@ impl Blas {
             handle,
             workspace,
             plans: Mutex::default(),
+            trials: Mutex::default(),
             biases: Mutex::default(),
         })
     }
@@ -64,7 +70,34 @@ pub fn linear(cuda: &Cuda, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) ->
     if rows == 0 || w.n == 0 {
         return Ok(());
     }
-    check(x, w.weight.dtype(), w, rows, out)?;
+    check(x, w.weight.dtype(), w, w.n, rows, out)?;
+    match gemv::takes(x, w, rows)? {
+        true => gemv::gemv(cuda, x, w, rows, out, false),
+        false => multiply(cuda, x, w, rows, out),
+    }
+}
+
+/// Whether [`gated`] is one kernel for `rows` rows of `x`.
+///
+/// # Errors
+/// Operands that are on another device.
+pub fn gates(cuda: &Cuda, x: &Tensor, w: &Linear, rows: usize) -> Result<bool> {
+    let own = w.weight.dtype() == cuda.dtype && w.n.is_multiple_of(2);
+    Ok(own && gemv::takes(x, w, rows)?)
+}
+
+/// `out[i] = silu(gate) * up` of `W x[i] + b`, gate over up, for few rows; `out` is `n / 2` wide, of the activations'
+/// type, to which gate and up are rounded before.
+///
+/// # Errors
+/// As [`linear`].
+pub fn gated(cuda: &Cuda, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+    check(x, w.weight.dtype(), w, w.n / 2, rows, out)?;
+    gemv::gemv(cuda, x, w, rows, out, true)
+}
+
+/// [`linear`] through cuBLASLt.
+fn multiply(cuda: &Cuda, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
     let blas = &cuda.blas;
     let bias = match &w.bias {
         None => None,
@@ -101,11 +134,41 @@ pub fn linear(cuda: &Cuda, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) ->
     };
     let stream = &cuda.gpu.stream;
     let workspace = (blas.workspace.device_ptr(stream).0, BLAS_BYTES);
-    plan.run(blas.handle, &operands, workspace, stream.cu_stream().cast())
-        .map_err(failed)
+    let run = |guess| {
+        plan.run(
+            guess,
+            blas.handle,
+            &operands,
+            workspace,
+            stream.cu_stream().cast(),
+        )
+    };
+    // Ranks that compute the same must agree in every bit: scores of experts, which are f32.
+    let alone = shape.out == shape.dtype && shape.dtype != DType::F32;
+    match &mut *lock(&blas.trials) {
+        Some(trials) if alone && plan.guesses() > 1 && !cuda.gpu.captures() => {
+            trials.run(&cuda.gpu, shape, plan, run)
+        }
+        _ => run(0),
+    }
+    .map_err(failed)
 }
 
 impl Blas {
+    /// From now on products try the algorithms that cuBLASLt expects to be fastest.
+    pub fn try_algorithms(&self) {
+        *lock(&self.trials) = Some(Trials::default());
+    }
+
+    /// Keeps for each shape the one that was.
+    ///
+    /// # Errors
+    /// The device has failed.
+    pub fn keep_fastest(&self, gpu: &Gpu) -> Result<()> {
+        let trials = lock(&self.trials).take();
+        trials.map_or(Ok(()), |trials| trials.decide(gpu, &mut lock(&self.plans)))
+    }
+
     /// The epilogue adds a bias of the result's type: a checkpoint's, which is rounded as its weights are.
     fn bias(&self, bias: &Tensor, out: &Buffer) -> Result<Tensor> {
         if bias.dtype() == out.dtype() {
@@ -121,11 +184,18 @@ impl Blas {
     }
 }
 
-/// Holds that the product stays within its operands, and that `x` has the type that is asked.
-pub fn check(x: &Tensor, dtype: DType, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+/// Holds that the product stays within its operands, `out` as wide as is said, and that `x` has the type that is asked.
+pub fn check(
+    x: &Tensor,
+    dtype: DType,
+    w: &Linear,
+    width: usize,
+    rows: usize,
+    out: &Buffer,
+) -> Result<()> {
     let (x_rows, x_width) = x.dims2()?;
     let (out_rows, out_width) = out.dims2()?;
-    let fits = x_width == w.k && out_width == w.n && rows <= x_rows.min(out_rows);
+    let fits = x_width == w.k && out_width == width && rows <= x_rows.min(out_rows);
     if !fits || x.dtype() != dtype {
         bail!(
             "a linear layer of {} x {} in {:?} on {rows} rows of {:?} in {:?} to {:?}",

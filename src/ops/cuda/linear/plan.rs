@@ -1,9 +1,10 @@
-//! One product as cuBLASLt describes it: descriptors, layouts and the algorithm it chose.
+//! One product as cuBLASLt describes it: descriptors, layouts and the algorithms that it expects to be fastest.
 //!
 //! cuBLASLt counts columns first: a row-major `[rows, k]` is its `k x rows`. So `y = x Wᵀ` is its `Wᵀ x`, the
 //! weight transposed, of `n x rows`.
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 
 use candle_core::cuda::cudarc::cublaslt::result::CublasError;
 use candle_core::cuda::cudarc::cublaslt::{result, sys};
@@ -51,11 +52,15 @@ pub struct Plan {
     weight: Layout,
     x: Layout,
     out: Layout,
-    algorithm: sys::cublasLtMatmulAlgo_t,
+    /// The best guess first.
+    algorithms: Vec<sys::cublasLtMatmulAlgo_t>,
 }
 
+/// How many guesses cuBLASLt is asked for.
+const GUESSES: usize = 4;
+
 impl Plan {
-    /// Asks for the algorithm that cuBLASLt expects to be fastest within the workspace.
+    /// Asks for the algorithms that cuBLASLt expects to be fastest within the workspace.
     ///
     /// # Errors
     /// Types that cuBLASLt does not multiply, or no algorithm.
@@ -66,9 +71,13 @@ impl Plan {
         let x = Layout::new(input, shape.k, shape.rows).map_err(named)?;
         let out = Layout::new(type_of(shape.out)?, shape.n, shape.rows).map_err(named)?;
         let preference = Preference::new(workspace, shape.alignment).map_err(named)?;
-        // SAFETY: all of these were created above and live through the call.
-        let found = unsafe {
-            result::get_matmul_algo_heuristic(
+        let mut found =
+            [const { MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::uninit() }; GUESSES];
+        let mut count = 0;
+        // SAFETY: all of these were created above and live through the call, which writes at most as many results as
+        // there is room for.
+        unsafe {
+            sys::cublasLtMatmulAlgoGetHeuristic(
                 handle,
                 descriptor.0,
                 weight.0,
@@ -76,10 +85,23 @@ impl Plan {
                 out.0,
                 out.0,
                 preference.0,
+                GUESSES as i32,
+                found.as_mut_ptr().cast(),
+                &mut count,
             )
-        };
+        }
+        .result()
+        .map_err(named)?;
+        let found = &found[..(count as usize).min(GUESSES)];
+        // SAFETY: the call wrote so many.
+        let found = found.iter().map(|guess| unsafe { guess.assume_init_ref() });
+        let sound = found.filter(|guess| guess.state == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS);
+        let algorithms: Vec<_> = sound.map(|guess| guess.algo).collect();
+        if algorithms.is_empty() {
+            bail!("cuBLASLt has no algorithm");
+        }
         Ok(Self {
-            algorithm: found.map_err(named)?.algo,
+            algorithms,
             descriptor,
             weight,
             x,
@@ -87,9 +109,20 @@ impl Plan {
         })
     }
 
-    /// Queues the product. `workspace`: its address and bytes.
+    /// How many algorithms there are to choose from.
+    pub fn guesses(&self) -> usize {
+        self.algorithms.len()
+    }
+
+    /// From now on only this one.
+    pub fn keep(&mut self, guess: usize) {
+        self.algorithms = vec![self.algorithms[guess]];
+    }
+
+    /// Queues the product by one of the guesses. `workspace`: its address and bytes.
     pub fn run(
         &self,
+        guess: usize,
         handle: sys::cublasLtHandle_t,
         operands: &Operands,
         workspace: (u64, usize),
@@ -116,7 +149,7 @@ impl Plan {
                 self.out.0,
                 operands.out as *mut c_void,
                 self.out.0,
-                &raw const self.algorithm,
+                &raw const self.algorithms[guess],
                 workspace.0 as *mut c_void,
                 workspace.1,
                 stream,

@@ -7,11 +7,14 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::modules::{Arg, Grid};
 use super::{Cuda, suffix, tensor};
+use crate::ops::scratch::EXPERT_ROWS;
 pub use quantize::Space;
 pub use weights::{Tables, Weights};
 
 /// Bytes of one access: rows that begin at its multiples can be copied to shared memory as they are.
 const ACCESS: usize = 16;
+/// Rows of a tile without tensor cores.
+const ANY_ROWS: usize = 32;
 /// Accesses of a lane that four lanes make side by side, a warp's share of one row.
 const CHUNK: usize = 4 * ACCESS;
 
@@ -59,11 +62,20 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// Short and tall ones of experts, whose rows only the GPU counts.
+    pub fn of_experts(fast: bool) -> [Self; 2] {
+        let rows = match fast {
+            true => EXPERT_ROWS,
+            false => [0, ANY_ROWS],
+        };
+        rows.map(|rows| Self { rows, fast })
+    }
+
     /// For about so many rows of each weight.
     pub fn of(fast: bool, rows: usize) -> Self {
         let rows = match fast {
             true => [8, 16, 32].into_iter().find(|&r| rows <= r).unwrap_or(64),
-            false => 32,
+            false => ANY_ROWS,
         };
         Self { rows, fast }
     }
@@ -114,12 +126,7 @@ pub fn product(
         } => (0, num_tiles, tiles, order, divisor, scatter),
     };
     let kernel = Kernel::of(cuda, weights, tile, input.dtype, num_tiles)?;
-    let out_type = match output.dtype {
-        DType::F32 => 0,
-        DType::F16 => 1,
-        DType::BF16 => 2,
-        other => bail!("no product is stored as {other:?}"),
-    };
+    let out_type = store_type(output.dtype)?;
     let blocks = weights.blocks;
     let along_k =
         |of: fn(&weights::Blocks) -> usize| Arg::U32(blocks.as_ref().map_or(0, of) as u32);
@@ -157,6 +164,16 @@ pub fn product(
     )
 }
 
+/// As kernels know what they store: see kernels/weight.cuh.
+pub fn store_type(dtype: DType) -> Result<u32> {
+    match dtype {
+        DType::F32 => Ok(0),
+        DType::F16 => Ok(1),
+        DType::BF16 => Ok(2),
+        other => bail!("no product is stored as {other:?}"),
+    }
+}
+
 /// One of kernels/product_*.cu.
 struct Kernel {
     file: &'static str,
@@ -190,7 +207,11 @@ impl Kernel {
         let (columns, warps_along_k, ring) = match tile.rows {
             8 | 16 => (16, 8, 3),
             32 => (32, 4, 3),
-            _ if wide => (WIDE, 1, 2),
+            _ if wide => match (x, weights.dtype) {
+                (DType::F8E4M3, _) => (WIDE, 1, 3),
+                (_, DType::F8E4M3) => (WIDE, 1, 2),
+                _ => (WIDE, 1, 4),
+            },
             _ => (64, 2, 3),
         };
         let (x_bytes, w_bytes) = (x.size_in_bytes(), weights.dtype.size_in_bytes());

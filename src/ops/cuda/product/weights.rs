@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Tensor, TensorId, bail};
 
+use crate::ops::cuda::modules::Arg;
 use crate::ops::cuda::{Cuda, lock, tensor};
 use crate::ops::{BlockScales, Linear};
 
@@ -26,7 +27,7 @@ pub struct Weights {
     /// For each layer the addresses of its values, its scales and the grid rows.
     pub(super) table: Tensor,
     /// u32 `[n]`: the row of scales of each row. One for all layers.
-    _grid_rows: Option<Tensor>,
+    grid_rows: Option<Tensor>,
 }
 
 /// How blocks of scales lie along k.
@@ -58,6 +59,11 @@ impl Tables {
 }
 
 impl Weights {
+    /// Where the row of scales of each row stands; null of weights without.
+    pub fn grid_rows(&self) -> Result<Arg> {
+        tensor::at_or_null(self.grid_rows.as_ref())
+    }
+
     fn new(cuda: &Cuda, first: &Linear, layers: &[&Linear]) -> Result<Self> {
         let scales = first.scales.as_ref();
         let grid_rows = scales.map(|scales| grid_rows(cuda, scales, first.n));
@@ -95,7 +101,7 @@ impl Weights {
             dtype: first.weight.dtype(),
             blocks: blocks.transpose()?,
             table: sent(cuda, words)?,
-            _grid_rows: grid_rows,
+            grid_rows,
         })
     }
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub peer_access: bool,
     /// Atomic operations reach the host and other devices as one step, which PCIe does not do.
     pub atomics: bool,
+    /// Blocks of one launch see each other's stores late too, as PTX's model of memory allows.
+    pub weak: bool,
     /// Memory is counted and never touched: kernels, products, collectives and copies do nothing.
     pub unbacked: bool,
     pub device: Vec<Device>,
@@ -144,6 +146,7 @@ impl Default for Config {
             locks: false,
             peer_access: false,
             atomics: false,
+            weak: false,
             unbacked: false,
             device: vec![Device::default()],
             fault: Vec::new(),
@@ -254,6 +257,7 @@ impl Config {
         config.disturb = variable("VGPU_DISTURB")?.unwrap_or(config.disturb);
         config.strict |= variable::<u8>("VGPU_STRICT")?.is_some_and(|v| v != 0);
         config.races |= variable::<u8>("VGPU_RACES")?.is_some_and(|v| v != 0);
+        config.weak |= variable::<u8>("VGPU_WEAK")?.is_some_and(|v| v != 0);
         config.locks |= variable::<u8>("VGPU_LOCKS")?.is_some_and(|v| v != 0);
         config.unbacked |= variable::<u8>("VGPU_UNBACKED")?.is_some_and(|v| v != 0);
         config.report = variable("VGPU_REPORT")?.or(config.report);

@@ -49,7 +49,12 @@ pub fn launch(
             strict: config.strict,
             traffic: config.traffic,
         };
-        let remote = Remote::new(driver.bus.clone(), device, seed, config.atomics);
+        let remote = Remote::new(
+            driver.bus.clone(),
+            device,
+            seed,
+            (config.atomics, config.weak),
+        );
         let launch = Launch {
             grid,
             block,

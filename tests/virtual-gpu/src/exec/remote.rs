@@ -27,7 +27,7 @@ fn thread(warp: &Warp, scene: &Scene, lane: usize) -> Thread {
 
 /// After an acquire: what has arrived by now, or by when those looked who told this thread.
 fn acquire(remote: &Remote, scene: &mut Scene, warp: usize, lane: usize, scope: Scope) {
-    let looked = match scope {
+    let looked = match remote.reach(scope) {
         Scope::System => remote.bus.time(),
         Scope::Device => scene.sight.told.max(remote.under_way().told),
         Scope::Block => scene.sight.told,
@@ -44,7 +44,7 @@ fn release(remote: &Remote, scene: &mut Scene, warp: &Warp, lane: usize, scope: 
         &mut remote.under_way(),
         &mut scene.view,
         thread,
-        scope,
+        remote.reach(scope),
         looked,
     );
 }
@@ -97,9 +97,10 @@ pub fn load(
         scene.sight.cached.insert(granule, fetched);
         remote
             .bus
-            .as_of(fetched, remote.device, address, bytes, now)
+            .as_of(fetched, remote.writer(scene.block), address, bytes, now)
     };
-    Ok(Remote::with_own(&remote.under_way(), address, bytes, value))
+    let thread = thread(warp, scene, lane);
+    Ok(remote.with_own(&remote.under_way(), thread, (address, bytes), value))
 }
 
 pub fn store(
@@ -166,7 +167,7 @@ pub fn change(
     let before = if scene.near.own.contains(&address) {
         remote.bus.forget(address, bytes);
         scene.view.update(address, bytes, change).map_err(broken)?
-    } else if remote.atomics && order.scope == Scope::System {
+    } else if remote.changes_at_once(address, order.scope) {
         let mut due = UnderWay {
             stores: Vec::new(),
             random: way.random,
@@ -180,11 +181,16 @@ pub fn change(
         while remote.let_one_arrive(&mut due, &mut scene.view) {}
         remote
             .bus
-            .change(&mut scene.view, remote.device, (address, bytes), change)
+            .change(
+                &mut scene.view,
+                remote.writer(scene.block),
+                (address, bytes),
+                change,
+            )
             .map_err(broken)?
     } else {
         let now = scene.view.read(address, bytes).map_err(broken)?;
-        let before = Remote::with_own(&way, address, bytes, now);
+        let before = remote.with_own(&way, thread, (address, bytes), now);
         let write = Write {
             address,
             bytes,

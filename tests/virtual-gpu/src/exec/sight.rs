@@ -86,8 +86,12 @@ impl Near {
     }
 
     pub fn of(remote: &Remote) -> Self {
+        let own = match remote.weak {
+            true => 0..0,
+            false => own_addresses(remote.device),
+        };
         Self {
-            own: own_addresses(remote.device),
+            own,
             reached: remote.bus.reached(remote.device),
         }
     }

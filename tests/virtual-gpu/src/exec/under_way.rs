@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::block::roll;
 use super::order::Scope;
-use crate::memory::{Bus, View, Write};
+use crate::memory::{Bus, View, Write, own_addresses};
 
 const EVERY_WARP: u32 = u32::MAX;
 
@@ -16,6 +16,8 @@ pub struct Remote {
     pub began: u64,
     /// Do atomic operations reach memory that is not the device's own as one step?
     pub atomics: bool,
+    /// Is the device's own memory like any other, and its blocks like devices?
+    pub weak: bool,
     pub under_way: Mutex<UnderWay>,
 }
 
@@ -50,7 +52,7 @@ impl Stored {
 }
 
 impl Remote {
-    pub fn new(bus: Arc<Bus>, device: usize, seed: u64, atomics: bool) -> Self {
+    pub fn new(bus: Arc<Bus>, device: usize, seed: u64, (atomics, weak): (bool, bool)) -> Self {
         let under_way = UnderWay {
             stores: Vec::new(),
             random: seed | 1,
@@ -61,6 +63,7 @@ impl Remote {
             bus,
             device,
             atomics,
+            weak,
             under_way: Mutex::new(under_way),
         }
     }
@@ -93,7 +96,8 @@ impl Remote {
             .position(|s| s.write.meets(address, bytes));
         let stored = way.stores.remove(first.unwrap_or(at));
         // Its place was checked when it was stored.
-        let _ = self.bus.arrive(view, self.device, stored.write);
+        let by = self.writer(stored.thread.block);
+        let _ = self.bus.arrive(view, by, stored.write);
         true
     }
 
@@ -134,13 +138,35 @@ impl Remote {
         }
     }
 
-    /// A value with what this launch has stored over it.
-    pub fn with_own(way: &UnderWay, address: u64, bytes: u64, value: u64) -> u64 {
+    /// A value with what this launch has stored over it, as one of its threads sees that.
+    pub fn with_own(&self, way: &UnderWay, thread: Thread, at: (u64, u64), value: u64) -> u64 {
+        let (address, bytes) = at;
         let mine = way
             .stores
             .iter()
-            .map(|s| s.write)
-            .filter(|w| w.meets(address, bytes));
-        mine.fold(value, |value, write| write.over(address, bytes, value))
+            .filter(|s| s.write.meets(address, bytes) && (!self.weak || s.known_to(thread)));
+        mine.fold(value, |value, s| s.write.over(address, bytes, value))
+    }
+
+    /// Who sees a block's writes as its own: the device, or the block alone.
+    pub fn writer(&self, block: [u32; 3]) -> usize {
+        match self.weak {
+            true => block.iter().fold(1, |all, &i| all << 20 | (i as usize)),
+            false => self.device,
+        }
+    }
+
+    /// How far an order reaches: where blocks are like devices, one for the device goes as far as one for all.
+    pub fn reach(&self, scope: Scope) -> Scope {
+        match scope {
+            Scope::Device if self.weak => Scope::System,
+            scope => scope,
+        }
+    }
+
+    /// Is a change at this scope one step for all who see it?
+    pub fn changes_at_once(&self, address: u64, scope: Scope) -> bool {
+        let own = self.weak && own_addresses(self.device).contains(&address);
+        own || self.atomics && scope == Scope::System
     }
 }

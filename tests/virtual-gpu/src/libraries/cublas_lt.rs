@@ -1,4 +1,4 @@
-//! cuBLASLt: descriptors, heuristics (one algorithm, always) and the product.
+//! cuBLASLt: descriptors, heuristics (algorithms that differ by name) and the product.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -215,6 +215,9 @@ fn product(
 
 const DOUBLE: u64 = 1;
 
+/// As many as are told of one product.
+const ALGORITHMS: i32 = 3;
+
 #[repr(C)]
 pub struct Heuristic {
     algorithm: [u64; 8],
@@ -278,10 +281,12 @@ export! {
         wanted: i32, results: *mut Heuristic, count: *mut i32,
     ) {
         let sound = product(descriptor, [0; 4], [a, b, c, d], [1.0, 0.0]);
-        put(count, i32::from(sound.is_ok() && wanted > 0))?;
+        let found = if sound.is_ok() { wanted.clamp(0, ALGORITHMS) } else { 0 };
+        put(count, found)?;
         sound?;
-        if wanted > 0 {
-            put(results, Heuristic { algorithm: [1; 8], workspace: 0, state: 0, waves: 1.0, reserved: [0; 4] })?;
+        for i in 0..found {
+            let algorithm = [1 + i as u64; 8];
+            put(results.wrapping_add(i as usize), Heuristic { algorithm, workspace: 0, state: 0, waves: 1.0, reserved: [0; 4] })?;
         }
         Ok(())
     }

@@ -1,0 +1,173 @@
+//! What the requests of a load hold, made ready once for any number of runs.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::options::LoadOptions;
+use crate::ground::Progress;
+use crate::session::{ModelFiles, RunError, SessionError, Wish};
+use crate::text::{Conversation, TextError};
+use crate::workload::Work;
+use crate::workload::dataset::{self, NotEncoded};
+
+/// Prompt tokens of a load that says nothing.
+const DEFAULT_INPUT_LEN: usize = 100;
+/// Output tokens of a load by hand that says nothing: the quick scenario's.
+const DEFAULT_OUTPUT_LEN: usize = 32;
+/// Of a run that was stopped before it began.
+const NOT_READ: &str = "the dataset was not read to its end, so there is no result";
+
+/// Prompts and output lengths, checked against the model.
+#[derive(Debug, Clone)]
+pub struct Content {
+    pub(super) work: Work,
+    /// The prompt's text, or how prompts are made.
+    pub(super) prompt: String,
+    /// What a session must be opened for: the length that was asked for, else that of the longest request.
+    pub max_model_len: usize,
+    /// What of the dataset is not used, in sentences.
+    pub remarks: Vec<String>,
+}
+
+impl Content {
+    /// `progress` may stop the reading of a dataset.
+    ///
+    /// # Errors
+    /// The dataset is malformed, or the requests are longer than the model's context.
+    pub fn read(
+        load: &LoadOptions,
+        files: &ModelFiles,
+        progress: &dyn Progress,
+    ) -> Result<Self, SessionError> {
+        let (work, prompt) = work(load, files, progress)?;
+        Ok(Self {
+            prompt,
+            max_model_len: length_for(work.longest(), files)?,
+            remarks: remarks(&work, load),
+            work,
+        })
+    }
+
+    /// Requests of the dataset; `None`: there is none.
+    pub fn items(&self) -> Option<usize> {
+        match &self.work {
+            Work::Dataset(items) => Some(items.len()),
+            _ => None,
+        }
+    }
+
+    /// Requests of the dataset where each has a time of its own.
+    pub(super) fn arrivals(&self) -> Option<usize> {
+        match &self.work {
+            Work::Dataset(items) if items.iter().all(|item| item.arrival.is_some()) => {
+                Some(items.len())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a session must be opened for, of requests of up to `longest` tokens.
+///
+/// # Errors
+/// That is beyond the model's context, or beyond what was asked for.
+pub(super) fn length_for(longest: usize, files: &ModelFiles) -> Result<usize, SessionError> {
+    let max_model_len = files.max_model_len(longest)?;
+    match longest > max_model_len {
+        true => Err(Wish::LongestRequest {
+            longest,
+            max_model_len,
+        }
+        .into()),
+        false => Ok(max_model_len),
+    }
+}
+
+fn work(
+    load: &LoadOptions,
+    files: &ModelFiles,
+    progress: &dyn Progress,
+) -> Result<(Work, String), SessionError> {
+    let default_output = match load.scenario {
+        Some(preset) => preset.output_len(),
+        None => DEFAULT_OUTPUT_LEN,
+    };
+    let output_len = load.output_len.unwrap_or(default_output);
+    if let Some(text) = &load.prompt {
+        let prompt = files.encode(text, true)?;
+        let work = Work::Fixed {
+            prompt: prompt.into(),
+            output_len,
+        };
+        return Ok((work, text.clone()));
+    }
+    let pool = files.token_pool()?;
+    if let Some(path) = &load.dataset {
+        // Texts take nearly all of the time.
+        let going_on = || match progress.is_stopped() {
+            true => Err(NotEncoded::Failed("interrupted".to_owned())),
+            false => Ok(()),
+        };
+        let encode = |text: &str| {
+            going_on()?;
+            files.encode(text, true).map_err(not_encoded)
+        };
+        let template = OnceCell::new();
+        let chat = |conversation: &Conversation| {
+            going_on()?;
+            let template = template.get_or_init(|| files.chat_template());
+            let template = template
+                .as_ref()
+                .map_err(|e| NotEncoded::Failed(e.to_string()))?;
+            files
+                .encode_chat(template, conversation)
+                .map_err(not_encoded)
+        };
+        let read = dataset::read(
+            path,
+            &dataset::Defaults {
+                output_len,
+                vocab_size: files.spec.vocab_size,
+                max_len: files.spec.max_position_embeddings,
+                pool: &pool,
+                seed: files.options.seed,
+                encode: &encode,
+                chat: &chat,
+            },
+        );
+        if read.is_err() && progress.is_stopped() {
+            return Err(RunError::Interrupted(NOT_READ).into());
+        }
+        let items = read.map_err(Wish::from)?;
+        let words = format!("dataset {}", path.display());
+        return Ok((Work::Dataset(items.into()), words));
+    }
+    let input_len = load.input_len.unwrap_or(DEFAULT_INPUT_LEN);
+    let words = format!("synthetic: {input_len} random token ids a request");
+    let work = Work::Synthetic {
+        input_len,
+        output_len,
+        pool: Arc::new(pool),
+    };
+    Ok((work, words))
+}
+
+fn not_encoded(error: SessionError) -> NotEncoded {
+    let reason = error.to_string();
+    match error {
+        SessionError::Wish(wish) if matches!(*wish, Wish::Text(TextError::TooLong { .. })) => {
+            NotEncoded::TooLong(reason)
+        }
+        _ => NotEncoded::Failed(reason),
+    }
+}
+
+fn remarks(work: &Work, load: &LoadOptions) -> Vec<String> {
+    match (work, &load.dataset) {
+        (Work::Dataset(items), Some(path)) => {
+            let of_file = |remark| format!("note: {}: {remark}", path.display());
+            items.remarks.iter().map(of_file).collect()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,129 @@
+//! What a rank holds before the first step: its share of the model, and what was asked for beside it.
+
+use std::collections::HashMap;
+
+use super::super::ask::{Ask, GIB, Lora};
+use super::super::terms::{Item, Stage};
+use crate::parallel::{ShardPlan, Split};
+use crate::shape::{Format, Role};
+
+/// Of the caching allocator of PyTorch (`CUDACachingAllocator.cpp`).
+const LARGE: u64 = 10 << 20;
+const PAGE: u64 = 2 << 20;
+const SPLIT: u64 = 1 << 20;
+
+pub(super) fn item(stage: &Stage) -> Item {
+    let ask = stage.ask;
+    let plan = stage.weights as f64 / GIB;
+    // Cosines and sines of every position, in the activations' type.
+    let rope = (ask.shape.rotary_rows * ask.shape.head_dim * ask.dtype().bytes()) as f64 / GIB;
+    let rounded = rounding(stage) as f64 / GIB;
+    let mut gib = plan + rope + rounded;
+    let mut how = format!(
+        "{plan:.2} of the plan + {rope:.2} rotary table + {rounded:.2} of rounding by the allocator"
+    );
+    if let Some(lora) = ask.extras.lora {
+        let room = lora_bytes(stage, lora) as f64 / GIB;
+        gib += room;
+        how += &format!(
+            " + {room:.2} for {} adapters of rank {}",
+            lora.adapters, lora.rank
+        );
+    }
+    let draft = draft_bytes(ask).filter(|_| stage.last);
+    if let Some(bytes) = draft {
+        let draft = bytes as f64 / GIB;
+        gib += draft;
+        how += &format!(" + {draft:.2} of the draft model");
+    }
+    let offloaded = ask.extras.cpu_offload_gib.min(plan);
+    if offloaded > 0.0 {
+        gib -= offloaded;
+        how += &format!(" - {offloaded:.2} in the host's memory");
+    }
+    Item::from_gib(gib, how)
+}
+
+/// What PyTorch's allocator adds to matrices: from `LARGE` on it takes whole pages, and what is left of the last one
+/// stays with the matrix unless it is more than `SPLIT`. Matrices that read the same input are one: q, k and v; gate and
+/// up; the experts of a layer.
+fn rounding(stage: &Stage) -> u64 {
+    let mut matrices: HashMap<(Option<usize>, Matrix), u64> = HashMap::new();
+    for part in stage.plan.tensors() {
+        let tensor = part.tensor;
+        let here = match tensor.layer {
+            Some(layer) => stage.layers.contains(&layer),
+            None => true,
+        };
+        let expert = tensor.expert.is_some() || tensor.count > 1;
+        let matrix = match tensor.role {
+            Role::Query | Role::KeyValue => Matrix::QueryKeyValue,
+            Role::Output => Matrix::Output,
+            Role::Up => Matrix::Up { expert },
+            Role::Down => Matrix::Down { expert },
+            Role::Embedding if stage.layers.start == 0 => Matrix::Embedding,
+            Role::Head if stage.last => Matrix::Head,
+            _ => continue,
+        };
+        if here && tensor.shape.len() == 2 {
+            let bytes = stage.ask.bytes(tensor, part.elements(0));
+            *matrices.entry((tensor.layer, matrix)).or_default() += bytes;
+        }
+    }
+    let large = matrices.values().filter(|&&bytes| bytes >= LARGE);
+    let left = large.map(|bytes| bytes.next_multiple_of(PAGE) - bytes);
+    left.filter(|&left| left <= SPLIT).sum()
+}
+
+/// Weights that are one allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Matrix {
+    QueryKeyValue,
+    Output,
+    Up { expert: bool },
+    Down { expert: bool },
+    Embedding,
+    Head,
+}
+
+/// Two matrices for each projection and adapter: `A` takes the inputs to the rank, `B` the rank to the outputs. Where
+/// ranks share the outputs, each has all of `A`; where they share the inputs, all of `B`.
+fn lora_bytes(stage: &Stage, lora: Lora) -> u64 {
+    let mut features = 0;
+    for part in stage.plan.tensors() {
+        let tensor = part.tensor;
+        let here = tensor
+            .layer
+            .is_some_and(|layer| stage.layers.contains(&layer));
+        // Whose shape is not known takes no part.
+        let known = matches!(tensor.format, Format::Plain | Format::Fp8);
+        let [outputs, inputs] = tensor.shape[..] else {
+            continue;
+        };
+        if !here || !known || tensor.expert.is_some() || tensor.count > 1 {
+            continue;
+        }
+        let held = part.elements(0);
+        features += match tensor.role {
+            Role::Query | Role::KeyValue | Role::Up => inputs as u64 + held / inputs as u64,
+            Role::Output | Role::Down => held / outputs as u64 + outputs as u64,
+            _ => 0,
+        };
+    }
+    features * (lora.rank * lora.adapters * stage.ask.dtype().bytes()) as u64
+}
+
+/// Of rank 0, which holds as much as any; `None`: there is no draft model, or it cannot be split so, and then each rank
+/// has the whole.
+fn draft_bytes(ask: &Ask) -> Option<u64> {
+    let draft = ask.extras.draft.as_ref()?;
+    let plan = ShardPlan::split(draft, Split::from(ask.split.tp))
+        .or_else(|_| ShardPlan::split(draft, Split::from(1)))
+        .ok()?;
+    let parts = plan.tensors();
+    Some(
+        parts
+            .map(|part| ask.bytes(part.tensor, part.elements(0)))
+            .sum(),
+    )
+}

@@ -54,6 +54,7 @@ impl WeightSource for Zeros {
             Format::Plain => DType::BF16,
             Format::Fp8 => DType::F8E4M3,
             Format::Scale { .. } => DType::F32,
+            other => unreachable!("{}: the engine reads no {other:?}", tensor.name),
         })
     }
 
@@ -68,6 +69,7 @@ impl WeightSource for Zeros {
             Format::Plain => &self.plain,
             Format::Fp8 => &self.fp8,
             Format::Scale { .. } => return Tensor::zeros(dims, DType::F32, &Device::Cpu),
+            other => unreachable!("{}: the engine reads no {other:?}", tensor.name),
         };
         held.narrow(0, 0, dims.0 * dims.1)?.reshape(dims)
     }

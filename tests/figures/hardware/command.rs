@@ -84,7 +84,7 @@ fn names_and_files_choose_cards() {
     );
     refused(
         &["gpus", "a100"],
-        &["`a100`", "a100-40g, a100-80g", "candlepower gpus"],
+        &["`a100`", "a100-40g (", "a100-80g (", "candlepower gpus"],
     );
 }
 

@@ -172,7 +172,14 @@ fn an_old_result_gives_way_whole_and_nothing_else_does() {
         "{found:?}"
     );
     let listed = manifest(out).files.into_keys().collect::<BTreeSet<_>>();
-    let others = ["notes.txt", "weights-1.json", "plots", "manifest.json"];
+    // The page is made from the files that are listed.
+    let others = [
+        "notes.txt",
+        "weights-1.json",
+        "plots",
+        "report.html",
+        "manifest.json",
+    ];
     assert!(
         found
             .iter()

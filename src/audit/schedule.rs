@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use super::{Evidence, held};
+use crate::ground::StepRecord;
 use crate::ground::results::Check;
 use crate::scheduler::{Decision, SchedulerLog, replay};
 
@@ -47,34 +48,41 @@ fn settings(log: &SchedulerLog, evidence: &Evidence) -> Result<(), String> {
     Ok(())
 }
 
-/// A step has the number of its decision.
+/// The steps of each run are decisions in a row; others, of warm-ups, lie between runs.
 fn steps(log: &SchedulerLog, evidence: &Evidence) -> Result<String, String> {
     let decisions: Vec<&Decision> = log.steps().collect();
-    for step in evidence.raw.iter().flat_map(|raw| &raw.steps) {
-        let number = step.step;
-        let decision = decisions.get(number as usize);
-        let decision = decision.ok_or_else(|| format!("step {number} was not decided"))?;
-        let tokens = |is_decode: bool| -> usize {
-            let entries = decision.entries.iter();
-            let entries = entries.filter(|entry| entry.is_decode == is_decode);
-            entries.map(|entry| entry.num_tokens).sum()
+    let mut free = decisions.as_slice();
+    for (number, raw) in evidence.raw.iter().enumerate() {
+        let steps = &raw.steps;
+        let is_at = |at: &usize| {
+            let mut row = free[*at..].iter().zip(steps);
+            row.all(|(decision, step)| is_same(decision, &step))
         };
-        for (what, decided, recorded) in [
-            ("requests", decision.entries.len(), step.scheduled),
-            ("prompt tokens", tokens(false), step.prefill_tokens),
-            ("decoded tokens", tokens(true), step.decode_tokens),
-            ("preemptions", decision.preempted.len(), step.preempted),
-        ] {
-            if decided != recorded {
-                return Err(format!(
-                    "step {number}: {decided} {what} were decided, {recorded} recorded"
-                ));
-            }
-        }
+        let last = free.len().checked_sub(steps.len());
+        let found = last.and_then(|last| (0..=last).find(is_at));
+        let found = found.ok_or_else(|| {
+            format!(
+                "the {} steps of run {number} were not decided in such a row",
+                steps.len()
+            )
+        })?;
+        free = &free[found + steps.len()..];
     }
     Ok(format!(
         "{} calls, {} steps",
         log.records.len(),
         decisions.len()
     ))
+}
+
+fn is_same(decision: &Decision, step: &StepRecord) -> bool {
+    let tokens = |is_decode: bool| -> usize {
+        let entries = decision.entries.iter();
+        let entries = entries.filter(|entry| entry.is_decode == is_decode);
+        entries.map(|entry| entry.num_tokens).sum()
+    };
+    decision.entries.len() == step.scheduled
+        && tokens(false) == step.prefill_tokens
+        && tokens(true) == step.decode_tokens
+        && decision.preempted.len() == step.preempted
 }

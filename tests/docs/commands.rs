@@ -204,6 +204,7 @@ pages! {
     bench_runs: "docs/bench.md"
     capacity_runs: "docs/capacity.md"
     cli_runs: "docs/cli.md"
+    compare_runs: "docs/compare.md"
     contributing_runs: "docs/contributing.md"
     embedding_runs: "docs/embedding.md"
     fit_runs: "docs/fit.md"

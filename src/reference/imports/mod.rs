@@ -42,9 +42,12 @@ inference-perf, the source report's tool, or this program";
 /// A clause that follows the file's name: it is none of theirs, or cannot be read.
 pub fn parse(bytes: &[u8], source: &str) -> Result<Vec<ReferenceRun>, String> {
     let text = json::text_of(bytes).map_err(|error| error.to_string())?;
-    let runs = match text.trim_start().starts_with(['{', '[']) {
+    let is_short = bytes.len() as u64 <= TEXT;
+    // Lines of a log begin as a list does.
+    let is_log = is_short && trtllm::is_text(text);
+    let runs = match text.trim_start().starts_with(['{', '[']) && !is_log {
         true => of_values(&values(bytes)?, source)?,
-        false if bytes.len() as u64 > TEXT => {
+        false if !is_short => {
             return Err(format!(
                 "{} bytes of text, where a table has {TEXT} at most",
                 bytes.len()

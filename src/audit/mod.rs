@@ -154,7 +154,7 @@ fn line(checks: &[Check], results: &Results, dir: &Path, digest: &str) -> String
 
 /// Steps of all runs together.
 fn all_steps(evidence: &Evidence) -> metrics::StepTotals {
-    metrics::StepTotals::of(evidence.raw.iter().flat_map(|raw| steps(raw)))
+    metrics::StepTotals::of(evidence.raw.iter().flat_map(steps))
 }
 
 fn steps(raw: &RawRun) -> &Log<crate::ground::StepRecord> {

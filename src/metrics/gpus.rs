@@ -233,7 +233,7 @@ impl Seen<'_> {
         let told = self.samples.iter();
         let mut told = told.filter_map(|(time, sample)| Some((*time, sample.energy_j?)));
         let (start, before) = told.next()?;
-        let (end, after) = told.last()?;
+        let (end, after) = told.next_back()?;
         ratio(after - before, end - start)
     }
 

@@ -44,9 +44,9 @@ fn right(ptx: String) -> bool {
         let spans = [0, 0].map(|_| random.within(200..500)).map(|at| at..at + 1);
         let step = Step::new(&mut random, shape(1, 4, 64, None), &spans, 16, 0, types);
         let (found, expected) = step.both_on(&cuda, types.0, types.1);
-        let pairs = values(&found).into_iter().zip(values(&expected));
+        let mut pairs = values(&found).into_iter().zip(values(&expected));
         let near = |(f, e): (f32, f32)| (f - e).abs() <= allowed(types.0) * (1.0 + e.abs());
-        pairs.map(near).all(|near| near)
+        pairs.all(near)
     })
 }
 

@@ -214,5 +214,8 @@ fn shells_and_man_are_told() {
     let page = run(&["man", "bench"]).succeeded().stdout;
     assert!(page.contains("\\-\\-max\\-num\\-seqs"), "{page}");
     let said = refused(&["man", "nothing"]);
-    assert!(said.contains("bench, capacity, sweep, profile"), "{said}");
+    assert!(
+        said.contains("bench, capacity, sweep, compare, verify, profile"),
+        "{said}"
+    );
 }

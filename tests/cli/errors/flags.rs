@@ -66,7 +66,7 @@ fn sizes_rates_and_times_are_positive_numbers() {
     for value in ["0", "-0.5", "1.01", "x"] {
         bad_value(&["bench"], "--gpu-memory-utilization", value);
     }
-    for value in ["1e300", "1e-300", "inf"] {
+    for value in ["1e300", "1e-300"] {
         bad_value(&["bench"], "--request-rate", value);
         bad_value(&["bench"], "--request-timeout", value);
     }

@@ -2,6 +2,7 @@
 
 mod content;
 mod options;
+mod places;
 mod plan;
 pub mod play;
 mod player;
@@ -9,6 +10,7 @@ mod run;
 pub mod scenario;
 mod script;
 pub mod shapes;
+mod talks;
 mod tracer;
 mod warm_up;
 

@@ -4,9 +4,8 @@ use super::content::Content;
 use super::options::LoadOptions;
 use super::scenario::{Load, Preset};
 use super::script::Script;
-use crate::ground::results::{Engine, Scenario};
+use crate::ground::results::Scenario;
 use crate::ground::{Progress, Sampling};
-use crate::scheduler::blocks_at_full_length;
 use crate::session::{ModelFiles, SessionError, Wish};
 use crate::telemetry;
 use crate::workload::{Arrivals, Work};
@@ -28,16 +27,6 @@ pub struct RunPlan {
     pub script: Script,
     /// The prompt's text, or how prompts were made.
     pub prompt: String,
-    /// Tokens of the longest request.
-    longest: usize,
-}
-
-impl RunPlan {
-    /// Most of these requests that the engine can run at once.
-    pub fn capacity(&self, engine: &Engine) -> usize {
-        let blocks = blocks_at_full_length(self.longest, 0, engine.block_size).max(1);
-        engine.max_num_seqs.min(engine.num_kv_blocks / blocks)
-    }
 }
 
 /// All runs of a load.
@@ -77,7 +66,6 @@ impl BenchPlan {
     ) -> Result<Self, SessionError> {
         load.check()?;
         let work = &content.work;
-        let longest = work.longest();
         let seed = files.options.seed;
         let end_tokens = match load.stop_at_eos {
             true => files.end_tokens()?,
@@ -106,7 +94,6 @@ impl BenchPlan {
                         seed: seed.wrapping_add(runs.len() as u64),
                     },
                     prompt: content.prompt.clone(),
-                    longest,
                 });
             }
         }
@@ -145,8 +132,23 @@ fn loads(
     content: &Content,
 ) -> Result<Vec<(String, Load, usize)>, SessionError> {
     let trace = content.arrivals();
+    let decides =
+        load.request_rate.is_empty() && load.concurrency.is_empty() && load.scenario.is_none();
+    if load.time_scale != 1.0 && !(decides && trace.is_some()) {
+        return Err(Wish::Load(format!(
+            "--time-scale {} stretches the arrival times of a dataset, and {}; leave it out",
+            load.time_scale,
+            match trace {
+                None => "there are none",
+                Some(_) => "another flag says when requests come",
+            }
+        ))
+        .into());
+    }
     if !load.request_rate.is_empty() {
-        let default = content.items().unwrap_or(DEFAULT_OPEN_REQUESTS);
+        let default = content
+            .items()
+            .unwrap_or(DEFAULT_OPEN_REQUESTS * load.turns);
         let rates: Vec<_> = load
             .request_rate
             .iter()
@@ -155,10 +157,7 @@ fn loads(
         let pairs = with_requests(&rates, &load.requests)?;
         return pairs.into_iter().map(|pair| open(load, pair)).collect();
     }
-    if let (Some(lines), true) = (
-        trace,
-        load.concurrency.is_empty() && load.scenario.is_none(),
-    ) {
+    if let (Some(lines), true) = (trace, decides) {
         let count = match load.requests.as_slice() {
             [] => lines,
             [count] if *count <= lines => *count,
@@ -171,15 +170,20 @@ fn loads(
     }
     let pairs = match (load.scenario, load.concurrency.as_slice()) {
         (Some(preset), _) => with_requests(preset.loads(), &load.requests)?,
-        (None, []) if load.requests.is_empty() && content.items().is_none() => {
+        (None, []) if load.requests.is_empty() && content.items().is_none() && load.turns == 1 => {
             Preset::Quick.loads().to_vec()
         }
         (None, []) => {
-            let default = content.items().unwrap_or(DEFAULT_WAVES);
+            let default = content.items().unwrap_or(DEFAULT_WAVES * load.turns);
             with_requests(&[(1, default)], &load.requests)?
         }
         (None, given) => {
-            let default = |c: &usize| (*c, content.items().unwrap_or(c * DEFAULT_WAVES));
+            let default = |c: &usize| {
+                (
+                    *c,
+                    content.items().unwrap_or(c * DEFAULT_WAVES * load.turns),
+                )
+            };
             let defaults: Vec<_> = given.iter().map(default).collect();
             with_requests(&defaults, &load.requests)?
         }
@@ -246,16 +250,24 @@ fn scenario(
         Load::Open(arrivals) | Load::Capped { arrivals, .. } => (None, Some(arrivals.rate())),
         Load::Trace => (None, None),
     };
-    let (input_len, output_len) = match work {
-        Work::Synthetic {
-            input_len,
-            output_len,
-            ..
-        } => (Some(*input_len), Some(*output_len)),
-        Work::Fixed { prompt, output_len } => (Some(prompt.len()), Some(*output_len)),
+    let (input_len, output_len, drawn) = match work {
+        Work::Synthetic(synthetic) => {
+            let lengths = &synthetic.lengths;
+            let input = lengths.input().fixed();
+            let input = input.map(|own| synthetic.prefixes.len + own);
+            (input, lengths.output().fixed(), Some(lengths))
+        }
+        Work::Conversations(talks) => {
+            let lengths = &talks.turns_of.lengths;
+            (None, lengths.output().fixed(), Some(lengths))
+        }
+        Work::Fixed { prompt, lengths } => {
+            (Some(prompt.len()), lengths.output().fixed(), Some(lengths))
+        }
         Work::Dataset(items) => (
             common(items.iter().map(|i| i.prompt.len())),
             common(items.iter().map(|i| i.output_len)),
+            None,
         ),
     };
     Scenario {
@@ -264,6 +276,16 @@ fn scenario(
         requests,
         input_len,
         output_len,
+        input_distribution: drawn
+            .filter(|_| input_len.is_none())
+            .map(|drawn| drawn.input().to_string()),
+        output_distribution: drawn
+            .filter(|_| output_len.is_none())
+            .map(|drawn| drawn.output().to_string()),
+        turns: (load.turns > 1).then_some(load.turns),
+        think_time_s: (load.turns > 1).then(|| load.think_time.as_secs_f64()),
+        prefix_len: load.prefix_len,
+        prefix_groups: (load.prefix_len > 0).then_some(load.prefix_groups),
         request_rate: rate,
         max_concurrency: rate.and(load.max_concurrency),
         burstiness: rate.map(|_| load.burstiness),
@@ -273,6 +295,7 @@ fn scenario(
         request_timeout_s: load.request_timeout.map(|t| t.as_secs_f64()),
         stop_at_eos: load.stop_at_eos,
         dataset: load.dataset.as_ref().map(|p| p.display().to_string()),
+        time_scale: (load.time_scale != 1.0).then_some(load.time_scale),
         goodput: load.goodput,
         price_per_hour: load.price_per_hour,
     }

@@ -1,18 +1,20 @@
 //! The side of a run that sends: requests are made when they are due, ended when they are overdue, and their
 //! events noted.
 
-use std::collections::VecDeque;
 use std::io;
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::places::Places;
 use super::scenario::Load;
 use super::script::Script;
+use super::talks::Talks;
 use crate::engine::{Engine, EngineError};
 use crate::ground::clock::seconds;
 use crate::ground::{Event, EventKind, Live, Log, Request, RequestId, RequestRecord, StopRule};
 use crate::metrics::{Book, timing};
+use crate::workload::WorkItem;
 
 /// Part of the free memory that requests of an open loop may take while they are in flight, and bytes: more
 /// than a million of the usual length.
@@ -57,6 +59,8 @@ pub struct Player<'a> {
     next_deadline: RequestId,
     /// Where requests in flight are bounded.
     places: Option<Places>,
+    /// Where requests are turns of conversations.
+    talks: Option<Talks<'a>>,
     book: Book,
     events: Vec<Event>,
     /// Whoever looks on.
@@ -87,6 +91,7 @@ impl<'a> Player<'a> {
             },
             next_deadline: 0,
             places: Places::of(script.load, origin),
+            talks: Talks::of(&script.work, script.seed),
             book: Book::new(origin),
             events: Vec::new(),
             live,
@@ -112,17 +117,41 @@ impl<'a> Player<'a> {
         &mut self.events
     }
 
-    /// When the next request arrives; `None` when all have.
+    /// When the next request arrives; `None` when all have, or wait for others to end.
     pub fn next_arrival(&mut self) -> Option<Duration> {
         if self.next >= self.script.requests {
             return None;
         }
+        let turn = self.talks.as_ref().and_then(Talks::next_turn);
+        turn.into_iter().chain(self.next_start()).min()
+    }
+
+    /// Of a request that is no later turn of a conversation.
+    fn next_start(&mut self) -> Option<Duration> {
         let free = match &self.places {
             None => self.origin,
             Some(places) => places.free_since()?,
         };
         let due = seconds(self.due.peek().copied()?);
         Some(self.origin.saturating_add(due).max(free))
+    }
+
+    /// Of the request that arrives then.
+    fn next_item(&mut self, arrival: Duration) -> WorkItem {
+        let id = self.next as RequestId;
+        let turn = self
+            .talks
+            .as_mut()
+            .and_then(|talks| talks.go_on(arrival, id));
+        if let Some(item) = turn {
+            return item;
+        }
+        self.places.iter_mut().for_each(Places::take);
+        self.due.next();
+        match &mut self.talks {
+            Some(talks) => talks.begin(id),
+            None => self.script.work.item(self.next, self.script.seed),
+        }
     }
 
     /// Everything that is due goes in before the next step.
@@ -133,9 +162,7 @@ impl<'a> Player<'a> {
             if self.is_stopped() {
                 return Err(Stopped::Asked);
             }
-            self.places.iter_mut().for_each(Places::take);
-            self.due.next();
-            let item = self.script.work.item(self.next, self.script.seed);
+            let item = self.next_item(arrival);
             let request = Request {
                 id: self.next as RequestId,
                 prompt: item.prompt,
@@ -191,13 +218,14 @@ impl<'a> Player<'a> {
                 event.kind = EventKind::Failed(timed_out(timeout));
             }
             self.book.apply(&event);
+            let goes_on = self.talks.as_mut().is_some_and(|talks| talks.note(&event));
             if let Some(live) = self.live {
                 tell(live, &self.book, &event);
             }
             if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
                 self.in_flight -= 1;
-                if let Some(places) = &mut self.places {
-                    places.freed.push_back(event.time);
+                if let Some(places) = self.places.as_mut().filter(|_| !goes_on) {
+                    places.free(event.time);
                 }
                 progress();
             }
@@ -238,44 +266,6 @@ fn tell(live: &Live, book: &Book, event: &Event) {
         }
         EventKind::Finished(_) => live.finished(timing::tpot(record)),
         _ => {}
-    }
-}
-
-/// Room for requests in flight.
-struct Places {
-    origin: Duration,
-    /// Never taken yet.
-    unused: usize,
-    /// When each of the others that are free fell so.
-    freed: VecDeque<Duration>,
-}
-
-impl Places {
-    fn of(load: Load, origin: Duration) -> Option<Self> {
-        let unused = match load {
-            Load::Closed { concurrency } | Load::Capped { concurrency, .. } => concurrency,
-            Load::Open(_) | Load::Trace => return None,
-        };
-        Some(Self {
-            origin,
-            unused,
-            freed: VecDeque::new(),
-        })
-    }
-
-    /// Since when the one that was free first is so; `None`: all are taken.
-    fn free_since(&self) -> Option<Duration> {
-        match self.unused {
-            0 => self.freed.front().copied(),
-            _ => Some(self.origin),
-        }
-    }
-
-    fn take(&mut self) {
-        match self.unused {
-            0 => drop(self.freed.pop_front()),
-            _ => self.unused -= 1,
-        }
     }
 }
 

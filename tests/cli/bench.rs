@@ -6,6 +6,6 @@ mod held_up;
 mod outputs;
 mod places;
 mod ranks;
-mod recompute;
+pub mod recompute;
 mod references;
 mod thousand;

@@ -209,6 +209,7 @@ pages! {
     embedding_runs: "docs/embedding.md"
     fit_runs: "docs/fit.md"
     gpus_runs: "docs/gpus.md"
+    loads_runs: "docs/loads.md"
     method_runs: "docs/method.md"
     metrics_runs: "docs/metrics.md"
     profile_runs: "docs/profile.md"

@@ -162,7 +162,7 @@ fn the_command_line_wins_then_the_environment_then_the_file() {
 fn whole(command: &str) -> Vec<&str> {
     match command {
         "generate" => vec!["generate", "--prompt", "a"],
-        "fit" => vec!["fit", "--model", "QwQ-32B"],
+        "fit" => vec!["fit", "--model", "QwQ-32B", "--gpu", "h100-sxm"],
         command => vec![command],
     }
 }
@@ -201,6 +201,9 @@ fn every_flag_may_come_from_the_environment_and_from_a_file() {
         let plain = told(&[], None).unwrap();
         for flag in flags(command) {
             let word = format!("--{flag}");
+            if whole.contains(&word.as_str()) {
+                continue;
+            }
             let on_line = |value: &&str| match *value {
                 "true" => told(&[&word], None),
                 value => told(&[&word, value], None),

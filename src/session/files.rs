@@ -9,6 +9,7 @@ use super::device::Device;
 use super::error::{SessionError, Wish};
 use super::kv::{cpu_kv_dtype, kv_dtype};
 use super::options::{ActivationScheme, DEFAULT_MODEL, EngineOptions};
+use super::outline::of_configuration;
 use crate::ground::{Progress, results};
 use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
 use crate::model::weights::Stoppable;
@@ -24,9 +25,10 @@ pub struct ModelFiles {
     pub device: Device,
     /// Where the files lie.
     pub source: ModelSource,
-    /// What the engine runs: of the layers that were asked for.
+    /// What the engine runs, of the layers that were asked for; on a simulated device its weights may be quantised in
+    /// ways that the engine does not run.
     pub spec: ModelSpec,
-    /// Of the shape of `spec`.
+    /// Of the shape of `spec`, or of the weights as they are quantised.
     pub plan: Arc<ShardPlan>,
     /// `None`: prompts are token ids.
     pub tokenizer: Option<Tokenizer>,
@@ -47,6 +49,15 @@ impl ModelFiles {
         };
         let source = hub::resolve(&options.model, &resolve, progress)?;
         let (mut spec, file) = spec_of(&source, progress)?;
+        let outline = match spec.check_runnable(&file) {
+            Ok(()) => None,
+            Err(error) if !device.is_simulated() => return Err(Wish::from(error).into()),
+            // No kernel of this engine reads such weights.
+            Err(source) if options.server.is_none() => {
+                return Err(Wish::OthersRun { source }.into());
+            }
+            Err(_) => Some(of_configuration(&source, None).map_err(Wish::from)?),
+        };
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = options.layers {
             keep_layers(&mut spec, layers, &file)?;
@@ -56,7 +67,14 @@ impl ModelFiles {
             tp: options.tp,
             expert_parallel: options.expert_parallel,
         };
-        let plan = ShardPlan::split(&spec.shape(), split).map_err(Wish::from)?;
+        let shape = match outline {
+            Some(mut shape) => {
+                shape.keep_layers(spec.num_hidden_layers);
+                shape
+            }
+            None => spec.shape(),
+        };
+        let plan = ShardPlan::split(&shape, split).map_err(Wish::from)?;
         let tokenizer = match (&source.dir, source.tokenizer_json()) {
             (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Wish::from)?),
             _ => None,
@@ -231,7 +249,7 @@ impl ModelFiles {
 }
 
 /// What `source` describes, and the words for where it says so.
-pub(super) fn spec_of(
+fn spec_of(
     source: &ModelSource,
     progress: &dyn Progress,
 ) -> Result<(ModelSpec, String), SessionError> {
@@ -239,7 +257,6 @@ pub(super) fn spec_of(
     let Described { spec, remarks } = Described::of(source).map_err(Wish::from)?;
     let remarks = remarks.iter();
     remarks.for_each(|remark| progress.remark(&format!("warning: {remark}")));
-    spec.check_runnable(&file).map_err(Wish::from)?;
     Ok((spec, file))
 }
 

@@ -52,11 +52,6 @@ impl ModelFiles {
             keep_layers(&mut spec, layers, &file)?;
         }
         set_activation_scheme(options, &device, &mut spec)?;
-        let split = Split {
-            tp: options.tp,
-            expert_parallel: options.expert_parallel,
-        };
-        let plan = ShardPlan::split(&spec.shape(), split).map_err(Wish::from)?;
         let tokenizer = match (&source.dir, source.tokenizer_json()) {
             (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Wish::from)?),
             _ => None,
@@ -65,10 +60,31 @@ impl ModelFiles {
             options: options.clone(),
             device,
             source,
+            plan: plan(options, &spec)?,
             spec,
-            plan: Arc::new(plan),
             tokenizer,
             model_layers,
+        })
+    }
+
+    /// The same model and layers on another device, or split otherwise: nothing is looked up again, and prompts are token
+    /// ids.
+    ///
+    /// # Errors
+    /// An option is out of its range, or the device cannot do what was asked.
+    pub fn under(&self, options: &EngineOptions) -> Result<Self, SessionError> {
+        options.check()?;
+        let device = Device::of(options)?;
+        let mut spec = self.spec.clone();
+        set_activation_scheme(options, &device, &mut spec)?;
+        Ok(Self {
+            options: options.clone(),
+            device,
+            source: self.source.clone(),
+            plan: plan(options, &spec)?,
+            spec,
+            tokenizer: None,
+            model_layers: self.model_layers,
         })
     }
 
@@ -228,6 +244,16 @@ impl ModelFiles {
         });
         held.sum()
     }
+}
+
+/// The ranks' parts of it.
+fn plan(options: &EngineOptions, spec: &ModelSpec) -> Result<Arc<ShardPlan>, SessionError> {
+    let split = Split {
+        tp: options.tp,
+        expert_parallel: options.expert_parallel,
+    };
+    let plan = ShardPlan::split(&spec.shape(), split).map_err(Wish::from)?;
+    Ok(Arc::new(plan))
 }
 
 /// What `source` describes, and the words for where it says so.

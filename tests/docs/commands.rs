@@ -213,6 +213,7 @@ pages! {
     metrics_runs: "docs/metrics.md"
     profile_runs: "docs/profile.md"
     ranks_runs: "docs/ranks.md"
+    recommend_runs: "docs/recommend.md"
     report_runs: "docs/report.md"
     sweep_runs: "docs/sweep.md"
 }

@@ -6,4 +6,5 @@ mod fit;
 mod hardware;
 mod imports;
 mod metrics;
+mod recommend;
 mod simulated;

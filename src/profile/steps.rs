@@ -104,6 +104,7 @@ mod tests {
             start: us(start),
             time: us(time),
             cost: Cost::default(),
+            launches: None,
         }
     }
 

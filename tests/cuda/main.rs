@@ -21,6 +21,7 @@ mod kv;
 mod ledger;
 mod linear;
 mod model;
+mod profile;
 mod ranks;
 mod registers;
 mod report;

@@ -122,6 +122,8 @@ impl Operation<'_> {
             start: moment.here(self.start),
             time: self.time,
             cost: self.cost,
+            // A profile shows those of rank 0.
+            launches: None,
         })
     }
 }

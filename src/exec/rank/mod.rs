@@ -2,6 +2,7 @@
 
 mod queue;
 
+use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -176,6 +177,7 @@ impl Rank {
 
     /// A step whose tokens come from what the host is told of the logits.
     fn draw_here(&mut self, plan: &StepPlan, output: &mut StepOutput) -> Result<(), ExecError> {
+        let _range = self.range(plan);
         let mut sampler = std::mem::take(&mut self.sampler);
         let outcome = self.sample(plan, &mut sampler, &mut output.sampled);
         self.sampler = sampler;
@@ -273,6 +275,13 @@ impl Rank {
             .and_then(|hidden| hidden.narrow(0, 0, plan.logit_rows.len())?.copy())
             .and_then(|hidden| hidden.to_device(&Device::Cpu))
             .map_err(device_error("a step failed"))
+    }
+
+    /// What a profiler that watches shows of a step.
+    fn range(&self, plan: &StepPlan) -> Option<Box<dyn Any>> {
+        let (tokens, sequences) = (plan.tokens.len(), plan.rows.sequences());
+        let name = || format!("step of {tokens} tokens, {sequences} sequences");
+        self.backend.range(&name)
     }
 
     /// From what went wrong in a step to the operation that it went wrong in.

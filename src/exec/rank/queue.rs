@@ -168,6 +168,7 @@ impl Rank {
     }
 
     fn queue_as(&mut self, plan: &StepPlan, way: Way) -> Result<(), ExecError> {
+        let _range = self.range(plan);
         // A graph's marks are of its last replay: nobody times two steps at once.
         let is_timed = plan.timed && self.queued.iter().all(|queued| queued.timing.is_none());
         let counted = self.queue_step(plan, way, is_timed);

@@ -306,5 +306,6 @@ fn record(name: &'static str, cost: Cost, seconds: f64) -> OpRecord {
         start: Duration::ZERO,
         time: duration(seconds),
         cost,
+        launches: None,
     }
 }

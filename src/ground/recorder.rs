@@ -48,7 +48,9 @@ pub struct OpRecord {
     pub name: &'static str,
     /// `None` for operations outside the decoder layers.
     pub layer: Option<usize>,
-    /// On the timeline's clock.
+    /// When the host began it, on the timeline's clock.
+    pub queued: Duration,
+    /// When the device did, on the same clock: its own may go another way.
     pub start: Duration,
     pub time: Duration,
     pub cost: Cost,
@@ -243,7 +245,11 @@ impl Recorder {
                 .records
                 .last()
                 .map_or(now, |last| last.end().max(now));
-            timeline.records.push(OpRecord { start, ..operation });
+            timeline.records.push(OpRecord {
+                queued: start,
+                start,
+                ..operation
+            });
         }
     }
 
@@ -294,6 +300,7 @@ impl Recorder {
             timeline.records.push(OpRecord {
                 name,
                 layer,
+                queued: start,
                 start,
                 time,
                 cost,

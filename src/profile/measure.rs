@@ -126,7 +126,7 @@ fn until(
 ) -> Vec<Vec<OpRecord>> {
     let end = last.map_or(Duration::ZERO, |(_, end)| *end);
     for timeline in &mut timelines {
-        timeline.truncate(timeline.partition_point(|op| op.start < end));
+        timeline.truncate(timeline.partition_point(|op| op.queued < end));
     }
     timelines
 }

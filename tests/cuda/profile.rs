@@ -43,7 +43,7 @@ fn every_operation_has_its_kernels_below_it() {
     let profile = profile(&["--phase", "decode"], &[]);
     assert_eq!(profile["timed_by"], "events");
     for (name, kernel) in [
-        ("embed", "embed"),
+        ("embed", "gather"),
         ("norm", "add_norm"),
         ("qkv", "gemv"),
         ("write_kv", "kv_write"),

@@ -84,3 +84,52 @@ pub fn shape(gpu: &Gpu, function: &CudaFunction, compiled: Option<u32>, grid: Gr
         occupancy,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: u32 = 1 << 10;
+    /// Of a 4090.
+    const ADA: Multiprocessor = Multiprocessor {
+        registers: 64 * KIB,
+        threads: 1536,
+        blocks: 24,
+        shared: 100 * KIB,
+        system_shared: KIB,
+    };
+    /// Of an H100.
+    const HOPPER: Multiprocessor = Multiprocessor {
+        threads: 2048,
+        blocks: 32,
+        shared: 228 * KIB,
+        ..ADA
+    };
+
+    /// Each by another limit; worked out by hand.
+    #[test]
+    fn what_runs_out_first_bounds_the_threads() {
+        for (of, block, registers, shared, threads) in [
+            // Three warps in each part of the registers.
+            (ADA, 128, 168, 0, 384),
+            (ADA, 128, 255, 0, 256),
+            // Registers of a warp come in steps of 256.
+            (ADA, 128, 169, 0, 256),
+            (ADA, 512, 32, 48 * KIB, 1024),
+            (ADA, 512, 32, 49 * KIB, 1024),
+            (ADA, 512, 32, 50 * KIB, 512),
+            (ADA, 32, 16, 0, 768),
+            (ADA, 1024, 32, 0, 1024),
+            (HOPPER, 1024, 64, 0, 1024),
+            (HOPPER, 1024, 32, 0, 2048),
+            (HOPPER, 100, 32, 0, 2048),
+            (HOPPER, 128, 32, 227 * KIB, 128),
+            // No such block can run.
+            (ADA, 1024, 128, 0, 0),
+        ] {
+            let seen = of.occupancy(block, registers, shared);
+            let expected = f64::from(threads) / f64::from(of.threads);
+            assert_eq!(seen, expected, "{block} x {registers}, {shared} on {of:?}");
+        }
+    }
+}

@@ -57,6 +57,7 @@ impl Tape {
         self.ops.push(OpRecord {
             name,
             layer,
+            queued: us(start),
             start: us(start),
             time: us(time),
             cost: Cost { bytes, flops: 0 },
@@ -163,6 +164,7 @@ fn launching() -> Measured {
     let op = |start, launches| OpRecord {
         name: "attend",
         layer: None,
+        queued: us(start),
         start: us(start),
         time: us(4),
         cost: Cost::default(),
@@ -251,6 +253,7 @@ fn an_operation_is_bound_by_what_explains_its_time() {
         let op = OpRecord {
             name: "op",
             layer: None,
+            queued: us(0),
             start: us(0),
             time: us(time),
             cost: Cost { bytes, flops },

@@ -2,7 +2,6 @@
 
 mod queue;
 
-use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -275,13 +274,6 @@ impl Rank {
             .and_then(|hidden| hidden.narrow(0, 0, plan.logit_rows.len())?.copy())
             .and_then(|hidden| hidden.to_device(&Device::Cpu))
             .map_err(device_error("a step failed"))
-    }
-
-    /// What a profiler that watches shows of a step.
-    fn range(&self, plan: &StepPlan) -> Option<Box<dyn Any>> {
-        let (tokens, sequences) = (plan.tokens.len(), plan.rows.sequences());
-        let name = || format!("step of {tokens} tokens, {sequences} sequences");
-        self.backend.range(&name)
     }
 
     /// From what went wrong in a step to the operation that it went wrong in.

@@ -1,5 +1,7 @@
 //! Steps that a device takes ahead of the host: as graphs, and two at a time.
 
+use std::any::Any;
+
 use candle_core::bail;
 
 use super::{Rank, begin, device_error};
@@ -148,6 +150,13 @@ impl Rank {
         self.recorder.take_total();
         self.collective.take_traffic();
         Ok(())
+    }
+
+    /// What a profiler that watches shows of a step.
+    pub(super) fn range(&self, plan: &StepPlan) -> Option<Box<dyn Any>> {
+        let (tokens, sequences) = (plan.tokens.len(), plan.rows.sequences());
+        let name = || format!("step of {tokens} tokens, {sequences} sequences");
+        self.backend.range(&name)
     }
 
     /// Whether the rank's device does what it is given while the host goes on.

@@ -6,7 +6,7 @@ use candle_core::cuda::cudarc::driver::{CudaEvent, sys::CUevent};
 
 /// Writes the bytes that kernels had moved on its device when the event happened; another answer than 0: they are not
 /// counted.
-type BytesAt = unsafe extern "C" fn(event: CUevent, bytes: *mut u64) -> i32;
+type BytesAt = extern "C" fn(event: CUevent, bytes: *mut u64) -> i32;
 
 /// Between two events that have happened; `None`: nobody counts.
 pub fn between(start: &CudaEvent, end: &CudaEvent) -> Option<u64> {
@@ -17,15 +17,13 @@ fn at(event: &CudaEvent) -> Option<u64> {
     static FOUND: OnceLock<Option<BytesAt>> = OnceLock::new();
     let bytes_at = (*FOUND.get_or_init(find))?;
     let mut bytes = 0;
-    // SAFETY: the event is alive, and the out-parameter lives through the call.
-    let outcome = unsafe { bytes_at(event.cu_event(), &mut bytes) };
-    (outcome == 0).then_some(bytes)
+    (bytes_at(event.cu_event(), &mut bytes) == 0).then_some(bytes)
 }
 
 /// NVIDIA's driver has no such function.
 fn find() -> Option<BytesAt> {
-    // SAFETY: the name ends in a zero. Where there is such a function, it is the virtual GPU's, of this type; the library
-    // stays as long as the program, which is linked to it.
+    // SAFETY: the name ends in a zero. Where there is such a function, it is the virtual GPU's, of this type, and is given
+    // an event that is alive and a place to write to; the library stays as long as the program, which is linked to it.
     unsafe {
         let found = libc::dlsym(libc::RTLD_DEFAULT, c"vgpuEventBytes".as_ptr());
         (!found.is_null()).then(|| std::mem::transmute::<*mut libc::c_void, BytesAt>(found))

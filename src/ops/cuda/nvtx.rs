@@ -26,10 +26,10 @@ const RANGE_PUSH_A: usize = 9;
 const RANGE_POP: usize = 11;
 
 type Slot = AtomicPtr<c_void>;
-type Push = unsafe extern "C" fn(message: *const c_char) -> c_int;
-type Pop = unsafe extern "C" fn() -> c_int;
+type Push = extern "C" fn(message: *const c_char) -> c_int;
+type Pop = extern "C" fn() -> c_int;
 type ExportTable = extern "C" fn(id: u32) -> *const c_void;
-type Initialize = unsafe extern "C" fn(tables: ExportTable) -> c_int;
+type Initialize = extern "C" fn(tables: ExportTable) -> c_int;
 
 /// Where a profiler writes its functions.
 static SLOTS: [[Slot; MOST]; FUNCTIONS.len()] =
@@ -41,7 +41,7 @@ static TABLES: [[AtomicPtr<Slot>; MOST + 1]; FUNCTIONS.len()] =
 #[repr(C)]
 struct Callbacks {
     size: usize,
-    table: unsafe extern "C" fn(c_uint, *mut *mut c_void, *mut c_uint) -> c_int,
+    table: extern "C" fn(c_uint, *mut *mut c_void, *mut c_uint) -> c_int,
 }
 
 #[repr(C)]
@@ -74,11 +74,7 @@ extern "C" fn export_table(id: u32) -> *const c_void {
 }
 
 /// 1: the module's table and its length are written to where the profiler says.
-unsafe extern "C" fn module_table(
-    module: c_uint,
-    table: *mut *mut c_void,
-    size: *mut c_uint,
-) -> c_int {
+extern "C" fn module_table(module: c_uint, table: *mut *mut c_void, size: *mut c_uint) -> c_int {
     let module = module as usize;
     let Some(count) = FUNCTIONS.get(module).filter(|count| **count > 0) else {
         return 0;
@@ -133,7 +129,8 @@ fn load() -> Option<Functions> {
         let function = SLOTS[CORE][index].load(Acquire);
         (is_ready && !function.is_null()).then_some(function)
     };
-    // SAFETY: the profiler has written functions of these types there, or nothing.
+    // SAFETY: the profiler has written functions of these types there, or nothing, and its library stays loaded. Names
+    // that `push` is given end in a zero.
     unsafe {
         Some(Functions {
             push: transmute::<*mut c_void, Push>(slot(RANGE_PUSH_A)?),
@@ -153,8 +150,8 @@ impl Range {
     pub fn open(name: impl FnOnce() -> String) -> Option<Self> {
         let functions = functions()?;
         let name = CString::new(name()).ok()?;
-        // SAFETY: the name ends in a zero and lives through the call, which copies it.
-        unsafe { (functions.push)(name.as_ptr()) };
+        // It copies the name.
+        (functions.push)(name.as_ptr());
         Some(Self {
             pop: functions.pop,
             on_its_thread: PhantomData,
@@ -164,7 +161,6 @@ impl Range {
 
 impl Drop for Range {
     fn drop(&mut self) {
-        // SAFETY: the function takes nothing, and its library stays loaded.
-        unsafe { (self.pop)() };
+        (self.pop)();
     }
 }

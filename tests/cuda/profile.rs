@@ -157,8 +157,8 @@ fn the_trace_has_kernels_within_operations() {
             Some("op") => open = Some(span()),
             Some("kernel") => {
                 let ((start, end), (from, to)) = (span(), open.unwrap());
-                // Microseconds of three decimals.
-                assert!(start >= from - 2e-3 && end <= to + 2e-3, "{event}");
+                // Of nanoseconds: sums of f64 are not exact.
+                assert!(start >= from - 1e-4 && end <= to + 1e-4, "{event}");
                 assert!(event["args"]["block"].as_u64().unwrap() >= 32, "{event}");
                 seen += 1;
             }

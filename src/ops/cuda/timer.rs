@@ -85,15 +85,18 @@ impl Timer for Events {
     }
 
     fn times(&mut self) -> Result<Vec<Duration>, String> {
-        let (Some(first), Some(last)) = (self.events.first(), self.events.last()) else {
+        let Some(last) = self.events.last() else {
             return Ok(Vec::new());
         };
         let due = self.gpu.wait(last, "its times");
         due.map_err(|e| e.to_string())?;
-        self.events
-            .iter()
-            .map(|event| between(first, event))
-            .collect()
+        // From one to the next: over minutes the driver's f32 no longer tells microseconds.
+        let mut times = vec![Duration::ZERO];
+        for pair in self.events.windows(2) {
+            let before = times.last().copied().unwrap_or_default();
+            times.push(before + between(&pair[0], &pair[1])?);
+        }
+        Ok(times)
     }
 
     fn launches(&mut self) -> Result<Option<Vec<Vec<Launch>>>, String> {

@@ -7,3 +7,4 @@ mod hardware;
 mod imports;
 mod metrics;
 mod simulated;
+mod vllm_reference;

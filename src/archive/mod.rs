@@ -3,41 +3,47 @@
 mod lines;
 mod telemetry;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::ground::json::words::in_words;
-use crate::ground::json::{self, Limits};
-use crate::ground::log::Entry;
-use crate::ground::results::{Results, SCHEMA};
-use crate::ground::{ExpertLoad, Log, RequestRecord, StepRecord};
-
-pub use telemetry::telemetry;
+use crate::bench::RawRun;
+use crate::ground::json::{self, JsonError};
+use crate::ground::results::Results;
+use crate::ground::{Log, RequestRecord};
+use crate::reference::LIMITS;
 
 /// Name of the file that makes a directory a result.
 pub const RESULTS: &str = "results.json";
-
-/// Some thousand runs.
-const LIMITS: Limits = Limits {
-    bytes: 64 << 20,
-    memory: 256 << 20,
-};
+const REQUESTS: &str = "requests.jsonl";
 
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {reason}")]
-pub struct ArchiveError {
-    pub path: String,
-    /// A clause.
-    pub reason: String,
+pub enum ArchiveError {
+    #[error("{path}: cannot be read ({source}); give a directory that `bench --out` wrote")]
+    Read { path: String, source: io::Error },
+    #[error("{path}: {reason}; give a directory that `bench --out` of this version wrote")]
+    Parse { path: String, reason: String },
+    #[error("{path}, line {line}: {reason}; give the directory as `bench --out` wrote it")]
+    Line {
+        path: String,
+        line: usize,
+        reason: String,
+    },
 }
 
 impl ArchiveError {
-    pub(crate) fn new(path: &Path, reason: impl ToString) -> Self {
-        Self {
+    fn unread(path: &Path, source: io::Error) -> Self {
+        Self::Read {
             path: path.display().to_string(),
-            reason: reason.to_string(),
+            source,
+        }
+    }
+
+    fn parse(path: &Path, reason: String) -> Self {
+        Self::Parse {
+            path: path.display().to_string(),
+            reason,
         }
     }
 }
@@ -57,8 +63,11 @@ pub fn directory(path: &Path) -> Option<PathBuf> {
 /// # Errors
 /// It cannot be read, or is no JSON.
 pub fn value(path: &Path) -> Result<Value, ArchiveError> {
-    let read = json::read(path, LIMITS).map_err(|error| ArchiveError::new(path, error))?;
-    Ok(read.value)
+    match json::read(path, LIMITS) {
+        Ok(read) => Ok(read.value),
+        Err(JsonError::Io(source)) => Err(ArchiveError::unread(path, source)),
+        Err(other) => Err(ArchiveError::parse(path, other.to_string())),
+    }
 }
 
 /// A `results.json`.
@@ -66,55 +75,42 @@ pub fn value(path: &Path) -> Result<Value, ArchiveError> {
 /// # Errors
 /// It cannot be read, is of another version, or not of this shape.
 pub fn results(path: &Path) -> Result<Results, ArchiveError> {
-    let value = value(path)?;
-    let schema = value.get("schema").and_then(Value::as_str).unwrap_or("");
-    if schema != SCHEMA {
-        let reason = format!("its schema is `{schema}`, this version reads `{SCHEMA}`");
-        return Err(ArchiveError::new(path, reason));
+    Results::of(value(path)?).map_err(|reason| ArchiveError::parse(path, reason))
+}
+
+/// What the files of a result recorded of each run; without records where a raw file is not there.
+///
+/// # Errors
+/// A line is not of its shape, or names a run that is not there.
+pub fn raw(dir: &Path, results: &Results) -> Result<Vec<RawRun>, ArchiveError> {
+    let runs = results.runs.len();
+    let mut raw: Vec<RawRun> = (0..runs).map(|_| RawRun::default()).collect();
+    for (run, requests) in raw.iter_mut().zip(requests(dir, runs)?) {
+        run.requests = requests;
     }
-    let results = serde_json::from_value(value);
-    results.map_err(|error| ArchiveError::new(path, in_words(&error.to_string())))
+    lines::each(dir, "steps.jsonl", runs, |run, step| {
+        kept(raw[run].steps.push(step))
+    })?;
+    lines::each(dir, "experts.jsonl", runs, |run, load| {
+        raw[run].experts.push(load);
+        Ok(())
+    })?;
+    telemetry::telemetry(dir, &mut raw)?;
+    Ok(raw)
 }
 
 /// `requests.jsonl` of `runs` runs, in the order of its lines.
 ///
 /// # Errors
-/// A line is none of a request, or names a run that is not there.
+/// As [`raw`].
 pub fn requests(dir: &Path, runs: usize) -> Result<Vec<Log<RequestRecord>>, ArchiveError> {
-    logs(&dir.join("requests.jsonl"), runs)
-}
-
-/// `steps.jsonl`.
-///
-/// # Errors
-/// As [`requests`].
-pub fn steps(dir: &Path, runs: usize) -> Result<Vec<Log<StepRecord>>, ArchiveError> {
-    logs(&dir.join("steps.jsonl"), runs)
-}
-
-/// `experts.jsonl`, which only models with experts have.
-///
-/// # Errors
-/// As [`requests`].
-pub fn experts(dir: &Path, runs: usize) -> Result<Vec<Vec<ExpertLoad>>, ArchiveError> {
-    let path = dir.join("experts.jsonl");
-    let mut found = vec![Vec::new(); runs];
-    if path.exists() {
-        lines::each(&path, runs, |run, line: ExpertLoad| {
-            found[run].push(line);
-            Ok(())
-        })?;
-    }
-    Ok(found)
-}
-
-fn logs<T: Entry + DeserializeOwned>(
-    path: &Path,
-    runs: usize,
-) -> Result<Vec<Log<T>>, ArchiveError> {
-    let mut found: Vec<Log<T>> = (0..runs).map(|_| Log::default()).collect();
-    lines::each(path, runs, |run, record| {
-        found[run].push(record).map_err(|error| error.to_string())
+    let mut found: Vec<Log<RequestRecord>> = (0..runs).map(|_| Log::default()).collect();
+    lines::each(dir, REQUESTS, runs, |run, record| {
+        kept(found[run].push(record))
     })?;
     Ok(found)
+}
+
+fn kept(pushed: io::Result<()>) -> Result<(), String> {
+    pushed.map_err(|error| error.to_string())
 }

@@ -11,9 +11,8 @@ use super::same::{SAME, difference};
 use super::{Evidence, held};
 use crate::ground::json::small_text;
 use crate::ground::results::Check;
-use crate::report::{Manifest, csv, markdown, vllm};
+use crate::report::{MANIFEST, Manifest, PAGE, csv, markdown, vllm};
 
-const MANIFEST: &str = "manifest.json";
 const CHUNK: usize = 1 << 16;
 /// What every result has.
 const NEEDED: [&str; 6] = [
@@ -25,7 +24,7 @@ const NEEDED: [&str; 6] = [
     "summary.md",
 ];
 /// Beside the manifest, and what is made from the other files.
-const UNLISTED: [&str; 2] = [MANIFEST, "report.html"];
+const UNLISTED: [&str; 2] = [MANIFEST, PAGE];
 
 /// One check a file, and the digest of the manifest.
 pub fn intact(dir: &Path) -> (Vec<Check>, String) {

@@ -9,6 +9,7 @@ mod same;
 mod schedule;
 mod times;
 
+use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
@@ -64,7 +65,7 @@ pub fn audit(dir: &Path) -> Result<Audit, ArchiveError> {
             Ok(conclude(checks, &evidence.results, dir, &digest))
         }
         Err(error) => {
-            checks.push(held("raw records", Err(error.to_string())));
+            checks.push(held("raw records", Err(error)));
             Ok(conclude(checks, &results, dir, &digest))
         }
     }
@@ -79,20 +80,13 @@ fn conclude(checks: Vec<Check>, results: &Results, dir: &Path, digest: &str) -> 
     }
 }
 
-fn raw(dir: &Path, results: &Results) -> Result<Vec<RawRun>, ArchiveError> {
-    let runs = results.runs.len();
-    let requests = archive::requests(dir, runs)?;
-    let steps = archive::steps(dir, runs)?;
-    let telemetry = archive::telemetry(dir, results)?;
-    let experts = archive::experts(dir, runs)?;
-    let parts = requests.into_iter().zip(steps).zip(telemetry).zip(experts);
-    let raw = parts.map(|(((requests, steps), telemetry), experts)| RawRun {
-        requests,
-        steps,
-        telemetry,
-        experts,
-    });
-    Ok(raw.collect())
+/// All of them must be there.
+fn raw(dir: &Path, results: &Results) -> Result<Vec<RawRun>, String> {
+    for name in ["requests.jsonl", "steps.jsonl", "telemetry.csv"] {
+        let path = dir.join(name);
+        fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    archive::raw(dir, results).map_err(|error| error.to_string())
 }
 
 /// A check, and what it says where it does not hold.

@@ -9,11 +9,11 @@ use clap::Args;
 use super::failure::Failure;
 use super::output;
 use super::written::Written;
-use crate::reference::saved::{RESULTS, Saved, saved};
+use crate::archive::{self, ArchiveError, RESULTS};
+use crate::bench::RawRun;
+use crate::ground::results::Results;
+use crate::report::PAGE;
 use crate::report::page::{self, Shown};
-
-/// The page's name where none is given.
-const PAGE: &str = "report.html";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -38,15 +38,11 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     for dir in &args.dirs {
         found.extend(results_in(dir).map_err(Failure::Usage)?);
     }
-    let read = |dir: &PathBuf| saved(dir).map_err(Failure::usage);
-    let results = found.iter().map(read).collect::<Result<Vec<Saved>, _>>()?;
+    let read = |dir: &PathBuf| read(dir).map_err(Failure::usage);
+    let results = found.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let names = names(&found);
     let shown: Vec<Shown> = (names.iter().zip(&results))
-        .map(|(name, saved)| Shown {
-            name,
-            results: &saved.results,
-            raw: &saved.raw,
-        })
+        .map(|(name, (results, raw))| Shown { name, results, raw })
         .collect();
     let path = match (&args.output, &args.dirs[..]) {
         (Some(path), _) => path.clone(),
@@ -62,6 +58,12 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
         output::note(&format!("written to {}", path.display()));
     }
     Ok(())
+}
+
+fn read(dir: &Path) -> Result<(Results, Vec<RawRun>), ArchiveError> {
+    let results = archive::results(&dir.join(RESULTS))?;
+    let raw = archive::raw(dir, &results)?;
+    Ok((results, raw))
 }
 
 /// `dir` itself, or the folders in it that hold a result, by name.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::blocks::{self, Blocks};
 use super::circumstances::{self, Difference};
 use crate::archive;
-use crate::ground::results::{ReferenceRun, Results, Run, Scenario};
+use crate::ground::results::{ReferenceRun, Results, Scenario};
 use crate::profile::Profile;
 use crate::reference::{self, ReferenceError, value};
 
@@ -124,7 +124,7 @@ impl Side {
         let mut loads: Vec<(Scenario, Load)> = Vec::new();
         let runs = results.runs.iter().zip(references).zip(blocks);
         for ((run, reference), blocks) in runs {
-            let scenario = unrepeated(run);
+            let scenario = run.scenario.unrepeated();
             match loads.iter_mut().find(|(known, _)| *known == scenario) {
                 Some((_, load)) => {
                     load.plays.push(reference);
@@ -205,14 +205,6 @@ fn own(named: &str, file: Value) -> Option<Side> {
             Some(Side::of_results(named, &results, blocks))
         }
         _ => None,
-    }
-}
-
-/// Whichever its repeat.
-fn unrepeated(run: &Run) -> Scenario {
-    Scenario {
-        repeat: 0,
-        ..run.scenario.clone()
     }
 }
 

@@ -23,6 +23,7 @@ pub use setting::{
 };
 pub use start_up::StartUp;
 
+use super::json::words::in_words;
 use super::request::RequestId;
 
 /// Value of `Results::schema`. The number changes when a field is renamed or removed.
@@ -51,6 +52,20 @@ pub struct Results {
 }
 
 impl Results {
+    /// Those in the value of a `results.json`.
+    ///
+    /// # Errors
+    /// A clause: it is of another version, or not of this shape.
+    pub fn of(file: serde_json::Value) -> Result<Self, String> {
+        let schema = file.get("schema").and_then(|schema| schema.as_str());
+        match schema.unwrap_or("") {
+            SCHEMA => serde_json::from_value(file).map_err(|error| in_words(&error.to_string())),
+            other => Err(format!(
+                "its schema is `{other}`, this version reads `{SCHEMA}`"
+            )),
+        }
+    }
+
     /// The JSON Schema of `results.json`.
     pub fn schema() -> serde_json::Value {
         schemars::schema_for!(Results).to_value()
@@ -122,6 +137,16 @@ pub struct Scenario {
     /// Of the machine, US dollars an hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<f64>,
+}
+
+impl Scenario {
+    /// Whichever its repeat.
+    pub fn unrepeated(&self) -> Self {
+        Self {
+            repeat: 0,
+            ..self.clone()
+        }
+    }
 }
 
 /// Service-level objective of one request, milliseconds; every bound given must hold.

@@ -42,19 +42,14 @@ pub fn summarize(runs: &[Run]) -> Vec<RepeatSummary> {
 pub fn plays(runs: &[Run]) -> Vec<Vec<&Run>> {
     let mut groups: Vec<Vec<&Run>> = Vec::new();
     for run in runs {
-        match groups.iter_mut().find(|group| same(group[0], run)) {
+        let scenario = run.scenario.unrepeated();
+        let same = |group: &&mut Vec<&Run>| group[0].scenario.unrepeated() == scenario;
+        match groups.iter_mut().find(same) {
             Some(group) => group.push(run),
             None => groups.push(vec![run]),
         }
     }
     groups
-}
-
-/// The same scenario, whichever its repeat.
-fn same(a: &Run, b: &Run) -> bool {
-    let mut scenario = a.scenario.clone();
-    scenario.repeat = b.scenario.repeat;
-    scenario == b.scenario
 }
 
 fn summary(group: &[&Run]) -> RepeatSummary {

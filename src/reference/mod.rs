@@ -8,7 +8,6 @@ pub mod nearest;
 pub mod own;
 pub mod published;
 pub mod rules;
-pub mod saved;
 mod server_cost;
 
 use std::collections::BTreeSet;
@@ -27,7 +26,7 @@ const NONE: &str = "none";
 const PUBLISHED: &str = "published";
 
 /// Of a file of this program's results: some thousand runs.
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     bytes: 32 << 20,
     memory: 64 << 20,
 };

@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use super::{ReferenceError, short_name};
-use crate::ground::json::words::in_words;
 use crate::ground::results::{
-    ClientMode, ReferenceHardware, ReferenceRun, Results, Run, SCHEMA, ThroughputDefinition,
+    ClientMode, ReferenceHardware, ReferenceRun, Results, Run, ThroughputDefinition,
 };
 
 const BACKEND: &str = "candlepower";
@@ -18,17 +17,10 @@ pub(crate) fn is_own(file: &Value) -> bool {
 /// # Errors
 /// `Parse`: another version of the schema, or not of its shape.
 pub(crate) fn parse(file: Value, path: &str) -> Result<Vec<ReferenceRun>, ReferenceError> {
-    let fail = |reason: String| ReferenceError::Parse {
+    let results = Results::of(file).map_err(|reason| ReferenceError::Parse {
         path: path.to_owned(),
         reason,
-    };
-    let schema = file.get("schema").and_then(Value::as_str).unwrap_or("");
-    if schema != SCHEMA {
-        let reason = format!("its schema is `{schema}`, this version reads `{SCHEMA}`");
-        return Err(fail(reason));
-    }
-    let results: Results =
-        serde_json::from_value(file).map_err(|e| fail(in_words(&e.to_string())))?;
+    })?;
     Ok(from_results(&results, path))
 }
 

@@ -30,7 +30,7 @@ pub use crate::bench::RawRun;
 pub use files::{Page, write_all};
 pub use headline::headline;
 pub use markdown::markdown;
-pub use place::{Listed, Manifest, claims, prepare};
+pub use place::{Listed, MANIFEST, Manifest, PAGE, claims, prepare};
 pub use server_cost::server_cost;
 pub use table::table;
 

@@ -15,7 +15,7 @@ use super::ReportError;
 use crate::ground::json;
 
 /// Lists every other file but the page that is made from them.
-const MANIFEST: &str = "manifest.json";
+pub const MANIFEST: &str = "manifest.json";
 pub const PAGE: &str = "report.html";
 const SCHEMA: &str = "candlepower/manifest/1";
 /// Any of these makes a directory one that holds a result.

@@ -80,9 +80,9 @@ pub struct EngineOptions {
     pub pin_threads: bool,
     /// Tokens of the longest request, prompt and output; `None`: the model's positions.
     pub max_model_len: Option<usize>,
-    /// Requests that run at a time; `None`: [`DEFAULT_MAX_NUM_SEQS`], before a simulated card what its server takes.
+    /// Requests that run at a time; `None`: 256, before a simulated card what its server takes.
     pub max_num_seqs: Option<usize>,
-    /// Tokens of one step; `None`: [`DEFAULT_MAX_NUM_BATCHED_TOKENS`], or likewise.
+    /// Tokens of one step; `None`: 2,048, or likewise.
     pub max_num_batched_tokens: Option<usize>,
     /// Tokens of one KV block.
     pub block_size: usize,

@@ -19,6 +19,7 @@ mod fp8;
 mod gemv;
 mod kv;
 mod ledger;
+mod left_out;
 mod linear;
 mod model;
 mod ranks;

@@ -1,37 +1,21 @@
 //! What keeps the parts of a split context in order: without any one of it, the last block merges what is not there.
 
-use std::process::Command;
-
 use candlepower::ops::cuda::Gpu;
 
 use super::*;
 use crate::exchange::Machine;
+use crate::left_out;
 
 /// `Order` of `kernels/attention_merge.cuh`.
 const COMPLETE: &str = "COMPLETE";
 const PARTS: [&str; 3] = ["BLOCK_HAS_WRITTEN", "RELEASE", "ACQUIRE"];
 
-/// Decode over heads of 64 without a part; `None`, and said, where there is no compiler.
+/// Decode over heads of 64 without a part.
 fn without(part: &str) -> Option<String> {
-    let nvcc = std::env::var("CUDA_HOME").map_or("nvcc".into(), |home| home + "/bin/nvcc");
-    let dir = tempfile::tempdir().unwrap();
-    let [source, out] = ["decode.cu", "decode.ptx"].map(|name| dir.path().join(name));
-    let text = "#include \"attention_export.cuh\"\nEXPORT_DECODE(64, 64, bf16, bf16, false)\n";
-    std::fs::write(&source, text).unwrap();
-    let run = Command::new(nvcc)
-        .args(["--ptx", "-O3", "-std=c++17", "-arch=compute_80", "-I"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels"))
-        .arg(format!("-DLEFT_OUT={part}"))
-        .arg("-o")
-        .args([&out, &source])
-        .output();
-    let Ok(run) = run else {
-        eprintln!("SKIPPED: no nvcc in CUDA_HOME or on the PATH");
-        return None;
-    };
-    let told = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "{told}");
-    Some(std::fs::read_to_string(&out).unwrap())
+    left_out::without(
+        part,
+        "#include \"attention_export.cuh\"\nEXPORT_DECODE(64, 64, bf16, bf16, false)\n",
+    )
 }
 
 /// Whether several steps come out right.

@@ -1,8 +1,7 @@
 //! What keeps messages of GPUs in order: without any one part of it, sums come out wrong.
 
-use std::process::Command;
-
 use super::*;
+use crate::left_out;
 
 /// `Order` of `kernels/exchange.cuh`.
 const COMPLETE: &str = "COMPLETE";
@@ -14,24 +13,9 @@ const PARTS: [&str; 5] = [
     "TWO_HALVES",
 ];
 
-/// `kernels/all_reduce.cu` without a part; `None`, and said, where there is no compiler.
+/// `kernels/all_reduce.cu` without a part.
 fn without(part: &str) -> Option<String> {
-    let nvcc = std::env::var("CUDA_HOME").map_or("nvcc".into(), |home| home + "/bin/nvcc");
-    let out = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-    let kernels = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels");
-    let run = Command::new(nvcc)
-        .args(["--ptx", "-O3", "-std=c++17", "-arch=compute_80", "-o"])
-        .arg(&*out)
-        .arg(format!("-DLEFT_OUT={part}"))
-        .arg(format!("{kernels}/all_reduce.cu"))
-        .output();
-    let Ok(run) = run else {
-        eprintln!("SKIPPED: no nvcc in CUDA_HOME or on the PATH");
-        return None;
-    };
-    let told = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "{told}");
-    Some(std::fs::read_to_string(&out).unwrap())
+    left_out::without(part, "#include \"all_reduce.cu\"\n")
 }
 
 /// Numbers that came out wrong on any rank, over many messages.

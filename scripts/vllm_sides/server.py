@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from . import client
@@ -36,8 +37,7 @@ def running(job: Job, log: Path, timeout: float) -> Iterator[int]:
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
-    # What `vllm serve` runs; that word itself looks for a distribution called vllm, which builds for CPUs are not.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", job.model, "--served-model-name", NAME]
+    command = [sys.executable, "-m", *serve(job.model), "--served-model-name", NAME]
     command += ["--host", HOST, "--port", str(port), *job.flags]
     # In this mode it says what its settings are.
     environment = os.environ | {"VLLM_SERVER_DEV_MODE": "1"}
@@ -48,6 +48,15 @@ def running(job: Job, log: Path, timeout: float) -> Iterator[int]:
         yield port
     finally:
         end(process)
+
+
+def serve(model: str) -> list[str]:
+    """`vllm serve`; where a build for CPUs is not called vllm, which that command wants, what it runs."""
+    try:
+        version("vllm")
+    except PackageNotFoundError:
+        return ["vllm.entrypoints.openai.api_server", "--model", model]
+    return ["vllm.entrypoints.cli.main", "serve", model]
 
 
 def end(process: subprocess.Popen) -> None:
@@ -80,13 +89,13 @@ async def play_all(server: client.Server, job: Job) -> Played:
     for load in job.loads:
         await client.play(server, NAME, job.warm_up(load), load.concurrency, min(WARM_TOKENS, load.output_len))
         requests.append(await client.play(server, NAME, job.prompts(load), load.concurrency, load.output_len))
-    version = (await page(*server, "/version")).get("version", "unknown")
+    release = (await page(*server, "/version")).get("version", "unknown")
     try:
         config = (await page(*server, "/server_info?config_format=json")).get("vllm_config")
     except HttpError:
         # Of older releases.
         config = None
-    return Played(requests, version, settings(lambda path: look_up(config, path)))
+    return Played(requests, release, settings(lambda path: look_up(config, path)))
 
 
 def look_up(config: object, path: str) -> object:

@@ -69,8 +69,8 @@ METRICS = {
     "cpu_percent": 100.0, "ram_percent": 15.0, "gpu_index": None,
 }  # fmt: skip
 BY_HAND = {
-    "duration": 2.4, "completed": 3, "failed": 1, "total_input_tokens": 60, "total_output_tokens": 9,
-    "failed_output_tokens": 1, "request_throughput": 1.25, "input_throughput": 25.0,
+    "duration": 2.4, "completed": 3, "failed": 1, "cancelled": 0, "cut_off": 0, "total_input_tokens": 60, "total_output_tokens": 9,
+    "failed_output_tokens": 1, "cancelled_output_tokens": 0, "generated_throughput": 10 / 2.4, "request_throughput": 1.25, "input_throughput": 25.0,
     "output_throughput": 3.75, "total_token_throughput": 28.75, "decode_speed_per_user": 4.0,
     "total_cached_tokens": 24, "prefix_cache_hit_percent": 40.0, "cached_input_throughput": 10.0,
     "computed_input_throughput": 15.0,

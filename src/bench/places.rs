@@ -1,4 +1,4 @@
-//! Room for what is in flight, where that is bounded.
+//! Room for requests or conversations in flight, where a load bounds them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,9 +15,9 @@ pub struct Places {
 }
 
 impl Places {
-    pub fn of(load: Load, origin: Duration) -> Option<Self> {
+    pub fn of(load: &Load, origin: Duration) -> Option<Self> {
         let unused = match load {
-            Load::Closed { concurrency } | Load::Capped { concurrency, .. } => concurrency,
+            Load::Closed { concurrency } | Load::Capped { concurrency, .. } => *concurrency,
             Load::Open(_) | Load::Trace => return None,
         };
         Some(Self {
@@ -35,15 +35,15 @@ impl Places {
         }
     }
 
+    /// One is free since `time`.
+    pub fn give_back(&mut self, time: Duration) {
+        self.freed.push_back(time);
+    }
+
     pub fn take(&mut self) {
         match self.unused {
             0 => drop(self.freed.pop_front()),
             _ => self.unused -= 1,
         }
-    }
-
-    /// One falls free.
-    pub fn free(&mut self, time: Duration) {
-        self.freed.push_back(time);
     }
 }

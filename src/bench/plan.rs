@@ -1,19 +1,23 @@
 //! From a load as it is asked for to the runs that are played, checked before anything is loaded.
 
 use super::content::Content;
+use super::named::scenario;
 use super::options::LoadOptions;
 use super::scenario::{Load, Preset};
-use super::script::Script;
-use crate::ground::results::Scenario;
+use super::script::{Limits, Script};
+use crate::ground::results::{Drawing, Scenario};
 use crate::ground::{Progress, Sampling};
 use crate::session::{ModelFiles, SessionError, Wish};
 use crate::telemetry;
-use crate::workload::{Arrivals, Work};
+use crate::workload::{Arrivals, Rate};
 
 /// Requests of a load by hand that says nothing: so many for each in flight.
 const DEFAULT_WAVES: usize = 4;
 /// Requests of an open loop that says nothing.
 const DEFAULT_OPEN_REQUESTS: usize = 32;
+
+/// Requests of a run that only its time bounds.
+const UNBOUNDED: usize = usize::MAX;
 
 /// Of a run's metrics, in memory and on their way into files; 45 KB were measured.
 const RUN_BYTES: u64 = 64 << 10;
@@ -65,6 +69,7 @@ impl BenchPlan {
         files: &ModelFiles,
     ) -> Result<Self, SessionError> {
         load.check()?;
+        let drawing = drawing(load, files)?;
         let work = &content.work;
         let seed = files.options.seed;
         let end_tokens = match load.stop_at_eos {
@@ -76,19 +81,26 @@ impl BenchPlan {
         check_runs(loads.len(), load.repeats, available)?;
         let mut runs = Vec::new();
         for (name, arrivals, requests) in loads {
+            let count = Some(requests).filter(|requests| *requests != UNBOUNDED);
             for repeat in 0..load.repeats {
                 runs.push(RunPlan {
-                    scenario: scenario(load, &name, arrivals, requests, work, repeat),
+                    scenario: Scenario {
+                        sampling: drawing,
+                        ..scenario(load, &name, &arrivals, count, work, repeat)
+                    },
                     script: Script {
                         work: work.clone(),
-                        load: arrivals,
+                        load: arrivals.clone(),
                         requests,
                         warmup: load.warmup,
-                        request_timeout: load.request_timeout,
-                        sampling: Sampling {
-                            seed,
-                            ..Sampling::GREEDY
+                        limits: Limits {
+                            request_timeout: load.request_timeout,
+                            duration: load.duration,
+                            at_end: load.at_end,
+                            cancel: load.cancel,
+                            stop_when_saturated: load.stop_when_saturated,
                         },
+                        sampling: sampling(drawing, seed),
                         end_tokens: end_tokens.clone(),
                         // Every run has synthetic prompts of its own.
                         seed: seed.wrapping_add(runs.len() as u64),
@@ -106,6 +118,41 @@ impl BenchPlan {
             max_model_len: content.max_model_len,
             remarks: content.remarks.clone(),
         })
+    }
+}
+
+/// `None`: the most likely token.
+fn drawing(load: &LoadOptions, files: &ModelFiles) -> Result<Option<Drawing>, SessionError> {
+    let Some(temperature) = load.temperature.filter(|temperature| *temperature > 0.0) else {
+        return Ok(None);
+    };
+    if files.device.is_simulated() {
+        return Err(Wish::Load(
+            "--temperature: a simulated device draws tokens without meaning, and the time that drawing takes is not in its model; leave it out".to_owned(),
+        )
+        .into());
+    }
+    Ok(Some(Drawing {
+        temperature,
+        top_k: load.top_k.unwrap_or(Sampling::GREEDY.top_k),
+        top_p: load.top_p.unwrap_or(Sampling::GREEDY.top_p),
+        seed: files.options.seed,
+    }))
+}
+
+fn sampling(drawing: Option<Drawing>, seed: u64) -> Sampling {
+    match drawing {
+        None => Sampling {
+            seed,
+            ..Sampling::GREEDY
+        },
+        Some(drawing) => Sampling {
+            temperature: drawing.temperature,
+            top_k: drawing.top_k,
+            top_p: drawing.top_p,
+            seed: drawing.seed,
+            logprobs: None,
+        },
     }
 }
 
@@ -145,15 +192,17 @@ fn loads(
         ))
         .into());
     }
-    if !load.request_rate.is_empty() {
-        let default = content
+    // As many as come, where the time is bounded.
+    let count = |otherwise: usize| match load.duration {
+        Some(_) => UNBOUNDED,
+        None => content
             .items()
-            .unwrap_or(DEFAULT_OPEN_REQUESTS * load.turns);
-        let rates: Vec<_> = load
-            .request_rate
-            .iter()
-            .map(|&rate| (rate, default))
-            .collect();
+            .unwrap_or(otherwise.saturating_mul(load.turns)),
+    };
+    if !load.request_rate.is_empty() {
+        let default = count(DEFAULT_OPEN_REQUESTS);
+        let rates = load.request_rate.iter();
+        let rates: Vec<_> = rates.map(|rate| (rate.clone(), default)).collect();
         let pairs = with_requests(&rates, &load.requests)?;
         return pairs.into_iter().map(|pair| open(load, pair)).collect();
     }
@@ -169,21 +218,18 @@ fn loads(
         return Ok(vec![("trace".to_owned(), Load::Trace, count)]);
     }
     let pairs = match (load.scenario, load.concurrency.as_slice()) {
-        (Some(preset), _) => with_requests(preset.loads(), &load.requests)?,
-        (None, []) if load.requests.is_empty() && content.items().is_none() && load.turns == 1 => {
-            Preset::Quick.loads().to_vec()
-        }
-        (None, []) => {
-            let default = content.items().unwrap_or(DEFAULT_WAVES * load.turns);
-            with_requests(&[(1, default)], &load.requests)?
-        }
-        (None, given) => {
-            let default = |c: &usize| {
-                (
-                    *c,
-                    content.items().unwrap_or(c * DEFAULT_WAVES * load.turns),
-                )
+        (Some(preset), _) => {
+            let timed = |&(concurrency, requests): &(usize, usize)| match load.duration {
+                Some(_) => (concurrency, UNBOUNDED),
+                None => (concurrency, requests),
             };
+            let loads: Vec<_> = preset.loads().iter().map(timed).collect();
+            with_requests(&loads, &load.requests)?
+        }
+        (None, []) if says_nothing(load, content) => Preset::Quick.loads().to_vec(),
+        (None, []) => with_requests(&[(1, count(DEFAULT_WAVES))], &load.requests)?,
+        (None, given) => {
+            let default = |c: &usize| (*c, count(c * DEFAULT_WAVES));
             let defaults: Vec<_> = given.iter().map(default).collect();
             with_requests(&defaults, &load.requests)?
         }
@@ -195,21 +241,41 @@ fn loads(
     Ok(pairs.into_iter().map(run).collect())
 }
 
+fn says_nothing(load: &LoadOptions, content: &Content) -> bool {
+    let bounded = !load.requests.is_empty() || load.duration.is_some();
+    !bounded && content.items().is_none() && load.turns == 1
+}
+
 /// At a rate. Of an infinite one all requests are there at once, as in a closed loop that holds them all.
 fn open(
     load: &LoadOptions,
-    (rate, requests): (f64, usize),
+    (rate, requests): (Rate, usize),
 ) -> Result<(String, Load, usize), SessionError> {
     let cap = load.max_concurrency;
-    let name = match cap {
-        None => format!("rate{rate}-r{requests}"),
-        Some(cap) => format!("rate{rate}-c{cap}-r{requests}"),
+    let bound = match requests {
+        UNBOUNDED => String::new(),
+        requests => format!("-r{requests}"),
     };
-    if rate == f64::INFINITY {
+    let cap_name = cap.map_or(String::new(), |cap| format!("-c{cap}"));
+    let name = format!("rate{rate}{cap_name}{bound}");
+    if rate == Rate::Constant(f64::INFINITY) {
         let concurrency = cap.unwrap_or(requests);
+        if concurrency == UNBOUNDED {
+            return Err(Wish::Load(
+                "--request-rate inf sends all at once, and --duration alone does not say how many that is; add --requests"
+                    .to_owned(),
+            )
+            .into());
+        }
         return Ok((name, Load::Closed { concurrency }, requests));
     }
-    let arrivals = Arrivals::new(rate, load.burstiness).map_err(Wish::from)?;
+    let arrivals = match (&rate, load.duration) {
+        (Rate::Ramp(_) | Rate::Stairs(_), Some(duration)) => {
+            Arrivals::changing(&rate, duration.as_secs_f64(), load.burstiness)
+        }
+        (rate, _) => Arrivals::new(rate.mean(), load.burstiness),
+    };
+    let arrivals = arrivals.map_err(Wish::from)?;
     let arrivals = match cap {
         None => Load::Open(arrivals),
         Some(concurrency) => Load::Capped {
@@ -221,12 +287,12 @@ fn open(
 }
 
 /// Pairs each concurrency or rate with its number of requests; a single value of either repeats.
-fn with_requests<T: Copy>(
+fn with_requests<T: Clone>(
     loads: &[(T, usize)],
     requests: &[usize],
 ) -> Result<Vec<(T, usize)>, SessionError> {
     let pair = |i: usize| {
-        let load = loads[if loads.len() == 1 { 0 } else { i }].0;
+        let load = loads[if loads.len() == 1 { 0 } else { i }].0.clone();
         let requests = requests[if requests.len() == 1 { 0 } else { i }];
         (load, requests)
     };
@@ -235,74 +301,4 @@ fn with_requests<T: Copy>(
         (a, b) if a == b || a == 1 || b == 1 => Ok((0..a.max(b)).map(pair).collect()),
         (loads, numbers) => Err(Wish::RequestNumbers { loads, numbers }.into()),
     }
-}
-
-fn scenario(
-    load: &LoadOptions,
-    name: &str,
-    arrivals: Load,
-    requests: usize,
-    work: &Work,
-    repeat: usize,
-) -> Scenario {
-    let (concurrency, rate) = match arrivals {
-        Load::Closed { concurrency } => (Some(concurrency), None),
-        Load::Open(arrivals) | Load::Capped { arrivals, .. } => (None, Some(arrivals.rate())),
-        Load::Trace => (None, None),
-    };
-    let (input_len, output_len, drawn) = match work {
-        Work::Synthetic(synthetic) => {
-            let lengths = &synthetic.lengths;
-            let input = lengths.input().fixed();
-            let input = input.map(|own| synthetic.prefixes.len + own);
-            (input, lengths.output().fixed(), Some(lengths))
-        }
-        Work::Conversations(talks) => {
-            let lengths = &talks.turns_of.lengths;
-            (None, lengths.output().fixed(), Some(lengths))
-        }
-        Work::Fixed { prompt, lengths } => {
-            (Some(prompt.len()), lengths.output().fixed(), Some(lengths))
-        }
-        Work::Dataset(items) => (
-            common(items.iter().map(|i| i.prompt.len())),
-            common(items.iter().map(|i| i.output_len)),
-            None,
-        ),
-    };
-    Scenario {
-        name: name.to_owned(),
-        concurrency,
-        requests,
-        input_len,
-        output_len,
-        input_distribution: drawn
-            .filter(|_| input_len.is_none())
-            .map(|drawn| drawn.input().to_string()),
-        output_distribution: drawn
-            .filter(|_| output_len.is_none())
-            .map(|drawn| drawn.output().to_string()),
-        turns: (load.turns > 1).then_some(load.turns),
-        think_time_s: (load.turns > 1).then(|| load.think_time.as_secs_f64()),
-        prefix_len: load.prefix_len,
-        prefix_groups: (load.prefix_len > 0).then_some(load.prefix_groups),
-        request_rate: rate,
-        max_concurrency: rate.and(load.max_concurrency),
-        burstiness: rate.map(|_| load.burstiness),
-        warmup: load.warmup,
-        repeat,
-        repeats: load.repeats,
-        request_timeout_s: load.request_timeout.map(|t| t.as_secs_f64()),
-        stop_at_eos: load.stop_at_eos,
-        dataset: load.dataset.as_ref().map(|p| p.display().to_string()),
-        time_scale: (load.time_scale != 1.0).then_some(load.time_scale),
-        goodput: load.goodput,
-        price_per_hour: load.price_per_hour,
-    }
-}
-
-/// The value that all share.
-fn common(mut values: impl Iterator<Item = usize>) -> Option<usize> {
-    let first = values.next()?;
-    values.all(|v| v == first).then_some(first)
 }

@@ -89,8 +89,11 @@ impl<'a> Talks<'a> {
                 }
                 true
             }
-            EventKind::Finished(_) => self.rest(event.request, event.time),
-            EventKind::Failed(_) => {
+            EventKind::Finished(reason) if reason.is_whole() => {
+                self.rest(event.request, event.time)
+            }
+            // Who was not answered does not ask on.
+            EventKind::Finished(_) | EventKind::Failed(_) => {
                 self.asking.remove(&event.request);
                 false
             }

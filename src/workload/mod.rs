@@ -5,6 +5,7 @@ mod conversations;
 pub mod dataset;
 pub mod lengths;
 mod prompt;
+mod rate;
 mod synthetic;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use conversations::Conversations;
 pub use dataset::{Dataset, DatasetError};
 pub use lengths::Lengths;
 pub use prompt::Prompt;
+pub use rate::Rate;
 pub use synthetic::{Drawn, Prefixes, Synthetic};
 
 /// One request before it has a place in a run.

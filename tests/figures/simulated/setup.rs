@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use candlepower::bench::{Load, Recording, Script, play};
+use candlepower::bench::{Limits, Load, Recording, Script, play};
 use candlepower::exec::Server;
 use candlepower::fit::KvType;
 use candlepower::ground::Sampling;
@@ -53,7 +53,7 @@ pub fn simulation(spec: ModelSpec, gpu: Gpu, tp: usize, server: Option<Server>) 
 }
 
 /// What is asked of it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Asked {
     pub load: Load,
     pub requests: usize,
@@ -79,10 +79,10 @@ impl Asked {
                 self.output_len,
                 TokenPool::below(32_000).unwrap(),
             ),
-            load: self.load,
+            load: self.load.clone(),
             requests: self.requests,
             warmup: 0,
-            request_timeout: None,
+            limits: Limits::default(),
             sampling: Sampling::GREEDY,
             end_tokens: Vec::new(),
             seed: 0,

@@ -195,6 +195,9 @@ pub fn of_run(run: &ReferenceRun) -> Circumstances {
         "kind",
         Some(format!("{:?}", run.kind).to_lowercase()),
     );
+    for (name, value) in &run.settings {
+        set(&mut all, &format!("setting {name}"), Some(value));
+    }
     all
 }
 

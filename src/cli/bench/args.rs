@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::super::common::CommonArgs;
@@ -11,7 +12,7 @@ use super::super::values;
 use crate::bench::{LoadOptions, Preset, Shape, ShapeOptions};
 use crate::exec::Server;
 use crate::ground::results::{AtEnd, Cancel, Slo};
-use crate::session::EngineOptions;
+use crate::session::{Device, EngineOptions};
 use crate::workload::Rate;
 
 /// Repeats of a shape, as llama-bench has them.
@@ -55,7 +56,7 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// With --device sim: the server whose host time is added to each step; none is raw capacity
+    /// With --device sim: whose kernels and host time a step takes; none is raw capacity
     #[arg(long, value_enum, default_value_t = ServerFlag::None, value_name = "S", help_heading = "Device")]
     pub server: ServerFlag,
 
@@ -191,7 +192,11 @@ pub struct BenchArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ServerFlag {
+    /// Raw capacity: this engine's kernels, no host
     None,
+    /// An engine's own loop and kernels, offline: vLLM, SGLang or TensorRT-LLM without a server
+    Engine,
+    /// vLLM behind its server, and a client
     Vllm,
 }
 
@@ -199,7 +204,18 @@ impl ServerFlag {
     pub fn server(self) -> Option<Server> {
         match self {
             Self::None => None,
+            Self::Engine => Some(Server::ENGINE),
             Self::Vllm => Some(Server::VLLM),
+        }
+    }
+
+    /// It has its place on simulated devices alone.
+    pub fn check(self, device: &Device) -> anyhow::Result<()> {
+        match self.server() {
+            Some(Server { name, .. }) if !device.is_simulated() => {
+                bail!("--server {name} is added to a simulated device; add --device sim:<gpu>")
+            }
+            _ => Ok(()),
         }
     }
 }

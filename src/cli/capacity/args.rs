@@ -110,7 +110,8 @@ impl CapacityArgs {
     }
 }
 
-fn percentile(text: &str) -> Result<u32, String> {
+/// `p95` and the like.
+pub fn percentile(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix(['p', 'P']).unwrap_or(text);
     let known = digits.parse().ok();
     known
@@ -118,7 +119,8 @@ fn percentile(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "it must be p50, p90, p95 or p99".to_owned())
 }
 
-fn objective(text: &str) -> Result<Objective, String> {
+/// Limits by name: `ttft:500,tpot:50`.
+pub fn objective(text: &str) -> Result<Objective, String> {
     const NAMES: &str = "ttft, tpot, e2el, goodput, errors and kv";
     let mut objective = Objective::default();
     for part in text.split(',') {

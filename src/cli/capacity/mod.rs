@@ -11,7 +11,7 @@ use crate::capacity::{self, CapacityPlan};
 use crate::report;
 use crate::session::{Job, ModelFiles};
 
-pub use args::CapacityArgs;
+pub use args::{CapacityArgs, objective, percentile};
 
 /// The exit code where no load meets the objective.
 const NOTHING_PASSES: u8 = 3;

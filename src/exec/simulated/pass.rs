@@ -303,9 +303,11 @@ fn record(name: &'static str, cost: Cost, seconds: f64) -> OpRecord {
     OpRecord {
         name,
         layer: None,
-        // Known once it is noted.
+        // Both known once it is noted.
+        queued: Duration::ZERO,
         start: Duration::ZERO,
         time: duration(seconds),
         cost,
+        launches: None,
     }
 }

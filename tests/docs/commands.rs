@@ -212,6 +212,7 @@ pages! {
     method_runs: "docs/method.md"
     metrics_runs: "docs/metrics.md"
     profile_runs: "docs/profile.md"
+    profiling_tools_runs: "docs/profiling-tools.md"
     ranks_runs: "docs/ranks.md"
     recommend_runs: "docs/recommend.md"
     report_runs: "docs/report.md"

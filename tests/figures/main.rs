@@ -8,3 +8,4 @@ mod imports;
 mod metrics;
 mod recommend;
 mod simulated;
+mod vllm_reference;

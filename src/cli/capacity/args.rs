@@ -21,7 +21,7 @@ pub struct CapacityArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// With --device sim: the server whose host time is added to each step; none is raw capacity
+    /// With --device sim: whose kernels and host time a step takes; none is raw capacity
     #[arg(long, value_enum, default_value_t = ServerFlag::None, value_name = "S", help_heading = "Device")]
     pub server: ServerFlag,
 

@@ -5,10 +5,14 @@
 // two_shot   x is cut into R chunks. Each rank writes each chunk to its owner, who adds it up and writes the sum to every
 //            other: 2 (R - 1) n / R bytes a rank. Two meetings. Also what several rounds of it send: a round is as much as
 //            the slots hold.
+// one_shot_norm  One shot of delta [rows, width], which is only read, and norm.cu behind it: x += the sum, rounded as one_shot
+//            leaves it, out = the norm of x. A block has whole rows, each at most a slot long, which start at multiples of
+//            16 bytes; as many threads as norm.cu gives a row, so that the bits are those of the two kernels.
 // staged     The sum alone, of one chunk x [count] and the same chunk of all ranks, which copies have brought to `staged`
 //            [ranks, stride]; the own place there is not read. Any grid.
 #include "exchange.cuh"
 #include "fold.cuh"
+#include "norm.cuh"
 
 __device__ __forceinline__ uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
@@ -45,6 +49,34 @@ __device__ __forceinline__ void one_shot(Member* member, typename Fold::Element*
             store_unit(x, count, unit, all);
         });
     });
+}
+
+template <typename T>
+__device__ __forceinline__ void one_shot_norm(Member* member, const T* delta, T* x, const float* weight, float eps,
+                                              uint32_t width, uint32_t rows, T* out) {
+    constexpr int N = per_access<T>();
+    Channel channel(member);
+    const uint32_t rank = channel.rank;
+    for (uint32_t row = blockIdx.x; row < rows; row += gridDim.x) {
+        const uint64_t start = static_cast<uint64_t>(row) * width;
+        const uint4* units = reinterpret_cast<const uint4*>(delta + start);
+        for_units(0, width / N, [&](uint32_t unit) {
+            const uint4 own = units[unit];
+            channel.for_others([&](uint32_t other) { channel.slot(other, 0, rank)[unit] = own; });
+        });
+        channel.meet(0);
+        const auto more = [&](uint32_t column, float (&values)[N]) {
+            const uint32_t unit = column / N;
+            const uint4 all = fold<Sum<T>>(channel.ranks, [&](uint32_t from) {
+                return from == rank ? units[unit] : channel.slot(rank, 0, from)[unit];
+            });
+            load(reinterpret_cast<const T*>(&all), values);
+            return true;
+        };
+        norm_row<N>(x + start, more, weight, eps, width, out + start);
+        channel.next();
+    }
+    channel.close();
 }
 
 template <typename Fold>
@@ -94,6 +126,11 @@ __device__ __forceinline__ void sum_staged(typename Fold::Element* x, uint32_t c
 #define EXPORT_ALL_REDUCE(NAME, T)                                                                                    \
     extern "C" __global__ void __launch_bounds__(512, 1) one_shot_##NAME(Member* member, T* x, uint32_t count) {         \
         one_shot<Sum<T>>(member, x, count);                                                                           \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(512, 1)                                                              \
+        one_shot_norm_##NAME(Member* member, const T* delta, T* x, const float* weight, float eps, uint32_t width,    \
+                             uint32_t rows, T* out) {                                                                 \
+        one_shot_norm<T>(member, delta, x, weight, eps, width, rows, out);                                            \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(512, 1) two_shot_##NAME(Member* member, T* x, uint32_t count) {         \
         two_shot<Sum<T>>(member, x, count);                                                                           \

@@ -4,7 +4,8 @@
 //! CUDA_COMPUTE_CAP, else from the GPU in this machine. PTX of one runs on every later one, but the driver must know
 //! the compiler's release and compiles it at the first start. So it has machine code beside it, of all architectures
 //! that the kernels are used on.
-//! A kernel whose text, headers, compiler and flags are as before is not compiled again.
+//! A kernel whose text, headers, compiler and flags are as before is not compiled again. The table has the registers too
+//! that each kernel's machine code takes, for whom no card tells them.
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -50,9 +51,11 @@ pub fn compile() -> Result<(), String> {
         let _ = writeln!(table, "    ({name:?}, &[");
         for arch in &architectures {
             let file = format!("(concat!(env!(\"OUT_DIR\"), \"/{name}.{arch}");
+            let log = read(&compiler.out.join(format!("{name}.{arch}.fatbin.log")))?;
             let _ = writeln!(
                 table,
-                "        Compiled {{ arch: {arch}, code: include_bytes!{file}.fatbin\")), ptx: include_str!{file}.ptx\")) }},"
+                "        Compiled {{ arch: {arch}, code: include_bytes!{file}.fatbin\")), ptx: include_str!{file}.ptx\")), registers: &{:?} }},",
+                registers(&log)
             );
         }
         table += "    ]),\n";
@@ -155,6 +158,27 @@ impl Compiler {
         fs::write(&log, &output.stderr).map_err(|e| format!("{}: {e}", log.display()))?;
         fs::write(&mark, key).map_err(|e| format!("{}: {e}", mark.display()))
     }
+}
+
+/// By kernel and machine, from what `ptxas -v` said.
+fn registers(log: &str) -> Vec<(&str, u32, u32)> {
+    let mut found = Vec::new();
+    let mut kernel = None;
+    for line in log.lines() {
+        let quoted: Vec<&str> = line.split('\'').collect();
+        if let (true, [_, name, _, machine, ..]) = (line.contains("Compiling entry"), &quoted[..]) {
+            let machine = machine.strip_prefix("sm_").and_then(|m| m.parse().ok());
+            kernel = machine.map(|machine| (*name, machine));
+        }
+        let used = line
+            .split_once("Used ")
+            .and_then(|(_, rest)| rest.split_once(" registers"));
+        let used = used.and_then(|(count, _)| count.parse().ok());
+        if let (Some((name, machine)), Some(used)) = (kernel, used) {
+            found.push((name, machine, used));
+        }
+    }
+    found
 }
 
 /// The text of a source and of all headers that it includes.

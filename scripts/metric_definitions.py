@@ -44,14 +44,17 @@ class Request:
     tokens: list[float]
     preemptions: int
     ok: bool
+    given_up: str  # "cancelled" as the load asked, "cut" by the end of the run; neither is a failure
     error: str
 
     @staticmethod
     def of(line: dict) -> Request:
+        error, finish = line.get("error") or "", line["finish"]
+        given_up = finish if finish in ("cancelled", "cut") and not error else ""
         return Request(
             line["prompt_tokens"], line["arrival"], line["submitted"], line["admitted"],
             line["tokens"], line["preemptions"],
-            line["finish"] is not None and not line.get("error"), line.get("error") or "",
+            finish is not None and not error and not given_up, given_up, error or given_up,
         )  # fmt: skip
 
     @property
@@ -113,6 +116,11 @@ def successful(requests: list[Request]) -> list[Request]:
     return [r for r in requests if r.ok and r.tokens]
 
 
+def judged(requests: list[Request]) -> list[Request]:
+    """Those that completed or failed; the load itself ended the others."""
+    return [r for r in requests if not r.given_up]
+
+
 def duration(requests: list[Request]) -> Value:
     """First arrival to the last token of any request."""
     last = max((r.tokens[-1] for r in requests if r.tokens), default=None)
@@ -135,8 +143,8 @@ def source(requests: list[Request], telemetry: list[dict]) -> dict[str, Value]:
     return {
         "total_requests": len(requests),
         "successful_requests": len(good),
-        "failed_requests": len(requests) - len(good),
-        "success_rate": ratio(100 * len(good), len(requests)),
+        "failed_requests": len(judged(requests)) - len(good),
+        "success_rate": ratio(100 * len(good), len(judged(requests))),
         "requests_per_sec": ratio(len(good), total),
         "avg_latency": mean(latency),
         "min_latency": min(latency, default=None),
@@ -235,7 +243,7 @@ def goodput(requests: list[Request], slo: dict | None) -> dict[str, Value]:
         observed = {k: getattr(r, k) for k in bounds}
         nulls += None in observed.values()
         met += all(v is not None and v * MS <= bounds[k] for k, v in observed.items())
-    values = (ratio(met, duration(requests)), ratio(100 * met, len(requests)), nulls)
+    values = (ratio(met, duration(requests)), ratio(100 * met, len(judged(requests))), nulls)
     return dict(zip(names, values, strict=True))
 
 
@@ -317,14 +325,18 @@ def extended(
     out: dict[str, Value] = {
         "duration": total,
         "completed": len(good),
-        "failed": len(requests) - len(good),
+        "failed": len(judged(requests)) - len(good),
+        "cancelled": sum(r.given_up == "cancelled" for r in requests),
+        "cut_off": sum(r.given_up == "cut" for r in requests),
         "total_input_tokens": inputs,
         "total_output_tokens": outputs,
-        "failed_output_tokens": sum(r.n for r in requests) - outputs,
+        "failed_output_tokens": sum(r.n for r in judged(requests)) - outputs,
+        "cancelled_output_tokens": sum(r.n for r in requests if r.given_up),
         "request_throughput": ratio(len(good), total),
         "input_throughput": ratio(inputs, total),
         "output_throughput": ratio(outputs, total),
         "total_token_throughput": ratio(inputs + outputs, total),
+        "generated_throughput": ratio(sum(r.n for r in requests), total),
         "decode_speed_per_user": ratio(1, mean(known([r.tpot for r in good]))),
         "max_output_tokens_per_s": busiest_second(good, min((r.arrival for r in requests), default=0)),
         "mean_in_flight": flight_mean,

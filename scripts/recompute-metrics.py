@@ -100,7 +100,7 @@ def check_raw(tally: Tally, at: str, lines: list[dict], steps: list[dict], parti
         tally.equal(f"{who}: output_tokens against token times", line["output_tokens"], r.n)
         stamps = [t for t in (r.arrival, r.submitted, r.admitted, *r.tokens) if t is not None]
         tally.expect(stamps == sorted(stamps), f"{who}: time stamps run backwards")
-        ended = (line["finish"] is not None) + bool(r.error)
+        ended = (line["finish"] is not None) + bool(line.get("error"))
         tally.expect(ended == 1 or (partial and not ended), f"{who}: neither finished nor failed, or both")
         tally.expect(bool(r.tokens) or not r.ok, f"{who}: finished without a token")
     tally.expect(len({line["id"] for line in lines}) == len(lines), f"{at}a request id occurs twice")
@@ -144,8 +144,13 @@ def check_run(tally: Tally, at: str, results: dict, run: dict, raw: tuple) -> No
     lines, steps, telemetry, experts = raw
     requests = [Request.of(line) for line in lines]
     scenario, metrics, extended = run["scenario"], run["metrics"], run["extended"]
-    if not results["partial"]:  # a run cut short leaves out those it never submitted
-        tally.equal(f"{at}scenario.requests", scenario["requests"], len(requests))
+    most, seconds = scenario["requests"], scenario.get("duration_s")
+    if most is not None:  # a run cut short, or bounded by time, leaves out those it never submitted
+        bounded = results["partial"] or seconds is not None
+        asked = len(requests) <= most if bounded else len(requests) == most
+        tally.expect(asked, f"{at}scenario.requests: {most} asked for, {len(requests)} recorded")
+    late = [r for r in requests if seconds is not None and r.arrival >= seconds]
+    tally.equal(f"{at}requests that came after scenario.duration_s", len(late), 0)
     check_raw(tally, at, lines, steps, results["partial"])
 
     want = define.source(requests, telemetry)
@@ -173,7 +178,7 @@ def check_run(tally: Tally, at: str, results: dict, run: dict, raw: tuple) -> No
         sorted(low) if isinstance(low, list) else low,
         sorted(define.low_confidence(requests)),
     )
-    failed = sorted(line["id"] for line, r in zip(lines, requests) if not r.ok)
+    failed = sorted(line["id"] for line, r in zip(lines, requests) if not r.ok and not r.given_up)
     tally.equal(f"{at}failures", sorted(f["id"] for f in run["failures"]), failed[:MOST_FAILURES])
     check_observed(tally, at, run)
 

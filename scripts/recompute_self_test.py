@@ -69,8 +69,8 @@ METRICS = {
     "cpu_percent": 100.0, "ram_percent": 15.0, "gpu_index": None,
 }  # fmt: skip
 BY_HAND = {
-    "duration": 2.4, "completed": 3, "failed": 1, "total_input_tokens": 60, "total_output_tokens": 9,
-    "failed_output_tokens": 1, "request_throughput": 1.25, "input_throughput": 25.0,
+    "duration": 2.4, "completed": 3, "failed": 1, "cancelled": 0, "cut_off": 0, "total_input_tokens": 60, "total_output_tokens": 9,
+    "failed_output_tokens": 1, "cancelled_output_tokens": 0, "generated_throughput": 10 / 2.4, "request_throughput": 1.25, "input_throughput": 25.0,
     "output_throughput": 3.75, "total_token_throughput": 28.75, "decode_speed_per_user": 4.0,
     "mean_ttft_ms": 2500 / 3, "median_ttft_ms": 1000.0, "std_ttft_ms": math.sqrt(1 / 18) * 1000,
     "p50_ttft_ms": 1000.0, "p90_ttft_ms": None, "max_ttft_ms": 1000.0, "mean_tpot_ms": 250.0,

@@ -29,6 +29,7 @@
 //! - `report`: Results -> console table, JSON, CSV, Markdown, a page of HTML, vLLM's JSON
 //! - `comparison`: results side by side: what differs, ratios with their intervals, verdicts
 //! - `archive`: the files of results, read back
+//! - `recommend`: the cheapest cards that hold a model and a load, with the commands to run there
 //! - `capacity`: many loads: the search for the edge, grids, the frontier
 //! - `reference`: other tools' results, read into the same terms
 //! - `bench`: a load played against an engine: arrivals in, events out
@@ -83,6 +84,8 @@ pub mod parallel;
 #[doc(hidden)]
 pub mod profile;
 #[doc(hidden)]
+pub mod recommend;
+#[doc(hidden)]
 pub mod reference;
 #[doc(hidden)]
 pub mod report;
@@ -110,6 +113,7 @@ pub use session::{
     ActivationScheme, EngineOptions, Generation, Question, Session, SessionError as Error, Token,
     Tokens,
 };
+pub use workload::Rate;
 
 /// The GPUs that are known by name: data sheets, and what others measured.
 ///

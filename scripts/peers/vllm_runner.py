@@ -45,4 +45,6 @@ def main() -> None:
     print(json.dumps({"rates": rates, "version": f"vllm {vllm.__version__} (CPU)", "settings": "bfloat16, eager"}))
 
 
-main()
+# Its worker is a process that imports this file again.
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,8 @@
 //! Sums of the requests against sums of the steps, and both against what was asked.
 
 use super::{Evidence, held, name_of};
-use crate::ground::results::Check;
+use crate::ground::FinishReason;
+use crate::ground::results::{AtEnd, Check};
 use crate::metrics::timing::succeeded;
 
 /// Of memory and arithmetic, part above the measured roof that a rate may reach: the roof is a loop's best.
@@ -60,11 +61,11 @@ fn sums(evidence: &Evidence, run: usize) -> Sums {
 fn asked(evidence: &Evidence, run: usize, sums: &Sums) -> Result<String, String> {
     let results = &evidence.results;
     let scenario = &results.runs[run].scenario;
-    if !results.partial && sums.requests != scenario.requests {
-        return Err(format!(
-            "{} requests, {} asked for",
-            sums.requests, scenario.requests
-        ));
+    let is_bounded = scenario.duration_s.is_some() || results.partial;
+    if let Some(asked) = scenario.requests
+        && (sums.requests > asked || sums.requests < asked && !is_bounded)
+    {
+        return Err(format!("{} requests, {asked} asked for", sums.requests));
     }
     let mut last = None;
     for record in &evidence.raw[run].requests {
@@ -75,6 +76,24 @@ fn asked(evidence: &Evidence, run: usize, sums: &Sums) -> Result<String, String>
             ));
         }
         last = Some(record.id);
+        let late = scenario.duration_s.filter(|end| record.arrival >= *end);
+        if let Some(end) = late {
+            return Err(format!(
+                "request {} came at {} s, and requests came for {end} s",
+                record.id, record.arrival
+            ));
+        }
+        let asked_for = match record.finish {
+            Some(FinishReason::Cancelled) => scenario.cancel.is_some(),
+            Some(FinishReason::Cut) => scenario.at_end == Some(AtEnd::Cut) || results.partial,
+            _ => true,
+        };
+        if !asked_for {
+            return Err(format!(
+                "request {} was given up, which nothing asked for",
+                record.id
+            ));
+        }
         let input = scenario
             .input_len
             .filter(|len| *len != record.prompt_tokens);

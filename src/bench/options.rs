@@ -6,8 +6,9 @@ use std::time::Duration;
 use derive_setters::Setters;
 
 use super::scenario::Preset;
-use crate::ground::results::Slo;
+use crate::ground::results::{AtEnd, Cancel, Slo};
 use crate::session::{LARGEST_COUNT, SessionError, Wish};
+use crate::workload::Rate;
 
 /// A load to play. Without any field it is the quick scenario: 2 requests one at a time, then 16 with 8 in flight, 100
 /// tokens in and 32 out.
@@ -30,9 +31,15 @@ pub struct LoadOptions {
     /// Requests of each run; a single number repeats.
     #[setters(into)]
     pub requests: Vec<usize>,
-    /// Open loop: requests a second, however busy the engine is, one number for each run; infinite: all at once.
-    #[setters(into)]
-    pub request_rate: Vec<f64>,
+    /// For so long requests are sent: without `requests` as many as come.
+    pub duration: Option<Duration>,
+    /// What becomes of the requests in flight then.
+    pub at_end: AtEnd,
+    /// Open loop: requests a second, however busy the engine is, one rate for each run; infinite: all at once.
+    #[setters(skip)]
+    pub request_rate: Vec<Rate>,
+    /// End an open loop when its queue keeps growing.
+    pub stop_when_saturated: bool,
     /// With `request_rate`: requests in flight at most; the others are sent as these end.
     pub max_concurrency: Option<usize>,
     /// Shape of the gaps between arrivals: 1 is Poisson, below 1 bursts.
@@ -53,8 +60,16 @@ pub struct LoadOptions {
     pub warmup: usize,
     /// Times that every run is played.
     pub repeats: usize,
+    /// 0 and `None` take the most likely token; above, tokens are drawn with the engine's seed.
+    pub temperature: Option<f32>,
+    /// With a temperature: only so many of the most likely tokens; 0 is all.
+    pub top_k: Option<usize>,
+    /// With a temperature: only the most likely tokens that make up this probability.
+    pub top_p: Option<f32>,
     /// From its arrival to the time at which a request fails.
     pub request_timeout: Option<Duration>,
+    /// Requests that are given up by whoever sent them.
+    pub cancel: Option<Cancel>,
     /// Limits that a good request keeps.
     pub goodput: Option<Slo>,
     /// Of the machine, US dollars an hour.
@@ -67,7 +82,10 @@ impl Default for LoadOptions {
             scenario: None,
             concurrency: Vec::new(),
             requests: Vec::new(),
+            duration: None,
+            at_end: AtEnd::default(),
             request_rate: Vec::new(),
+            stop_when_saturated: false,
             max_concurrency: None,
             burstiness: 1.0,
             input_len: None,
@@ -77,7 +95,11 @@ impl Default for LoadOptions {
             stop_at_eos: false,
             warmup: 1,
             repeats: 1,
+            temperature: None,
+            top_k: None,
+            top_p: None,
             request_timeout: None,
+            cancel: None,
             goodput: None,
             price_per_hour: None,
         }
@@ -85,6 +107,21 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
+    /// Open loop: requests a second, one rate for each run.
+    ///
+    /// ```
+    /// use candlepower::LoadOptions;
+    /// use std::time::Duration;
+    ///
+    /// let load = LoadOptions::default().request_rate([0.5, 2.0]).requests([16]);
+    /// let ramp: candlepower::Rate = "ramp:1-20".parse().unwrap();
+    /// let load = LoadOptions::default().request_rate([ramp]).duration(Duration::from_secs(60));
+    /// ```
+    pub fn request_rate(mut self, rates: impl IntoIterator<Item = impl Into<Rate>>) -> Self {
+        self.request_rate = rates.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// That every number is one that a run could have, and that the load is asked for in one way.
     ///
     /// # Errors
@@ -135,8 +172,43 @@ impl LoadOptions {
                 )
                 .into())
             }
-            _ => Ok(()),
+            _ => self.check_pacing(),
         }
+    }
+
+    /// What of the ways to end a run, and to draw tokens, goes with what.
+    fn check_pacing(&self) -> Result<(), SessionError> {
+        let wrong = |text: &str| Err(Wish::Load(text.to_owned()).into());
+        let is_greedy = self
+            .temperature
+            .is_none_or(|temperature| temperature <= 0.0);
+        let changes = self.request_rate.iter().any(Rate::changes);
+        if self.duration.is_none() && self.at_end != AtEnd::default() {
+            return wrong(
+                "--at-end says what happens after --duration, which is not there; give one",
+            );
+        }
+        if self.duration.is_none() && changes {
+            return wrong(
+                "--request-rate changes over the time of the run; give it with --duration SECONDS",
+            );
+        }
+        if self.stop_when_saturated && self.request_rate.is_empty() && self.dataset.is_none() {
+            return wrong(
+                "--stop-when-saturated watches the queue of an open loop; give --request-rate",
+            );
+        }
+        if self.stop_when_saturated && self.max_concurrency.is_some() {
+            return wrong(
+                "--stop-when-saturated: --max-concurrency holds the load back, so no queue can grow; leave one of them out",
+            );
+        }
+        if is_greedy && (self.top_k.is_some() || self.top_p.is_some()) {
+            return wrong(
+                "--top-k and --top-p narrow what --temperature draws from; give a temperature above 0",
+            );
+        }
+        Ok(())
     }
 }
 
@@ -158,6 +230,20 @@ mod tests {
                 "--concurrency and --request-rate",
             ),
             (load().max_concurrency(2), "--max-concurrency"),
+            (load().at_end(AtEnd::Cut), "--duration"),
+            (
+                load().request_rate([Rate::Ramp(vec![1.0, 2.0])]),
+                "--duration",
+            ),
+            (
+                load()
+                    .request_rate([1.0])
+                    .max_concurrency(2)
+                    .stop_when_saturated(true),
+                "--stop-when-saturated",
+            ),
+            (load().top_k(4), "--temperature"),
+            (load().temperature(0.0).top_p(0.9), "--temperature"),
         ];
         for (load, word) in bad {
             let error = load.check().unwrap_err();

@@ -3,18 +3,21 @@
 use super::content::Content;
 use super::options::LoadOptions;
 use super::scenario::{Load, Preset};
-use super::script::Script;
-use crate::ground::results::{Engine, Scenario};
+use super::script::{Limits, Script};
+use crate::ground::results::{Drawing, Engine, Scenario};
 use crate::ground::{Progress, Sampling};
 use crate::scheduler::blocks_at_full_length;
 use crate::session::{ModelFiles, SessionError, Wish};
 use crate::telemetry;
-use crate::workload::{Arrivals, Work};
+use crate::workload::{Arrivals, Rate, Work};
 
 /// Requests of a load by hand that says nothing: so many for each in flight.
 const DEFAULT_WAVES: usize = 4;
 /// Requests of an open loop that says nothing.
 const DEFAULT_OPEN_REQUESTS: usize = 32;
+
+/// Requests of a run that only its time bounds.
+const UNBOUNDED: usize = usize::MAX;
 
 /// Of a run's metrics, in memory and on their way into files; 45 KB were measured.
 const RUN_BYTES: u64 = 64 << 10;
@@ -76,6 +79,7 @@ impl BenchPlan {
         files: &ModelFiles,
     ) -> Result<Self, SessionError> {
         load.check()?;
+        let drawing = drawing(load, files)?;
         let work = &content.work;
         let longest = work.longest();
         let seed = files.options.seed;
@@ -90,17 +94,23 @@ impl BenchPlan {
         for (name, arrivals, requests) in loads {
             for repeat in 0..load.repeats {
                 runs.push(RunPlan {
-                    scenario: scenario(load, &name, arrivals, requests, work, repeat),
+                    scenario: Scenario {
+                        sampling: drawing,
+                        ..scenario(load, &name, &arrivals, requests, work, repeat)
+                    },
                     script: Script {
                         work: work.clone(),
-                        load: arrivals,
+                        load: arrivals.clone(),
                         requests,
                         warmup: load.warmup,
-                        request_timeout: load.request_timeout,
-                        sampling: Sampling {
-                            seed,
-                            ..Sampling::GREEDY
+                        limits: Limits {
+                            request_timeout: load.request_timeout,
+                            duration: load.duration,
+                            at_end: load.at_end,
+                            cancel: load.cancel,
+                            stop_when_saturated: load.stop_when_saturated,
                         },
+                        sampling: sampling(drawing, seed),
                         end_tokens: end_tokens.clone(),
                         // Every run has synthetic prompts of its own.
                         seed: seed.wrapping_add(runs.len() as u64),
@@ -119,6 +129,41 @@ impl BenchPlan {
             max_model_len: content.max_model_len,
             remarks: content.remarks.clone(),
         })
+    }
+}
+
+/// `None`: the most likely token.
+fn drawing(load: &LoadOptions, files: &ModelFiles) -> Result<Option<Drawing>, SessionError> {
+    let Some(temperature) = load.temperature.filter(|temperature| *temperature > 0.0) else {
+        return Ok(None);
+    };
+    if files.device.is_simulated() {
+        return Err(Wish::Load(
+            "--temperature: a simulated device draws tokens without meaning, and the time that drawing takes is not in its model; leave it out".to_owned(),
+        )
+        .into());
+    }
+    Ok(Some(Drawing {
+        temperature,
+        top_k: load.top_k.unwrap_or(Sampling::GREEDY.top_k),
+        top_p: load.top_p.unwrap_or(Sampling::GREEDY.top_p),
+        seed: files.options.seed,
+    }))
+}
+
+fn sampling(drawing: Option<Drawing>, seed: u64) -> Sampling {
+    match drawing {
+        None => Sampling {
+            seed,
+            ..Sampling::GREEDY
+        },
+        Some(drawing) => Sampling {
+            temperature: drawing.temperature,
+            top_k: drawing.top_k,
+            top_p: drawing.top_p,
+            seed: drawing.seed,
+            logprobs: None,
+        },
     }
 }
 
@@ -145,13 +190,15 @@ fn loads(
     content: &Content,
 ) -> Result<Vec<(String, Load, usize)>, SessionError> {
     let trace = content.arrivals();
+    // As many as come, where the time is bounded.
+    let count = |otherwise: usize| match load.duration {
+        Some(_) => UNBOUNDED,
+        None => content.items().unwrap_or(otherwise),
+    };
     if !load.request_rate.is_empty() {
-        let default = content.items().unwrap_or(DEFAULT_OPEN_REQUESTS);
-        let rates: Vec<_> = load
-            .request_rate
-            .iter()
-            .map(|&rate| (rate, default))
-            .collect();
+        let default = count(DEFAULT_OPEN_REQUESTS);
+        let rates = load.request_rate.iter();
+        let rates: Vec<_> = rates.map(|rate| (rate.clone(), default)).collect();
         let pairs = with_requests(&rates, &load.requests)?;
         return pairs.into_iter().map(|pair| open(load, pair)).collect();
     }
@@ -170,16 +217,22 @@ fn loads(
         return Ok(vec![("trace".to_owned(), Load::Trace, count)]);
     }
     let pairs = match (load.scenario, load.concurrency.as_slice()) {
-        (Some(preset), _) => with_requests(preset.loads(), &load.requests)?,
-        (None, []) if load.requests.is_empty() && content.items().is_none() => {
+        (Some(preset), _) => {
+            let timed = |&(concurrency, requests): &(usize, usize)| match load.duration {
+                Some(_) => (concurrency, UNBOUNDED),
+                None => (concurrency, requests),
+            };
+            let loads: Vec<_> = preset.loads().iter().map(timed).collect();
+            with_requests(&loads, &load.requests)?
+        }
+        (None, [])
+            if load.requests.is_empty() && content.items().is_none() && load.duration.is_none() =>
+        {
             Preset::Quick.loads().to_vec()
         }
-        (None, []) => {
-            let default = content.items().unwrap_or(DEFAULT_WAVES);
-            with_requests(&[(1, default)], &load.requests)?
-        }
+        (None, []) => with_requests(&[(1, count(DEFAULT_WAVES))], &load.requests)?,
         (None, given) => {
-            let default = |c: &usize| (*c, content.items().unwrap_or(c * DEFAULT_WAVES));
+            let default = |c: &usize| (*c, count(c * DEFAULT_WAVES));
             let defaults: Vec<_> = given.iter().map(default).collect();
             with_requests(&defaults, &load.requests)?
         }
@@ -194,18 +247,33 @@ fn loads(
 /// At a rate. Of an infinite one all requests are there at once, as in a closed loop that holds them all.
 fn open(
     load: &LoadOptions,
-    (rate, requests): (f64, usize),
+    (rate, requests): (Rate, usize),
 ) -> Result<(String, Load, usize), SessionError> {
     let cap = load.max_concurrency;
-    let name = match cap {
-        None => format!("rate{rate}-r{requests}"),
-        Some(cap) => format!("rate{rate}-c{cap}-r{requests}"),
+    let bound = match requests {
+        UNBOUNDED => String::new(),
+        requests => format!("-r{requests}"),
     };
-    if rate == f64::INFINITY {
+    let cap_name = cap.map_or(String::new(), |cap| format!("-c{cap}"));
+    let name = format!("rate{rate}{cap_name}{bound}");
+    if rate == Rate::Constant(f64::INFINITY) {
         let concurrency = cap.unwrap_or(requests);
+        if concurrency == UNBOUNDED {
+            return Err(Wish::Load(
+                "--request-rate inf sends all at once, and --duration alone does not say how many that is; add --requests"
+                    .to_owned(),
+            )
+            .into());
+        }
         return Ok((name, Load::Closed { concurrency }, requests));
     }
-    let arrivals = Arrivals::new(rate, load.burstiness).map_err(Wish::from)?;
+    let arrivals = match (&rate, load.duration) {
+        (Rate::Ramp(_) | Rate::Stairs(_), Some(duration)) => {
+            Arrivals::changing(&rate, duration.as_secs_f64(), load.burstiness)
+        }
+        (rate, _) => Arrivals::new(rate.mean(), load.burstiness),
+    };
+    let arrivals = arrivals.map_err(Wish::from)?;
     let arrivals = match cap {
         None => Load::Open(arrivals),
         Some(concurrency) => Load::Capped {
@@ -217,12 +285,12 @@ fn open(
 }
 
 /// Pairs each concurrency or rate with its number of requests; a single value of either repeats.
-fn with_requests<T: Copy>(
+fn with_requests<T: Clone>(
     loads: &[(T, usize)],
     requests: &[usize],
 ) -> Result<Vec<(T, usize)>, SessionError> {
     let pair = |i: usize| {
-        let load = loads[if loads.len() == 1 { 0 } else { i }].0;
+        let load = loads[if loads.len() == 1 { 0 } else { i }].0.clone();
         let requests = requests[if requests.len() == 1 { 0 } else { i }];
         (load, requests)
     };
@@ -236,16 +304,18 @@ fn with_requests<T: Copy>(
 fn scenario(
     load: &LoadOptions,
     name: &str,
-    arrivals: Load,
+    arrivals: &Load,
     requests: usize,
     work: &Work,
     repeat: usize,
 ) -> Scenario {
     let (concurrency, rate) = match arrivals {
-        Load::Closed { concurrency } => (Some(concurrency), None),
+        Load::Closed { concurrency } => (Some(*concurrency), None),
         Load::Open(arrivals) | Load::Capped { arrivals, .. } => (None, Some(arrivals.rate())),
         Load::Trace => (None, None),
     };
+    let course = rate.filter(|rate| rate.changes()).map(Rate::to_string);
+    let rate = rate.map(Rate::mean);
     let (input_len, output_len) = match work {
         Work::Synthetic {
             input_len,
@@ -261,10 +331,16 @@ fn scenario(
     Scenario {
         name: name.to_owned(),
         concurrency,
-        requests,
+        requests: Some(requests).filter(|requests| *requests != UNBOUNDED),
+        duration_s: load.duration.map(|duration| duration.as_secs_f64()),
+        at_end: load.duration.map(|_| load.at_end),
         input_len,
         output_len,
         request_rate: rate,
+        rate_course: course,
+        stop_when_saturated: load.stop_when_saturated && concurrency.is_none(),
+        cancel: load.cancel,
+        sampling: None,
         max_concurrency: rate.and(load.max_concurrency),
         burstiness: rate.map(|_| load.burstiness),
         warmup: load.warmup,

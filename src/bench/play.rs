@@ -106,8 +106,8 @@ pub fn play_traced(
         }
     }
     let clocks = engine.clock().reading().zip(start);
+    let requests = player.finish(engine, cut_short.as_ref(), progress);
     let cut_short = cut_short.map(|reason| reason.to_string());
-    let requests = player.finish(engine, cut_short.as_deref(), progress);
     // Of an engine that failed, which the run has told, there is none.
     let after = engine.expert_load().unwrap_or_default();
     Recording {

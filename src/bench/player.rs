@@ -1,17 +1,22 @@
 //! The side of a run that sends: requests are made when they are due, ended when they are overdue, and their
 //! events noted.
 
-use std::collections::VecDeque;
 use std::io;
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::cancel::Cancellations;
+use super::places::Places;
+use super::saturation::Queue;
 use super::scenario::Load;
 use super::script::Script;
 use crate::engine::{Engine, EngineError};
 use crate::ground::clock::seconds;
-use crate::ground::{Event, EventKind, Live, Log, Request, RequestId, RequestRecord, StopRule};
+use crate::ground::results::AtEnd;
+use crate::ground::{
+    Event, EventKind, FinishReason, Live, Log, Request, RequestId, RequestRecord, StopRule,
+};
 use crate::metrics::{Book, timing};
 
 /// Part of the free memory that requests of an open loop may take while they are in flight, and bytes: more
@@ -41,6 +46,20 @@ pub enum Stopped {
         bytes >> 20
     )]
     TooMany { requests: usize, bytes: u64 },
+    #[error(
+        "saturated: {waiting} of {requests} requests wait, and their queue keeps growing; ask for a lower rate"
+    )]
+    Saturated { requests: usize, waiting: usize },
+}
+
+impl Stopped {
+    /// What becomes of requests in flight: they failed with the engine, or are cut off.
+    fn end(&self) -> EventKind {
+        match self {
+            Self::WarmUp(_) | Self::Engine(_) => EventKind::Failed(self.to_string()),
+            _ => EventKind::Finished(FinishReason::Cut),
+        }
+    }
 }
 
 pub struct Player<'a> {
@@ -57,6 +76,11 @@ pub struct Player<'a> {
     next_deadline: RequestId,
     /// Where requests in flight are bounded.
     places: Option<Places>,
+    /// From which on no request is sent.
+    end: Duration,
+    cancellations: Option<Cancellations>,
+    /// Where it is watched.
+    queue: Option<Queue>,
     book: Book,
     events: Vec<Event>,
     /// Whoever looks on.
@@ -79,14 +103,23 @@ impl<'a> Player<'a> {
             due: due(script).peekable(),
             next: 0,
             in_flight: 0,
-            budget: match (script.load, available) {
+            budget: match (&script.load, available) {
                 // Looked at before the run.
                 (Load::Closed { .. } | Load::Capped { .. }, _) => u64::MAX,
                 (_, 0) => MOST_BYTES,
                 (_, available) => MOST_BYTES.min(available / SHARE),
             },
             next_deadline: 0,
-            places: Places::of(script.load, origin),
+            places: Places::of(&script.load, origin),
+            end: script
+                .limits
+                .duration
+                .map_or(Duration::MAX, |duration| origin.saturating_add(duration)),
+            cancellations: script
+                .limits
+                .cancel
+                .map(|cancel| Cancellations::new(cancel, script.seed)),
+            queue: queue(script),
             book: Book::new(origin),
             events: Vec::new(),
             live,
@@ -98,6 +131,7 @@ impl<'a> Player<'a> {
     /// # Errors
     /// Why the run is to end.
     pub fn turn(&mut self, engine: &mut Engine, progress: &mut dyn FnMut()) -> Result<(), Stopped> {
+        self.give_up(engine, progress)?;
         self.submit_due(engine)?;
         self.end_overdue(engine);
         self.note_events(progress)?;
@@ -122,7 +156,28 @@ impl<'a> Player<'a> {
             Some(places) => places.free_since()?,
         };
         let due = seconds(self.due.peek().copied()?);
-        Some(self.origin.saturating_add(due).max(free))
+        let arrival = self.origin.saturating_add(due).max(free);
+        Some(arrival).filter(|arrival| *arrival < self.end)
+    }
+
+    /// Ends what the load itself gives up: those that are cancelled, and all when the time is over.
+    fn give_up(&mut self, engine: &mut Engine, progress: &mut dyn FnMut()) -> Result<(), Stopped> {
+        let now = engine.clock().now();
+        if let Some(cancellations) = &mut self.cancellations {
+            for id in cancellations.take(now) {
+                let how = EventKind::Finished(FinishReason::Cancelled);
+                engine.abort(id, how, &mut self.events);
+            }
+        }
+        if now >= self.end && self.script.limits.at_end == AtEnd::Cut {
+            self.end = Duration::ZERO;
+            for id in engine.unfinished() {
+                let how = EventKind::Finished(FinishReason::Cut);
+                engine.abort(id, how, &mut self.events);
+            }
+        }
+        // Their places are free for others.
+        self.note_events(progress)
     }
 
     /// Everything that is due goes in before the next step.
@@ -147,9 +202,19 @@ impl<'a> Player<'a> {
                 arrival,
             };
             self.book.open(&request);
+            if let Some(cancellations) = &mut self.cancellations {
+                cancellations.sent(request.id, arrival);
+            }
             self.next += 1;
             self.in_flight += 1;
             engine.submit(request, &mut self.events);
+            let waiting = engine.scheduler().waiting();
+            if let Some(queue) = &mut self.queue
+                && queue.grows(waiting)
+            {
+                let requests = self.next;
+                return Err(Stopped::Saturated { requests, waiting });
+            }
             if self.book.bytes() > self.budget {
                 return Err(Stopped::TooMany {
                     requests: self.in_flight,
@@ -161,7 +226,7 @@ impl<'a> Player<'a> {
     }
 
     fn end_overdue(&mut self, engine: &mut Engine) {
-        let Some(timeout) = self.script.request_timeout else {
+        let Some(timeout) = self.script.limits.request_timeout else {
             return;
         };
         let now = engine.clock().now();
@@ -173,7 +238,8 @@ impl<'a> Player<'a> {
                 break;
             }
             let id = self.next_deadline;
-            engine.abort(id, &timed_out(timeout), &mut self.events);
+            let how = EventKind::Failed(timed_out(timeout));
+            engine.abort(id, how, &mut self.events);
             self.next_deadline += 1;
         }
     }
@@ -182,8 +248,9 @@ impl<'a> Player<'a> {
     /// The records cannot be kept.
     pub fn note_events(&mut self, progress: &mut dyn FnMut()) -> Result<(), Stopped> {
         for mut event in self.events.drain(..) {
-            if let (EventKind::Finished(_), Some(timeout)) =
-                (&event.kind, self.script.request_timeout)
+            if let (EventKind::Finished(reason), Some(timeout)) =
+                (&event.kind, self.script.limits.request_timeout)
+                && reason.is_whole()
                 && let Some(arrival) = self.book.arrival(event.request)
                 && event.time > arrival.saturating_add(timeout)
             {
@@ -191,13 +258,19 @@ impl<'a> Player<'a> {
                 event.kind = EventKind::Failed(timed_out(timeout));
             }
             self.book.apply(&event);
+            if let (EventKind::Token { .. }, Some(cancellations)) =
+                (&event.kind, &mut self.cancellations)
+                && let Some((record, most)) = self.book.record(event.request)
+            {
+                cancellations.token(event.request, record.tokens.len(), most);
+            }
             if let Some(live) = self.live {
                 tell(live, &self.book, &event);
             }
             if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
                 self.in_flight -= 1;
                 if let Some(places) = &mut self.places {
-                    places.freed.push_back(event.time);
+                    places.give_back(event.time);
                 }
                 progress();
             }
@@ -209,12 +282,12 @@ impl<'a> Player<'a> {
     pub fn finish(
         mut self,
         engine: &mut Engine,
-        reason: Option<&str>,
+        reason: Option<&Stopped>,
         progress: &mut dyn FnMut(),
     ) -> Log<RequestRecord> {
         if let Some(reason) = reason {
             for id in engine.unfinished() {
-                engine.abort(id, reason, &mut self.events);
+                engine.abort(id, reason.end(), &mut self.events);
             }
         }
         // A file that cannot be written has ended the run already, and its records stay in memory.
@@ -229,59 +302,21 @@ impl<'a> Player<'a> {
 
 /// What a request's times so far come to.
 fn tell(live: &Live, book: &Book, event: &Event) {
-    let Some(record) = book.record(event.request) else {
+    let Some((record, _)) = book.record(event.request) else {
         return;
     };
     match event.kind {
         EventKind::Token { .. } if record.tokens.len() == 1 => {
             live.first_token(timing::ttft(record));
         }
-        EventKind::Finished(_) => live.finished(timing::tpot(record)),
+        EventKind::Finished(reason) if reason.is_whole() => live.finished(timing::tpot(record)),
         _ => {}
-    }
-}
-
-/// Room for requests in flight.
-struct Places {
-    origin: Duration,
-    /// Never taken yet.
-    unused: usize,
-    /// When each of the others that are free fell so.
-    freed: VecDeque<Duration>,
-}
-
-impl Places {
-    fn of(load: Load, origin: Duration) -> Option<Self> {
-        let unused = match load {
-            Load::Closed { concurrency } | Load::Capped { concurrency, .. } => concurrency,
-            Load::Open(_) | Load::Trace => return None,
-        };
-        Some(Self {
-            origin,
-            unused,
-            freed: VecDeque::new(),
-        })
-    }
-
-    /// Since when the one that was free first is so; `None`: all are taken.
-    fn free_since(&self) -> Option<Duration> {
-        match self.unused {
-            0 => self.freed.front().copied(),
-            _ => Some(self.origin),
-        }
-    }
-
-    fn take(&mut self) {
-        match self.unused {
-            0 => drop(self.freed.pop_front()),
-            _ => self.unused -= 1,
-        }
     }
 }
 
 /// Scheduled arrivals in seconds; in a closed loop every request is due.
 fn due(script: &Script) -> Box<dyn Iterator<Item = f64> + '_> {
-    match script.load {
+    match &script.load {
         Load::Closed { .. } => Box::new(std::iter::repeat(0.0)),
         Load::Open(arrivals) | Load::Capped { arrivals, .. } => {
             Box::new(arrivals.times(script.seed))
@@ -290,6 +325,18 @@ fn due(script: &Script) -> Box<dyn Iterator<Item = f64> + '_> {
             (0..script.requests).map(|i| script.work.item(i, script.seed).arrival.unwrap_or(0.0)),
         ),
     }
+}
+
+/// Of an open loop that is to end when it grows; where requests in flight are bounded the queue is outside, and no one
+/// waits in it.
+fn queue(script: &Script) -> Option<Queue> {
+    let burstiness = match &script.load {
+        Load::Open(arrivals) => arrivals.burstiness(),
+        Load::Trace => 1.0,
+        Load::Closed { .. } | Load::Capped { .. } => return None,
+    };
+    let watched = script.limits.stop_when_saturated;
+    watched.then(|| Queue::new(burstiness))
 }
 
 fn timed_out(timeout: Duration) -> String {

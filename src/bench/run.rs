@@ -101,7 +101,9 @@ fn play_run(
     if let Some(live) = progress.live() {
         live.begin();
     }
-    progress.start(task, run.script.requests as u64);
+    // As many as come, where nobody has counted them.
+    let requests = run.scenario.requests.unwrap_or(0);
+    progress.start(task, requests as u64);
     let sampler = sampler(session)?;
     let clock = session.engine.clock().clone();
     let others = session.engine.executor_mut().start_watching(&clock);
@@ -153,6 +155,7 @@ fn play_run(
         roofs: session.hardware.roofs,
         clocks,
     });
+    measured.cut_short.clone_from(&cut_short);
     if session.kind == Kind::Predicted {
         metrics::mark_predicted(&mut measured, session.settings.server.is_some());
     }

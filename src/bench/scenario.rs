@@ -5,7 +5,7 @@ use std::str::FromStr;
 use crate::workload::Arrivals;
 
 /// When a request is handed to the engine.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Load {
     /// A fixed number in flight: the next one comes when one ends.
     Closed {

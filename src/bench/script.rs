@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::scenario::Load;
 use crate::ground::Sampling;
+use crate::ground::results::{AtEnd, Cancel};
 use crate::metrics::records::bytes_in_flight;
 use crate::workload::Work;
 
@@ -14,18 +15,33 @@ pub struct Script {
     pub work: Work,
     /// When each request arrives.
     pub load: Load,
-    /// How many.
+    /// How many at most.
     pub requests: usize,
     /// Requests played before the window, with outputs cut to a few tokens.
     pub warmup: usize,
-    /// From arrival; a request that takes longer is ended and counted as failed.
-    pub request_timeout: Option<Duration>,
+    /// What ends requests and the run early.
+    pub limits: Limits,
     /// How tokens are drawn.
     pub sampling: Sampling,
     /// Ids that end an output early; empty for exact lengths.
     pub end_tokens: Vec<u32>,
     /// Of synthetic prompts and drawn arrivals.
     pub seed: u64,
+}
+
+/// What ends requests, or the run, before all is played; by default nothing does.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Limits {
+    /// From arrival; a request that takes longer is ended and counted as failed.
+    pub request_timeout: Option<Duration>,
+    /// From the first scheduled arrival; after that no request is sent.
+    pub duration: Option<Duration>,
+    /// What becomes of the requests in flight then.
+    pub at_end: AtEnd,
+    /// Requests that are given up.
+    pub cancel: Option<Cancel>,
+    /// An open loop ends when its queue keeps growing.
+    pub stop_when_saturated: bool,
 }
 
 /// More than a machine can hold.
@@ -55,9 +71,10 @@ impl Script {
     /// # Errors
     /// `TooMany`.
     pub fn check(&self, available: u64) -> Result<(), TooMany> {
-        let (Load::Closed { concurrency } | Load::Capped { concurrency, .. }) = self.load else {
+        let (Load::Closed { concurrency } | Load::Capped { concurrency, .. }) = &self.load else {
             return Ok(());
         };
+        let concurrency = *concurrency;
         let requests = concurrency.min(self.requests);
         let each = bytes_in_flight(0, self.work.longest());
         let bytes = each.saturating_mul(requests as u64);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::player::Stopped;
 use super::script::Script;
 use crate::engine::Engine;
-use crate::ground::{Request, RequestId, StopRule};
+use crate::ground::{EventKind, FinishReason, Request, RequestId, StopRule};
 
 /// Ids of warm-up requests start here, clear of the run's own.
 const WARMUP_IDS: RequestId = 1 << 48;
@@ -44,7 +44,8 @@ pub fn warm_up(engine: &mut Engine, script: &Script, stop: &AtomicBool) -> Resul
     };
     // Whatever ended it, none of its requests may reach into the window.
     for id in engine.unfinished() {
-        engine.abort(id, "warm-up ended", &mut events);
+        let how = EventKind::Finished(FinishReason::Cut);
+        engine.abort(id, how, &mut events);
     }
     outcome
 }

@@ -5,6 +5,7 @@
 //!
 //! `grid` spells out points; `sweep` plays those that the `store` has not got; the `frontier` is what no other point beats.
 
+mod effort;
 mod find;
 mod frontier;
 mod grid;

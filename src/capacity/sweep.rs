@@ -6,9 +6,10 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
+use super::effort::Effort;
 use super::store::{POINT_SCHEMA, Store, StoreError, StoredPoint, name};
 use super::swept::Sweep;
-use super::title::Titled;
+use super::title::{self, Titled};
 use crate::bench::{self, BenchPlan, LoadOptions};
 use crate::ground::results::Results;
 use crate::ground::{Progress, Silent, Task};
@@ -55,6 +56,8 @@ struct Group<'a> {
     options: &'a EngineOptions,
     /// With the runs of each; those that cannot be have failed already.
     points: Vec<(&'a Point, BenchPlan)>,
+    /// That its engine runs at a time.
+    max_num_seqs: usize,
     max_model_len: usize,
     is_simulated: bool,
 }
@@ -76,8 +79,7 @@ pub fn sweep(
     tell(points.len(), done, &groups, progress);
     let (simulated, real): (Vec<Group>, Vec<Group>) =
         groups.into_iter().partition(|group| group.is_simulated);
-    let left = real.iter().map(|group| group.points.len()).sum();
-    let mut title = Titled::new(progress.clone(), left);
+    let mut title = Titled::new(progress.clone(), efforts(&real));
     for group in &real {
         play_group(group, store, &mut title)?;
     }
@@ -146,6 +148,7 @@ fn groups<'a>(
         let mut group = Group {
             options,
             points: Vec::new(),
+            max_num_seqs: files.options.seqs(),
             max_model_len: 0,
             is_simulated: files.device.is_simulated(),
         };
@@ -170,6 +173,18 @@ fn groups<'a>(
     Ok(groups)
 }
 
+/// Of each point, in the order in which they are played.
+fn efforts(groups: &[Group]) -> Vec<Effort> {
+    let of = |group: &Group| {
+        let plans = group.points.iter().map(|(_, plan)| plan);
+        let efforts: Vec<Effort> = plans
+            .map(|plan| Effort::of(plan, group.max_num_seqs))
+            .collect();
+        efforts
+    };
+    groups.iter().flat_map(of).collect()
+}
+
 /// On one engine, which is loaded for it.
 fn play_group(group: &Group, store: &Store, title: &mut Titled) -> Result<(), SweepError> {
     if title.progress.is_stopped() || group.points.is_empty() {
@@ -189,6 +204,7 @@ fn play_group(group: &Group, store: &Store, title: &mut Titled) -> Result<(), Sw
             return Ok(());
         }
     };
+    title.loaded(&mut session);
     for (point, plan) in &group.points {
         title.begin(&point.title());
         match play(&mut session, point, plan) {
@@ -214,6 +230,8 @@ fn play_simulated(
     if all.is_empty() {
         return Ok(());
     }
+    let guess = title::of_simulated(&efforts(groups), rayon::current_num_threads());
+    guess.iter().for_each(|guess| progress.remark(guess));
     progress.start(Task::Points("simulated".to_owned()), all.len() as u64);
     let silent: Arc<dyn Progress> = Arc::new(Silent(progress.clone()));
     let played = all.par_iter().try_for_each(|(group, point, plan)| {

@@ -4,25 +4,47 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::effort::{Effort, Pace};
+use crate::ground::clock::seconds;
 use crate::ground::{Progress, Task};
+use crate::session::Session;
 
 /// Counts points that are played one after the other.
 pub struct Titled {
     pub progress: Arc<dyn Progress>,
     label: Arc<Mutex<String>>,
     start: Instant,
-    all: usize,
+    /// Of each point, in the order played.
+    efforts: Vec<Effort>,
+    /// Known with the first engine.
+    pace: Option<Pace>,
     done: usize,
 }
 
 impl Titled {
-    pub fn new(progress: Arc<dyn Progress>, all: usize) -> Self {
+    pub fn new(progress: Arc<dyn Progress>, efforts: Vec<Effort>) -> Self {
         Self {
             progress,
             label: Arc::default(),
             start: Instant::now(),
-            all,
+            efforts,
+            pace: None,
             done: 0,
+        }
+    }
+
+    /// An engine is loaded: from the first one on it is known how long all will take, roughly.
+    pub fn loaded(&mut self, session: &mut Session) {
+        if self.pace.is_some() {
+            return;
+        }
+        self.pace = Pace::of(session);
+        self.start = Instant::now();
+        if let Some(left) = self.left().filter(|_| self.done == 0) {
+            let points = self.efforts.len();
+            let about = rough(left);
+            self.progress
+                .remark(&format!("{points} points to play: about {about}, a guess"));
         }
     }
 
@@ -36,7 +58,7 @@ impl Titled {
 
     /// The next point is played.
     pub fn begin(&self, title: &str) {
-        let (number, all) = (self.done + 1, self.all);
+        let (number, all) = (self.done + 1, self.efforts.len());
         let left = match self.left() {
             Some(left) => format!(", about {} left", rough(left)),
             None => String::new(),
@@ -51,12 +73,28 @@ impl Titled {
         self.done += 1;
     }
 
-    /// By the points that were played.
+    /// As guessed, made right by the points that were played.
     fn left(&self) -> Option<Duration> {
-        let left = self.all.saturating_sub(self.done) as u32;
-        let done = u32::try_from(self.done).ok().filter(|&done| done > 0)?;
-        Some(self.start.elapsed() / done * left)
+        let pace = self.pace?;
+        let of = |efforts: &[Effort]| efforts.iter().map(|effort| effort.at(pace)).sum::<f64>();
+        let (done, left) = self.efforts.split_at(self.done.min(self.efforts.len()));
+        let guessed = of(done);
+        let wrong = match guessed > 0.0 {
+            true => self.start.elapsed().as_secs_f64() / guessed,
+            false => 1.0,
+        };
+        Some(seconds(of(left) * wrong))
     }
+}
+
+/// Simulated points, which are played on all cores: how long they take, where that is worth a word.
+pub fn of_simulated(efforts: &[Effort], cores: usize) -> Option<String> {
+    const SHORT: f64 = 2.0;
+    let all: f64 = efforts.iter().map(|effort| effort.simulated()).sum();
+    let each = all / cores.max(1) as f64;
+    let points = efforts.len();
+    let about = rough(seconds(each));
+    (each > SHORT).then(|| format!("{points} points to simulate: about {about}, a guess"))
 }
 
 /// A time as one says it.

@@ -47,7 +47,7 @@ pub fn play(
         },
         request_rate: match options.search {
             Search::Concurrency => Vec::new(),
-            Search::Rate => vec![value],
+            Search::Rate => vec![value.into()],
         },
         requests: vec![requests],
         ..options.content()
@@ -112,7 +112,7 @@ fn trial(plan: &CapacityPlan, value: f64, run: &Run, bounds: Vec<Bound>) -> Tria
     Trial {
         value,
         passed: bounds.iter().all(|bound| bound.ok),
-        requests: run.scenario.requests,
+        requests: run.extended.completed as usize + run.extended.failed as usize,
         duration: figures.duration,
         ttft_ms: at("ttft"),
         tpot_ms: at("tpot"),

@@ -48,10 +48,10 @@ pub struct CommonArgs {
     /// Prompt plus output tokens of one request [default: bench: its longest request; else the model's]
     #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
     pub max_model_len: Option<usize>,
-    /// Requests that run at a time [default: 256; --server vllm: vLLM's on that card]
+    /// Requests that run at a time [default: 256; with --server: vLLM's on that card]
     #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
     pub max_num_seqs: Option<usize>,
-    /// Tokens of one step [default: 2048; --server vllm: vLLM's on that card]
+    /// Tokens of one step [default: 2048; with --server: vLLM's on that card]
     #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Engine")]
     pub max_num_batched_tokens: Option<usize>,
     /// Tokens of one KV block

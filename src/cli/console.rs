@@ -81,6 +81,7 @@ impl Progress for Console {
             ),
             Task::Headers(_) => ("headers of {msg} {bar:30} {pos}/{len} files", false),
             Task::Load => ("loading {bar:30} {bytes}/{total_bytes}", false),
+            Task::Requests(_) if total == 0 => ("{msg} {pos} requests, {elapsed}\n{live}", true),
             Task::Requests(_) => (
                 "{msg} {bar:30} {pos}/{len} requests, {elapsed}, {eta} left\n{live}",
                 true,

@@ -90,6 +90,9 @@ pub fn words(look: &Look) -> String {
 /// Requests that have ended, and how long the others will take at their pace.
 fn progress(done: u64, total: u64, elapsed: Duration) -> String {
     let spent = elapsed.as_secs();
+    if total == 0 {
+        return format!("{done} requests in {spent} s");
+    }
     let left = match done {
         0 => String::new(),
         done => {
@@ -111,6 +114,8 @@ mod tests {
         assert_eq!(after(0), "0/40 requests in 20 s");
         assert_eq!(after(10), "10/40 requests in 20 s, 60 s left");
         assert_eq!(after(40), "40/40 requests in 20 s, 0 s left");
+        let endless = progress(7, 0, Duration::from_secs(20));
+        assert_eq!(endless, "7 requests in 20 s");
     }
 
     #[test]

@@ -85,14 +85,6 @@ pub fn positive_number(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Requests a second; `inf`: all at once.
-pub fn rate(text: &str) -> Result<f64, String> {
-    match text {
-        "inf" => Ok(f64::INFINITY),
-        text => positive_number(text).map_err(|rule| format!("{rule}, or inf for all at once")),
-    }
-}
-
 /// A plain number of bytes, or one with K, M, G or T (powers of 1024; `GiB` and `GB` read as `G`).
 pub fn bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(char, u32); 4] = [('k', 10), ('m', 20), ('g', 30), ('t', 40)];

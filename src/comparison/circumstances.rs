@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ground::results::{ReferenceRun, Results, Scenario};
+use crate::ground::results::{Drawing, ReferenceRun, Results, Scenario};
 use crate::profile::Profile;
 use crate::reference::short_name;
 
@@ -20,10 +20,11 @@ pub struct Difference {
 const PLAYED: &str = "played";
 const NOT_PLAYED: &str = "not played";
 /// What a load is, for pairing: other keys may differ within a pair.
-const LOAD: [&str; 6] = [
+const LOAD: [&str; 7] = [
     "test",
     "requests in flight",
     "requests a second",
+    "rate over time",
     "prompt tokens",
     "output tokens",
     "dataset",
@@ -144,7 +145,22 @@ pub fn of_scenario(scenario: &Scenario) -> Circumstances {
     set(&mut all, "requests in flight", scenario.concurrency);
     set(&mut all, "requests a second", scenario.request_rate);
     set(&mut all, "burstiness", scenario.burstiness);
-    set(&mut all, "requests", Some(scenario.requests));
+    set(&mut all, "rate over time", scenario.rate_course.as_ref());
+    set(&mut all, "requests", scenario.requests);
+    set(&mut all, "requests come for (s)", scenario.duration_s);
+    let at_end = scenario.at_end.map(|end| format!("{end:?}").to_lowercase());
+    set(&mut all, "requests in flight then", at_end);
+    set(&mut all, "cancelled", scenario.cancel);
+    let drawn = scenario.sampling.map(|drawing| {
+        let Drawing {
+            temperature,
+            top_k,
+            top_p,
+            seed: _,
+        } = drawing;
+        format!("temperature {temperature}, top-k {top_k}, top-p {top_p}")
+    });
+    set(&mut all, "tokens are drawn", drawn);
     set(&mut all, "prompt tokens", scenario.input_len);
     set(&mut all, "output tokens", scenario.output_len);
     set(&mut all, "dataset", scenario.dataset.as_ref());
@@ -179,6 +195,9 @@ pub fn of_run(run: &ReferenceRun) -> Circumstances {
         "kind",
         Some(format!("{:?}", run.kind).to_lowercase()),
     );
+    for (name, value) in &run.settings {
+        set(&mut all, &format!("setting {name}"), Some(value));
+    }
     all
 }
 

@@ -168,15 +168,15 @@ impl Engine {
         }
     }
 
-    /// Ends a request that has not finished, and frees its blocks.
-    pub fn abort(&mut self, id: RequestId, reason: &str, events: &mut Vec<Event>) {
+    /// Ends a request that has not finished, and frees its blocks; `how`: it failed, or was given up.
+    pub fn abort(&mut self, id: RequestId, how: EventKind, events: &mut Vec<Event>) {
         if self.active.remove(&id).is_some() {
             self.scheduler.abort(id);
             let time = self.clock.now();
             events.push(Event {
                 time,
                 request: id,
-                kind: EventKind::Failed(reason.to_owned()),
+                kind: how,
             });
             self.note_idle(time);
         }

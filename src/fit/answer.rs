@@ -109,6 +109,11 @@ pub fn answer(ask: &Ask) -> Answer {
     answer
 }
 
+/// As [`answer`], without changes and without arithmetic: for whoever asks of many cards.
+pub fn assess(ask: &Ask) -> Answer {
+    plain(ask, &judge(ask))
+}
+
 fn plain(ask: &Ask, judged: &Judged) -> Answer {
     let settings = judged.settings;
     let ledger = judged.ledger.as_ref();

@@ -59,6 +59,12 @@ const CACHE_TYPES: [(&str, CacheType, usize); 9] = [
 ];
 
 impl CacheType {
+    /// As llama.cpp names it.
+    pub fn name(self) -> &'static str {
+        let row = CACHE_TYPES.iter().find(|row| row.1 == self);
+        row.map_or("f16", |row| row.0)
+    }
+
     fn bits_of_32(self) -> usize {
         let row = CACHE_TYPES.iter().find(|row| row.1 == self);
         row.map_or(512, |row| row.2)

@@ -26,7 +26,7 @@ mod terms;
 mod verdict;
 mod vllm;
 
-pub use answer::{Answer, PerRank, answer};
+pub use answer::{Answer, PerRank, answer, assess};
 pub use ask::{Ask, Card, Engine, Extras, KvType, Limits, Load, Lora, StoredBytes};
 pub use fixes::Fix;
 pub use gpu_layers::{CacheType, LlamaCpp};

@@ -83,6 +83,11 @@ fn stages_rule(ask: &Ask) -> Option<Broken> {
 
 fn length_rule(ask: &Ask) -> Option<Broken> {
     let (asked, positions) = (ask.limits.max_model_len?, ask.shape.positions);
+    let asked = match ask.engine {
+        // Its requests share one context evenly.
+        Engine::LlamaCpp(_) => asked / ask.limits.max_num_seqs.unwrap_or(1),
+        _ => asked,
+    };
     let rule = match ask.engine {
         Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => {
             format!("a length of {asked} tokens is beyond the model's {positions} positions")

@@ -39,4 +39,15 @@ pub enum FinishReason {
     Length,
     /// Generated an end token.
     Stop,
+    /// Given up by whoever sent it, as the load asked.
+    Cancelled,
+    /// The run ended before it did.
+    Cut,
+}
+
+impl FinishReason {
+    /// The answer is whole.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::Length | Self::Stop)
+    }
 }

@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod gguf_header;
 pub mod gpu;
 pub mod json;
+pub mod launch;
 pub mod live;
 pub mod log;
 pub mod pending;

@@ -24,7 +24,7 @@ pub enum Task {
 
 /// Whoever watches the work: a console, a log, nobody. One task goes on at a time; ranks tell of theirs together.
 pub trait Progress: Send + Sync {
-    /// `total` units lie ahead.
+    /// `total` units lie ahead; 0: nobody knows how many.
     fn start(&self, _task: Task, _total: u64) {}
 
     /// So many units more are done.

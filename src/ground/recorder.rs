@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
+use super::launch::Launch;
 
 /// What an operation must move and compute, by formula; not what a cache happened to save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -47,10 +48,14 @@ pub struct OpRecord {
     pub name: &'static str,
     /// `None` for operations outside the decoder layers.
     pub layer: Option<usize>,
-    /// On the timeline's clock.
+    /// When the host began it, on the timeline's clock.
+    pub queued: Duration,
+    /// When the device did, on the same clock: its own may go another way.
     pub start: Duration,
     pub time: Duration,
     pub cost: Cost,
+    /// In order; `None`: the device does not tell them.
+    pub launches: Option<Vec<Launch>>,
 }
 
 impl OpRecord {
@@ -68,11 +73,26 @@ pub trait Timer {
     /// The device has failed.
     fn mark(&mut self) -> Result<(), String>;
 
+    /// An operation of a layer begins, for a profiler that watches from outside,
+    fn enter(&mut self, _name: &str, _layer: Option<usize>) {}
+
+    /// and is over.
+    fn leave(&mut self) {}
+
     /// Waits for all marks; the time of each since the first.
     ///
     /// # Errors
     /// The device has failed.
     fn times(&mut self) -> Result<Vec<Duration>, String>;
+
+    /// For each mark, once [`Self::times`] has waited for them: what was launched since the one before it. `None`: the
+    /// device does not tell.
+    ///
+    /// # Errors
+    /// The device has failed.
+    fn launches(&mut self) -> Result<Option<Vec<Vec<Launch>>>, String> {
+        Ok(None)
+    }
 }
 
 /// Whether ranks wait for each other in the operation.
@@ -126,15 +146,33 @@ impl OnDevice {
                 pairs.len()
             ));
         }
-        for (record, [start, end]) in records.iter_mut().zip(pairs) {
+        let mut launches = self.timer.launches()?;
+        for (index, (record, [start, end])) in records.iter_mut().zip(pairs).enumerate() {
             record.start = self.origin + *start;
             record.time = end.saturating_sub(*start);
+            // What was launched before its second mark.
+            let own = launches
+                .as_mut()
+                .and_then(|all| all.get_mut(2 * (index + 1)));
+            record.launches = own.map(std::mem::take);
         }
         Ok(())
     }
 }
 
 impl Timeline {
+    fn enter(&mut self, name: &str, layer: Option<usize>) {
+        if let Some(device) = &mut self.device {
+            device.timer.enter(name, layer);
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(device) = &mut self.device {
+            device.timer.leave();
+        }
+    }
+
     fn mark(&mut self) {
         if let Some(device) = &mut self.device {
             device.mark();
@@ -207,7 +245,11 @@ impl Recorder {
                 .records
                 .last()
                 .map_or(now, |last| last.end().max(now));
-            timeline.records.push(OpRecord { start, ..operation });
+            timeline.records.push(OpRecord {
+                queued: start,
+                start,
+                ..operation
+            });
         }
     }
 
@@ -243,6 +285,7 @@ impl Recorder {
     ) -> Result<T, E> {
         self.count(cost);
         let begin = |timeline: &mut Timeline| {
+            timeline.enter(name, layer);
             timeline.mark();
             timeline.clock.now()
         };
@@ -252,13 +295,16 @@ impl Recorder {
         let result = operation();
         if let Some(timeline) = self.timeline.borrow_mut().as_mut() {
             timeline.mark();
+            timeline.leave();
             let time = timeline.clock.now() - start;
             timeline.records.push(OpRecord {
                 name,
                 layer,
+                queued: start,
                 start,
                 time,
                 cost,
+                launches: None,
             });
         }
         result

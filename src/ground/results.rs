@@ -4,6 +4,7 @@
 pub mod card;
 pub mod gpu;
 pub mod metric_set;
+pub mod pacing;
 pub mod reference;
 pub mod setting;
 pub mod start_up;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use card::{GpuInfo, GpuLink, GpuProcess};
 pub use gpu::GpuMetrics;
 pub use metric_set::{Extended, Metrics, SampleCounts};
+pub use pacing::{AtEnd, Cancel, Drawing};
 pub use reference::{ClientMode, Figure, ReferenceHardware, ReferenceRun, ThroughputDefinition};
 pub use setting::{
     AllReduce, AllReduceSize, Engine, Environment, Hardware, Model, Process, RankMemory, Roofs,
@@ -98,8 +100,11 @@ pub struct Run {
     pub gpus: Vec<GpuMetrics>,
     /// For every null of `metrics` and `extended`, by its name: why it was not observed.
     pub not_observed: BTreeMap<String, String>,
-    /// Requests that did not complete, the first 10,000 of them.
+    /// Requests that failed, the first 10,000 of them.
     pub failures: Vec<Failure>,
+    /// Why the run ended before its load was played, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_short: Option<String>,
     /// Laws that the numbers of any run must obey.
     pub checks: Vec<Check>,
 }
@@ -110,13 +115,23 @@ pub struct Scenario {
     pub name: String,
     /// Requests kept in flight (closed loop); null in an open loop.
     pub concurrency: Option<usize>,
-    pub requests: usize,
+    /// Requests at most; null: as many as come in `duration_s`.
+    pub requests: Option<usize>,
+    /// Seconds for which requests come; null where their number is the only bound.
+    #[serde(default)]
+    pub duration_s: Option<f64>,
+    /// What became of the requests in flight when that time was over; null without such a time.
+    #[serde(default)]
+    pub at_end: Option<AtEnd>,
     /// Prompt tokens of each request; null where they differ.
     pub input_len: Option<usize>,
     /// Output tokens asked of each request; null where they differ.
     pub output_len: Option<usize>,
-    /// Arrivals a second (open loop); null in a closed loop.
+    /// Arrivals a second (open loop), of a rate that changes the mean; null in a closed loop.
     pub request_rate: Option<f64>,
+    /// How the rate changes over `duration_s`, as it was asked for; null of a constant one.
+    #[serde(default)]
+    pub rate_course: Option<String>,
     /// Requests in flight at most (open loop); null without a cap.
     #[serde(default)]
     pub max_concurrency: Option<usize>,
@@ -129,6 +144,15 @@ pub struct Scenario {
     pub repeats: usize,
     /// Seconds after arrival at which a request fails; null without a limit.
     pub request_timeout_s: Option<f64>,
+    /// Which requests are given up, and when; null: none is.
+    #[serde(default)]
+    pub cancel: Option<Cancel>,
+    /// The run ends when the queue keeps growing.
+    #[serde(default)]
+    pub stop_when_saturated: bool,
+    /// How tokens are drawn; null: the most likely one.
+    #[serde(default)]
+    pub sampling: Option<Drawing>,
     /// End tokens end the output before `output_len`.
     pub stop_at_eos: bool,
     /// File the requests were read from.

@@ -115,7 +115,7 @@ pub fn read(path: &Path) -> Result<Gpu, HardwareError> {
 }
 
 /// Of a plain file: others may never end.
-fn read_text(path: &Path) -> io::Result<String> {
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let about = fs::metadata(path)?;
     if !about.is_file() {
         return Err(io::Error::other("it is not a plain file"));
@@ -138,7 +138,7 @@ pub fn from_toml(text: &str, file: &str) -> Result<Gpu, HardwareError> {
     complete(table, file, &BTreeMap::new())
 }
 
-fn syntax(text: &str, file: &str, error: &toml::de::Error) -> HardwareError {
+pub(super) fn syntax(text: &str, file: &str, error: &toml::de::Error) -> HardwareError {
     let before = error.span().and_then(|span| text.get(..span.start));
     HardwareError::Syntax {
         file: file.to_owned(),

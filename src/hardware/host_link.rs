@@ -24,11 +24,11 @@ impl HostLink {
     /// As in published servers on cards that were sold for games.
     ///
     /// In those tables one process launches on every card in turn; servers have a process a card and launch graphs.
-    /// The report's rows of one request at a time ask for 4 us a rank. Its rows under load ask for 3.2 to 3.6 GB/s, over
+    /// The report's rows of one request at a time ask for 2.5 us a rank. Its rows under load ask for 3.2 to 3.6 GB/s, over
     /// two ranks and over eight: what containers on such hosts were seen to give (ic-01 to ic-03). A host with every
     /// lane wired (ic-04) gives four times as much.
     pub const NCCL: Self = Self {
-        rank_seconds: 4.0e-6,
+        rank_seconds: 2.5e-6,
         large_rank_seconds: 8.0e-6,
         rank_bytes_per_s: 3.4e9,
     };

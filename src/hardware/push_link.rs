@@ -16,8 +16,6 @@ pub struct PushLink {
     pub copy_bytes_per_s: f64,
 }
 
-/// `k`: a kernel or a copy in a graph begins behind the one before it.
-const START_SECONDS: f64 = 1.0e-6;
 /// A posted write over PCIe and a read that comes back: some 0.6 and 1.2 us on current hosts, and a poll that has just
 /// missed it. None of these was measured by candlepower.
 const HOST_MEETING_SECONDS: f64 = 2.5e-6;
@@ -27,6 +25,9 @@ const PEER_MEETING_SECONDS: f64 = 1.5e-6;
 const KERNEL_OF_COPY: f64 = 0.85;
 
 impl PushLink {
+    /// `k` of own kernels and copies: one in a graph begins behind the one before it.
+    pub const START_SECONDS: f64 = 1.0e-6;
+
     /// Through the memory of a host as [`HostLink::NCCL`] has it: the same bytes a second.
     pub const HOST: Self = Self {
         meeting_seconds: HOST_MEETING_SECONDS,
@@ -51,14 +52,14 @@ impl PushLink {
         }))
     }
 
-    /// Of one kernel.
-    pub fn by_kernel(&self, meetings: u32, bytes: f64) -> f64 {
-        START_SECONDS + self.meeting_seconds * f64::from(meetings) + bytes / self.kernel_bytes_per_s
+    /// Of one kernel, whose start takes `start` seconds.
+    pub fn by_kernel(&self, start: f64, meetings: u32, bytes: f64) -> f64 {
+        start + self.meeting_seconds * f64::from(meetings) + bytes / self.kernel_bytes_per_s
     }
 
     /// Of so many kernels and copies in a row.
-    pub fn by_copies(&self, launches: u32, meetings: u32, bytes: f64) -> f64 {
-        let starts = START_SECONDS * f64::from(launches);
+    pub fn by_copies(&self, start: f64, launches: u32, meetings: u32, bytes: f64) -> f64 {
+        let starts = start * f64::from(launches);
         starts + self.meeting_seconds * f64::from(meetings) + bytes / self.copy_bytes_per_s
     }
 }

@@ -45,10 +45,13 @@ pub(crate) fn extended(
 
 fn counts(extended: &mut Extended, requests: &Requests) {
     extended.completed = requests.successful as u64;
-    extended.failed = (requests.count - requests.successful) as u64;
+    extended.failed = requests.failed as u64;
+    extended.cancelled = requests.cancelled as u64;
+    extended.cut_off = requests.cut_off as u64;
     extended.total_input_tokens = requests.input_tokens;
     extended.total_output_tokens = requests.output_tokens;
     extended.failed_output_tokens = requests.failed_output_tokens;
+    extended.cancelled_output_tokens = requests.cancelled_output_tokens;
     extended.preemptions = requests.preemptions;
 }
 
@@ -69,6 +72,8 @@ fn rates(
     extended.input_throughput = rate("input_throughput", tokens_in);
     extended.output_throughput = rate("output_throughput", tokens_out);
     extended.total_token_throughput = rate("total_token_throughput", tokens_in + tokens_out);
+    let others = requests.failed_output_tokens + requests.cancelled_output_tokens;
+    extended.generated_throughput = rate("generated_throughput", tokens_out + others);
     let gpus = input.gpus.len();
     let per_gpu = extended
         .output_throughput
@@ -186,7 +191,7 @@ fn objective(extended: &mut Extended, requests: &Requests, nulls: &mut NotObserv
     let (goodput, window) = (requests.goodput, requests.window);
     let good = goodput.map(|g| g.good as f64);
     let rate = good.and_then(|good| ratio(good, window?.length()));
-    let attainment = good.and_then(|good| ratio(PERCENT * good, requests.count as f64));
+    let attainment = good.and_then(|good| ratio(PERCENT * good, requests.judged() as f64));
     let why = |with_objective| match goodput {
         None => "no objective was given (--goodput)",
         Some(_) => with_objective,
@@ -195,12 +200,12 @@ fn objective(extended: &mut Extended, requests: &Requests, nulls: &mut NotObserv
     extended.goodput_attainment_percent = nulls.note(
         "goodput_attainment_percent",
         attainment,
-        why(reason::NO_REQUEST),
+        why(reason::NO_END),
     );
     extended.goodput_null_misses = nulls.note(
         "goodput_null_misses",
         goodput.map(|g| g.null_misses as u64),
-        why(reason::NO_REQUEST),
+        why(reason::NO_END),
     );
 }
 

@@ -81,6 +81,7 @@ pub fn measure(input: &MeasureInput) -> Run {
         not_observed: nulls.0,
         checks: checks::checks(input, &requests, steps),
         failures: requests.failures,
+        cut_short: None,
     }
 }
 
@@ -102,7 +103,7 @@ impl NotObserved {
 pub(crate) mod reason {
     use super::timing::Window;
 
-    pub const NO_REQUEST: &str = "no request was played";
+    pub const NO_END: &str = "no request completed or failed";
     pub const NO_SUCCESS: &str = "no request succeeded";
     pub const NO_SECOND_TOKEN: &str = "no successful request has two output tokens";
     pub const NO_TOKEN: &str = "no token was generated, so the run has no end";

@@ -31,6 +31,7 @@ pub struct Book {
 struct Open {
     record: RequestRecord,
     arrival: Duration,
+    max_tokens: usize,
     bytes: u64,
     has_ended: bool,
 }
@@ -70,6 +71,7 @@ impl Book {
         self.open.push_back(Open {
             record,
             arrival: request.arrival,
+            max_tokens: request.stop.max_tokens,
             bytes,
             has_ended: false,
         });
@@ -117,9 +119,10 @@ impl Book {
         Some(self.open[self.index(id)?].arrival)
     }
 
-    /// Of a request that has not ended, or ended behind one that has not.
-    pub fn record(&self, id: RequestId) -> Option<&RequestRecord> {
-        Some(&self.open[self.index(id)?].record)
+    /// Of a request that has not ended, or ended behind one that has not; with the tokens that it may have.
+    pub fn record(&self, id: RequestId) -> Option<(&RequestRecord, usize)> {
+        let open = &self.open[self.index(id)?];
+        Some((&open.record, open.max_tokens))
     }
 
     /// The first request whose record is still open.

@@ -8,7 +8,7 @@ use super::quantile::{Sample, Values, ratio};
 use super::schedule::{Follower, Late};
 use super::timing::{self, BusiestSecond, Window};
 use crate::ground::results::{Failure, Slo};
-use crate::ground::{RequestId, RequestRecord};
+use crate::ground::{FinishReason, RequestId, RequestRecord};
 
 /// Of values that come one a request so many are kept: there are several sets of them.
 const MOST_EXACT: usize = 1_000_000;
@@ -36,12 +36,17 @@ pub(crate) struct Each<T> {
 pub(crate) struct Requests {
     pub count: usize,
     pub successful: usize,
+    pub failed: usize,
+    pub cancelled: usize,
+    pub cut_off: usize,
     /// `None` when no request generated a token.
     pub window: Option<Window>,
     /// Of successful requests.
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub failed_output_tokens: u64,
+    /// Of those that were cancelled or cut off.
+    pub cancelled_output_tokens: u64,
     /// Of all requests.
     pub preemptions: u64,
     pub failures: Vec<Failure>,
@@ -72,6 +77,11 @@ impl Requests {
             pass.add(&record);
         }
         pass.finish()
+    }
+
+    /// Those that completed or failed: nothing is said of the engine by others, which the load itself ended.
+    pub fn judged(&self) -> usize {
+        self.successful + self.failed
     }
 }
 
@@ -137,13 +147,21 @@ impl<'a> Pass<'a> {
         let before = std::mem::replace(&mut self.arrival, record.arrival);
         note(&mut sums.order, record.id, || breaks_order(record, before));
         self.busiest.begin(self.start);
-        match timing::succeeded(record) {
-            true => self.add_successful(record),
-            false => self.add_failed(record),
+        let ended = record.finish.filter(|_| record.error.is_none());
+        let sums = &mut self.sums;
+        match ended {
+            Some(FinishReason::Cancelled) => sums.cancelled += 1,
+            Some(FinishReason::Cut) => sums.cut_off += 1,
+            Some(FinishReason::Length | FinishReason::Stop) => self.add_successful(record),
+            None => self.add_failed(record),
+        }
+        if ended.is_some_and(|reason| !reason.is_whole()) {
+            self.sums.cancelled_output_tokens += record.output_tokens as u64;
         }
     }
 
     fn add_failed(&mut self, record: &RequestRecord) {
+        self.sums.failed += 1;
         self.sums.failed_output_tokens += record.output_tokens as u64;
         if self.sums.failures.len() < MOST_FAILURES {
             let cut_short = || "the run ended before the request did".to_owned();

@@ -22,11 +22,11 @@ pub(crate) fn metrics(
     let mut metrics = Metrics {
         total_requests: Some(all as u64),
         successful_requests: Some(successful as u64),
-        failed_requests: Some((all - successful) as u64),
+        failed_requests: Some(requests.failed as u64),
         success_rate: nulls.note(
             "success_rate",
-            ratio(PERCENT * successful as f64, all as f64),
-            reason::NO_REQUEST,
+            ratio(PERCENT * successful as f64, requests.judged() as f64),
+            reason::NO_END,
         ),
         model: Some(input.model.to_owned()),
         prompt: Some(input.prompt.to_owned()),

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::ground::RequestRecord;
+use crate::ground::{FinishReason, RequestRecord};
 
-/// Finished, and not failed.
+/// Its answer is whole, and it did not fail.
 pub fn succeeded(record: &RequestRecord) -> bool {
-    record.finish.is_some() && record.error.is_none()
+    record.finish.is_some_and(FinishReason::is_whole) && record.error.is_none()
 }
 
 /// First token less arrival.

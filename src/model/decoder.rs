@@ -174,12 +174,28 @@ impl Decoder {
                 kernels.add_norm(x, delta, norm, count, &ws.normed)
             })
         };
+        // What ranks add up, the residual and the norm behind it: at once where they can.
+        let delta = &ws.delta;
+        let add = |of, at, x: &Buffer, weights: &Norm, count| {
+            if !collective.norms(delta, count)? {
+                reduce(of, delta, count)?;
+                return norm(at, x, Some(delta), weights, count);
+            }
+            let mut both = cost.all_reduce(count, hidden, collective.size());
+            both += cost.norm(count, hidden, 4);
+            recorder.run("all_reduce_norm", at, both, || {
+                collective.all_reduce_norm(delta, x, weights, count, &ws.normed)
+            })
+        };
         let mut pending = None;
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             go_on(context.progress)?;
             let at = Some(index);
             let (shape, kv_type) = (&layer.shape, kv.k.dtype());
-            norm(at, x, pending, &layer.input_norm, count)?;
+            match pending {
+                None => norm(at, x, None, &layer.input_norm, count)?,
+                Some(of) => add(of, at, x, &layer.input_norm, count)?,
+            }
             context.linear("qkv", at, &ws.normed, &layer.qkv, count, &ws.qkv)?;
             let write_cost = cost.write_kv(shape, count, kv_type);
             recorder.run("write_kv", at, write_cost, || {
@@ -204,13 +220,14 @@ impl Decoder {
                 (x, attention) = (&ws.last_x, &ws.last_attention);
             }
             context.linear("o", at, attention, &layer.o, count, &ws.delta)?;
-            reduce(at, &ws.delta, count)?;
-            norm(at, x, Some(&ws.delta), &layer.post_attention_norm, count)?;
+            add(at, at, x, &layer.post_attention_norm, count)?;
             layer.mlp.run(index, ws, count, context)?;
-            reduce(at, &ws.delta, count)?;
-            pending = Some(&ws.delta);
+            pending = Some(at);
         }
-        norm(None, x, pending, &self.norm, count)?;
+        match pending {
+            None => norm(None, x, None, &self.norm, count)?,
+            Some(of) => add(of, None, x, &self.norm, count)?,
+        }
         Ok(&ws.normed)
     }
 

@@ -1,5 +1,7 @@
 //! A device as whoever loads and steps a rank sees it: its memory, its clocks, and its kernels.
 
+use std::any::Any;
+
 use candle_core::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +51,12 @@ pub trait Backend: Kernels {
     /// Times what is queued on the device; `None` where operations are done when they return. A profiler that waits to
     /// be told begins with one that is `profiled`.
     fn timer(&self, _profiled: bool) -> Option<Box<dyn Timer>> {
+        None
+    }
+
+    /// Until it is dropped, a profiler that watches from outside shows what this thread does as `name`; `None`, without
+    /// asking for it: none watches.
+    fn range(&self, _name: &dyn Fn() -> String) -> Option<Box<dyn Any>> {
         None
     }
 

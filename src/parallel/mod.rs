@@ -24,7 +24,7 @@ use std::sync::Arc;
 use candle_core::{Result, bail};
 
 use crate::ground::recorder::Traffic;
-use crate::ops::Buffer;
+use crate::ops::{Buffer, Norm};
 
 pub use processes::Processes;
 pub use rules::{ShardError, broken_rule, legal};
@@ -50,6 +50,26 @@ pub trait Collective {
 
     /// Sums the first `rows` rows of `x` over all ranks, in place, in rank order.
     fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()>;
+
+    /// Whether [`Self::all_reduce_norm`] is one launch for `rows` rows of `delta`. The same on every rank.
+    fn norms(&self, _delta: &Buffer, _rows: usize) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// [`Self::all_reduce`] of `delta` and [`Kernels::add_norm`] behind it, with the bits of both; `delta` is left as it
+    /// was.
+    ///
+    /// [`Kernels::add_norm`]: crate::ops::Kernels::add_norm
+    fn all_reduce_norm(
+        &self,
+        _delta: &Buffer,
+        _x: &Buffer,
+        _norm: &Norm,
+        _rows: usize,
+        _out: &Buffer,
+    ) -> Result<()> {
+        bail!("these ranks add up, and normalise on their own")
+    }
 
     /// Leaves in the first `count` of `keys`, i64 `[1, at least count]`, the highest of all ranks', as unsigned numbers:
     /// for ranks whose devices work ahead of their hosts, and then in order with [`Self::all_reduce`].

@@ -83,8 +83,9 @@ pub fn measure(
         // One step tells what all of them will take.
         executor.start_timelines(clock)?;
         step(executor)?;
-        let operations = executor.take_timelines()?.iter().map(Vec::len).sum();
-        check(count, operations, telemetry::memory().available)?;
+        let timelines = executor.take_timelines()?;
+        let bytes = timelines.iter().flatten().map(bytes).sum();
+        check(count, bytes, telemetry::memory().available)?;
     }
     let roofs = executor.measure_roofs();
     if progress.is_stopped() {
@@ -125,16 +126,21 @@ fn until(
 ) -> Vec<Vec<OpRecord>> {
     let end = last.map_or(Duration::ZERO, |(_, end)| *end);
     for timeline in &mut timelines {
-        timeline.truncate(timeline.partition_point(|op| op.start < end));
+        timeline.truncate(timeline.partition_point(|op| op.queued < end));
     }
     timelines
 }
 
-/// Refuses steps whose records do not fit into `available` bytes; 0 is unknown.
-fn check(steps: usize, operations: usize, available: u64) -> Result<(), ExecError> {
+fn bytes(record: &OpRecord) -> u64 {
+    let launches = record.launches.as_deref().map_or(0, size_of_val);
+    (size_of::<OpRecord>() + launches) as u64
+}
+
+/// Refuses steps whose `records` bytes each do not fit into `available` ones; 0 is unknown.
+fn check(steps: usize, records: u64, available: u64) -> Result<(), ExecError> {
     let own = size_of::<(Duration, Duration)>() as u64;
     // A vector may have twice the room that it needs.
-    let each = 2 * (own + (operations * size_of::<OpRecord>()) as u64);
+    let each = 2 * (own + records);
     let bytes = each.saturating_mul(steps as u64);
     match available > 0 && bytes > available {
         true => Err(ExecError::TooManySteps {
@@ -154,15 +160,15 @@ mod tests {
     #[test]
     fn more_steps_than_memory_holds_are_refused_with_their_size() {
         let most = 1 << 31;
-        for (steps, operations) in [(most, 0), (most, 300), (2000, 1 << 20)] {
-            let error = check(steps, operations, 16 << 30).unwrap_err().to_string();
+        for (steps, records) in [(most, 0), (most, 30_000), (2000, 100 << 20)] {
+            let error = check(steps, records, 16 << 30).unwrap_err().to_string();
             let named = format!("--steps {steps}: ");
             assert!(
                 error.starts_with(&named) && error.contains("at most"),
                 "{error}"
             );
         }
-        assert!(check(100_000, 300, 16 << 30).is_ok());
-        assert!(check(most, 300, 0).is_ok());
+        assert!(check(100_000, 30_000, 16 << 30).is_ok());
+        assert!(check(most, 30_000, 0).is_ok());
     }
 }

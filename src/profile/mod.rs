@@ -6,6 +6,7 @@
 
 mod about;
 pub mod counters;
+mod kernels;
 mod load;
 mod measure;
 mod options;
@@ -23,7 +24,9 @@ pub use load::{Load, Phase};
 pub use measure::{Measured, StepCount, measure};
 pub use options::ProfileOptions;
 pub use plan::{ProfilePlan, Profiled};
-pub use result::{Bound, OpRow, Profile, RankRow, RoofRates, SCHEMA, Totals, Whole, WholeOp};
+pub use result::{
+    Bound, KernelRow, OpRow, Profile, RankRow, RoofRates, SCHEMA, TimedBy, Totals, Whole, WholeOp,
+};
 pub use table::profile;
 pub use trace::{Trace, TraceStep};
 

@@ -39,6 +39,7 @@ pub struct Profile {
     /// Of all ranks together, the best seen before and behind the steps of each load of the run; null where
     /// they cannot be measured.
     pub roofs: Option<RoofRates>,
+    pub timed_by: TimedBy,
     /// Steps that ran.
     pub steps: usize,
     /// From submission to the end of the wait.
@@ -103,6 +104,42 @@ pub struct OpRow {
     pub ranks_us: Option<[f64; 2]>,
     /// Part spent waiting for the last rank to come; null where ranks do not meet.
     pub wait_us: Option<f64>,
+    /// What the operation launched in a step, in order of first appearance.
+    pub kernels: Option<Vec<KernelRow>>,
+}
+
+/// All launches of one kernel in one shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KernelRow {
+    /// Its function's name; of a library that picks its own kernel, the call's.
+    pub name: String,
+    pub launches: u64,
+    /// Of all of them: each from the end of what was launched before it in its operation, else from that one's start.
+    pub us: f64,
+    /// Blocks.
+    pub grid: Option<[u32; 3]>,
+    /// Threads of a block.
+    pub block: Option<u32>,
+    /// Of a thread.
+    pub registers: Option<u32>,
+    /// Of a block, declared and asked for.
+    pub shared_bytes: Option<u32>,
+    /// Threads that a multiprocessor holds at once, of those that it can at most, by calculation.
+    pub occupancy: Option<f64>,
+    /// Moved to and from memory, as if nothing were cached: sectors of 32 bytes of each request of a warp.
+    pub bytes: Option<u64>,
+}
+
+/// How operations are timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimedBy {
+    /// The host's clock around each.
+    Clock,
+    /// Events on the GPU around each, and between kernels of one. CUDA graphs are off.
+    Events,
+    /// They did not run: the cost model of a simulated device.
+    Model,
 }
 
 /// What an operation waits for most.

@@ -1,5 +1,6 @@
 //! One row an operation: its calls in the steps that count, added up.
 
+use super::kernels::Kernels;
 use super::result::{Bound, OpRow};
 use super::steps::Step;
 use super::{GIGA, MICRO};
@@ -34,12 +35,18 @@ struct Sum {
     compute_us: f64,
     floor_us: f64,
     wait_us: f64,
+    /// `None`: the device does not tell them.
+    kernels: Option<Kernels>,
 }
 
 impl Sum {
     fn add(&mut self, op: &OpRecord, rate: Option<Rate>) {
         self.calls_us.push(op.time.as_secs_f64() * MICRO);
         self.cost += op.cost;
+        if let Some(launches) = &op.launches {
+            let kernels = self.kernels.get_or_insert_default();
+            launches.iter().for_each(|launch| kernels.add(launch));
+        }
         if let Some(rate) = rate {
             let memory = op.cost.bytes as f64 / rate.bytes_per_us;
             let compute = op.cost.flops as f64 / rate.flop_per_us;
@@ -128,6 +135,7 @@ pub fn rows(steps: &[Step], step_us: f64, rate: Option<Rate>) -> Vec<OpRow> {
             gap_us: floor_us.map(|floor| us - floor),
             ranks_us: (ranks > 1).then_some(range),
             wait_us: is_exchange(name).then_some(sum.wait_us * each),
+            kernels: sum.kernels.map(|kernels| kernels.rows(count)),
         }
     });
     let mut rows: Vec<OpRow> = rows.collect();

@@ -19,13 +19,13 @@ pub struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// Cuts each rank's timeline at the starts of `steps`, which are in order.
+    /// Cuts each rank's timeline at the starts of `steps`, which are in order, by when the host began its operations.
     pub fn cut(steps: &[(Duration, Duration)], timelines: &'a [Vec<OpRecord>]) -> Vec<Self> {
         let steps = steps.iter().enumerate().map(|(index, &(start, end))| {
             let next = steps.get(index + 1).map(|(start, _)| *start);
             let ops = timelines.iter().map(|ops| {
-                let first = ops.partition_point(|op| op.start < start);
-                let behind = next.map(|next| ops.partition_point(|op| op.start < next));
+                let first = ops.partition_point(|op| op.queued < start);
+                let behind = next.map(|next| ops.partition_point(|op| op.queued < next));
                 &ops[first..behind.unwrap_or(ops.len())]
             });
             Self {
@@ -101,10 +101,25 @@ mod tests {
         OpRecord {
             name,
             layer: None,
+            queued: us(start),
             start: us(start),
             time: us(time),
             cost: Cost::default(),
+            launches: None,
         }
+    }
+
+    /// A virtual GPU's clock hardly moves.
+    #[test]
+    fn a_device_whose_clock_lags_keeps_its_steps() {
+        let lagging = |queued| OpRecord {
+            queued: us(queued),
+            ..op("a", 1, 1)
+        };
+        let timelines = vec![vec![lagging(11), lagging(12), lagging(25)]];
+        let steps = Step::cut(&[(us(10), us(20)), (us(20), us(30))], &timelines);
+        let counts: Vec<_> = steps.iter().map(|step| step.ops[0].len()).collect();
+        assert_eq!(counts, [2, 1]);
     }
 
     #[test]

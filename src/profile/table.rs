@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::about::About;
+use super::kernels;
 use super::measure::Measured;
-use super::result::{Bound, OpRow, Profile, RankRow, RoofRates, SCHEMA, Totals};
+use super::result::{Bound, OpRow, Profile, RankRow, RoofRates, SCHEMA, TimedBy, Totals};
 use super::rows::{Rate, rows};
 use super::steps::{Step, mean_us, middle};
 use super::whole::whole;
 use super::{GIGA, MICRO};
 use crate::ground::recorder::is_exchange;
-use crate::ground::results::Roofs;
+use crate::ground::results::{Kind, Roofs};
 
 /// The table of at least one step on at least one rank.
 pub fn profile(about: &About, measured: &Measured) -> Profile {
@@ -30,6 +31,9 @@ pub fn profile(about: &About, measured: &Measured) -> Profile {
     if measured.roofs.is_none() {
         let reason = "the roofs of this device cannot be measured";
         not_observed.insert("roofs".to_owned(), reason.to_owned());
+    }
+    for (name, reason) in kernels::not_observed(about, &ops) {
+        not_observed.insert(name.to_owned(), reason.to_owned());
     }
     if let Err(reason) = &whole_model {
         not_observed.insert("whole_model".to_owned(), (*reason).to_owned());
@@ -62,6 +66,7 @@ pub fn profile(about: &About, measured: &Measured) -> Profile {
         context: load.context,
         rows: load.rows(),
         roofs: measured.roofs.map(rates),
+        timed_by: timed_by(about),
         steps: count,
         step_us,
         step_us_range,
@@ -77,6 +82,14 @@ pub fn profile(about: &About, measured: &Measured) -> Profile {
         whole_model: whole_model.ok(),
         counters,
         not_observed,
+    }
+}
+
+fn timed_by(about: &About) -> TimedBy {
+    match (about.kind, about.device.as_str()) {
+        (Kind::Predicted, _) => TimedBy::Model,
+        (_, "cuda") => TimedBy::Events,
+        _ => TimedBy::Clock,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Timelines as a Chrome trace, which Perfetto opens: a track a rank, on it steps, layers and operations
+//! Timelines as a Chrome trace, which Perfetto opens: a track a rank, on it steps, layers, operations and kernels
 //! within each other, and counters beside them.
 
 use std::io::{self, Write};
@@ -182,8 +182,27 @@ impl<W: Write> Events<'_, W> {
             "bytes": op.cost.bytes, "flops": op.cost.flops, "gb_s": gb_s, "gflop_s": gflop_s,
         });
         self.slice((op.name, "op"), pid, (op.start, op.end()), about)?;
+        self.kernels(pid, op)?;
         self.counter("GB/s", pid, op.start, json!({"GB/s": gb_s}))?;
         self.counter("GFLOP/s", pid, op.start, json!({"GFLOP/s": gflop_s}))
+    }
+
+    /// One behind the other, as they were timed.
+    fn kernels(&mut self, pid: usize, op: &OpRecord) -> io::Result<()> {
+        let mut start = op.start;
+        for launch in op.launches.iter().flatten() {
+            let end = start.saturating_add(launch.time).min(op.end());
+            let about = match launch.shape {
+                Some(shape) => json!({
+                    "grid": shape.grid, "block": shape.block, "registers": shape.registers,
+                    "shared_bytes": shape.shared_bytes, "occupancy": shape.occupancy, "bytes": launch.bytes,
+                }),
+                None => json!({}),
+            };
+            self.slice((&launch.kernel, "kernel"), pid, (start, end), about)?;
+            start = end;
+        }
+        Ok(())
     }
 
     /// Lets every counter fall to nothing behind the last step.

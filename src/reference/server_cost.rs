@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{ReferenceError, on_card, short_name};
-use crate::bench::{self, Load, Script};
+use crate::bench::{self, Limits, Load, Script};
 use crate::exec::Server;
 use crate::ground::results::{ReferenceRun, Scenario, ThroughputDefinition};
 use crate::ground::{Progress, RequestRecord, Sampling, Task};
@@ -158,7 +158,7 @@ fn play(simulation: &Simulation, run: &ReferenceRun, stop: &AtomicBool) -> Resul
         load: Load::Closed { concurrency },
         requests: requests as usize,
         warmup: 0,
-        request_timeout: None,
+        limits: Limits::default(),
         sampling: Sampling::GREEDY,
         end_tokens: Vec::new(),
         seed: 0,

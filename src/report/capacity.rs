@@ -72,7 +72,7 @@ fn title(answer: &Capacity) -> String {
     )
 }
 
-fn objective(objective: &Objective) -> String {
+pub(super) fn objective(objective: &Objective) -> String {
     let slo = &objective.slo;
     let of = match objective.goodput_percent {
         Some(share) => format!("of {share} % of requests "),

@@ -90,6 +90,14 @@ fn load(run: &ReferenceRun) -> String {
     }
 }
 
+/// Where a predicted engine runs, by the name of its host's profile.
+pub fn behind(server: &str) -> String {
+    match server {
+        "engine" => "an engine's own loop, no server".to_owned(),
+        server => format!("behind {server}"),
+    }
+}
+
 pub(crate) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Measured => "measured",

@@ -17,6 +17,7 @@ pub mod number;
 pub mod page;
 mod place;
 pub mod profile;
+pub mod recommend;
 pub mod rows;
 pub mod server_cost;
 pub mod shapes;

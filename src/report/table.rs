@@ -110,7 +110,12 @@ fn kind(results: &Results) -> String {
     let kind = super::columns::kind(results.kind);
     match (results.kind, &results.engine.server) {
         (Kind::Predicted, None) => format!("{kind}: raw capacity in virtual time"),
-        (Kind::Predicted, Some(server)) => format!("{kind}: in virtual time, behind {server}"),
+        (Kind::Predicted, Some(server)) => {
+            format!(
+                "{kind}: in virtual time, {}",
+                super::columns::behind(server)
+            )
+        }
         (Kind::Virtual, _) => format!("{kind} GPU: computed for real, no time is a measurement"),
         _ => kind.to_owned(),
     }

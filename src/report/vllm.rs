@@ -1,6 +1,6 @@
 //! `vllm.json`: a run as vLLM's serving benchmark writes it, so that its tools read ours.
 //!
-//! By its definitions: the clock of a request starts when it is handed over (the wait before is its
+//! By its definitions: a request that was given up failed, the clock of a request starts when it is handed over (the wait before is its
 //! `queue_times`), a failed request counts no output, percentiles are given for any number of values. Where vLLM would write a 0 for
 //! something never observed, this writes null.
 
@@ -12,9 +12,10 @@ use serde_json::json;
 
 use super::RawRun;
 use crate::ground::results::{Results, Run};
-use crate::ground::{Log, RequestRecord};
+use crate::ground::{FinishReason, Log, RequestRecord};
 use crate::metrics::quantile::{Sample, Values};
 use crate::metrics::timing::{self, BusiestSecond};
+use crate::workload::Rate;
 
 const MS: f64 = 1e3;
 const PERCENTILES: [u32; 4] = [50, 90, 95, 99];
@@ -67,15 +68,35 @@ impl File<'_> {
         out.serialize_entry("date", &self.results.environment.time)?;
         out.serialize_entry("backend", BACKEND)?;
         out.serialize_entry("model_id", &self.results.model.name)?;
-        out.serialize_entry("num_prompts", &scenario.requests)?;
+        let requests = scenario.requests.unwrap_or(self.records.len());
+        out.serialize_entry("num_prompts", &requests)?;
         out.serialize_entry("request_rate", &rate)?;
         out.serialize_entry("burstiness", &scenario.burstiness)?;
         let most = scenario.concurrency.or(scenario.max_concurrency);
         out.serialize_entry("max_concurrency", &most)?;
-        let entries = self.run.extended.entries();
-        TOTALS
-            .iter()
-            .try_for_each(|name| out.serialize_entry(name, &entries.get(*name)))
+        let course = scenario.rate_course.as_deref();
+        if let Some(Ok(Rate::Ramp(rates))) = course.map(str::parse)
+            && let [start, end] = rates[..]
+        {
+            out.serialize_entry("ramp_up_strategy", "linear")?;
+            out.serialize_entry("ramp_up_start_rps", &start)?;
+            out.serialize_entry("ramp_up_end_rps", &end)?;
+        }
+        match scenario.sampling {
+            None => out.serialize_entry("temperature", &0.0)?,
+            Some(drawing) => {
+                out.serialize_entry("temperature", &drawing.temperature)?;
+                out.serialize_entry("top_k", &drawing.top_k)?;
+                out.serialize_entry("top_p", &drawing.top_p)?;
+            }
+        }
+        let figures = &self.run.extended;
+        let failed = (self.records.len() as u64).saturating_sub(figures.completed);
+        let entries = figures.entries();
+        TOTALS.iter().try_for_each(|name| match *name {
+            "failed" => out.serialize_entry(name, &failed),
+            name => out.serialize_entry(name, &entries.get(name)),
+        })
     }
 
     fn lists<M: SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
@@ -92,8 +113,17 @@ impl File<'_> {
         list(out, "latencies", log, |r| since_sent(r, r.tokens.last()))?;
         list(out, "start_times", log, sent)?;
         list(out, "queue_times", log, |_| 0.0)?;
-        let error = |r: &RequestRecord| r.error.clone().unwrap_or_default();
         list(out, "errors", log, error)
+    }
+}
+
+/// Why vLLM would count it as failed: it knows no request that is given up.
+fn error(record: &RequestRecord) -> String {
+    match (&record.error, record.finish) {
+        (Some(error), _) => error.clone(),
+        (None, Some(FinishReason::Cancelled)) => "cancelled".to_owned(),
+        (None, Some(FinishReason::Cut)) => "cut".to_owned(),
+        (None, _) => String::new(),
     }
 }
 

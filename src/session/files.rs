@@ -9,11 +9,13 @@ use super::device::Device;
 use super::error::{SessionError, Wish};
 use super::kv::{cpu_kv_dtype, kv_dtype};
 use super::options::{ActivationScheme, DEFAULT_MODEL, EngineOptions};
+use super::outline::of_configuration;
 use crate::ground::{Progress, results};
 use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
 use crate::model::weights::Stoppable;
 use crate::model::{Checkpoint, Described, DummyWeights, ModelSpec, WeightSource, dummy};
 use crate::parallel::{ShardPlan, Split};
+use crate::shape::ModelShape;
 use crate::text::{ChatTemplate, Conversation, GenerationConfig, TokenPool, Tokenizer, end_tokens};
 
 /// What a model is and where its files lie, split over the ranks that were asked for.
@@ -24,10 +26,13 @@ pub struct ModelFiles {
     pub device: Device,
     /// Where the files lie.
     pub source: ModelSource,
-    /// What the engine runs: of the layers that were asked for.
+    /// What the engine runs, of the layers that were asked for; on a simulated device its weights may be quantised in
+    /// ways that the engine does not run.
     pub spec: ModelSpec,
-    /// Of the shape of `spec`.
+    /// Of the shape of `spec`, or of the weights as they are quantised.
     pub plan: Arc<ShardPlan>,
+    /// Of weights that no kernel of this engine reads, with the layers of `spec`.
+    outline: Option<ModelShape>,
     /// `None`: prompts are token ids.
     pub tokenizer: Option<Tokenizer>,
     /// Layers of the model, of which `spec` may keep fewer.
@@ -47,16 +52,19 @@ impl ModelFiles {
         };
         let source = hub::resolve(&options.model, &resolve, progress)?;
         let (mut spec, file) = spec_of(&source, progress)?;
+        let mut outline = if runs_here(options, &device, &spec, &file)? {
+            None
+        } else {
+            Some(of_configuration(&source, None).map_err(Wish::from)?)
+        };
         let model_layers = spec.num_hidden_layers;
         if let Some(layers) = options.layers {
             keep_layers(&mut spec, layers, &file)?;
+            if let Some(shape) = &mut outline {
+                shape.keep_layers(layers);
+            }
         }
         set_activation_scheme(options, &device, &mut spec)?;
-        let split = Split {
-            tp: options.tp,
-            expert_parallel: options.expert_parallel,
-        };
-        let plan = ShardPlan::split(&spec.shape(), split).map_err(Wish::from)?;
         let tokenizer = match (&source.dir, source.tokenizer_json()) {
             (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Wish::from)?),
             _ => None,
@@ -65,10 +73,34 @@ impl ModelFiles {
             options: options.clone(),
             device,
             source,
+            plan: plan(options, &spec, outline.as_ref())?,
             spec,
-            plan: Arc::new(plan),
+            outline,
             tokenizer,
             model_layers,
+        })
+    }
+
+    /// The same model and layers on another device, or split otherwise: nothing is looked up again, and prompts are token
+    /// ids.
+    ///
+    /// # Errors
+    /// An option is out of its range, or the device cannot do what was asked.
+    pub fn under(&self, options: &EngineOptions) -> Result<Self, SessionError> {
+        options.check()?;
+        let device = Device::of(options)?;
+        let mut spec = self.spec.clone();
+        runs_here(options, &device, &spec, &self.source.name)?;
+        set_activation_scheme(options, &device, &mut spec)?;
+        Ok(Self {
+            options: options.clone(),
+            device,
+            source: self.source.clone(),
+            plan: plan(options, &spec, self.outline.as_ref())?,
+            spec,
+            outline: self.outline.clone(),
+            tokenizer: None,
+            model_layers: self.model_layers,
         })
     }
 
@@ -230,8 +262,40 @@ impl ModelFiles {
     }
 }
 
+/// The engine's own kernels run it; if not, a simulated device may play another engine that does.
+fn runs_here(
+    options: &EngineOptions,
+    device: &Device,
+    spec: &ModelSpec,
+    file: &str,
+) -> Result<bool, SessionError> {
+    match spec.check_runnable(file) {
+        Ok(()) => Ok(true),
+        Err(error) if !device.is_simulated() => Err(Wish::from(error).into()),
+        Err(source) if options.server.is_none() => Err(Wish::OthersRun { source }.into()),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The ranks' parts of it.
+fn plan(
+    options: &EngineOptions,
+    spec: &ModelSpec,
+    outline: Option<&ModelShape>,
+) -> Result<Arc<ShardPlan>, SessionError> {
+    let split = Split {
+        tp: options.tp,
+        expert_parallel: options.expert_parallel,
+    };
+    let plan = match outline {
+        Some(shape) => ShardPlan::split(shape, split),
+        None => ShardPlan::split(&spec.shape(), split),
+    };
+    Ok(Arc::new(plan.map_err(Wish::from)?))
+}
+
 /// What `source` describes, and the words for where it says so.
-pub(super) fn spec_of(
+fn spec_of(
     source: &ModelSource,
     progress: &dyn Progress,
 ) -> Result<(ModelSpec, String), SessionError> {
@@ -239,7 +303,6 @@ pub(super) fn spec_of(
     let Described { spec, remarks } = Described::of(source).map_err(Wish::from)?;
     let remarks = remarks.iter();
     remarks.for_each(|remark| progress.remark(&format!("warning: {remark}")));
-    spec.check_runnable(&file).map_err(Wish::from)?;
     Ok((spec, file))
 }
 

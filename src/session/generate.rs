@@ -271,7 +271,8 @@ impl Tokens<'_> {
     fn end(&mut self) {
         let mut events = Vec::new();
         for id in self.engine.unfinished() {
-            self.engine.abort(id, "nobody reads on", &mut events);
+            let how = EventKind::Finished(FinishReason::Cancelled);
+            self.engine.abort(id, how, &mut events);
         }
         self.events.clear();
     }

@@ -33,6 +33,7 @@ mod kv;
 pub mod launch;
 mod loading;
 mod options;
+mod outline;
 #[cfg(any(feature = "cuda", feature = "mpi"))]
 mod patience;
 mod question;

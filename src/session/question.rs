@@ -152,8 +152,11 @@ impl Question {
         Ok(answers)
     }
 
-    /// One for each number of GPUs.
-    fn asks(&self, progress: &dyn Progress) -> Result<Vec<Ask>, SessionError> {
+    /// What `fit` is asked, one for each number of GPUs.
+    ///
+    /// # Errors
+    /// As [`answers`](Self::answers).
+    pub fn asks(&self, progress: &dyn Progress) -> Result<Vec<Ask>, SessionError> {
         let card = self.card()?;
         let Reading {
             name: model,

@@ -7,16 +7,15 @@ use std::sync::Arc;
 
 use super::error::{SessionError, Wish};
 use super::files::keep_layers;
+use super::outline::of_configuration;
 use crate::fit::StoredBytes;
 use crate::ground::Progress;
 use crate::ground::gguf_header::{self, GgufError, GgufHeader};
-use crate::ground::safetensors_header::Stored;
 use crate::hub::{
     self, DummyReason, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards,
 };
 use crate::model::{Checkpoint, Described, ModelSpec, SpecError};
-use crate::shape::reading::{Files, Named};
-use crate::shape::{ModelShape, ShapeError, gguf, reading};
+use crate::shape::{ModelShape, ShapeError, gguf};
 
 const GGUF: &str = ".gguf";
 /// Files of one model.
@@ -191,27 +190,6 @@ fn of_files(
         source: Some(source),
         from_headers,
         runnable,
-    })
-}
-
-fn of_configuration(
-    source: &ModelSource,
-    headers: Option<&[Stored]>,
-) -> Result<ModelShape, ShapeError> {
-    let file = source.config_name();
-    let beside = source.quantization.as_ref();
-    let beside_name = beside.map(|side| side.path.display().to_string());
-    let beside = beside.zip(beside_name.as_ref());
-    reading::read(&Files {
-        config: Named {
-            text: &source.config_json,
-            name: &file,
-        },
-        beside: beside.map(|(side, name)| Named {
-            text: &side.text,
-            name,
-        }),
-        headers,
     })
 }
 

@@ -65,7 +65,7 @@ pub struct Simulation {
     pub server: Option<Server>,
     /// Kernels are launched from CUDA graphs.
     pub graphs: bool,
-    /// What adds up over the cards; a server adds up with NCCL where it is `Auto`.
+    /// What adds up over the cards; over PCIe a server adds up with NCCL where it is `Auto`.
     pub all_reduce: AllReduce,
     /// Of activations; `None`: the checkpoint's.
     pub dtype: Option<WeightType>,

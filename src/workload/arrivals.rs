@@ -3,6 +3,8 @@
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, Gamma};
 
+use super::rate::{Course, Rate};
+
 #[derive(Debug, thiserror::Error)]
 pub enum ArrivalError {
     #[error("--request-rate is {0}, but it must be a positive number of requests a second")]
@@ -13,10 +15,13 @@ pub enum ArrivalError {
 
 /// Gaps drawn from a gamma distribution of mean `1 / rate` and shape `burstiness`, as vLLM's
 /// client draws them: shape 1 is the exponential of a Poisson process.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Arrivals {
-    rate: f64,
+    rate: Rate,
+    burstiness: f64,
+    /// Of a changing rate in requests, which `course` turns into seconds.
     gaps: Gamma<f64>,
+    course: Option<Course>,
 }
 
 impl Arrivals {
@@ -27,20 +32,45 @@ impl Arrivals {
         let bursts = burstiness > 0.0 && burstiness.is_finite();
         let gaps = Gamma::new(burstiness, 1.0 / (rate * burstiness));
         match gaps {
-            Ok(gaps) if bursts => Ok(Self { rate, gaps }),
+            Ok(gaps) if bursts => Ok(Self {
+                rate: rate.into(),
+                burstiness,
+                gaps,
+                course: None,
+            }),
             _ => Err(ArrivalError::Burstiness(burstiness)),
         }
     }
 
-    pub fn rate(&self) -> f64 {
-        self.rate
+    /// At a rate that changes over `seconds`, after which none arrives.
+    pub fn changing(rate: &Rate, seconds: f64, burstiness: f64) -> Result<Self, ArrivalError> {
+        let evenly = Self::new(1.0, burstiness)?;
+        Ok(Self {
+            rate: rate.clone(),
+            course: Some(Course::new(rate, seconds)),
+            ..evenly
+        })
     }
 
-    /// Arrival of one request after the other in seconds, without end; the first arrives at 0.
+    pub fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
+    /// Shape of the gaps: below 1 they bunch.
+    pub fn burstiness(&self) -> f64 {
+        self.burstiness
+    }
+
+    /// Arrival of one request after the other in seconds, without end unless the rate changes; the first arrives at 0.
     pub fn times(&self, seed: u64) -> impl Iterator<Item = f64> + use<> {
         let mut rng = StdRng::seed_from_u64(seed);
         let gaps = self.gaps;
-        std::iter::successors(Some(0.0), move |time| Some(time + gaps.sample(&mut rng)))
+        let course = self.course.clone();
+        let sums = std::iter::successors(Some(0.0), move |sum| Some(sum + gaps.sample(&mut rng)));
+        sums.map_while(move |sum| match &course {
+            None => Some(sum),
+            Some(course) => course.time_of(sum),
+        })
     }
 }
 
@@ -69,6 +99,19 @@ mod tests {
             let error = (variation / expected - 1.0).abs();
             assert!(error < 0.05, "{variation} is not {expected}");
         }
+    }
+
+    #[test]
+    fn a_rate_that_changes_is_kept_in_each_part_of_the_run() {
+        let rate: Rate = "ramp:2-22".parse().unwrap();
+        let arrivals = Arrivals::changing(&rate, 1000.0, 1.0).unwrap();
+        let times: Vec<f64> = arrivals.times(1).collect();
+        assert!(times.is_sorted() && times.iter().all(|time| *time <= 1000.0));
+        // Between 0 and 500 s 7 a second on average, 17 after.
+        let early = times.iter().filter(|time| **time < 500.0).count() as f64;
+        let late = times.len() as f64 - early;
+        assert!((early / 3500.0 - 1.0).abs() < 0.05, "{early}");
+        assert!((late / 8500.0 - 1.0).abs() < 0.05, "{late}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod arrivals;
 pub mod dataset;
 mod prompt;
+mod rate;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::text::TokenPool;
 pub use arrivals::{ArrivalError, Arrivals};
 pub use dataset::{Dataset, DatasetError};
 pub use prompt::Prompt;
+pub use rate::Rate;
 
 /// One request before it has a place in a run.
 #[derive(Debug, Clone, PartialEq)]

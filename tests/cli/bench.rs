@@ -4,6 +4,7 @@ mod ends;
 mod headline;
 mod held_up;
 mod outputs;
+mod pacing;
 mod places;
 mod ranks;
 mod recompute;

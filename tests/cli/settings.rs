@@ -158,6 +158,82 @@ fn the_command_line_wins_then_the_environment_then_the_file() {
     );
 }
 
+/// Whatever else a command is told, so that it is whole.
+fn whole(command: &str) -> Vec<&str> {
+    match command {
+        "generate" => vec!["generate", "--prompt", "a"],
+        "fit" => vec!["fit", "--model", "QwQ-32B", "--gpu", "h100-sxm"],
+        command => vec![command],
+    }
+}
+
+/// Each flag that a command has, by its own help.
+fn flags(command: &str) -> Vec<String> {
+    let help = run(&[command, "--help"]).succeeded().stdout;
+    let lines = help.lines().map(str::trim_start);
+    let names = lines.filter_map(|line| {
+        let line = line.strip_prefix("-m, ").or(Some(line))?;
+        let name = line.strip_prefix("--")?;
+        Some(name.split([' ', '=', '[', '.']).next()?.to_owned())
+    });
+    let own = |name: &String| !["config", "print-config", "help", "version"].contains(&&**name);
+    names.filter(own).collect()
+}
+
+/// A variable and a line of a file do what the flag does on the command line, of every flag of every command.
+#[test]
+fn every_flag_may_come_from_the_environment_and_from_a_file() {
+    const VALUES: [&str; 16] = [
+        "2", "true", "0.5", "cpu", "f16", "1G", "reserve", "nccl", "c1", "full", "ttft:5", "pp8",
+        "p95", "cut", "1..3", "decode",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.toml");
+    let mut seen = 0;
+    for command in ["bench", "capacity", "generate", "profile", "fit"] {
+        let whole = whole(command);
+        let told = |words: &[&str], variable: Option<(&str, &str)>| {
+            let words = [&whole[..], words, &["--print-config"]].concat();
+            let mut program = self::command(&words);
+            let outcome = Outcome::of(program.envs(variable).output().unwrap());
+            (outcome.code == Some(0)).then_some(outcome.stdout)
+        };
+        let plain = told(&[], None).unwrap();
+        for flag in flags(command) {
+            let word = format!("--{flag}");
+            if whole.contains(&word.as_str()) {
+                continue;
+            }
+            let on_line = |value: &&str| match *value {
+                "true" => told(&[&word], None),
+                value => told(&[&word, value], None),
+            };
+            // One that goes with others alone is tried where these are tested.
+            let Some((value, expected)) = VALUES
+                .iter()
+                .find_map(|value| Some((*value, on_line(value).filter(|text| *text != plain)?)))
+            else {
+                continue;
+            };
+            let variable = format!("CANDLEPOWER_{}", flag.replace('-', "_").to_uppercase());
+            assert_eq!(
+                told(&[], Some((&variable, value))).as_ref(),
+                Some(&expected),
+                "{variable}={value}"
+            );
+            fs::write(&file, format!("[{command}]\n{flag} = '{value}'\n")).unwrap();
+            let of_file = told(&["--config", file.to_str().unwrap()], None);
+            assert_eq!(
+                of_file.as_ref(),
+                Some(&expected),
+                "{flag} = '{value}' in a file"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "{seen} flags");
+}
+
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
     let folder = tempfile::tempdir().unwrap();

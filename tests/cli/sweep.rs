@@ -1,5 +1,7 @@
 //! `sweep` through the program: its points, their files, and a sweep that is killed and goes on.
 
+mod stopped;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -22,6 +22,7 @@ mod ledger;
 mod left_out;
 mod linear;
 mod model;
+mod profile;
 mod ranks;
 mod registers;
 mod report;

@@ -212,7 +212,9 @@ pages! {
     method_runs: "docs/method.md"
     metrics_runs: "docs/metrics.md"
     profile_runs: "docs/profile.md"
+    profiling_tools_runs: "docs/profiling-tools.md"
     ranks_runs: "docs/ranks.md"
+    recommend_runs: "docs/recommend.md"
     report_runs: "docs/report.md"
     sweep_runs: "docs/sweep.md"
 }

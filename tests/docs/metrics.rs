@@ -10,13 +10,19 @@ use candlepower::capacity::{Capacity, StoredPoint, Sweep};
 use candlepower::ground::results::Results;
 use candlepower::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 use candlepower::profile::Profile;
+use candlepower::recommend::Recommendation;
 use serde_json::Value;
 
 use crate::cli_support::run;
 use crate::links::code;
 use crate::page::Page;
 
-const PAGES: [&str; 3] = ["docs/metrics.md", "docs/capacity.md", "docs/sweep.md"];
+const PAGES: [&str; 4] = [
+    "docs/metrics.md",
+    "docs/capacity.md",
+    "docs/sweep.md",
+    "docs/recommend.md",
+];
 const COMMENT: &str = "<!-- keys: ";
 
 /// Keys of each object, by the name of its type.
@@ -74,6 +80,7 @@ fn written() -> Objects {
         Shapes::schema(),
         Capacity::schema(),
         Sweep::schema(),
+        Recommendation::schema(),
         schemars::schema_for!(StoredPoint).to_value(),
         schemars::schema_for!(RequestRecord).to_value(),
         schemars::schema_for!(StepRecord).to_value(),

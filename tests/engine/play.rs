@@ -2,6 +2,7 @@
 //! leaks into the run.
 
 mod bounds;
+mod early;
 mod paced;
 mod pauses;
 mod stalls;
@@ -9,7 +10,7 @@ mod stalls;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use candlepower::bench::{Load, Recording, Script, play};
+use candlepower::bench::{Limits, Load, Recording, Script, play};
 use candlepower::engine::Engine;
 use candlepower::exec::{ExecError, Executor, KvLayout, StepOutput, StepPlan, Ticket};
 use candlepower::ground::results::{RankMemory, Roofs};
@@ -65,7 +66,7 @@ fn played(warmup: usize) -> (Recording, Engine, usize) {
         load: Load::Closed { concurrency: 2 },
         requests: 5,
         warmup,
-        request_timeout: None,
+        limits: Limits::default(),
         sampling: Sampling::GREEDY,
         end_tokens: Vec::new(),
         seed: 0,

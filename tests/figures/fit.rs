@@ -1,7 +1,7 @@
 //! Will it fit: the report's models on its cards, the contract of the command, properties of the
 //! arithmetic, and vLLM's own logs.
 
-mod checkpoints;
+pub mod checkpoints;
 mod command;
 mod engines;
 mod families;

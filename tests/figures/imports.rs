@@ -236,7 +236,11 @@ fn sglang() {
 
 #[test]
 fn nvidia_calls_time_per_token_inter_token_latency() {
-    for (name, total) in [("aiperf-records.json", false), ("aiperf.json", true)] {
+    for (name, total) in [
+        ("aiperf-records.json", false),
+        ("aiperf.json", true),
+        ("aiperf-phases.json", true),
+    ] {
         let run = run(name);
         let good = if total {
             &[][..]
@@ -262,10 +266,13 @@ fn nvidia_calls_time_per_token_inter_token_latency() {
         holds(&run, &figures.concat());
         holds_all(&run, &[("median_tpot_ms", 49.5), ("p99_itl_ms", 90.0)]);
         assert_eq!(run.concurrency, Some(8));
+        assert_eq!(run.model, "example/Small-1B", "{name}");
         assert_eq!(run.figures["mean_itl_ms"].definition, rules::CHUNK_GAP);
         assert_eq!(run.tool.as_deref(), Some("AIPerf"));
         assert_eq!(broken(&run), 0, "{:?}", run.notes);
     }
+    // The warm-up is no load that is measured.
+    assert_eq!(run("aiperf-phases.json").request_rate, Some(4.0));
     assert_eq!(
         run("aiperf.json").hardware.gpu.as_deref(),
         Some("Example GPU")

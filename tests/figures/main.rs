@@ -6,4 +6,6 @@ mod fit;
 mod hardware;
 mod imports;
 mod metrics;
+mod recommend;
 mod simulated;
+mod vllm_reference;

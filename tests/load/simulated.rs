@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use candlepower::bench::{Load, Script, play};
+use candlepower::bench::{Limits, Load, Script, play};
 use candlepower::fit::KvType;
 use candlepower::ground::Sampling;
 use candlepower::ground::results::Scenario;
@@ -61,10 +61,10 @@ fn played(load: Load, requests: usize) -> Vec<(f64, Process)> {
             output_len: 6,
             pool: Arc::new(TokenPool::below(32_000).unwrap()),
         },
-        load,
+        load: load.clone(),
         requests,
         warmup: 1000,
-        request_timeout: None,
+        limits: Limits::default(),
         sampling: Sampling::GREEDY,
         end_tokens: Vec::new(),
         seed: 0,

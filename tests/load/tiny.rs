@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use candle_core::DType;
-use candlepower::bench::{Load, Script, play};
-use candlepower::ground::{Event, EventKind, Request, Sampling, StopRule};
+use candlepower::bench::{Limits, Load, Script, play};
+use candlepower::ground::{Event, EventKind, FinishReason, Request, Sampling, StopRule};
 use candlepower::scheduler::{Policy, SchedulerConfig};
 use candlepower::workload::{Dataset, Work, WorkItem};
 
@@ -85,7 +85,8 @@ fn churn(prefix_cache: bool, seconds: usize) {
         if next > 0 && random.within(0..4) == 0 {
             // Waiting, running or gone, as it comes.
             let id = next - 1 - random.within(0..200).min(next as usize - 1) as u64;
-            engine.abort(id, "cancelled", &mut events);
+            let how = EventKind::Finished(FinishReason::Cancelled);
+            engine.abort(id, how, &mut events);
         }
         if !engine.is_idle() {
             engine.step(&mut events).unwrap();
@@ -96,11 +97,9 @@ fn churn(prefix_cache: bool, seconds: usize) {
         }
         for event in events.drain(..) {
             match event.kind {
+                EventKind::Finished(FinishReason::Cancelled) => cancelled += 1,
                 EventKind::Finished(_) => ended += 1,
-                EventKind::Failed(reason) => {
-                    assert_eq!(reason, "cancelled");
-                    cancelled += 1;
-                }
+                EventKind::Failed(reason) => panic!("{reason}"),
                 EventKind::Preempted => preempted += 1,
                 _ => {}
             }
@@ -111,7 +110,8 @@ fn churn(prefix_cache: bool, seconds: usize) {
     }
     let (warm, now) = (warm.unwrap(), Process::now());
     for id in engine.unfinished() {
-        engine.abort(id, "the end", &mut events);
+        let how = EventKind::Finished(FinishReason::Cut);
+        engine.abort(id, how, &mut events);
     }
     // A step that was under way when its requests were ended.
     while !engine.is_idle() {
@@ -149,7 +149,10 @@ fn a_thousand_at_a_time_with_deadlines() {
         load: Load::Closed { concurrency: 1000 },
         requests,
         warmup: 100,
-        request_timeout: Some(Duration::from_secs(2)),
+        limits: Limits {
+            request_timeout: Some(Duration::from_secs(2)),
+            ..Limits::default()
+        },
         sampling: Sampling::GREEDY,
         end_tokens: Vec::new(),
         seed: 0,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{Shape, ShapePlan};
 use crate::engine::Engine;
-use crate::ground::{Event, EventKind, Progress, Request, RequestId, Sampling, StopRule, Task};
+use crate::ground::{
+    Event, EventKind, FinishReason, Progress, Request, RequestId, Sampling, StopRule, Task,
+};
 use crate::session::{RunError, Session, SessionError, Wish};
 
 /// Seconds of each repeat; `None`: it was told to stop before the last.
@@ -112,7 +114,8 @@ impl Player<'_> {
                 break;
             }
             if self.progress.is_stopped() {
-                self.engine.abort(ID, "interrupted", &mut events);
+                let how = EventKind::Finished(FinishReason::Cut);
+                self.engine.abort(ID, how, &mut events);
                 return Ok(None);
             }
             match self.engine.step(&mut events) {

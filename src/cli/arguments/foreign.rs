@@ -178,6 +178,17 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_without_an_equal_says_what_to_use() {
+        for (flag, tip) in TIPS {
+            let line = ["candlepower", "bench", flag].map(OsString::from);
+            let said = super::super::parse(line).err().map(|e| e.to_string());
+            let said = said.unwrap_or_default();
+            assert!(said.contains("unexpected argument"), "{flag}: {said}");
+            assert!(said.contains(tip), "{flag}: {said}");
+        }
+    }
+
+    #[test]
     fn limits_may_be_words_of_their_own() {
         let ours = "bench --goodput ttft:1,tpot:2 --tp 2";
         assert_eq!(words("bench --goodput ttft:1 tpot:2 -tp 2"), ours);

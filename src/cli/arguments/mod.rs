@@ -78,3 +78,70 @@ fn from_where(error: Error, settings: &[Setting]) -> Error {
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::parser::ValueSource;
+
+    use super::*;
+
+    /// One of them is a value of any flag that has another name.
+    const VALUES: [&str; 5] = ["2", "0.5", "1G", "pp512", "f16"];
+
+    /// What a flag of a command holds, whatever else the command needs.
+    fn held(command: &str, id: &str, words: &[String]) -> Option<Vec<OsString>> {
+        let line = ["candlepower", command].map(str::to_owned);
+        let line = line.iter().chain(words);
+        let matches = super::command()
+            .ignore_errors(true)
+            .try_get_matches_from(line)
+            .ok()?;
+        let (_, chosen) = matches.subcommand()?;
+        let given = chosen.value_source(id) == Some(ValueSource::CommandLine);
+        given.then(|| {
+            chosen
+                .get_raw(id)
+                .into_iter()
+                .flatten()
+                .map(OsString::from)
+                .collect()
+        })
+    }
+
+    #[test]
+    fn every_other_name_sets_the_same_flag() {
+        let mut names = 0;
+        for command in super::command().get_subcommands() {
+            for arg in command.get_arguments() {
+                let long = arg.get_all_aliases().unwrap_or_default();
+                let long = long.into_iter().map(|name| format!("--{name}"));
+                let short = arg.get_all_short_aliases().unwrap_or_default();
+                let short = short.into_iter().map(|letter| format!("-{letter}"));
+                let ours = format!("--{}", arg.get_long().unwrap_or_default());
+                let id = arg.get_id().as_str();
+                for theirs in long.chain(short) {
+                    let with = |name: &str, value: Option<&str>| {
+                        let words: Vec<_> = [Some(name), value].into_iter().flatten().collect();
+                        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+                        held(command.get_name(), id, &words)
+                    };
+                    let values: Vec<Option<&str>> = match arg.get_action().takes_values() {
+                        true => VALUES.map(Some).to_vec(),
+                        false => vec![None],
+                    };
+                    let taken = values
+                        .into_iter()
+                        .find(|value| with(&ours, *value).is_some());
+                    let value = taken.unwrap_or_else(|| panic!("{ours} takes none of {VALUES:?}"));
+                    assert_eq!(
+                        with(&theirs, value),
+                        with(&ours, value),
+                        "{theirs} {value:?}"
+                    );
+                    names += 1;
+                }
+            }
+        }
+        assert!(names > 40, "{names}");
+    }
+}

@@ -4,24 +4,33 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::super::common::CommonArgs;
 use super::super::values;
 use crate::bench::{LoadOptions, Preset, Shape, ShapeOptions};
 use crate::exec::Server;
-use crate::ground::results::Slo;
-use crate::session::EngineOptions;
+use crate::ground::results::{AtEnd, Cancel, Slo};
+use crate::session::{Device, EngineOptions};
+use crate::workload::Rate;
 
 /// Repeats of a shape, as llama-bench has them.
 const SHAPE_REPEATS: usize = 5;
 /// What shapes have not.
-const SHAPELESS: [&str; 14] = [
+const SHAPELESS: [&str; 21] = [
     "scenario",
     "concurrency",
     "max_concurrency",
     "requests",
     "request_rate",
+    "duration",
+    "at_end",
+    "stop_when_saturated",
+    "temperature",
+    "top_k",
+    "top_p",
+    "cancel",
     "input_len",
     "output_len",
     "prompt",
@@ -39,6 +48,7 @@ const SHAPELESS: [&str; 14] = [
     candlepower bench --scenario c50 --model DeepSeek-R1-Distill-Qwen-1.5B --layers 4\n  \
     candlepower bench --model ./my-model --concurrency 1,8 --requests 10,64 --output-len 64 --out results\n  \
     candlepower bench --request-rate 2 --requests 20 --goodput ttft:2000,tpot:200 --json\n  \
+    candlepower bench --request-rate ramp:1-20 --duration 60 --stop-when-saturated\n  \
     candlepower bench --concurrency 8 --trace trace.json --trace-steps 20..40\n  \
     candlepower bench --shapes pp512,tg128,pp512+tg128 --depth 0,4096 --format markdown\n  \
     candlepower bench --device sim:rtx4090-48g --tp 2 --model QwQ-32B --scenario all --format markdown")]
@@ -46,7 +56,7 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// With --device sim: the server whose host time is added to each step; none is raw capacity
+    /// With --device sim: whose kernels and host time a step takes; none is raw capacity
     #[arg(long, value_enum, default_value_t = ServerFlag::None, value_name = "S", help_heading = "Device")]
     pub server: ServerFlag,
 
@@ -59,9 +69,30 @@ pub struct BenchArgs {
     /// Requests of each run; a single value repeats
     #[arg(long, aliases = ["num-prompts", "num-requests"], value_name = "A[,B...]", value_delimiter = ',', value_parser = values::positive, help_heading = "Load")]
     pub requests: Vec<usize>,
-    /// Open loop: requests a second, one number for each run; inf sends all at once
-    #[arg(long, value_name = "R[,R...]|inf", value_delimiter = ',', value_parser = values::rate, help_heading = "Load")]
-    pub request_rate: Vec<f64>,
+    /// Requests are sent for S seconds: without --requests as many as come
+    #[arg(long, alias = "max-seconds", value_name = "S", value_parser = values::seconds, help_heading = "Load")]
+    pub duration: Option<Duration>,
+    /// What becomes of requests in flight when --duration is over [default: drain]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "E",
+        requires = "duration",
+        help_heading = "Load"
+    )]
+    pub at_end: Option<AtEndFlag>,
+    /// Open loop: requests a second, one rate for each run; inf sends all at once; over --duration a rate may change:
+    /// ramp:1-20 (in straight lines), stairs:1-5-20 (in equal parts)
+    #[arg(
+        long,
+        value_name = "R[,R...]",
+        value_delimiter = ',',
+        help_heading = "Load"
+    )]
+    pub request_rate: Vec<Rate>,
+    /// End an open loop when its queue keeps growing; the results are partial, and say so
+    #[arg(long, help_heading = "Load")]
+    pub stop_when_saturated: bool,
     /// With --request-rate: requests in flight at most, the others are sent as these end; without it, as --concurrency
     #[arg(long, value_name = "C[,C...]", value_delimiter = ',', value_parser = values::positive, conflicts_with_all = ["concurrency", "scenario"], help_heading = "Load")]
     pub max_concurrency: Vec<usize>,
@@ -111,9 +142,22 @@ pub struct BenchArgs {
     /// Play every run or shape N times [default: 1, of shapes 5]
     #[arg(long, alias = "repetitions", short_alias = 'r', value_name = "N", value_parser = values::positive, help_heading = "Method")]
     pub repeats: Option<usize>,
+    /// Draw tokens at this temperature, with --seed; 0 takes the most likely token [default: 0]
+    #[arg(long, value_name = "T", value_parser = values::temperature, help_heading = "Work")]
+    pub temperature: Option<f32>,
+    /// With --temperature: only the K most likely tokens; 0 is all
+    #[arg(long, value_name = "K", value_parser = values::whole, requires = "temperature", help_heading = "Work")]
+    pub top_k: Option<usize>,
+    /// With --temperature: only the most likely tokens that make up P
+    #[arg(long, value_name = "P", value_parser = values::probability, requires = "temperature", help_heading = "Work")]
+    pub top_p: Option<f32>,
+
     /// Seconds after its arrival at which a request fails
     #[arg(long, value_name = "S", value_parser = values::seconds, help_heading = "Method")]
     pub request_timeout: Option<Duration>,
+    /// Requests that are given up, drawn at random: a share of them, S seconds after arrival, or somewhere in the answer
+    #[arg(long, value_name = "SHARE[:S]", help_heading = "Method")]
+    pub cancel: Option<Cancel>,
     /// Limits that a good request keeps: ttft:MS,tpot:MS,e2el:MS
     #[arg(long, value_name = "SLO", value_parser = slo, help_heading = "Method")]
     pub goodput: Option<Slo>,
@@ -148,7 +192,11 @@ pub struct BenchArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ServerFlag {
+    /// Raw capacity: this engine's kernels, no host
     None,
+    /// An engine's own loop and kernels, offline: vLLM, SGLang or TensorRT-LLM without a server
+    Engine,
+    /// vLLM behind its server, and a client
     Vllm,
 }
 
@@ -156,7 +204,35 @@ impl ServerFlag {
     pub fn server(self) -> Option<Server> {
         match self {
             Self::None => None,
+            Self::Engine => Some(Server::ENGINE),
             Self::Vllm => Some(Server::VLLM),
+        }
+    }
+
+    /// It has its place on simulated devices alone.
+    pub fn check(self, device: &Device) -> anyhow::Result<()> {
+        match self.server() {
+            Some(Server { name, .. }) if !device.is_simulated() => {
+                bail!("--server {name} is added to a simulated device; add --device sim:<gpu>")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AtEndFlag {
+    /// They are played to their end
+    Drain,
+    /// They end there and then, and count in no latency
+    Cut,
+}
+
+impl AtEndFlag {
+    fn at_end(self) -> AtEnd {
+        match self {
+            Self::Drain => AtEnd::Drain,
+            Self::Cut => AtEnd::Cut,
         }
     }
 }
@@ -205,7 +281,13 @@ impl BenchArgs {
             concurrency: closed,
             max_concurrency: cap,
             requests: self.requests.clone(),
+            duration: self.duration,
+            at_end: self.at_end.map(AtEndFlag::at_end).unwrap_or_default(),
             request_rate: self.request_rate.clone(),
+            stop_when_saturated: self.stop_when_saturated,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
             burstiness: self.burstiness,
             input_len: self.input_len,
             output_len: self.output_len,
@@ -215,6 +297,7 @@ impl BenchArgs {
             warmup: self.warmup,
             repeats: self.repeats.unwrap_or(1),
             request_timeout: self.request_timeout,
+            cancel: self.cancel,
             goodput: self.goodput,
             price_per_hour: self.price_per_hour,
         })

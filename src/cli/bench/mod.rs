@@ -143,13 +143,11 @@ fn tracer(args: &BenchArgs, session: &Session) -> Tracer {
 
 /// Flags that only a simulated device has, or has not.
 fn check_flags(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
+    args.server.check(device)?;
     match device {
         Device::Simulated(_) if args.stop_at_eos => bail!(
             "--stop-at-eos: a simulated device draws tokens without meaning, so no answer has an end of its own; leave it out"
         ),
-        Device::Cpu | Device::Cuda if args.server.server().is_some() => {
-            bail!("--server vllm is added to a simulated device; add --device sim:<gpu>")
-        }
         _ if args.format == Format::Jsonl && args.shapes.is_empty() => {
             bail!("--format jsonl is one line a shape; add --shapes, or use --format json")
         }

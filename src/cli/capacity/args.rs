@@ -21,7 +21,7 @@ pub struct CapacityArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// With --device sim: the server whose host time is added to each step; none is raw capacity
+    /// With --device sim: whose kernels and host time a step takes; none is raw capacity
     #[arg(long, value_enum, default_value_t = ServerFlag::None, value_name = "S", help_heading = "Device")]
     pub server: ServerFlag,
 
@@ -110,7 +110,8 @@ impl CapacityArgs {
     }
 }
 
-fn percentile(text: &str) -> Result<u32, String> {
+/// `p95` and the like.
+pub fn percentile(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix(['p', 'P']).unwrap_or(text);
     let known = digits.parse().ok();
     known
@@ -118,7 +119,8 @@ fn percentile(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "it must be p50, p90, p95 or p99".to_owned())
 }
 
-fn objective(text: &str) -> Result<Objective, String> {
+/// Limits by name: `ttft:500,tpot:50`.
+pub fn objective(text: &str) -> Result<Objective, String> {
     const NAMES: &str = "ttft, tpot, e2el, goodput, errors and kv";
     let mut objective = Objective::default();
     for part in text.split(',') {

@@ -2,7 +2,7 @@
 
 mod args;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 
 use super::console::Console;
 use super::failure::Failure;
@@ -11,7 +11,7 @@ use crate::capacity::{self, CapacityPlan};
 use crate::report;
 use crate::session::{Job, ModelFiles};
 
-pub use args::CapacityArgs;
+pub use args::{CapacityArgs, objective, percentile};
 
 /// The exit code where no load meets the objective.
 const NOTHING_PASSES: u8 = 3;
@@ -20,7 +20,7 @@ const NOTHING_PASSES: u8 = 3;
 pub fn run(args: &CapacityArgs, job: Option<&Job>) -> Result<u8, Failure> {
     let progress = Console::watching(&args.common.output);
     let files = ModelFiles::find(&args.options(), progress.as_ref())?;
-    check(args, &files).map_err(Failure::Usage)?;
+    args.server.check(&files.device).map_err(Failure::Usage)?;
     let plan = CapacityPlan::new(args.capacity(), &files, progress.as_ref())?;
     let remarks = plan.remarks().iter();
     remarks.for_each(|remark| progress.remark(remark));
@@ -38,11 +38,4 @@ pub fn run(args: &CapacityArgs, job: Option<&Job>) -> Result<u8, Failure> {
         (false, None) => Ok(NOTHING_PASSES),
         (false, Some(_)) => Ok(0),
     }
-}
-
-fn check(args: &CapacityArgs, files: &ModelFiles) -> anyhow::Result<()> {
-    if args.options().server.is_some() && !files.device.is_simulated() {
-        bail!("--server vllm is added to a simulated device; add --device sim:<gpu>");
-    }
-    Ok(())
 }

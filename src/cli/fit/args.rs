@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::super::common::{DtypeFlag, KvDtypeFlag, OutputArgs};
 use super::super::values;
+use super::wish::RecommendArgs;
 use crate::fit::{CacheType, Engine, LlamaCpp, LoadQuantization, Lora, Release};
 use crate::session::{DEFAULT_MODEL, Question};
 
@@ -12,7 +13,8 @@ use crate::session::{DEFAULT_MODEL, Question};
     candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2\n  \
     candlepower fit --model QwQ-32B --gpu rtx4090-48g --gpus 2,4,8 --concurrency 1000 --input-len 100 --output-len 601\n  \
     candlepower fit --model Qwen3-235B-A22B-FP8 --gpu l40s --gpus 8 --expert-parallel --engine vllm --explain\n  \
-    candlepower fit --model ./config.json --gpu-memory 24 --kv-cache-dtype fp8 --json\n\n\
+    candlepower fit --model ./config.json --gpu-memory 24 --kv-cache-dtype fp8 --json\n  \
+    candlepower fit --recommend --model QwQ-32B --max-model-len 4096 --concurrency 50 --slo tpot:50\n\n\
     Exit codes: 0 it fits (of several --gpus, at least one number does), 3 it does not, 2 the question is wrong.\n\
     Ranks are tp x pp; GPUs beyond them are replicas. With a list of --gpus, --json prints an array.")]
 pub struct FitArgs {
@@ -26,11 +28,11 @@ pub struct FitArgs {
     #[arg(long, value_enum, default_value_t = DtypeFlag::Auto, help_heading = "Model")]
     pub dtype: DtypeFlag,
 
-    /// Name from `candlepower gpus`, or a .toml file of a card of your own
+    /// Name from `candlepower gpus`, or a .toml file of a card of your own; with --recommend several, or all
     #[arg(
         long,
         value_name = "G",
-        required_unless_present = "gpu_memory",
+        required_unless_present_any = ["gpu_memory", "recommend"],
         help_heading = "Hardware"
     )]
     pub gpu: Option<String>,
@@ -50,9 +52,10 @@ pub struct FitArgs {
     #[arg(long, help_heading = "Hardware")]
     pub expert_parallel: bool,
 
-    /// Whose memory: our own arena, or what vLLM, SGLang or llama.cpp would do
-    #[arg(long, value_enum, default_value_t = EngineFlag::Candlepower, help_heading = "Engine")]
-    pub engine: EngineFlag,
+    /// Whose memory: our own arena, or what vLLM, SGLang or llama.cpp would do [default: candlepower; with --recommend
+    /// vllm, of a GGUF file llama.cpp]
+    #[arg(long, value_enum, help_heading = "Engine")]
+    pub engine: Option<EngineFlag>,
     /// Release whose rules and defaults apply, such as 0.10.2, or its month, such as 2025-09 [default: 0.10]
     #[arg(long, value_name = "V", value_parser = Release::named, help_heading = "Engine")]
     pub vllm_version: Option<&'static Release>,
@@ -128,6 +131,9 @@ pub struct FitArgs {
     /// Output tokens of each [default: 601, as in the report's loads]
     #[arg(long, value_name = "O", value_parser = values::positive, help_heading = "Load")]
     pub output_len: Option<usize>,
+
+    #[command(flatten)]
+    pub recommend: RecommendArgs,
 
     /// Print the arithmetic line by line
     #[arg(long, help_heading = "Output")]

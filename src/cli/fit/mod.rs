@@ -1,6 +1,8 @@
 //! `fit`: will this model run on that hardware, and if not, what is the nearest change that does.
 
 mod args;
+mod recommend;
+mod wish;
 
 use anyhow::bail;
 
@@ -20,6 +22,9 @@ const DOES_NOT_FIT: u8 = 3;
 pub fn run(args: &FitArgs) -> Result<u8, Failure> {
     let console = Console::plain(&args.output);
     let engine = engine(args).map_err(Failure::Usage)?;
+    if args.recommend.recommend {
+        return recommend::run(args, engine);
+    }
     let mut answers = args.question(engine).answers(&console)?;
     if args.output.json {
         if !args.explain {
@@ -39,13 +44,14 @@ pub fn run(args: &FitArgs) -> Result<u8, Failure> {
 }
 
 fn engine(args: &FitArgs) -> anyhow::Result<Engine> {
-    let engine = match args.engine {
+    let chosen = args.engine.unwrap_or_else(|| recommend::usual_engine(args));
+    let engine = match chosen {
         EngineFlag::Vllm => Engine::Vllm(args.vllm_version.unwrap_or(Release::USUAL)),
         EngineFlag::Candlepower => Engine::Candlepower,
         EngineFlag::Sglang => Engine::Sglang,
         EngineFlag::LlamaCpp => Engine::LlamaCpp(args.llama_cpp()),
     };
-    match (args.engine, args.quantization) {
+    match (chosen, args.quantization) {
         (_, None)
         | (EngineFlag::LlamaCpp, Some(LoadQuantization::Gguf(_)))
         | (EngineFlag::Vllm | EngineFlag::Sglang, Some(_)) => {}
@@ -64,7 +70,7 @@ fn engine(args: &FitArgs) -> anyhow::Result<Engine> {
     ];
     for (flag, wanted, name) in others {
         if let Some(flag) = flag
-            && args.engine != wanted
+            && chosen != wanted
         {
             bail!(
                 "{flag} is for --engine {name}, and --engine is {}; add --engine {name} or leave it out",

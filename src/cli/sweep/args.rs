@@ -9,7 +9,7 @@ use super::super::bench::BenchArgs;
 use crate::capacity::GridAxis;
 
 /// Flags of `bench` that say nothing of a point.
-const NOT_OF_A_POINT: [&str; 15] = [
+const NOT_OF_A_POINT: [&str; 16] = [
     "out",
     "overwrite",
     "format",
@@ -22,12 +22,20 @@ const NOT_OF_A_POINT: [&str; 15] = [
     "depth",
     "trace",
     "trace-steps",
+    "log-schedule",
     "reference",
     "help",
     "version",
 ];
 /// Of these, such as a sweep takes none of.
-const REFUSED: [&str; 5] = ["shapes", "depth", "trace", "trace-steps", "reference"];
+const REFUSED: [&str; 6] = [
+    "shapes",
+    "depth",
+    "trace",
+    "trace-steps",
+    "log-schedule",
+    "reference",
+];
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \

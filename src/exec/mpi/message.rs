@@ -94,6 +94,7 @@ pub struct Hello {
 pub struct Operation<'a> {
     name: Cow<'a, str>,
     layer: Option<usize>,
+    queued: Duration,
     start: Duration,
     time: Duration,
     cost: Cost,
@@ -104,6 +105,7 @@ impl<'a> From<&'a OpRecord> for Operation<'a> {
         Self {
             name: op.name.into(),
             layer: op.layer,
+            queued: op.queued,
             start: op.start,
             time: op.time,
             cost: op.cost,
@@ -119,9 +121,12 @@ impl Operation<'_> {
         Some(OpRecord {
             name,
             layer: self.layer,
+            queued: moment.here(self.queued),
             start: moment.here(self.start),
             time: self.time,
             cost: self.cost,
+            // A profile shows those of rank 0.
+            launches: None,
         })
     }
 }

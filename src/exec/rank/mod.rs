@@ -176,6 +176,7 @@ impl Rank {
 
     /// A step whose tokens come from what the host is told of the logits.
     fn draw_here(&mut self, plan: &StepPlan, output: &mut StepOutput) -> Result<(), ExecError> {
+        let _range = self.range(plan);
         let mut sampler = std::mem::take(&mut self.sampler);
         let outcome = self.sample(plan, &mut sampler, &mut output.sampled);
         self.sampler = sampler;

@@ -1,5 +1,7 @@
 //! Steps that a device takes ahead of the host: as graphs, and two at a time.
 
+use std::any::Any;
+
 use candle_core::bail;
 
 use super::{Rank, begin, device_error};
@@ -150,6 +152,13 @@ impl Rank {
         Ok(())
     }
 
+    /// What a profiler that watches shows of a step.
+    pub(super) fn range(&self, plan: &StepPlan) -> Option<Box<dyn Any>> {
+        let (tokens, sequences) = (plan.tokens.len(), plan.rows.sequences());
+        let name = || format!("step of {tokens} tokens, {sequences} sequences");
+        self.backend.range(&name)
+    }
+
     /// Whether the rank's device does what it is given while the host goes on.
     pub fn works_ahead(&self) -> bool {
         self.backend.queue().is_some()
@@ -168,6 +177,7 @@ impl Rank {
     }
 
     fn queue_as(&mut self, plan: &StepPlan, way: Way) -> Result<(), ExecError> {
+        let _range = self.range(plan);
         // A graph's marks are of its last replay: nobody times two steps at once.
         let is_timed = plan.timed && self.queued.iter().all(|queued| queued.timing.is_none());
         let counted = self.queue_step(plan, way, is_timed);

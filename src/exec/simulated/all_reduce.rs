@@ -18,11 +18,13 @@ pub struct Exchange {
     ranks: usize,
     nccl: Nccl,
     peers: Option<PushLink>,
+    /// Start and end of a kernel or a copy.
+    start: f64,
     ways: Ways,
 }
 
 impl Exchange {
-    /// Adding up as `asked`, messages of up to `largest` bytes.
+    /// Adding up as `asked`, messages of up to `largest` bytes; a kernel's start takes `start` seconds.
     ///
     /// # Errors
     /// `NoTable`: nothing is known of an all-reduce over so many of these cards; `NoWay`: not of what is asked for.
@@ -30,6 +32,7 @@ impl Exchange {
         link: Link,
         ranks: usize,
         asked: AllReduce,
+        start: f64,
         largest: u64,
     ) -> Result<Self, HardwareError> {
         let (link, nccl) = known(link, ranks)?;
@@ -54,6 +57,7 @@ impl Exchange {
             ranks,
             nccl,
             peers,
+            start,
             ways: Ways::new(candidates),
         };
         exchange.fill(largest);
@@ -101,18 +105,18 @@ impl Exchange {
     fn by(&self, way: Way, bytes: u64) -> Result<f64, HardwareError> {
         let pushed = way.pushed(bytes, self.ranks);
         let host = PushLink::HOST;
-        let peers = self.peers.unwrap_or(host);
+        let (peers, start) = (self.peers.unwrap_or(host), self.start);
         Ok(match way {
             Way::Nccl => self.nccl(bytes)?,
-            Way::HostOneShot => host.by_kernel(1, pushed),
-            Way::HostTwoShot => host.by_kernel(2, pushed),
-            Way::P2pOneShot => peers.by_kernel(1, pushed),
-            Way::P2pTwoShot => peers.by_kernel(2, pushed),
+            Way::HostOneShot => host.by_kernel(start, 1, pushed),
+            Way::HostTwoShot => host.by_kernel(start, 2, pushed),
+            Way::P2pOneShot => peers.by_kernel(start, 1, pushed),
+            Way::P2pTwoShot => peers.by_kernel(start, 2, pushed),
             Way::HostCopies => {
                 // A meeting before the first piece, and two in each.
                 let pieces = bytes.div_ceil(PIECE_BYTES as u64).max(1) as u32;
                 let copies = 2 * (self.ranks as u32 - 1) + LAUNCHES_OF_PIECE;
-                host.by_copies(1 + pieces * copies, 1 + 2 * pieces, pushed)
+                host.by_copies(start, 1 + pieces * copies, 1 + 2 * pieces, pushed)
             }
         })
     }

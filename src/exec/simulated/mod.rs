@@ -4,6 +4,7 @@
 
 mod all_reduce;
 mod calibration;
+mod kernels;
 mod limits;
 mod pass;
 mod server;
@@ -18,7 +19,7 @@ use crate::ground::clock::seconds;
 use crate::ground::recorder::{Cost, OpRecord, Recorder};
 use crate::ground::results::{self, RankMemory, Roofs};
 use crate::ground::{Clock, VirtualClock};
-use crate::hardware::Gpu;
+use crate::hardware::{Gpu, Link, PushLink};
 use crate::model::{StepLimits, workspace_bytes};
 use crate::ops::sampling::draw::mix;
 use crate::ops::{Pick, Sampled};
@@ -26,6 +27,7 @@ use crate::parallel::{AllReduce, ShardPlan};
 use crate::shape::WeightType;
 
 use all_reduce::Exchange;
+pub use kernels::Kernels;
 use limits::Limits;
 use pass::Work;
 pub use server::Server;
@@ -44,7 +46,7 @@ pub struct Setup {
     pub dtype: WeightType,
     /// Kernels are launched from CUDA graphs.
     pub graphs: bool,
-    /// What adds up over the ranks, as it was asked for; a server adds up with NCCL where it is `Auto`.
+    /// What adds up over the ranks, as it was asked for; over PCIe a server adds up with NCCL where it is `Auto`.
     pub all_reduce: AllReduce,
     /// `None`: raw capacity.
     pub server: Option<Server>,
@@ -72,15 +74,20 @@ impl Simulated {
     /// Nothing is known of an all-reduce between these cards.
     pub fn new(setup: Setup, clock: Arc<VirtualClock>) -> Result<Self, ExecError> {
         let (ranks, dtype) = (setup.plan.tp(), setup.dtype);
-        // A server adds up with NCCL unless it is told.
-        let asked = match (setup.all_reduce, &setup.server) {
-            (AllReduce::Auto, Some(_)) => AllReduce::Nccl,
-            (asked, _) => asked,
+        let (gpu, link) = (&setup.gpu, setup.gpu.link());
+        let (kernels, start) = match &setup.server {
+            None => (Kernels::OWN, PushLink::START_SECONDS),
+            Some(server) => (server.kernels, server.kernels.seconds),
+        };
+        // Engines have kernels of their own over NVLink, and NCCL elsewhere.
+        let asked = match (setup.all_reduce, &setup.server, link) {
+            (AllReduce::Auto, Some(_), Link::PcieHost | Link::PcieP2p) => AllReduce::Nccl,
+            (asked, ..) => asked,
         };
         let largest = setup.limits.rows * setup.plan.shape().hidden_size * dtype.bytes();
         Ok(Self {
-            limits: Limits::new(&setup.gpu, dtype, setup.graphs),
-            exchange: Exchange::new(setup.gpu.link(), ranks, asked, largest as u64)?,
+            limits: Limits::new(gpu, &kernels, dtype, setup.graphs),
+            exchange: Exchange::new(link, ranks, asked, start, largest as u64)?,
             shapes: Shapes::new(&setup.plan, dtype),
             setup,
             clock,
@@ -119,6 +126,7 @@ impl Simulated {
         let layers = self.shapes.layers.len();
         let host = server.map_or(0.0, |server| {
             server.host(
+                &self.setup.gpu,
                 pass.time.as_secs_f64(),
                 ranks,
                 layers,

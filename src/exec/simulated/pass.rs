@@ -156,8 +156,9 @@ impl Work<'_> {
                 flops: 2 * FMA * pairs * self.shapes.q_width() as u64,
             }
         });
-        let busy = |cost| self.limits.busy(cost, Unit::Attention);
-        let seconds = self.limits.kernel(busy(decode) + busy(prefill));
+        let busy = [(decode, Unit::Decode), (prefill, Unit::Prefill)]
+            .map(|(cost, unit)| self.limits.busy(cost, unit));
+        let seconds = self.limits.kernel(busy.iter().sum());
         let mut cost = decode;
         cost += prefill;
         record("attend", cost, seconds)
@@ -292,8 +293,8 @@ impl Sums {
 }
 
 fn unit(matrix: &Matrix) -> Unit {
-    match matrix.fp8 {
-        true => Unit::Fp8Matmul,
+    match matrix.eight_bits {
+        true => Unit::EightBits,
         false => Unit::Matmul,
     }
 }
@@ -302,9 +303,11 @@ fn record(name: &'static str, cost: Cost, seconds: f64) -> OpRecord {
     OpRecord {
         name,
         layer: None,
-        // Known once it is noted.
+        // Both known once it is noted.
+        queued: Duration::ZERO,
         start: Duration::ZERO,
         time: duration(seconds),
         cost,
+        launches: None,
     }
 }

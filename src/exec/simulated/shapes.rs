@@ -1,7 +1,7 @@
 //! What one rank holds of each layer, from the shard plan: bytes as stored, elements as multiplied.
 
 use crate::parallel::{RankShape, ShardPlan};
-use crate::shape::{Format, Mlp, Role, TensorSpec, WeightType};
+use crate::shape::{Format, Mlp, Quantization, Role, TensorSpec, WeightType};
 
 /// The rank that is simulated: none holds more.
 const RANK: usize = 0;
@@ -15,7 +15,8 @@ pub struct Matrix {
     pub elements: u64,
     pub inputs: usize,
     pub outputs: usize,
-    pub fp8: bool,
+    /// Tensor cores multiply in 8 bits.
+    pub eight_bits: bool,
 }
 
 /// What decides how long a layer takes.
@@ -71,6 +72,11 @@ impl Shapes {
         });
         let mut layers: Vec<Layer> = layers.collect();
         let mut head = matrix(hidden, rank.vocab_rows);
+        // Inputs are quantised as well.
+        let eight_bits = match shape.quantization {
+            Some(Quantization::Other(scheme)) => scheme.activations && scheme.bits == 8,
+            _ => false,
+        };
         for part in plan.tensors() {
             let tensor = part.tensor;
             let held = part.elements(RANK);
@@ -89,7 +95,7 @@ impl Shapes {
                 (None, Role::Embedding) if shape.tie_word_embeddings => &mut head,
                 _ => continue,
             };
-            matrix.add(tensor, held, dtype);
+            matrix.add(tensor, held, dtype, eight_bits);
         }
         let mut kinds = Vec::new();
         let layers = layers.into_iter().map(|layer| {
@@ -117,13 +123,20 @@ impl Shapes {
 }
 
 impl Matrix {
-    fn add(&mut self, tensor: &TensorSpec, held: u64, dtype: WeightType) {
+    /// `eight_bits`: packed weights are multiplied as they are; else they are widened on their way in.
+    fn add(&mut self, tensor: &TensorSpec, held: u64, dtype: WeightType, eight_bits: bool) {
         self.bytes += tensor.bytes(held, dtype.bytes());
-        let multiplies = tensor.shape.len() > 1 && !matches!(tensor.format, Format::Scale { .. });
-        if multiplies {
-            self.elements += held;
-        }
-        self.fp8 |= tensor.format == Format::Fp8;
+        self.elements += match tensor.format {
+            Format::Scale { .. } => 0,
+            Format::Packed { .. } | Format::Loose => held,
+            Format::Plain | Format::Fp8 if tensor.shape.len() > 1 => held,
+            Format::Plain | Format::Fp8 => 0,
+        };
+        self.eight_bits |= match tensor.format {
+            Format::Fp8 => true,
+            Format::Packed { .. } => eight_bits,
+            _ => false,
+        };
     }
 }
 

@@ -191,16 +191,28 @@ pub struct Extended {
     pub duration: Option<f64>,
     pub completed: u64,
     pub failed: u64,
+    /// Requests that were given up, as the load asked; neither completed nor failed.
+    #[serde(default)]
+    pub cancelled: u64,
+    /// Requests that the end of the run cut off; neither completed nor failed.
+    #[serde(default)]
+    pub cut_off: u64,
     /// Prompt tokens of successful requests.
     pub total_input_tokens: u64,
     pub total_output_tokens: u64,
     /// Output tokens of requests that failed later: work done, in no throughput.
     pub failed_output_tokens: u64,
+    /// Output tokens of requests that were cancelled or cut off: in `generated_throughput` alone.
+    #[serde(default)]
+    pub cancelled_output_tokens: u64,
     /// Successful requests a second.
     pub request_throughput: Option<f64>,
     pub input_throughput: Option<f64>,
     pub output_throughput: Option<f64>,
     pub total_token_throughput: Option<f64>,
+    /// Output tokens a second, whatever became of their requests.
+    #[serde(default)]
+    pub generated_throughput: Option<f64>,
     pub output_throughput_per_gpu: Option<f64>,
     /// 1 / mean TPOT: tokens a second that one user sees.
     pub decode_speed_per_user: Option<f64>,
@@ -241,7 +253,7 @@ pub struct Extended {
     pub max_in_flight: u64,
     /// Requests a second that met every objective.
     pub request_goodput: Option<f64>,
-    /// Of all requests, percent.
+    /// Of the requests that completed or failed, percent.
     pub goodput_attainment_percent: Option<f64>,
     /// Successful requests that missed because a bounded metric does not exist for them.
     pub goodput_null_misses: Option<u64>,

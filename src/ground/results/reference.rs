@@ -21,6 +21,9 @@ pub struct ReferenceRun {
     /// What measured it, where it was not this program or a publication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
+    /// Of another tool: settings of the engine, under this program's names where they mean the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     pub precision_bits: Option<u32>,
     pub concurrency: Option<usize>,
     /// Arrivals a second; null in a closed loop, and where all requests came at once.

@@ -220,7 +220,8 @@ pub struct Engine {
     /// where it has one), `formula` (predicted).
     #[serde(default)]
     pub timed_by: String,
-    /// The server whose host time a prediction includes; null: none, raw capacity.
+    /// Whose kernels and host time a prediction has: `engine`, an engine's own loop; `vllm`, behind its server; null:
+    /// neither, raw capacity.
     #[serde(default)]
     pub server: Option<String>,
 }

@@ -3,11 +3,11 @@
 use std::ffi::{c_char, c_void};
 use std::fmt;
 use std::mem::MaybeUninit;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use candle_core::cuda::cudarc::driver::{CudaStream, DevicePtrMut};
+use candle_core::cuda::cudarc::driver::DevicePtrMut;
 use candle_core::cuda::cudarc::nccl::result::{self, NcclError, NcclStatus};
 use candle_core::cuda::cudarc::nccl::{Id, NcclType, sys};
 use candle_core::{Error, Result, bail};
@@ -23,6 +23,8 @@ struct Config {
     blocking: i32,
 }
 
+/// How launches name a reduction: the kernel is NCCL's choice.
+const CALL: &str = "ncclAllReduce";
 const MAGIC: u32 = 0xcafe_beef;
 const VERSION: u32 = 21_400;
 /// How long an abort under way is waited for: with a GPU that hangs it has no end.
@@ -36,7 +38,7 @@ pub enum Reduction {
 }
 
 pub struct Communicator {
-    stream: Arc<CudaStream>,
+    gpu: Gpu,
     state: Mutex<State>,
 }
 
@@ -94,7 +96,7 @@ impl Communicator {
         let handle = Handle(unsafe { comm.assume_init() });
         let outcome = settle(&handle, failure);
         let communicator = Self {
-            stream: gpu.stream(),
+            gpu: gpu.clone(),
             state: Mutex::new(State::Connected(handle)),
         };
         outcome.map(|()| communicator)
@@ -141,27 +143,30 @@ impl Communicator {
             bail!("the other ranks were given up");
         };
         let count = values.len();
-        let (at, _recorded) = values.device_ptr_mut(&self.stream);
+        let (at, _recorded) = values.device_ptr_mut(&self.gpu.stream);
         let operation = match reduction {
             Reduction::Sum => sys::ncclRedOp_t::ncclSum,
             Reduction::Highest => sys::ncclRedOp_t::ncclMax,
         };
-        // SAFETY: the buffer holds `count` values and belongs to this rank's stream, on which the reduction is queued.
-        let queued = unsafe {
-            result::all_reduce(
-                at as *const c_void,
-                at as *mut c_void,
-                count,
-                T::as_nccl_type(),
-                operation,
-                handle.0,
-                self.stream.cu_stream().cast(),
-            )
-        };
-        match queued.map_err(refused)? {
-            NcclStatus::InProgress => settle(handle, failure),
-            _ => Ok(()),
-        }
+        let stream = self.gpu.stream.cu_stream();
+        self.gpu.launches.library(CALL, || {
+            // SAFETY: the buffer holds `count` values and belongs to this rank's stream, on which the reduction is queued.
+            let queued = unsafe {
+                result::all_reduce(
+                    at as *const c_void,
+                    at as *mut c_void,
+                    count,
+                    T::as_nccl_type(),
+                    operation,
+                    handle.0,
+                    stream.cast(),
+                )
+            };
+            match queued.map_err(refused)? {
+                NcclStatus::InProgress => settle(handle, failure),
+                _ => Ok(()),
+            }
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use candle_core::cuda::cudarc::driver::{CudaContext, CudaEvent, CudaStream, resu
 use candle_core::cuda::{CudaError, WrapErr};
 use candle_core::{CudaDevice, Device, Error, Result};
 
+use super::launches::Launches;
 use super::patience::Watch;
 use crate::ground::GpuIdentity;
 use crate::ops::DeviceMemory;
@@ -35,6 +36,7 @@ pub struct Gpu {
     pub(super) watch: Arc<OnceLock<Watch>>,
     /// What is queued is kept and does not run.
     captures: Arc<AtomicBool>,
+    pub(super) launches: Arc<Launches>,
 }
 
 /// Of `cuDeviceGetPCIBusId`: 13 letters and the end are enough.
@@ -62,6 +64,7 @@ impl Gpu {
             shared_of_multiprocessor: attribute(
                 A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
             )? as u32,
+            launches: Arc::new(Launches::new(stream.clone())),
             device,
             stream,
             fixed: Arc::default(),

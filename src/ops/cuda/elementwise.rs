@@ -118,8 +118,7 @@ pub fn add_norm(
     let delta = delta.map_or(Ok(0), |delta| tensor::address(delta))?;
     let weight = tensor::address(&norm.weight)?;
     let (function, together) = variant("add_norm", dtype, width, &[x, delta, weight, out])?;
-    let (least, most) = ROW_THREADS;
-    let threads = width.div_ceil(together).next_multiple_of(least).min(most);
+    let threads = row_threads(width, together);
     let arguments = [
         Arg::At(x),
         Arg::At(delta),
@@ -128,12 +127,7 @@ pub fn add_norm(
         Arg::U32(width as u32),
         Arg::At(out),
     ];
-    cuda.launch(
-        "norm",
-        &function,
-        Grid::row(rows, threads as u32),
-        &arguments,
-    )
+    cuda.launch("norm", &function, Grid::row(rows, threads), &arguments)
 }
 
 pub fn silu_mul(cuda: &Cuda, gate_up: &Tensor, rows: usize, out: &Buffer) -> Result<()> {
@@ -157,6 +151,12 @@ fn variant(kernel: &str, dtype: DType, width: usize, at: &[u64]) -> Result<(Stri
 /// Whether all rows start at multiples of an access.
 pub(super) fn in_accesses(row_bytes: usize, at: &[u64]) -> bool {
     row_bytes.is_multiple_of(ACCESS) && at.iter().all(|at| at.is_multiple_of(ACCESS as u64))
+}
+
+/// Of a block that has a row of `width`, of which each takes so many elements `together`.
+pub(super) fn row_threads(width: usize, together: usize) -> u32 {
+    let (least, most) = ROW_THREADS;
+    width.div_ceil(together).next_multiple_of(least).min(most) as u32
 }
 
 /// A thread for each of `units` of each row.

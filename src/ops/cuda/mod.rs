@@ -7,6 +7,7 @@ mod answers;
 mod attention;
 #[cfg(feature = "nccl")]
 pub mod communicator;
+mod counted;
 mod device;
 mod elementwise;
 pub mod exchange;
@@ -14,9 +15,12 @@ mod experts;
 mod fp8;
 mod graph;
 mod kv;
+mod launches;
 mod linear;
 mod modules;
 mod noise;
+mod nvtx;
+mod occupancy;
 mod pack;
 mod patience;
 mod pinned;
@@ -29,6 +33,7 @@ mod tensor;
 mod timer;
 mod uploads;
 
+use std::any::Any;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -160,6 +165,10 @@ impl Backend for Cuda {
 
     fn timer(&self, profiled: bool) -> Option<Box<dyn Timer>> {
         Some(Box::new(timer::Events::new(&self.gpu, profiled)))
+    }
+
+    fn range(&self, name: &dyn Fn() -> String) -> Option<Box<dyn Any>> {
+        nvtx::Range::open(name).map(|range| Box::new(range) as _)
     }
 
     fn measure_roofs(&self) -> Option<DeviceRoofs> {

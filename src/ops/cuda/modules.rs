@@ -13,6 +13,8 @@ use candle_core::cuda::cudarc::nvrtc::Ptx;
 use candle_core::{Result, bail};
 
 use super::device::Gpu;
+pub use super::launches::Grid;
+use super::occupancy;
 
 /// One file of `kernels/` for compute capability `arch` and later ones.
 struct Compiled {
@@ -21,6 +23,8 @@ struct Compiled {
     code: &'static [u8],
     /// For all of them: the driver compiles it.
     ptx: &'static str,
+    /// Of a thread: by kernel, and architecture of the machine code.
+    registers: &'static [(&'static str, u32, u32)],
 }
 
 /// By name, for each architecture, ascending. Written by `kernels/build.rs`.
@@ -35,25 +39,6 @@ pub enum Arg {
     U64(u64),
     F32(f32),
     F64(f64),
-}
-
-/// Blocks, threads of each, and bytes of dynamic shared memory.
-#[derive(Debug, Clone, Copy)]
-pub struct Grid {
-    pub blocks: (u32, u32, u32),
-    pub threads: u32,
-    pub shared: u32,
-}
-
-impl Grid {
-    /// `blocks` in one row.
-    pub fn row(blocks: usize, threads: u32) -> Self {
-        Self {
-            blocks: (blocks as u32, 1, 1),
-            threads,
-            shared: 0,
-        }
-    }
 }
 
 /// What was loaded so far, by name.
@@ -126,13 +111,18 @@ impl Modules {
             block_dim: (grid.threads, 1, 1),
             shared_mem_bytes: grid.shared,
         };
-        // SAFETY: the callers, all in `ops/cuda`, pass what the kernel declares, and addresses of buffers that
-        // outlive the stream's work: they are freed on the same stream.
-        let launched = unsafe { builder.launch(config) };
-        match launched {
-            Ok(_) => Ok(()),
-            Err(error) => bail!("{function} could not be launched: {error}"),
-        }
+        let shape = || {
+            let compiled = registers(file, function, gpu.capability);
+            Some(occupancy::shape(gpu, &found, compiled, grid))
+        };
+        gpu.launches.own(function, grid, shape, || {
+            // SAFETY: the callers, all in `ops/cuda`, pass what the kernel declares, and addresses of buffers that
+            // outlive the stream's work: they are freed on the same stream.
+            match unsafe { builder.launch(config) } {
+                Ok(_) => Ok(()),
+                Err(error) => bail!("{function} could not be launched: {error}"),
+            }
+        })
     }
 
     fn function(&self, gpu: &Gpu, file: &str, name: &str, shared: u32) -> Result<CudaFunction> {
@@ -170,6 +160,17 @@ impl Compiled {
         };
         module.w()
     }
+}
+
+/// Of a thread of `function`, in the newest machine code of this build that the GPU can run; `None`: there is none.
+fn registers(file: &str, function: &str, capability: u32) -> Option<u32> {
+    let (_, compiled) = find(file, capability).ok()?;
+    let runs = |(name, machine, _): &&(&str, u32, u32)| {
+        *name == function && *machine <= capability && machine / 10 == capability / 10
+    };
+    let newest = compiled.registers.iter().filter(runs);
+    let newest = newest.max_by_key(|(_, machine, _)| *machine);
+    newest.map(|(_, _, registers)| *registers)
 }
 
 /// The newest of a file that the GPU can run.

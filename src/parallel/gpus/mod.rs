@@ -15,9 +15,9 @@ use super::nccl::{self, Nccl};
 use super::{AllReduce, Collective, Failed, Way, Ways};
 use crate::ground::recorder::Traffic;
 use crate::ground::{Progress, Unwatched};
-use crate::ops::Buffer;
 use crate::ops::cuda::exchange::{CHANNEL_BYTES, Exchange, Inboxes, MOST_RANKS, Route, Shots};
 use crate::ops::cuda::{Gpu, Watch};
+use crate::ops::{Buffer, Norm};
 
 use others::Others;
 
@@ -220,6 +220,17 @@ impl Gpus {
         }
     }
 
+    /// Who adds up `rows` rows of `delta` and normalises at once: whoever would add them up in one shot.
+    fn norming(&self, delta: &Buffer, rows: usize) -> Result<Option<&Exchange>> {
+        let exchange = match self.ways.of(bytes_of(delta, rows)?) {
+            Some(Way::HostOneShot) => self.by_host.as_ref(),
+            Some(Way::P2pOneShot) => self.by_peers.as_ref(),
+            _ => None,
+        };
+        let takes = exchange.map_or(Ok(false), |exchange| exchange.norms(delta))?;
+        Ok(exchange.filter(|_| takes))
+    }
+
     /// Queued on the rank's stream. Nobody waits here, so that nothing is known of its time.
     fn counted(&self, bytes: u64, queue: impl FnOnce() -> Result<()>) -> Result<()> {
         queue()?;
@@ -233,6 +244,11 @@ impl Gpus {
     }
 }
 
+/// Of the first `rows` rows.
+fn bytes_of(x: &Buffer, rows: usize) -> Result<u64> {
+    Ok((rows * x.dim(1)? * x.dtype().size_in_bytes()) as u64)
+}
+
 impl Collective for Gpus {
     fn rank(&self) -> usize {
         self.host.rank()
@@ -243,11 +259,35 @@ impl Collective for Gpus {
     }
 
     fn all_reduce(&self, x: &Buffer, rows: usize) -> Result<()> {
-        let bytes = (rows * x.dim(1)? * x.dtype().size_in_bytes()) as u64;
+        let bytes = bytes_of(x, rows)?;
         self.gpu.keep_up()?;
         self.counted(bytes, || match self.ways.of(bytes) {
             Some(way) => self.by(way, x, rows),
             None => bail!("there is no way to add up over {} GPUs", self.size()),
+        })
+    }
+
+    fn norms(&self, delta: &Buffer, rows: usize) -> Result<bool> {
+        Ok(self.norming(delta, rows)?.is_some())
+    }
+
+    fn all_reduce_norm(
+        &self,
+        delta: &Buffer,
+        x: &Buffer,
+        norm: &Norm,
+        rows: usize,
+        out: &Buffer,
+    ) -> Result<()> {
+        self.gpu.keep_up()?;
+        let Some(exchange) = self.norming(delta, rows)? else {
+            bail!(
+                "{rows} rows of {:?} are not added up in one shot",
+                delta.dims()
+            );
+        };
+        self.counted(bytes_of(delta, rows)?, || {
+            exchange.all_reduce_norm(delta, x, norm, rows, out)
         })
     }
 

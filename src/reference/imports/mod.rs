@@ -13,6 +13,7 @@ mod sglang;
 mod trtllm;
 mod value;
 mod vllm;
+mod vllm_reference;
 mod yaml;
 
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::draft::{Draft, EXACT, Percentiles, ROUNDED};
-use super::value::{as_number, at, count, first, has, has_any, object, rate, text};
+use super::value::{as_number, at, count, first, has, has_any, number, object, rate, text};
 use crate::ground::results::ReferenceRun;
 use crate::reference::rules::{CHUNK_GAP, PER_TOKEN, REQUEST_RATE_ALL};
 
@@ -107,6 +107,7 @@ pub fn read(value: &Value, source: &str) -> ReferenceRun {
     let model = [
         "input_config.endpoint.model_names.0",
         "input_config.models.0",
+        "input_config.models.items.0.name",
         "input_config.model_names.0",
         "input_config.model.0",
         "input_config.model",
@@ -117,20 +118,28 @@ pub fn read(value: &Value, source: &str) -> ReferenceRun {
         "input_config.perf_analyzer.stimulus.concurrency",
         "input_config.concurrency",
     ];
-    run.concurrency = first(value, &concurrency).and_then(whole);
-    run.request_rate = rate(
-        value,
-        &[
-            "input_config.loadgen.request_rate",
-            "input_config.request_rate",
-        ],
-    );
+    let asked = [
+        "input_config.loadgen.request_rate",
+        "input_config.request_rate",
+    ];
+    let phase = measured_phase(value).unwrap_or(&Value::Null);
+    let limit = first(value, &concurrency).or_else(|| number(phase, "concurrency"));
+    run.concurrency = limit.and_then(whole);
+    run.request_rate = rate(value, &asked).or_else(|| rate(phase, &["rate"]));
     run.hardware.gpu = gpu(value);
     if let Some(true) = value.get("was_cancelled").and_then(Value::as_bool) {
         draft.note("the run was cancelled");
     }
     fill(&mut draft, &table, EXACT);
     draft.finish()
+}
+
+/// What AIPerf's releases from 0.13 on say of the load; nothing where several loads were measured.
+fn measured_phase(value: &Value) -> Option<&Value> {
+    let phases = at(value, "input_config.phases")?.as_array()?;
+    let is_measured = |phase: &&Value| text(phase, &["kind"]).as_deref() == Some("profiling");
+    let mut measured = phases.iter().filter(is_measured);
+    measured.next().filter(|_| measured.next().is_none())
 }
 
 /// A table of text, whose numbers are rounded.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::draft::{Draft, EXACT, Percentiles};
 use super::value::{count, first, has, has_any, number, object, rate, text};
+use super::vllm_reference;
 use crate::ground::results::ReferenceRun;
 use crate::reference::rules::{self, CHUNK_GAP, TOKEN_GAP};
 
@@ -57,6 +58,7 @@ pub fn serve(value: &Value, source: &str) -> ReferenceRun {
     };
     redefine(&mut draft, gap);
     draft.check_rates(EXACT);
+    vllm_reference::describe(&mut draft, value);
     draft.finish()
 }
 

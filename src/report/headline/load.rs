@@ -28,7 +28,8 @@ pub(super) fn loads(results: &Results) -> Vec<Load<'_>> {
     for load in &mut loads {
         if names.iter().filter(|name| **name == load.name).count() > 1 {
             let requests = load.plays[0].scenario.requests;
-            load.name = format!("{} of {requests}", load.name);
+            let requests = requests.map(|requests| format!(" of {requests}"));
+            load.name += &requests.unwrap_or_default();
         }
     }
     // A run that is cut short is the last.
@@ -40,9 +41,13 @@ pub(super) fn loads(results: &Results) -> Vec<Load<'_>> {
 }
 
 fn name(scenario: &Scenario) -> String {
+    let course = &scenario.rate_course;
     match (scenario.concurrency, scenario.request_rate) {
         (Some(concurrency), _) => format!("c{concurrency}"),
-        (None, Some(rate)) => format!("{rate} req/s"),
+        (None, Some(rate)) => match course {
+            Some(course) => format!("{course} req/s"),
+            None => format!("{rate} req/s"),
+        },
         (None, None) => scenario.name.clone(),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::ground::results::{Kind, Results, Scenario, WeightSource};
 use crate::reference::short_name;
+use crate::report::columns;
 
 pub(super) const CUT_SHORT: &str =
     "PARTIAL: cut short; these figures cover what was done until then";
@@ -56,9 +57,11 @@ pub(super) fn machine(results: &Results) -> String {
 pub(super) fn kind(results: &Results) -> String {
     match (results.kind, &results.engine.server) {
         (Kind::Predicted, None) => "PREDICTED, not measured: raw capacity, no server".to_owned(),
-        (Kind::Predicted, Some(server)) => format!("PREDICTED, not measured: behind {server}"),
+        (Kind::Predicted, Some(server)) => {
+            format!("PREDICTED, not measured: {}", columns::behind(server))
+        }
         (Kind::Virtual, _) => "VIRTUAL GPU: no time here is a measurement".to_owned(),
-        (kind, _) => crate::report::columns::kind(kind).to_owned(),
+        (kind, _) => columns::kind(kind).to_owned(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! A profile as a table, as CSV, and as a roofline plot.
 
+mod cells;
 pub mod csv;
+mod kernels;
 pub mod plot;
 pub mod text;
 

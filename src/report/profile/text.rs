@@ -1,16 +1,13 @@
 //! The console table of a profile, and one line a load where there are several.
 
-use std::fmt::Write;
-
+use super::cells::{MEGA, MILLI, NOT_OBSERVED, aligned, fixed, optional, percent};
+use super::kernels;
 use crate::ground::results::Kind;
 use crate::profile::{OpRow, Profile};
 use crate::report::columns;
-use crate::report::layout::{blocks, wrap};
+use crate::report::layout::wrap;
 use crate::report::number::number;
 
-const MILLI: f64 = 1e3;
-const MEGA: f64 = 1e6;
-const PERCENT: f64 = 100.0;
 /// Cells of a line: an operation's name, then numbers.
 const COLUMNS: usize = 12;
 const HEAD: [[&str; COLUMNS]; 2] = [
@@ -45,7 +42,6 @@ const HEAD: [[&str; COLUMNS]; 2] = [
 ];
 /// No value for this line.
 const NONE: &str = "";
-const NOT_OBSERVED: &str = "n/o";
 /// Columns of the table of several ranks.
 const RANK_COLUMNS: usize = 4;
 /// Columns of the table of several loads.
@@ -76,6 +72,7 @@ fn one(out: &mut String, profile: &Profile, width: usize) {
     lines.push(step(profile));
     aligned(out, &lines, width);
     out.push('\n');
+    kernels::table(out, profile, width);
     if profile.tp > 1 {
         ranks(out, profile, width);
     }
@@ -277,37 +274,4 @@ fn sweep(out: &mut String, profiles: &[Profile], width: usize) {
         lines.push(cells);
     }
     aligned(out, &lines, width);
-}
-
-/// The first cell of each line to the left, the others to the right, in as many blocks as `width` needs.
-fn aligned<const N: usize>(out: &mut String, lines: &[[String; N]], width: usize) {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let cells = lines.iter().map(|line| line[column].len());
-        cells.max().unwrap_or(0)
-    });
-    let room = width.saturating_sub(widths[0]);
-    for (index, block) in blocks(&widths[1..], 1, room).into_iter().enumerate() {
-        if index > 0 {
-            out.push('\n');
-        }
-        for line in lines {
-            let mut text = format!("{:<1$}", line[0], widths[0]);
-            for column in block.clone().map(|column| column + 1) {
-                let _ = write!(text, " {:>1$}", line[column], widths[column]);
-            }
-            let _ = writeln!(out, "{}", text.trim_end());
-        }
-    }
-}
-
-fn fixed(value: f64, digits: usize) -> String {
-    format!("{value:.digits$}")
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * PERCENT)
-}
-
-fn optional(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
-    value.map_or(NOT_OBSERVED.to_owned(), show)
 }

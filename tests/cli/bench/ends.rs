@@ -101,10 +101,14 @@ fn ctrl_c_shows_what_there_is() {
     let metrics = &results["runs"][0]["metrics"];
     let count = |name: &str| metrics[name].as_u64().unwrap();
     assert!(count("successful_requests") > 0, "{metrics}");
-    assert!(
-        count("failed_requests") <= 4,
-        "only those in flight: {metrics}"
-    );
+    assert_eq!(count("failed_requests"), 0, "nothing was wrong: {metrics}");
+    let run = &results["runs"][0];
+    assert_eq!(run["cut_short"], "interrupted");
+    let cut = run["extended"]["cut_off"].as_u64().unwrap();
+    assert!(cut <= 4, "only those in flight: {cut}");
+    assert_eq!(count("total_requests"), count("successful_requests") + cut);
+    let headline = fs::read_to_string(out.join("summary.md")).unwrap();
+    assert!(!headline.contains("failed:"), "{headline}");
 }
 
 #[test]

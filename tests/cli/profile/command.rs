@@ -92,6 +92,9 @@ fn the_json_is_the_contract() {
     assert_eq!(profile["ranks"], Value::Array(Vec::new()));
     assert!(profile["whole_model"].is_null());
     assert_eq!(profile["not_observed"]["whole_model"], "all layers ran");
+    assert_eq!(profile["timed_by"], "clock");
+    assert!(op(&profile, "qkv")["kernels"].is_null());
+    assert!(profile["not_observed"]["kernels"].is_string());
 }
 
 #[test]

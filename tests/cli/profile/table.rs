@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use candlepower::ground::launch::{Launch, LaunchShape};
 use candlepower::ground::recorder::{Cost, OpRecord};
 use candlepower::ground::results::{Kind, Roofs};
-use candlepower::profile::{About, Bound, Load, Measured, OpRow, Phase, Profile, profile};
+use candlepower::profile::{About, Bound, Load, Measured, OpRow, Phase, Profile, TimedBy, profile};
+use candlepower::report::profile::text;
 
 /// 1 byte and 10 FLOPs a nanosecond.
 const ROOFS: Roofs = Roofs {
@@ -55,9 +57,11 @@ impl Tape {
         self.ops.push(OpRecord {
             name,
             layer,
+            queued: us(start),
             start: us(start),
             time: us(time),
             cost: Cost { bytes, flops: 0 },
+            launches: None,
         });
         self
     }
@@ -143,15 +147,117 @@ fn outliers_at_both_ends_are_left_out_and_told() {
     assert!(fastest < profile.step_us && slowest > 3.0 * profile.step_us);
 }
 
+/// Four steps of two calls of one operation, which launches kernels of its own and a library's.
+fn launching() -> Measured {
+    let launch = |kernel: &str, blocks, time| Launch {
+        kernel: kernel.into(),
+        shape: (blocks > 0).then_some(LaunchShape {
+            grid: [blocks, 2, 1],
+            block: 128,
+            registers: Some(96),
+            shared_bytes: 4096,
+            occupancy: Some(0.25),
+        }),
+        time: us(time),
+        bytes: (blocks > 0).then_some(1_500_000),
+    };
+    let op = |start, launches| OpRecord {
+        name: "attend",
+        layer: None,
+        queued: us(start),
+        start: us(start),
+        time: us(4),
+        cost: Cost::default(),
+        launches: Some(launches),
+    };
+    let split = || {
+        vec![
+            launch("split", 8, 1),
+            launch("split", 4, 1),
+            launch("merge", 1, 2),
+        ]
+    };
+    let timeline = (0..4).flat_map(|step| {
+        let more = vec![launch("split", 8, 3), launch("library", 0, 1)];
+        [op(10 * step, split()), op(10 * step + 5, more)]
+    });
+    Measured {
+        steps: (0..4).map(|s| (us(10 * s), us(10 * s + 9))).collect(),
+        timelines: vec![timeline.collect()],
+        ..Measured::default()
+    }
+}
+
+#[test]
+fn launches_stand_below_their_operation_by_kernel_and_shape() {
+    let profile = profile(&about(1, 1), &launching());
+    let kernels = row(&profile, "attend").kernels.as_deref().unwrap();
+    let seen: Vec<_> = kernels
+        .iter()
+        .map(|k| (k.name.as_str(), k.grid.map(|grid| grid[0]), k.launches))
+        .collect();
+    let wanted = [
+        ("split", Some(8), 2),
+        ("split", Some(4), 1),
+        ("merge", Some(1), 1),
+        ("library", None, 1),
+    ];
+    assert_eq!(seen, wanted);
+    let times: Vec<f64> = kernels.iter().map(|k| k.us).collect();
+    times
+        .iter()
+        .zip([4.0, 1.0, 2.0, 1.0])
+        .for_each(|(time, wanted)| near(*time, wanted));
+    near(times.iter().sum(), row(&profile, "attend").us);
+    let bytes: Vec<_> = kernels.iter().map(|k| k.bytes).collect();
+    let wanted = [Some(3_000_000), Some(1_500_000), Some(1_500_000), None];
+    assert_eq!(bytes, wanted);
+    for (key, reason) in [("grid", "library"), ("bytes", "virtual GPU")] {
+        let said = &profile.not_observed[&format!("kernels.{key}")];
+        assert!(said.contains(reason), "{said}");
+    }
+    let text = text(&[profile], 120);
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let at = lines.iter().position(|line| *line == "attend").unwrap();
+    assert_eq!(lines[at + 1], "split 2 0.004 8x2x1 128 96 4096 25.0 % 3.00");
+    assert_eq!(lines[at + 4], "library 1 0.001 n/o n/o n/o n/o n/o n/o");
+    assert!(text.contains("CUDA graphs off"), "{text}");
+}
+
+#[test]
+fn where_no_kernels_are_launched_their_absence_has_a_reason() {
+    let simulated = About {
+        kind: Kind::Predicted,
+        device: "sim:h100-sxm".to_owned(),
+        ..about(2, 2)
+    };
+    for (about, timed_by, reason) in [
+        (about(2, 2), TimedBy::Clock, "CPU"),
+        (simulated, TimedBy::Model, "simulated"),
+    ] {
+        let profile = profile(&about, &measured(2, &[1]));
+        assert!(profile.ops.iter().all(|op| op.kernels.is_none()));
+        assert_eq!(profile.timed_by, timed_by);
+        let said = &profile.not_observed["kernels"];
+        assert!(said.contains(reason), "{said}");
+        assert!(!text(&[profile], 120).contains("kernels"));
+    }
+}
+
 #[test]
 fn an_operation_is_bound_by_what_explains_its_time() {
     let bound = |bytes, flops, time| {
         let op = OpRecord {
             name: "op",
             layer: None,
+            queued: us(0),
             start: us(0),
             time: us(time),
             cost: Cost { bytes, flops },
+            launches: None,
         };
         let measured = Measured {
             steps: vec![(us(0), us(time))],

@@ -3,6 +3,7 @@
 mod agreement;
 mod bytes;
 mod models;
+mod norms;
 mod order;
 mod sums;
 mod times;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use candlepower::bench::{Load, Recording, Script, play};
+use candlepower::bench::{Limits, Load, Recording, Script, play};
 use candlepower::engine::Engine;
 use candlepower::exec::simulated::Setup;
 use candlepower::exec::{ExecError, Executor, KvLayout, Simulated, StepOutput, StepPlan, Ticket};
@@ -98,10 +98,10 @@ pub fn played(load: Load, work: Option<Work>, requests: usize, held: &[(usize, D
     };
     let script = Script {
         work: work.unwrap_or(fixed),
-        load,
+        load: load.clone(),
         requests,
         warmup: 0,
-        request_timeout: None,
+        limits: Limits::default(),
         sampling: Sampling::GREEDY,
         end_tokens: Vec::new(),
         seed: 0,

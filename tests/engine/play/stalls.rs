@@ -19,7 +19,7 @@ fn check<'a>(run: &'a Run, name: &str) -> &'a Check {
 fn a_step_far_beyond_its_kind_is_found() {
     let load = Load::Closed { concurrency: 2 };
     for step in [5, 21] {
-        let run = played(load, None, 8, &[(step, HELD)]);
+        let run = played(load.clone(), None, 8, &[(step, HELD)]);
         let stalls = check(&run, "stalls");
         assert!(!stalls.ok, "{stalls:?}");
         let named = format!("step {step} took 1.4");
@@ -33,7 +33,7 @@ fn a_step_far_beyond_its_kind_is_found() {
 #[test]
 fn even_steps_and_a_slow_first_one_are_none() {
     let load = Load::Closed { concurrency: 2 };
-    assert!(check(&played(load, None, 8, &[]), "stalls").ok);
+    assert!(check(&played(load.clone(), None, 8, &[]), "stalls").ok);
     // Whoever comes first sets up what the others find.
     assert!(check(&played(load, None, 8, &[(0, HELD)]), "stalls").ok);
 }

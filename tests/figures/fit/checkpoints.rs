@@ -172,10 +172,8 @@ fn llama_tensors() -> Vec<(String, Vec<u64>, u32, u64)> {
     tensors
 }
 
-#[test]
-fn a_gguf_file_is_answered_by_its_header() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("llama-Q4_K.gguf");
+/// Writes such a file's header to `path`; gives the bytes of its weights.
+pub fn llama_gguf(path: &Path) -> u64 {
     let values = [
         ("general.architecture", json!("llama")),
         ("llama.block_count", json!(32)),
@@ -187,8 +185,15 @@ fn a_gguf_file_is_answered_by_its_header() {
         ("llama.vocab_size", json!(128_256)),
     ];
     let tensors = llama_tensors();
-    gguf(&path, &values, &tensors);
-    let stored: u64 = tensors.iter().map(|tensor| tensor.3).sum();
+    gguf(path, &values, &tensors);
+    tensors.iter().map(|tensor| tensor.3).sum()
+}
+
+#[test]
+fn a_gguf_file_is_answered_by_its_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("llama-Q4_K.gguf");
+    let stored = llama_gguf(&path);
     // The file, and the directory that holds nothing else.
     for model in [&path, dir.path()] {
         let model = model.display().to_string();

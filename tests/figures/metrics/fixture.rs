@@ -139,7 +139,7 @@ pub fn scenario() -> Scenario {
     Scenario {
         name: "by hand".to_owned(),
         concurrency: Some(4),
-        requests: 4,
+        requests: Some(4),
         repeats: 1,
         request_timeout_s: Some(2.0),
         goodput: Some(Slo {

@@ -114,6 +114,7 @@ fn repeats_are_one_line_with_an_interval() {
         id: 0,
         reason: "lost".to_owned(),
     }];
+    runs[4].extended.failed = 1;
     let mut results = of(runs);
     refer(&mut results, "QwQ-32B", &["rtx4090-48g-x2/QwQ-32B/c1"]);
     let screen = headline(&results, 80);
@@ -146,7 +147,7 @@ fn repeats_are_one_line_with_an_interval() {
 #[test]
 fn loads_have_names_of_their_own() {
     let mut runs = vec![run(8, 1.0), run(8, 2.0), run(0, 3.0), run(0, 4.0)];
-    runs[1].scenario.requests = 128;
+    runs[1].scenario.requests = Some(128);
     runs[2].scenario.concurrency = None;
     runs[2].scenario.request_rate = Some(2.5);
     runs[2].scenario.goodput = Some(Slo {

@@ -144,6 +144,7 @@ fn what_is_wrong_stands_before_the_figures() {
         reason: "timed out\nafter 2 s".to_owned(),
     };
     runs[0].failures = vec![failure(0), failure(3)];
+    runs[0].extended.failed = 2;
     runs[1].failures = (0..64).map(failure).collect();
     runs[1].extended.completed = 0;
     let screen = headline(&of(runs.clone()), 80);

@@ -10,10 +10,12 @@ use super::fixture::{measured, raw, results, scenario};
 pub fn run(concurrency: usize, output: f64) -> Run {
     let mut run = measured(&raw(), scenario());
     run.scenario.concurrency = Some(concurrency);
-    run.scenario.requests = 64;
+    run.scenario.requests = Some(64);
     (run.scenario.input_len, run.scenario.output_len) = (Some(100), Some(601));
     run.scenario.goodput = None;
     run.failures.clear();
+    run.metrics.total_requests = Some(64);
+    run.extended.failed = 0;
     run.metrics.output_tokens_per_sec = Some(output);
     let extended = &mut run.extended;
     extended.output_throughput = Some(output);

@@ -90,7 +90,10 @@ fn without_requests_nothing_is_observed_but_counts() {
     assert_eq!(run.metrics.total_requests, Some(0));
     assert_eq!(run.metrics.success_rate, None);
     assert_eq!(run.metrics.total_duration, None);
-    assert_eq!(run.not_observed["success_rate"], "no request was played");
+    assert_eq!(
+        run.not_observed["success_rate"],
+        "no request completed or failed"
+    );
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn a_prediction_has_the_whole_metric_set() {
 }
 
 #[test]
-fn a_server_is_slower_than_raw_capacity_and_shows_its_host() {
+fn an_engine_is_slower_than_raw_capacity_and_a_server_shows_its_host() {
     let run = |server| {
         let args = [
             "--model",
@@ -89,13 +89,14 @@ fn a_server_is_slower_than_raw_capacity_and_shows_its_host() {
         ];
         bench("sim:l40s", &args).succeeded().json()
     };
-    let (raw, served) = (run("none"), run("vllm"));
+    let [raw, engine, served] = ["none", "engine", "vllm"].map(run);
+    assert_eq!(engine["engine"]["server"], "engine");
     assert_eq!(served["engine"]["server"], "vllm");
     let rate = |results: &Value| {
         let rate = &results["runs"][0]["metrics"]["output_tokens_per_sec"];
         rate.as_f64().unwrap()
     };
-    assert!(rate(&raw) > rate(&served));
+    assert!(rate(&raw) > rate(&engine) && rate(&engine) > rate(&served));
     let extended = &served["runs"][0]["extended"];
     assert!(extended["mean_host_ms_per_step"].as_f64().unwrap() > 1.0);
 }
@@ -110,6 +111,12 @@ fn the_table_says_that_it_is_predicted() {
             .stdout
             .contains("predicted: in virtual time, behind vllm")
     );
+    let offline = bench(
+        "sim:t4",
+        &[&["--server", "engine"], &args[..2], &more].concat(),
+    );
+    let words = "predicted: in virtual time, an engine's own loop, no server";
+    assert!(offline.succeeded().stdout.contains(words));
     assert!(outcome.stdout.contains("NVIDIA T4"));
     assert!(!outcome.stdout.contains("measured,"), "{}", outcome.stdout);
 }

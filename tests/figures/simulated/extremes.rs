@@ -64,7 +64,7 @@ fn a_clock_at_its_end_ends_the_run() {
         engine.clock().sleep_until(end - Duration::from_secs(1));
         let mut script = asked(load).script();
         script.requests = 60;
-        script.request_timeout = Some(Duration::MAX);
+        script.limits.request_timeout = Some(Duration::MAX);
         let recording = play(&mut engine, &script, &AtomicBool::new(false), &mut || {});
         if is_late {
             let reason = recording.cut_short.unwrap();

@@ -7,7 +7,7 @@ use candlepower::bench::Load;
 use candlepower::exec::Server;
 use candlepower::hardware::Gpu;
 use candlepower::model::ModelSpec;
-use candlepower::parallel::{AllReduce, ShardPlan};
+use candlepower::parallel::ShardPlan;
 use candlepower::scheduler::Policy;
 use candlepower::session::Simulation;
 use candlepower::workload::Arrivals;
@@ -50,6 +50,7 @@ pub struct Case {
     pub output_tokens_per_s: Option<f64>,
     pub decode_ms_per_token_mean: Option<f64>,
     pub notes: Option<String>,
+    pub source: String,
 }
 
 /// Tokens a second: of all requests, or of each where arrivals decide how many come.
@@ -67,16 +68,27 @@ pub fn cases() -> Vec<Case> {
     serde_json::from_str(&text).unwrap()
 }
 
+/// The levels that cases were measured at.
+#[derive(Debug, Clone, Copy)]
+pub struct Levels {
+    pub engine: Server,
+    pub served: Server,
+}
+
+impl Levels {
+    pub const SHIPPED: Self = Self {
+        engine: Server::ENGINE,
+        served: Server::VLLM,
+    };
+}
+
 impl Case {
     /// Why it is not compared.
     pub fn left_out(&self) -> Option<&'static str> {
         let notes = self.notes.as_deref().unwrap_or_default();
-        if !self.is_of_known_engine() {
+        let known = ["vLLM", "SGLang", "TensorRT-LLM"];
+        if !known.contains(&&*self.engine) {
             Some("the engine is none of vLLM, SGLang and TensorRT-LLM")
-        } else if self.weight_quant != "none" {
-            Some("the weights are quantised")
-        } else if self.spec().experts.is_some() {
-            Some("the model has experts")
         } else if notes.contains("use the scaling, not the level") {
             Some("an engine of 2023, whose level its own note calls out of date")
         } else if self.prompt_tokens.is_none() {
@@ -88,14 +100,31 @@ impl Case {
         }
     }
 
-    /// Quantised weights or experts, and else nothing against it.
-    pub fn is_special(&self) -> bool {
-        let special = || self.weight_quant != "none" || self.spec().experts.is_some();
-        self.is_of_known_engine() && self.prompt_tokens.is_some() && special()
+    /// Who published it: a repository or a site; of what has no address, the machine.
+    pub fn publisher(&self) -> String {
+        let Some((_, address)) = self.source.split_once("://") else {
+            return format!("{}, {}", self.source, self.gpu);
+        };
+        let depth = match address.starts_with("github.com/") {
+            true => 3,
+            false => 1,
+        };
+        let parts: Vec<&str> = address.split('/').take(depth).collect();
+        parts.join("/")
     }
 
-    fn is_of_known_engine(&self) -> bool {
-        ["vLLM", "SGLang", "TensorRT-LLM"].contains(&&*self.engine)
+    /// Quantised weights or experts.
+    pub fn is_special(&self) -> bool {
+        self.weight_quant != "none" || self.spec().experts.is_some()
+    }
+
+    fn is_trtllm(&self) -> bool {
+        self.engine == "TensorRT-LLM"
+    }
+
+    /// Called from a script, or by the engine's own benchmark.
+    pub fn is_offline(&self) -> bool {
+        self.is_trtllm() || self.regime.starts_with("batch 1, generate")
     }
 
     pub fn spec(&self) -> ModelSpec {
@@ -145,15 +174,15 @@ impl Case {
         gpu
     }
 
-    fn simulation(&self) -> Simulation {
+    fn simulation(&self, levels: &Levels) -> Simulation {
         let (spec, gpu, tp) = (self.spec(), self.gpu(), self.tensor_parallel_size);
-        let offline = self.engine == "TensorRT-LLM";
-        // SGLang's host does the same work as vLLM's; TensorRT-LLM's benchmark has no server.
-        let server = (!offline).then_some(Server::VLLM);
-        let mut simulation = setup::simulation(spec, gpu, tp, server);
-        simulation.all_reduce = AllReduce::Nccl;
+        let level = match self.is_offline() {
+            true => levels.engine,
+            false => levels.served,
+        };
+        let mut simulation = setup::simulation(spec, gpu, tp, Some(level));
         simulation.scheduler.max_model_len = self.longest();
-        if offline {
+        if self.is_trtllm() {
             simulation.kv_bytes = Some(self.free_bytes(&simulation));
             simulation.scheduler.policy = Policy::Reserve;
             simulation.scheduler.max_num_seqs = OFFLINE_BATCH;
@@ -173,11 +202,11 @@ impl Case {
 
     fn asked(&self) -> Asked {
         let (input_len, output_len) = self.lengths();
-        let concurrency = match (&*self.engine, self.concurrency) {
-            ("TensorRT-LLM", _) => OFFLINE_REQUESTS,
-            (_, concurrency) => concurrency.unwrap_or(SATURATING),
+        let concurrency = match self.is_trtllm() {
+            true => OFFLINE_REQUESTS,
+            false => self.concurrency.unwrap_or(SATURATING),
         };
-        let at_once = self.regime.contains("at once") || self.engine == "TensorRT-LLM";
+        let at_once = self.regime.contains("at once") || self.is_trtllm();
         let rounds = match at_once || concurrency == 1 {
             true => 1,
             false => ROUNDS,
@@ -193,10 +222,10 @@ impl Case {
         }
     }
 
-    pub fn compare(&self) -> Compared {
-        let run = setup::run(&self.simulation(), &self.asked());
-        if self.request_rate_per_s.is_some() {
-            let ms = self.decode_ms_per_token_mean.unwrap();
+    pub fn compare(&self, levels: &Levels) -> Compared {
+        let run = setup::run(&self.simulation(levels), &self.asked());
+        // Of an open loop and of a cached prompt the tokens' own pace was published.
+        if let Some(ms) = self.decode_ms_per_token_mean {
             return Compared {
                 predicted: run.extended.decode_speed_per_user.unwrap(),
                 published: 1e3 / ms,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use candlepower::bench::{Load, Recording, Script, play};
+use candlepower::bench::{Limits, Load, Recording, Script, play};
 use candlepower::exec::Server;
 use candlepower::fit::KvType;
 use candlepower::ground::Sampling;
@@ -54,7 +54,7 @@ pub fn simulation(spec: ModelSpec, gpu: Gpu, tp: usize, server: Option<Server>) 
 }
 
 /// What is asked of it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Asked {
     pub load: Load,
     pub requests: usize,
@@ -80,10 +80,10 @@ impl Asked {
                 output_len: self.output_len,
                 pool: Arc::new(TokenPool::below(32_000).unwrap()),
             },
-            load: self.load,
+            load: self.load.clone(),
             requests: self.requests,
             warmup: 0,
-            request_timeout: None,
+            limits: Limits::default(),
             sampling: Sampling::GREEDY,
             end_tokens: Vec::new(),
             seed: 0,

@@ -5,6 +5,7 @@
 //! come out with the same bits.
 
 mod inboxes;
+mod norm;
 mod region;
 mod staging;
 
@@ -102,6 +103,7 @@ impl Exchange {
             for dtype in [DType::F32, DType::F16, DType::BF16] {
                 modules.load(gpu, ALL_REDUCE, &shots.kernel(dtype)?)?;
                 modules.load(gpu, ALL_REDUCE, &staging::kernel(dtype)?)?;
+                modules.load(gpu, ALL_REDUCE, &norm::kernel(dtype)?)?;
             }
         }
         modules.load(gpu, ALL_REDUCE, "highest_u64")?;
@@ -187,6 +189,11 @@ impl Exchange {
     /// The same grid on every rank: as many channels as a message of `units` keeps busy.
     fn launch(&self, function: &str, units: usize, arguments: &[Arg]) -> Result<()> {
         let grid = Grid::row(units.div_ceil(THREADS).min(CHANNELS), THREADS as u32);
+        self.launch_grid(function, grid, arguments)
+    }
+
+    /// At most a block a channel.
+    fn launch_grid(&self, function: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
         let member = Arg::At(self.member.device_ptr(&self.gpu.stream).0);
         let arguments = [&[member], arguments].concat();
         self.modules

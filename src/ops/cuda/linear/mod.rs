@@ -18,6 +18,9 @@ use crate::ops::{Buffer, Linear};
 use plan::{Operands, Plan, Shape};
 use trials::Trials;
 
+/// How launches name a product: the kernel is cuBLASLt's choice.
+const CALL: &str = "cublasLtMatmul";
+
 /// cuBLASLt on one GPU.
 pub struct Blas {
     handle: sys::cublasLtHandle_t,
@@ -135,13 +138,10 @@ fn multiply(cuda: &Cuda, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> R
     let stream = &cuda.gpu.stream;
     let workspace = (blas.workspace.device_ptr(stream).0, BLAS_BYTES);
     let run = |guess| {
-        plan.run(
-            guess,
-            blas.handle,
-            &operands,
-            workspace,
-            stream.cu_stream().cast(),
-        )
+        let handle = blas.handle;
+        let stream = stream.cu_stream().cast();
+        let run = || plan.run(guess, handle, &operands, workspace, stream);
+        cuda.gpu.launches.library(CALL, run)
     };
     // Ranks that compute the same must agree in every bit: scores of experts, which are f32.
     let alone = shape.out == shape.dtype && shape.dtype != DType::F32;

@@ -22,9 +22,13 @@ function facts(pairs) {
 }
 const layers = (model) => (model.num_hidden_layers === model.model_layers ? `${model.model_layers} layers` : `first ${model.num_hidden_layers} of ${model.model_layers} layers`);
 function loadWords(scenario) {
-  const load = scenario.concurrency ? `${scenario.concurrency} in flight` : scenario.request_rate ? `${exact(scenario.request_rate)} requests/s (burstiness ${exact(scenario.burstiness ?? 1)})` : scenario.name;
+  const load = scenario.concurrency ? `${scenario.concurrency} in flight` : scenario.request_rate ? `${scenario.rate_course ?? exact(scenario.request_rate)} requests/s (burstiness ${exact(scenario.burstiness ?? 1)})` : scenario.name;
   const lengths = scenario.input_len === null || scenario.output_len === null ? 'lengths of ' + (scenario.dataset || 'the data set') : `${scenario.input_len} tokens in, ${scenario.stop_at_eos ? 'at most ' : ''}${scenario.output_len} out`;
-  return `${load}, ${scenario.requests} requests, ${lengths}`;
+  const bounds = [scenario.requests && `${scenario.requests} requests`, scenario.duration_s && `for ${exact(scenario.duration_s)} s, then ${scenario.at_end === 'cut' ? 'cut' : 'drained'}`].filter(Boolean);
+  const { cancel, sampling } = scenario;
+  const given = cancel ? `, ${exact(100 * cancel.share)} % cancelled${cancel.after_s ? ` after ${exact(cancel.after_s)} s` : ''}` : '';
+  const drawn = sampling ? `, temperature ${exact(sampling.temperature)}, top-k ${sampling.top_k}, top-p ${exact(sampling.top_p)}` : '';
+  return `${load}, ${bounds.join(' ')}, ${lengths}${given}${drawn}`;
 }
 function whatRan(host) {
   const part = section(host, 'What ran on what', 'what');

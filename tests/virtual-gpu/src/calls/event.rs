@@ -124,6 +124,16 @@ export! {
         driver().nudge(world, Until::Stream(stream, until));
         Err(driver().world().cards[device].error.unwrap_or(codes::ERROR_NOT_READY))
     }
+    /// Not of CUDA: what kernels had moved on the event's device when it happened.
+    fn vgpuEventBytes(event: u64, bytes: *mut u64) {
+        if !driver().config.traffic {
+            return Err(codes::ERROR_NOT_SUPPORTED);
+        }
+        done(event)?.ok_or(codes::ERROR_NOT_READY)?;
+        let world = driver().world();
+        let event = world.events.get(&event).ok_or(codes::ERROR_INVALID_HANDLE)?;
+        put(bytes, event.bytes)
+    }
     fn cuEventElapsedTime(milliseconds: *mut f32, start: u64, end: u64) {
         elapsed(milliseconds, start, end)
     }

@@ -261,6 +261,7 @@ impl Config {
         config.locks |= variable::<u8>("VGPU_LOCKS")?.is_some_and(|v| v != 0);
         config.unbacked |= variable::<u8>("VGPU_UNBACKED")?.is_some_and(|v| v != 0);
         config.report = variable("VGPU_REPORT")?.or(config.report);
+        config.traffic |= variable::<u8>("VGPU_TRAFFIC")?.is_some_and(|v| v != 0);
         config.traffic |= config.report.is_some();
         Ok(config)
     }

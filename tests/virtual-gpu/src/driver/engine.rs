@@ -242,9 +242,9 @@ impl Driver {
             };
             stream.queue.pop_front();
             stream.done += 1;
-            let now = world.cards[stream.device].nanoseconds;
+            let card = &world.cards[stream.device];
             if let Some(event) = event.and_then(|e| world.events.get_mut(&e)) {
-                event.at = now;
+                (event.at, event.bytes) = (card.nanoseconds, card.bytes);
             }
             self.changed.notify_all();
         }

@@ -114,7 +114,7 @@ impl Begun for Launched {
             return Ok(Progress::Waits { moved });
         }
         let counters = self.grid.counters();
-        driver.count(&kernel.name, &counters);
+        driver.count(device, &kernel.name, &counters);
         Ok(Progress::Done(counters.warp_instructions))
     }
 

@@ -32,6 +32,8 @@ pub struct Driver {
     pub counters: Mutex<BTreeMap<String, Counters>>,
     /// How often each function was called.
     pub calls: Mutex<BTreeMap<&'static str, u64>>,
+    /// How often each range was opened that a program names for profilers.
+    pub ranges: Mutex<BTreeMap<String, u64>>,
     pub bus: Arc<Bus>,
 }
 
@@ -90,6 +92,7 @@ pub fn driver() -> &'static Driver {
             changed: Condvar::new(),
             counters: Mutex::default(),
             calls: Mutex::default(),
+            ranges: Mutex::default(),
             bus: Arc::default(),
         }
     })
@@ -124,7 +127,8 @@ impl Driver {
         view
     }
 
-    pub fn count(&self, name: &str, counters: &Counters) {
+    pub fn count(&self, device: usize, name: &str, counters: &Counters) {
+        self.world().cards[device].bytes += counters.bytes();
         let mut all = self.counters.lock().unwrap_or_else(|e| e.into_inner());
         all.entry(name.to_owned()).or_default().add(counters);
     }

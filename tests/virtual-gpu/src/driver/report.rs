@@ -1,4 +1,4 @@
-//! What each kernel did, and how often each function was called, as JSON, when the program ends.
+//! What each kernel did, how often each function was called and each range was opened, as JSON, when the program ends.
 
 use std::fmt::Write;
 
@@ -36,6 +36,12 @@ extern "C" fn write() {
     text.push_str("\n  ],\n  \"calls\": {");
     let calls = driver.calls.lock().unwrap_or_else(|e| e.into_inner());
     for (at, (name, count)) in calls.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}\n    {name:?}: {count}");
+    }
+    text.push_str("\n  },\n  \"ranges\": {");
+    let ranges = driver.ranges.lock().unwrap_or_else(|e| e.into_inner());
+    for (at, (name, count)) in ranges.iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
         let _ = write!(text, "{comma}\n    {name:?}: {count}");
     }

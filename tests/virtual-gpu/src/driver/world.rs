@@ -63,6 +63,8 @@ pub struct Card {
     pub peers: u64,
     /// Pretended time.
     pub nanoseconds: u64,
+    /// That kernels moved, where traffic is counted.
+    pub bytes: u64,
 }
 
 pub struct Stream {
@@ -87,6 +89,8 @@ pub struct Event {
     /// Capture, stream and how much that stream had captured.
     pub captured: Option<(u64, u64, usize)>,
     pub at: u64,
+    /// Of its device's kernels until then.
+    pub bytes: u64,
     pub timed: bool,
 }
 

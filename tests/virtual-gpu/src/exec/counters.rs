@@ -30,6 +30,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// To and from memory, in whole sectors.
+    pub fn bytes(&self) -> u64 {
+        SECTOR * (self.loads.sectors + self.stores.sectors)
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.launches += other.launches;
         self.warp_instructions += other.warp_instructions;

@@ -12,6 +12,7 @@ mod link;
 mod nccl;
 mod nvml;
 mod nvrtc;
+mod nvtx;
 mod wire;
 
 /// A function that nobody wrote was called.

@@ -46,6 +46,7 @@ class Request:
     ok: bool
     given_up: str  # "cancelled" as the load asked, "cut" by the end of the run; neither is a failure
     error: str
+    cached: int | None  # prompt tokens found in the prefix cache; None where it was off
 
     @staticmethod
     def of(line: dict) -> Request:
@@ -55,6 +56,7 @@ class Request:
             line["prompt_tokens"], line["arrival"], line["submitted"], line["admitted"],
             line["tokens"], line["preemptions"],
             finish is not None and not error and not given_up, given_up, error or given_up,
+            line.get("cached_tokens"),
         )  # fmt: skip
 
     @property
@@ -315,6 +317,18 @@ def imbalance(layers: list[dict]) -> dict[str, Value]:
     return {"mean_expert_imbalance": mean(each), "max_expert_imbalance": max(each, default=None)}
 
 
+def prefixes(good: list[Request], inputs: int, total: float | None) -> dict[str, Value]:
+    """What of the prompts was found in the prefix cache, and what was computed."""
+    cached = known([r.cached for r in good])
+    found = sum(cached) if cached else None
+    return {
+        "total_cached_tokens": found,
+        "prefix_cache_hit_percent": None if found is None else ratio(100 * found, inputs),
+        "cached_input_throughput": None if found is None else ratio(found, total),
+        "computed_input_throughput": ratio(inputs - (found or 0), total),
+    }
+
+
 def extended(
     requests: list[Request], steps: list[dict], telemetry: list[dict], scenario: dict, target: int | None
 ) -> dict[str, Value]:
@@ -336,6 +350,7 @@ def extended(
         "input_throughput": ratio(inputs, total),
         "output_throughput": ratio(outputs, total),
         "total_token_throughput": ratio(inputs + outputs, total),
+        **prefixes(good, inputs, total),
         "generated_throughput": ratio(sum(r.n for r in requests), total),
         "decode_speed_per_user": ratio(1, mean(known([r.tpot for r in good]))),
         "max_output_tokens_per_s": busiest_second(good, min((r.arrival for r in requests), default=0)),

@@ -119,7 +119,7 @@ def steady_target(scenario: dict, engine: dict, requests: list[Request]) -> int 
     are, the sequence limit, and those whose whole KV the cache holds."""
     if scenario["concurrency"] is None or not requests:
         return None
-    longest = max(r.prompt + r.n for r in requests)
+    longest = max(r.prompt + (scenario.get("output_len") or r.n) for r in requests)
     if scenario.get("input_len") and scenario.get("output_len"):  # as asked for, early ends or not
         longest = scenario["input_len"] + scenario["output_len"]
     in_cache = engine["num_kv_blocks"] // math.ceil((longest - 1) / engine["block_size"])

@@ -21,13 +21,13 @@ from vllm_definitions import vllm as vllm_file
 
 REQUESTS = [
     {"id": 0, "prompt_tokens": 10, "output_tokens": 3, "arrival": 0.0, "submitted": 0.0, "admitted": 0.1,
-     "tokens": [0.5, 0.7, 0.9], "finish": "length", "preemptions": 0},
+     "tokens": [0.5, 0.7, 0.9], "finish": "length", "preemptions": 0, "cached_tokens": 0},
     {"id": 1, "prompt_tokens": 20, "output_tokens": 5, "arrival": 0.0, "submitted": 0.1, "admitted": 0.5,
-     "tokens": [1.0, 1.3, 1.6, 1.9, 2.2], "finish": "stop", "preemptions": 1},
+     "tokens": [1.0, 1.3, 1.6, 1.9, 2.2], "finish": "stop", "preemptions": 1, "cached_tokens": 16},
     {"id": 2, "prompt_tokens": 30, "output_tokens": 1, "arrival": 0.9, "submitted": 0.9, "admitted": 1.0,
-     "tokens": [1.9], "finish": "length", "preemptions": 0},
+     "tokens": [1.9], "finish": "length", "preemptions": 0, "cached_tokens": 8},
     {"id": 3, "prompt_tokens": 40, "output_tokens": 1, "arrival": 1.9, "submitted": 1.9, "admitted": 2.0,
-     "tokens": [2.4], "finish": None, "preemptions": 0, "error": "timed out"},
+     "tokens": [2.4], "finish": None, "preemptions": 0, "cached_tokens": 16, "error": "timed out"},
 ]  # fmt: skip
 STEPS = [
     {"step": 0, "start": 0.1, "end": 0.5, "exec_seconds": 0.3, "running": 1, "waiting": 1, "scheduled": 1,
@@ -72,6 +72,8 @@ BY_HAND = {
     "duration": 2.4, "completed": 3, "failed": 1, "cancelled": 0, "cut_off": 0, "total_input_tokens": 60, "total_output_tokens": 9,
     "failed_output_tokens": 1, "cancelled_output_tokens": 0, "generated_throughput": 10 / 2.4, "request_throughput": 1.25, "input_throughput": 25.0,
     "output_throughput": 3.75, "total_token_throughput": 28.75, "decode_speed_per_user": 4.0,
+    "total_cached_tokens": 24, "prefix_cache_hit_percent": 40.0, "cached_input_throughput": 10.0,
+    "computed_input_throughput": 15.0,
     "mean_ttft_ms": 2500 / 3, "median_ttft_ms": 1000.0, "std_ttft_ms": math.sqrt(1 / 18) * 1000,
     "p50_ttft_ms": 1000.0, "p90_ttft_ms": None, "max_ttft_ms": 1000.0, "mean_tpot_ms": 250.0,
     "mean_itl_ms": 1600 / 6, "mean_e2el_ms": 4100 / 3, "mean_queue_ms": 700 / 3, "max_queue_ms": 500.0,

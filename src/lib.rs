@@ -113,7 +113,7 @@ pub use session::{
     ActivationScheme, EngineOptions, Generation, Question, Session, SessionError as Error, Token,
     Tokens,
 };
-pub use workload::Rate;
+pub use workload::{Lengths, Rate};
 
 /// The GPUs that are known by name: data sheets, and what others measured.
 ///

@@ -7,6 +7,7 @@ use candlepower::hardware::Capability;
 use candlepower::hub::{HubSettings, cards, weights_in};
 use candlepower::text::TokenPool;
 use candlepower::workload::dataset::{Defaults, parse};
+use candlepower::workload::{Drawn, Lengths};
 use candlepower::{Policy, Preset, hardware, reference};
 
 use super::in_file;
@@ -24,9 +25,10 @@ pub fn card(data: &[u8]) {
 pub fn dataset(data: &[u8]) {
     let pool = TokenPool::below(VOCABULARY).expect("ids to draw from");
     let defaults = Defaults {
-        output_len: 8,
+        output_len: 8.into(),
         vocab_size: VOCABULARY as usize,
         max_len: 512,
+        time_scale: 0.5,
         pool: &pool,
         seed: 0,
         encode: &|text| Ok(text.bytes().map(u32::from).collect()),
@@ -61,6 +63,11 @@ pub fn names(data: &[u8]) {
     let _ = Release::named(&text);
     let _ = Policy::from_str(&text);
     let _ = Preset::from_str(&text);
+    if let Ok(lengths) = Lengths::from_str(&text) {
+        let drawn = Drawn::new(lengths, lengths).within(4096.max(lengths.most() + 1));
+        let (input, output) = drawn.draw(data.len() as u64);
+        assert!(input >= 1 && output >= 1 && input <= lengths.most() && output <= lengths.most());
+    }
     let _ = Capability::from_str(&text);
     let _ = hardware::find(&text);
     cards::find(&text);

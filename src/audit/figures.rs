@@ -8,7 +8,6 @@ use crate::ground::results::{Check, Kind, Run};
 use crate::ground::{GpuIdentity, WatchedGpu};
 use crate::metrics::{self, MeasureInput};
 use crate::reference;
-use crate::scheduler::blocks_at_full_length;
 
 /// What only the run itself saw.
 const UNREPEATED: &str = "clocks";
@@ -90,7 +89,7 @@ fn again(evidence: &Evidence, at: usize) -> Run {
         model: &results.model.name,
         prompt: &text(&run.metrics.prompt),
         timestamp: &text(&run.metrics.timestamp),
-        capacity: capacity(evidence, at),
+        capacity: metrics::capacity(&results.engine, &run.scenario, &raw.requests),
         gpus: &took_part,
         watched: &watched,
         roofs: results.hardware.roofs,
@@ -100,21 +99,6 @@ fn again(evidence: &Evidence, at: usize) -> Run {
         metrics::mark_predicted(&mut again, results.engine.server.is_some());
     }
     again
-}
-
-/// Most requests that can run at once: as the plan of the run had it.
-fn capacity(evidence: &Evidence, at: usize) -> usize {
-    let engine = &evidence.results.engine;
-    let scenario = &evidence.results.runs[at].scenario;
-    let asked = scenario
-        .input_len
-        .zip(scenario.output_len)
-        .map(|(a, b)| a + b);
-    let records = evidence.raw[at].requests.iter();
-    let longest = records.map(|r| r.prompt_tokens + scenario.output_len.unwrap_or(r.output_tokens));
-    let longest = asked.or(longest.max()).unwrap_or(0);
-    let blocks = blocks_at_full_length(longest, 0, engine.block_size.max(1)).max(1);
-    engine.max_num_seqs.min(engine.num_kv_blocks / blocks)
 }
 
 /// Without the reasons of nulls, which the driver gave.

@@ -14,6 +14,7 @@ const LARGE: u64 = 256 << 20;
 struct Sums {
     requests: usize,
     prompt: u64,
+    cached: u64,
     output: u64,
     decoded: u64,
     preempted: u64,
@@ -34,6 +35,7 @@ pub fn checks(evidence: &Evidence, run: usize) -> Vec<Check> {
         ),
         held(name("blocks of the KV cache"), blocks(evidence, run)),
     ];
+    checks.push(held(name("prefix cache"), prefixes(evidence, run)));
     checks.push(held(
         name("rates stay below the roofs"),
         roofs(evidence, run),
@@ -49,6 +51,7 @@ fn sums(evidence: &Evidence, run: usize) -> Sums {
     for record in &evidence.raw[run].requests {
         sums.requests += 1;
         sums.prompt += record.prompt_tokens as u64;
+        sums.cached += record.cached_tokens.unwrap_or(0) as u64;
         sums.output += record.output_tokens as u64;
         sums.decoded += record.output_tokens.saturating_sub(1) as u64;
         sums.preempted += u64::from(record.preemptions);
@@ -129,12 +132,13 @@ fn steps(evidence: &Evidence, run: usize, sums: &Sums) -> Result<String, String>
         ("output tokens", sums.output, output),
         ("preemptions", sums.preempted, preempted),
     ];
-    // A prompt that is computed again, or found, is computed more or less often than once.
+    // After a preemption a prompt is computed again.
     let once = sums.preempted == 0 && sums.all_succeeded && !evidence.results.partial;
     // A step that is planned before the last token is known may have an entry of a request that ended.
     let stops = evidence.results.runs[run].scenario.stop_at_eos;
-    if once && !stops && !evidence.results.engine.prefix_cache {
-        equal.push(("prompt tokens", sums.prompt, prefill));
+    if once && !stops {
+        let computed = sums.prompt.saturating_sub(sums.cached);
+        equal.push(("computed prompt tokens", computed, prefill));
         equal.push(("decoded tokens", sums.decoded, decode));
     }
     for (what, requests, steps) in equal {
@@ -147,6 +151,32 @@ fn steps(evidence: &Evidence, run: usize, sums: &Sums) -> Result<String, String>
     Ok(format!(
         "{output} output tokens, {prefill} prompt tokens by both"
     ))
+}
+
+/// What was found is whole blocks, and never the last token: something must be left to sample from.
+fn prefixes(evidence: &Evidence, run: usize) -> Result<String, String> {
+    let engine = &evidence.results.engine;
+    let mut found = 0;
+    for record in &evidence.raw[run].requests {
+        let Some(cached) = record.cached_tokens else {
+            continue;
+        };
+        let id = record.id;
+        if !engine.prefix_cache {
+            return Err(format!(
+                "request {id} has {cached} cached tokens, and the cache was off"
+            ));
+        }
+        let whole = cached.is_multiple_of(engine.block_size.max(1));
+        if !whole || cached >= record.prompt_tokens {
+            return Err(format!(
+                "request {id} has {cached} cached tokens of {} in blocks of {}",
+                record.prompt_tokens, engine.block_size
+            ));
+        }
+        found += cached;
+    }
+    Ok(format!("{found} prompt tokens found"))
 }
 
 fn blocks(evidence: &Evidence, run: usize) -> Result<String, String> {

@@ -7,8 +7,8 @@ use super::options::LoadOptions;
 use crate::ground::Progress;
 use crate::session::{ModelFiles, RunError, SessionError, Wish};
 use crate::text::{Conversation, TextError};
-use crate::workload::Work;
 use crate::workload::dataset::{self, NotEncoded};
+use crate::workload::{Conversations, Drawn, Prefixes, Synthetic, Work};
 
 /// Prompt tokens of a load that says nothing.
 const DEFAULT_INPUT_LEN: usize = 100;
@@ -40,10 +40,20 @@ impl Content {
         progress: &dyn Progress,
     ) -> Result<Self, SessionError> {
         let (work, prompt) = work(load, files, progress)?;
+        let mut remarks = remarks(&work, load);
+        length_for(work.least_room(), files)?;
+        let context = files.max_model_len(files.spec.max_position_embeddings)?;
+        if work.longest() > context {
+            remarks.push(format!(
+                "note: lengths are drawn up to {} tokens in all, and those beyond the context of {context} are cut to it",
+                work.longest()
+            ));
+        }
+        let work = work.within(context);
         Ok(Self {
-            prompt,
             max_model_len: length_for(work.longest(), files)?,
-            remarks: remarks(&work, load),
+            prompt,
+            remarks,
             work,
         })
     }
@@ -92,14 +102,10 @@ fn work(
         Some(preset) => preset.output_len(),
         None => DEFAULT_OUTPUT_LEN,
     };
-    let output_len = load.output_len.unwrap_or(default_output);
+    let output_len = load.output_len.unwrap_or(default_output.into());
     if let Some(text) = &load.prompt {
         let prompt = files.encode(text, true)?;
-        let work = Work::Fixed {
-            prompt: prompt.into(),
-            output_len,
-        };
-        return Ok((work, text.clone()));
+        return Ok((Work::fixed(prompt, output_len), text.clone()));
     }
     let pool = files.token_pool()?;
     if let Some(path) = &load.dataset {
@@ -128,7 +134,8 @@ fn work(
             &dataset::Defaults {
                 output_len,
                 vocab_size: files.spec.vocab_size,
-                max_len: files.spec.max_position_embeddings,
+                max_len: files.max_model_len(files.spec.max_position_embeddings)?,
+                time_scale: load.time_scale,
                 pool: &pool,
                 seed: files.options.seed,
                 encode: &encode,
@@ -142,14 +149,36 @@ fn work(
         let words = format!("dataset {}", path.display());
         return Ok((Work::Dataset(items.into()), words));
     }
-    let input_len = load.input_len.unwrap_or(DEFAULT_INPUT_LEN);
-    let words = format!("synthetic: {input_len} random token ids a request");
-    let work = Work::Synthetic {
-        input_len,
-        output_len,
-        pool: Arc::new(pool),
+    let input_len = load.input_len.unwrap_or(DEFAULT_INPUT_LEN.into());
+    let prefixes = Prefixes {
+        len: load.prefix_len,
+        groups: load.prefix_groups,
     };
-    Ok((work, words))
+    let mut words = format!("synthetic: {input_len} random token ids a request");
+    if prefixes.len > 0 {
+        words += &format!(
+            ", behind {} that {} groups share",
+            prefixes.len, prefixes.groups
+        );
+    }
+    let synthetic = Synthetic {
+        prefixes,
+        ..Synthetic::new(Drawn::new(input_len, output_len), Arc::new(pool))
+    };
+    if load.turns == 1 {
+        return Ok((Work::Synthetic(synthetic), words));
+    }
+    words += &format!(
+        ", in conversations of {} turns, {} s to think between them",
+        load.turns,
+        load.think_time.as_secs_f64()
+    );
+    let talks = Conversations {
+        turns_of: synthetic,
+        turns: load.turns,
+        think_time: load.think_time,
+    };
+    Ok((Work::Conversations(talks), words))
 }
 
 fn not_encoded(error: SessionError) -> NotEncoded {

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod content;
+mod named;
 mod options;
 mod places;
 mod plan;
@@ -12,6 +13,7 @@ mod saturation;
 pub mod scenario;
 mod script;
 pub mod shapes;
+mod talks;
 mod tracer;
 mod warm_up;
 

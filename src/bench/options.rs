@@ -8,7 +8,7 @@ use derive_setters::Setters;
 use super::scenario::Preset;
 use crate::ground::results::{AtEnd, Cancel, Slo};
 use crate::session::{LARGEST_COUNT, SessionError, Wish};
-use crate::workload::Rate;
+use crate::workload::{Lengths, Rate};
 
 /// A load to play. Without any field it is the quick scenario: 2 requests one at a time, then 16 with 8 in flight, 100
 /// tokens in and 32 out.
@@ -44,16 +44,29 @@ pub struct LoadOptions {
     pub max_concurrency: Option<usize>,
     /// Shape of the gaps between arrivals: 1 is Poisson, below 1 bursts.
     pub burstiness: f64,
-    /// Prompt tokens; `None`: 100.
-    pub input_len: Option<usize>,
+    /// Prompt tokens, of each or drawn; `None`: 100.
+    #[setters(into)]
+    pub input_len: Option<Lengths>,
     /// Output tokens, exact unless `stop_at_eos`; `None`: 32, 601 in the report's scenarios.
-    pub output_len: Option<usize>,
+    #[setters(into)]
+    pub output_len: Option<Lengths>,
+    /// Tokens that prompts of a group begin with, before the `input_len` of their own; 0: they share nothing.
+    pub prefix_len: usize,
+    /// Groups of prompts that begin alike.
+    pub prefix_groups: usize,
+    /// Requests are turns of conversations of so many: each prompt is all that was said before and `input_len` new tokens.
+    /// With them `concurrency` and `request_rate` are of conversations; 1: requests stand alone.
+    pub turns: usize,
+    /// From the end of an answer to the arrival of the next turn.
+    pub think_time: Duration,
     /// The same text for every request.
     #[setters(into)]
     pub prompt: Option<String>,
-    /// A file of requests, one JSON object a line.
+    /// A file of requests: JSON objects, or a table in CSV.
     #[setters(into)]
     pub dataset: Option<PathBuf>,
+    /// That the dataset's arrival times are multiplied by: 0.5 plays it in half of the time.
+    pub time_scale: f64,
     /// An output ends at the model's end token.
     pub stop_at_eos: bool,
     /// Short requests before the window opens; they are not counted.
@@ -90,8 +103,13 @@ impl Default for LoadOptions {
             burstiness: 1.0,
             input_len: None,
             output_len: None,
+            prefix_len: 0,
+            prefix_groups: 1,
+            turns: 1,
+            think_time: Duration::ZERO,
             prompt: None,
             dataset: None,
+            time_scale: 1.0,
             stop_at_eos: false,
             warmup: 1,
             repeats: 1,
@@ -137,8 +155,15 @@ impl LoadOptions {
         });
         let single = [
             ("max-concurrency", self.max_concurrency, 1),
-            ("input-len", self.input_len, 1),
-            ("output-len", self.output_len, 1),
+            ("input-len", self.input_len.map(|lengths| lengths.most()), 1),
+            (
+                "output-len",
+                self.output_len.map(|lengths| lengths.most()),
+                1,
+            ),
+            ("prefix-len", Some(self.prefix_len), 0),
+            ("prefix-groups", Some(self.prefix_groups), 1),
+            ("turns", Some(self.turns), 1),
             ("warmup", Some(self.warmup), 0),
             ("repeats", Some(self.repeats), 1),
         ];
@@ -153,6 +178,13 @@ impl LoadOptions {
                 }
                 .into());
             }
+        }
+        let made_up = self.prefix_len > 0 || self.turns > 1;
+        if made_up && (self.prompt.is_some() || self.dataset.is_some()) {
+            return Err(Wish::Load(
+                "--prefix-len and --turns are of prompts that are made up; leave --prompt and --dataset out".to_owned(),
+            )
+            .into());
         }
         let ways = [
             ("--scenario", self.scenario.is_some()),
@@ -230,6 +262,10 @@ mod tests {
                 "--concurrency and --request-rate",
             ),
             (load().max_concurrency(2), "--max-concurrency"),
+            (load().turns(0), "--turns 0"),
+            (load().turns(2).prompt("a"), "--turns"),
+            (load().prefix_len(2).dataset("a"), "--prefix-len"),
+            (load().prefix_groups(0), "--prefix-groups 0"),
             (load().at_end(AtEnd::Cut), "--duration"),
             (
                 load().request_rate([Rate::Ramp(vec![1.0, 2.0])]),

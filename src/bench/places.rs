@@ -1,11 +1,11 @@
-//! Room for requests in flight, where a load bounds them.
+//! Room for requests or conversations in flight, where a load bounds them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::scenario::Load;
 
-/// Room for requests in flight.
+/// Room for so many requests, or conversations.
 pub struct Places {
     origin: Duration,
     /// Never taken yet.

@@ -1,15 +1,15 @@
 //! From a load as it is asked for to the runs that are played, checked before anything is loaded.
 
 use super::content::Content;
+use super::named::scenario;
 use super::options::LoadOptions;
 use super::scenario::{Load, Preset};
 use super::script::{Limits, Script};
-use crate::ground::results::{Drawing, Engine, Scenario};
+use crate::ground::results::{Drawing, Scenario};
 use crate::ground::{Progress, Sampling};
-use crate::scheduler::blocks_at_full_length;
 use crate::session::{ModelFiles, SessionError, Wish};
 use crate::telemetry;
-use crate::workload::{Arrivals, Rate, Work};
+use crate::workload::{Arrivals, Rate};
 
 /// Requests of a load by hand that says nothing: so many for each in flight.
 const DEFAULT_WAVES: usize = 4;
@@ -31,16 +31,6 @@ pub struct RunPlan {
     pub script: Script,
     /// The prompt's text, or how prompts were made.
     pub prompt: String,
-    /// Tokens of the longest request.
-    longest: usize,
-}
-
-impl RunPlan {
-    /// Most of these requests that the engine can run at once.
-    pub fn capacity(&self, engine: &Engine) -> usize {
-        let blocks = blocks_at_full_length(self.longest, 0, engine.block_size).max(1);
-        engine.max_num_seqs.min(engine.num_kv_blocks / blocks)
-    }
 }
 
 /// All runs of a load.
@@ -81,7 +71,6 @@ impl BenchPlan {
         load.check()?;
         let drawing = drawing(load, files)?;
         let work = &content.work;
-        let longest = work.longest();
         let seed = files.options.seed;
         let end_tokens = match load.stop_at_eos {
             true => files.end_tokens()?,
@@ -92,11 +81,12 @@ impl BenchPlan {
         check_runs(loads.len(), load.repeats, available)?;
         let mut runs = Vec::new();
         for (name, arrivals, requests) in loads {
+            let count = Some(requests).filter(|requests| *requests != UNBOUNDED);
             for repeat in 0..load.repeats {
                 runs.push(RunPlan {
                     scenario: Scenario {
                         sampling: drawing,
-                        ..scenario(load, &name, &arrivals, requests, work, repeat)
+                        ..scenario(load, &name, &arrivals, count, work, repeat)
                     },
                     script: Script {
                         work: work.clone(),
@@ -116,7 +106,6 @@ impl BenchPlan {
                         seed: seed.wrapping_add(runs.len() as u64),
                     },
                     prompt: content.prompt.clone(),
-                    longest,
                 });
             }
         }
@@ -190,10 +179,25 @@ fn loads(
     content: &Content,
 ) -> Result<Vec<(String, Load, usize)>, SessionError> {
     let trace = content.arrivals();
+    let decides =
+        load.request_rate.is_empty() && load.concurrency.is_empty() && load.scenario.is_none();
+    if load.time_scale != 1.0 && !(decides && trace.is_some()) {
+        return Err(Wish::Load(format!(
+            "--time-scale {} stretches the arrival times of a dataset, and {}; leave it out",
+            load.time_scale,
+            match trace {
+                None => "there are none",
+                Some(_) => "another flag says when requests come",
+            }
+        ))
+        .into());
+    }
     // As many as come, where the time is bounded.
     let count = |otherwise: usize| match load.duration {
         Some(_) => UNBOUNDED,
-        None => content.items().unwrap_or(otherwise),
+        None => content
+            .items()
+            .unwrap_or(otherwise.saturating_mul(load.turns)),
     };
     if !load.request_rate.is_empty() {
         let default = count(DEFAULT_OPEN_REQUESTS);
@@ -202,10 +206,7 @@ fn loads(
         let pairs = with_requests(&rates, &load.requests)?;
         return pairs.into_iter().map(|pair| open(load, pair)).collect();
     }
-    if let (Some(lines), true) = (
-        trace,
-        load.concurrency.is_empty() && load.scenario.is_none(),
-    ) {
+    if let (Some(lines), true) = (trace, decides) {
         let count = match load.requests.as_slice() {
             [] => lines,
             [count] if *count <= lines => *count,
@@ -225,11 +226,7 @@ fn loads(
             let loads: Vec<_> = preset.loads().iter().map(timed).collect();
             with_requests(&loads, &load.requests)?
         }
-        (None, [])
-            if load.requests.is_empty() && content.items().is_none() && load.duration.is_none() =>
-        {
-            Preset::Quick.loads().to_vec()
-        }
+        (None, []) if says_nothing(load, content) => Preset::Quick.loads().to_vec(),
         (None, []) => with_requests(&[(1, count(DEFAULT_WAVES))], &load.requests)?,
         (None, given) => {
             let default = |c: &usize| (*c, count(c * DEFAULT_WAVES));
@@ -242,6 +239,11 @@ fn loads(
         (format!("c{concurrency}"), arrivals, requests)
     };
     Ok(pairs.into_iter().map(run).collect())
+}
+
+fn says_nothing(load: &LoadOptions, content: &Content) -> bool {
+    let bounded = !load.requests.is_empty() || load.duration.is_some();
+    !bounded && content.items().is_none() && load.turns == 1
 }
 
 /// At a rate. Of an infinite one all requests are there at once, as in a closed loop that holds them all.
@@ -299,63 +301,4 @@ fn with_requests<T: Clone>(
         (a, b) if a == b || a == 1 || b == 1 => Ok((0..a.max(b)).map(pair).collect()),
         (loads, numbers) => Err(Wish::RequestNumbers { loads, numbers }.into()),
     }
-}
-
-fn scenario(
-    load: &LoadOptions,
-    name: &str,
-    arrivals: &Load,
-    requests: usize,
-    work: &Work,
-    repeat: usize,
-) -> Scenario {
-    let (concurrency, rate) = match arrivals {
-        Load::Closed { concurrency } => (Some(*concurrency), None),
-        Load::Open(arrivals) | Load::Capped { arrivals, .. } => (None, Some(arrivals.rate())),
-        Load::Trace => (None, None),
-    };
-    let course = rate.filter(|rate| rate.changes()).map(Rate::to_string);
-    let rate = rate.map(Rate::mean);
-    let (input_len, output_len) = match work {
-        Work::Synthetic {
-            input_len,
-            output_len,
-            ..
-        } => (Some(*input_len), Some(*output_len)),
-        Work::Fixed { prompt, output_len } => (Some(prompt.len()), Some(*output_len)),
-        Work::Dataset(items) => (
-            common(items.iter().map(|i| i.prompt.len())),
-            common(items.iter().map(|i| i.output_len)),
-        ),
-    };
-    Scenario {
-        name: name.to_owned(),
-        concurrency,
-        requests: Some(requests).filter(|requests| *requests != UNBOUNDED),
-        duration_s: load.duration.map(|duration| duration.as_secs_f64()),
-        at_end: load.duration.map(|_| load.at_end),
-        input_len,
-        output_len,
-        request_rate: rate,
-        rate_course: course,
-        stop_when_saturated: load.stop_when_saturated && concurrency.is_none(),
-        cancel: load.cancel,
-        sampling: None,
-        max_concurrency: rate.and(load.max_concurrency),
-        burstiness: rate.map(|_| load.burstiness),
-        warmup: load.warmup,
-        repeat,
-        repeats: load.repeats,
-        request_timeout_s: load.request_timeout.map(|t| t.as_secs_f64()),
-        stop_at_eos: load.stop_at_eos,
-        dataset: load.dataset.as_ref().map(|p| p.display().to_string()),
-        goodput: load.goodput,
-        price_per_hour: load.price_per_hour,
-    }
-}
-
-/// The value that all share.
-fn common(mut values: impl Iterator<Item = usize>) -> Option<usize> {
-    let first = values.next()?;
-    values.all(|v| v == first).then_some(first)
 }

@@ -11,6 +11,7 @@ use super::places::Places;
 use super::saturation::Queue;
 use super::scenario::Load;
 use super::script::Script;
+use super::talks::Talks;
 use crate::engine::{Engine, EngineError};
 use crate::ground::clock::seconds;
 use crate::ground::results::AtEnd;
@@ -18,6 +19,7 @@ use crate::ground::{
     Event, EventKind, FinishReason, Live, Log, Request, RequestId, RequestRecord, StopRule,
 };
 use crate::metrics::{Book, timing};
+use crate::workload::WorkItem;
 
 /// Part of the free memory that requests of an open loop may take while they are in flight, and bytes: more
 /// than a million of the usual length.
@@ -81,6 +83,8 @@ pub struct Player<'a> {
     cancellations: Option<Cancellations>,
     /// Where it is watched.
     queue: Option<Queue>,
+    /// Where requests are turns of conversations.
+    talks: Option<Talks<'a>>,
     book: Book,
     events: Vec<Event>,
     /// Whoever looks on.
@@ -111,6 +115,7 @@ impl<'a> Player<'a> {
             },
             next_deadline: 0,
             places: Places::of(&script.load, origin),
+            talks: Talks::of(&script.work, script.seed),
             end: script
                 .limits
                 .duration
@@ -146,18 +151,24 @@ impl<'a> Player<'a> {
         &mut self.events
     }
 
-    /// When the next request arrives; `None` when all have.
+    /// When the next request arrives; `None` when all have, or wait for others to end.
     pub fn next_arrival(&mut self) -> Option<Duration> {
         if self.next >= self.script.requests {
             return None;
         }
+        let turn = self.talks.as_ref().and_then(Talks::next_turn);
+        let next = turn.into_iter().chain(self.next_start()).min();
+        next.filter(|arrival| *arrival < self.end)
+    }
+
+    /// Of a request that is no later turn of a conversation.
+    fn next_start(&mut self) -> Option<Duration> {
         let free = match &self.places {
             None => self.origin,
             Some(places) => places.free_since()?,
         };
         let due = seconds(self.due.peek().copied()?);
-        let arrival = self.origin.saturating_add(due).max(free);
-        Some(arrival).filter(|arrival| *arrival < self.end)
+        Some(self.origin.saturating_add(due).max(free))
     }
 
     /// Ends what the load itself gives up: those that are cancelled, and all when the time is over.
@@ -180,6 +191,24 @@ impl<'a> Player<'a> {
         self.note_events(progress)
     }
 
+    /// Of the request that arrives then.
+    fn next_item(&mut self, arrival: Duration) -> WorkItem {
+        let id = self.next as RequestId;
+        let turn = self
+            .talks
+            .as_mut()
+            .and_then(|talks| talks.go_on(arrival, id));
+        if let Some(item) = turn {
+            return item;
+        }
+        self.places.iter_mut().for_each(Places::take);
+        self.due.next();
+        match &mut self.talks {
+            Some(talks) => talks.begin(id),
+            None => self.script.work.item(self.next, self.script.seed),
+        }
+    }
+
     /// Everything that is due goes in before the next step.
     fn submit_due(&mut self, engine: &mut Engine) -> Result<(), Stopped> {
         // Once: where making requests takes longer than their gaps, the engine must have its turn all the same.
@@ -188,9 +217,7 @@ impl<'a> Player<'a> {
             if self.is_stopped() {
                 return Err(Stopped::Asked);
             }
-            self.places.iter_mut().for_each(Places::take);
-            self.due.next();
-            let item = self.script.work.item(self.next, self.script.seed);
+            let item = self.next_item(arrival);
             let request = Request {
                 id: self.next as RequestId,
                 prompt: item.prompt,
@@ -258,6 +285,7 @@ impl<'a> Player<'a> {
                 event.kind = EventKind::Failed(timed_out(timeout));
             }
             self.book.apply(&event);
+            let goes_on = self.talks.as_mut().is_some_and(|talks| talks.note(&event));
             if let (EventKind::Token { .. }, Some(cancellations)) =
                 (&event.kind, &mut self.cancellations)
                 && let Some((record, most)) = self.book.record(event.request)
@@ -269,7 +297,7 @@ impl<'a> Player<'a> {
             }
             if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
                 self.in_flight -= 1;
-                if let Some(places) = &mut self.places {
+                if let Some(places) = self.places.as_mut().filter(|_| !goes_on) {
                     places.give_back(event.time);
                 }
                 progress();

@@ -149,7 +149,7 @@ fn play_run(
         model: &session.model.name,
         prompt: &run.prompt,
         timestamp: &timestamp,
-        capacity: run.capacity(&session.settings),
+        capacity: metrics::capacity(&session.settings, &run.scenario, &raw.requests),
         gpus: &devices,
         watched: &seen.gpus,
         roofs: session.hardware.roofs,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::objective::{Objective, PERCENTILES};
 use crate::bench::LoadOptions;
 use crate::session::{SessionError, Wish};
+use crate::workload::Lengths;
 
 /// What of the load is raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +49,8 @@ pub struct CapacityOptions {
     /// Shape of the gaps between arrivals, of a rate.
     pub burstiness: f64,
     /// What requests hold.
-    pub input_len: Option<usize>,
-    pub output_len: Option<usize>,
+    pub input_len: Option<Lengths>,
+    pub output_len: Option<Lengths>,
     pub dataset: Option<PathBuf>,
     /// Requests before each window.
     pub warmup: usize,

@@ -7,6 +7,7 @@ use crate::ground::Progress;
 use crate::ground::results::Kind;
 use crate::metrics::quantile::fewest_for;
 use crate::session::{ModelFiles, SessionError, Wish};
+use crate::workload::Lengths;
 
 /// Requests in flight, of which nobody serves more on one machine.
 const MOST_IN_FLIGHT: f64 = 1024.0;
@@ -38,7 +39,8 @@ impl CapacityPlan {
         progress: &dyn Progress,
     ) -> Result<Self, SessionError> {
         options.check()?;
-        if options.objective.slo.tpot_ms.is_some() && options.output_len == Some(1) {
+        if options.objective.slo.tpot_ms.is_some() && options.output_len == Some(Lengths::Fixed(1))
+        {
             return Err(Wish::Load(
                 "--slo tpot: a request of one output token has no time per output token; raise --output-len to 2 or more".to_owned(),
             )

@@ -161,9 +161,12 @@ pub fn of_scenario(scenario: &Scenario) -> Circumstances {
         format!("temperature {temperature}, top-k {top_k}, top-p {top_p}")
     });
     set(&mut all, "tokens are drawn", drawn);
-    set(&mut all, "prompt tokens", scenario.input_len);
-    set(&mut all, "output tokens", scenario.output_len);
+    set(&mut all, "prompt tokens", scenario.input_words());
+    set(&mut all, "output tokens", scenario.output_words());
+    set(&mut all, "groups of prompts", scenario.prefix_groups);
+    set(&mut all, "think time (s)", scenario.think_time_s);
     set(&mut all, "dataset", scenario.dataset.as_ref());
+    set(&mut all, "time scale", scenario.time_scale);
     set(&mut all, "warm-up requests", Some(scenario.warmup));
     set(&mut all, "request timeout (s)", scenario.request_timeout_s);
     set(&mut all, "stops at end tokens", Some(scenario.stop_at_eos));

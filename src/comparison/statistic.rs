@@ -12,7 +12,7 @@ pub enum Better {
 }
 
 /// In the order shown. The first of them decide.
-const FIGURES: [(&str, Better); 19] = [
+const FIGURES: [(&str, Better); 20] = [
     ("output_throughput", Better::Higher),
     ("mean_ttft_ms", Better::Lower),
     ("mean_tpot_ms", Better::Lower),
@@ -20,6 +20,7 @@ const FIGURES: [(&str, Better); 19] = [
     ("request_throughput", Better::Higher),
     ("total_token_throughput", Better::Higher),
     ("input_throughput", Better::Higher),
+    ("computed_input_throughput", Better::Higher),
     ("steady_output_throughput", Better::Higher),
     ("median_ttft_ms", Better::Lower),
     ("p99_ttft_ms", Better::Lower),

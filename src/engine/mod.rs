@@ -2,6 +2,7 @@
 
 mod kept;
 mod pack;
+mod tell;
 mod times;
 
 use std::collections::HashMap;
@@ -253,19 +254,8 @@ impl Engine {
         let decision = &mut flight.decision;
         flight.start = self.clock.now();
         self.scheduler.schedule(decision);
-        let mut emit = |request: &RequestId, kind| {
-            events.push(Event {
-                time: flight.start,
-                request: *request,
-                kind,
-            });
-        };
-        for id in &decision.preempted {
-            emit(id, EventKind::Preempted);
-        }
-        for id in &decision.admitted {
-            emit(id, EventKind::Admitted);
-        }
+        let finds_prefixes = self.scheduler.config().prefix_cache;
+        tell::of_decision(decision, finds_prefixes, flight.start, events);
         if decision.entries.is_empty() {
             self.flights.push(flight);
             return Ok(None);

@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use super::gpu_layers::LlamaCpp;
 use super::load_quantization::LoadQuantization;
-use super::releases::Release;
+use super::releases::{Latent, Release};
 use crate::hardware::{Capability, Gpu, Link};
 use crate::parallel::Split;
-use crate::shape::{Format, ModelShape, TensorSpec, WeightType};
+use crate::shape::{Format, Kv, Layer, ModelShape, TensorSpec, WeightType};
 
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
+/// Unpacked heads of a latent that lie between the two are filled up to the larger: what attention kernels of the time
+/// took (vllm#4650 logs 442,368 B a token of 27 layers and 16 heads).
+const WIDEST_BUT_ONE: usize = 128;
+const WIDEST: usize = 256;
+/// Bytes of a line, where latents are filled up to whole ones (vllm#13109 logs 34,560 B a token of 27 layers).
+const LINE: usize = 256;
 
 /// What fit must know of a GPU.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,6 +206,27 @@ impl Ask {
             KvType::Bf16 | KvType::F16 => WeightType::Bf16.bytes(),
             KvType::F32 => WeightType::F32.bytes(),
             KvType::Fp8 => 1,
+        }
+    }
+
+    /// What the engine keeps of a token in `layer`.
+    pub(super) fn kept(&self, layer: &Layer) -> Kv {
+        let latent = match self.engine {
+            Engine::Vllm(release) => release.latent,
+            Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => Latent::Kept,
+        };
+        match (layer.kv, latent) {
+            (Kv::Latent { .. }, Latent::Unpacked) => Kv::Full {
+                num_heads: self.shape.num_attention_heads,
+                head_dim: match self.shape.head_dim {
+                    small @ ..=WIDEST_BUT_ONE => small,
+                    _ => WIDEST,
+                },
+            },
+            (Kv::Latent { width }, Latent::Absorbed) => Kv::Latent {
+                width: width.next_multiple_of(LINE / self.kv_bytes()),
+            },
+            (kv, _) => kv,
         }
     }
 

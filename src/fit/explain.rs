@@ -81,7 +81,7 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
 fn kv_product(ask: &Ask, ledger: &Ledger) -> String {
     let mut kinds: Vec<((&str, String), usize)> = Vec::new();
     for layer in &ask.shape.layers[ledger.layers.clone()] {
-        let Some(factors) = layer.kv.factors(ask.split.tp) else {
+        let Some(factors) = ask.kept(layer).factors(ask.split.tp) else {
             continue;
         };
         match kinds.iter_mut().find(|(known, _)| *known == factors) {

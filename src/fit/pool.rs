@@ -57,7 +57,7 @@ impl Pool {
         };
         let tp = ask.split.tp;
         let element = ask.dtype().bytes();
-        let of_token = |layer: &Layer| ask.kv_bytes_of(layer.kv.elements_per_token(tp));
+        let of_token = |layer: &Layer| ask.kv_bytes_of(ask.kept(layer).elements_per_token(tp));
         let page = layers.iter().map(of_token).find(|&bytes| bytes > 0);
         let grouped = hybrid != Hybrid::Full;
         let mut kinds: Vec<Kind> = Vec::new();

@@ -18,8 +18,11 @@ pub struct Event {
 pub enum EventKind {
     /// Handed to the engine.
     Queued,
-    /// First scheduled: left the waiting queue.
-    Admitted,
+    /// First scheduled: left the waiting queue. So many tokens of its prompt were found in the prefix cache; `None`: it
+    /// was off.
+    Admitted {
+        cached_tokens: Option<usize>,
+    },
     /// An output token id became visible on the host.
     Token {
         token: u32,

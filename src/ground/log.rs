@@ -239,6 +239,7 @@ mod tests {
             tokens: (0..1000).map(|i| f64::from(i).sqrt()).collect(),
             finish: (!id.is_multiple_of(5)).then_some(FinishReason::Length),
             preemptions: 2,
+            cached_tokens: id.is_multiple_of(2).then_some(4),
             error: id.is_multiple_of(5).then(|| format!("request {id} failed")),
         }
     }

@@ -24,6 +24,9 @@ pub struct RequestRecord {
     pub tokens: Vec<f64>,
     pub finish: Option<FinishReason>,
     pub preemptions: u32,
+    /// Prompt tokens that were found in the prefix cache when it was first scheduled; null where the cache was off.
+    #[serde(default)]
+    pub cached_tokens: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
 }

@@ -127,6 +127,22 @@ pub struct Scenario {
     pub input_len: Option<usize>,
     /// Output tokens asked of each request; null where they differ.
     pub output_len: Option<usize>,
+    /// What lengths that differ were drawn from, as the flag wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_distribution: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_distribution: Option<String>,
+    /// Tokens that prompts of a group begin with, in `input_len`, and the number of groups.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub prefix_len: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_groups: Option<usize>,
+    /// Turns of each conversation, whose prompts grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<usize>,
+    /// From the end of an answer to the arrival of the next turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub think_time_s: Option<f64>,
     /// Arrivals a second (open loop), of a rate that changes the mean; null in a closed loop.
     pub request_rate: Option<f64>,
     /// How the rate changes over `duration_s`, as it was asked for; null of a constant one.
@@ -157,13 +173,41 @@ pub struct Scenario {
     pub stop_at_eos: bool,
     /// File the requests were read from.
     pub dataset: Option<String>,
+    /// That its arrival times were multiplied by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_scale: Option<f64>,
     pub goodput: Option<Slo>,
     /// Of the machine, US dollars an hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<f64>,
 }
 
+fn is_zero(tokens: &usize) -> bool {
+    *tokens == 0
+}
+
 impl Scenario {
+    /// Prompt tokens in words: their number, or what they were drawn from.
+    pub fn input_words(&self) -> Option<String> {
+        if let Some(tokens) = self.input_len {
+            return Some(tokens.to_string());
+        }
+        let mut words = self.input_distribution.clone()?;
+        if let Some(turns) = self.turns {
+            words = format!("{turns} turns of {words}");
+        }
+        match self.prefix_len {
+            0 => Some(words),
+            shared => Some(format!("{shared} + {words}")),
+        }
+    }
+
+    /// As [`Self::input_words`], of the output.
+    pub fn output_words(&self) -> Option<String> {
+        let fixed = self.output_len.map(|tokens| tokens.to_string());
+        fixed.or_else(|| self.output_distribution.clone())
+    }
+
     /// Whichever its repeat.
     pub fn unrepeated(&self) -> Self {
         Self {

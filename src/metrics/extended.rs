@@ -2,6 +2,7 @@
 //! inside beside it.
 
 use super::experts::experts;
+use super::prefixes;
 use super::quantile::{Sample, fewest_for, is_trusted, ratio};
 use super::requests::Requests;
 use super::steps::{StepTotals, Steps};
@@ -26,6 +27,7 @@ pub(crate) fn extended(
     let mut extended = Extended::default();
     counts(&mut extended, requests);
     rates(&mut extended, input, requests, nulls);
+    prefixes::prefixes(&mut extended, requests, nulls);
     latencies(&mut extended, requests, nulls);
     let speed = extended.tpot.mean_tpot_ms.and_then(|ms| ratio(MS, ms));
     let why = match extended.tpot.mean_tpot_ms {

@@ -9,6 +9,7 @@ mod gpus;
 pub mod in_flight;
 mod laws;
 pub mod predicted;
+mod prefixes;
 pub mod quantile;
 pub mod records;
 pub mod repeats;
@@ -21,10 +22,11 @@ pub mod timing;
 
 use std::collections::BTreeMap;
 
-use crate::ground::results::{Roofs, Run, Scenario};
+use crate::ground::results::{Engine, Roofs, Run, Scenario};
 use crate::ground::{
     ClockSpan, ExpertLoad, Log, RequestRecord, StepRecord, TelemetrySample, WatchedGpu,
 };
+use crate::scheduler::blocks_at_full_length;
 
 pub use gpus::THROTTLE_REASONS;
 pub use predicted::mark_predicted;
@@ -85,6 +87,20 @@ pub fn measure(input: &MeasureInput) -> Run {
     }
 }
 
+/// Most requests of a run that can run at once: the lesser of `max_num_seqs` and what the KV cache holds of the longest,
+/// each as long as it was asked to be.
+pub fn capacity(engine: &Engine, scenario: &Scenario, requests: &Log<RequestRecord>) -> usize {
+    let each = requests.iter().map(|record| {
+        let output = scenario.output_len.unwrap_or(record.output_tokens);
+        record.prompt_tokens + output
+    });
+    let asked = scenario.input_len.zip(scenario.output_len);
+    let asked = asked.map(|(input, output)| input + output);
+    let longest = asked.or_else(|| each.max()).unwrap_or(0);
+    let blocks = blocks_at_full_length(longest, 0, engine.block_size.max(1)).max(1);
+    engine.max_num_seqs.min(engine.num_kv_blocks / blocks)
+}
+
 /// Why each null is null, collected where the null arises.
 #[derive(Debug, Default)]
 pub(crate) struct NotObserved(BTreeMap<String, String>);
@@ -118,6 +134,7 @@ pub(crate) mod reason {
     pub const EXCHANGE_NOT_TIMED: &str = "ranks exchanged on their devices, and no step was timed there: one in eight is, of those that draw on the device";
     pub const WAIT_NOT_TIMED: &str = "nothing times the waits of simulated ranks, or of processes on CPUs; `profile` tells of them";
     pub const NO_EXCHANGE: &str = "one rank exchanges nothing";
+    pub const NO_PREFIX_CACHE: &str = "the prefix cache was off (--prefix-cache)";
     pub const NO_KV: &str = "the device reports no KV cache";
     pub const NO_EXPERTS: &str =
         "no token was routed to experts: a dense model, or a simulated device";

@@ -64,6 +64,7 @@ impl Book {
             tokens: Vec::with_capacity(request.stop.max_tokens.min(ROOM)),
             finish: None,
             preemptions: 0,
+            cached_tokens: None,
             error: None,
         };
         let bytes = bytes_in_flight(request.prompt.len(), request.stop.max_tokens);
@@ -95,8 +96,11 @@ impl Book {
                 record.submitted.get_or_insert(time);
             }
             // A preempted request is admitted again; its queue time ended with the first.
-            EventKind::Admitted => {
-                record.admitted.get_or_insert(time);
+            EventKind::Admitted { cached_tokens } => {
+                if record.admitted.is_none() {
+                    record.admitted = Some(time);
+                    record.cached_tokens = *cached_tokens;
+                }
             }
             EventKind::Token { .. } => {
                 record.tokens.push(time);

@@ -44,6 +44,8 @@ pub(crate) struct Requests {
     /// Of successful requests.
     pub input_tokens: u64,
     pub output_tokens: u64,
+    /// Of the input tokens, those found in the prefix cache; `None`: it was off.
+    pub cached_tokens: Option<u64>,
     pub failed_output_tokens: u64,
     /// Of those that were cancelled or cut off.
     pub cancelled_output_tokens: u64,
@@ -177,6 +179,9 @@ impl<'a> Pass<'a> {
         sums.successful += 1;
         sums.input_tokens += record.prompt_tokens as u64;
         sums.output_tokens += record.output_tokens as u64;
+        if let Some(cached) = record.cached_tokens {
+            *sums.cached_tokens.get_or_insert(0) += cached as u64;
+        }
         let latency = timing::latency(record);
         sums.latencies += latency.unwrap_or(0.0);
         let throughput = latency.and_then(|l| ratio(record.output_tokens as f64, l));

@@ -30,6 +30,7 @@ impl ModelSpec {
             kv_in_fp8: false,
             layers: self.layers().collect(),
             tensors: tensors.into(),
+            images: None,
             assumptions: Vec::new(),
         }
     }

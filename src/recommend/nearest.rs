@@ -53,7 +53,7 @@ fn words(layout: &Layout) -> String {
     };
     let replicas = match layout.replicas() {
         1 => String::new(),
-        n => format!(", {n} replicas"),
+        n => format!(", {n} copies"),
     };
     format!(
         "{} x {}, tp {}{experts}{replicas}",

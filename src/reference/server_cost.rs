@@ -1,6 +1,5 @@
 //! Every reference run on a simulated card, played with and without a server: what the server cost them.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{ReferenceError, on_card, short_name};
@@ -150,11 +149,7 @@ fn play(simulation: &Simulation, run: &ReferenceRun, stop: &AtomicBool) -> Resul
     };
     let pool = TokenPool::below(simulation.shape.vocab_size as u32).map_err(|e| e.to_string())?;
     let script = Script {
-        work: Work::Synthetic {
-            input_len,
-            output_len,
-            pool: Arc::new(pool),
-        },
+        work: Work::synthetic(input_len, output_len, pool),
         load: Load::Closed { concurrency },
         requests: requests as usize,
         warmup: 0,

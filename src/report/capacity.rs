@@ -60,7 +60,8 @@ fn title(answer: &Capacity) -> String {
         let scenario = &point.scenario;
         Some(format!(
             "; {} tokens in, {} out",
-            scenario.input_len?, scenario.output_len?
+            scenario.input_words()?,
+            scenario.output_words()?
         ))
     });
     format!(

@@ -55,7 +55,7 @@ pub const SOURCE: [Row; 31] = [
 ];
 
 /// Of the extended set, what answers a first question; the rest is in the files.
-pub const EXTENDED: [Row; 42] = [
+pub const EXTENDED: [Row; 45] = [
     row("mean_ttft_ms", "ms"),
     row("median_ttft_ms", "ms"),
     row("p99_ttft_ms", "ms"),
@@ -70,6 +70,9 @@ pub const EXTENDED: [Row; 42] = [
     row("max_queue_ms", "ms"),
     row("decode_speed_per_user", "tok/s"),
     row("total_token_throughput", "tok/s"),
+    row("computed_input_throughput", "tok/s"),
+    row("cached_input_throughput", "tok/s"),
+    row("prefix_cache_hit_percent", "%"),
     row("output_throughput_per_gpu", "tok/s"),
     row("steady_output_throughput", "tok/s"),
     row("steady_share_percent", "%"),

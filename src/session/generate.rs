@@ -215,7 +215,7 @@ impl Tokens<'_> {
                 }
                 EventKind::Failed(reason) => return Err(Wish::Request(reason).into()),
                 EventKind::Queued
-                | EventKind::Admitted
+                | EventKind::Admitted { .. }
                 | EventKind::Preempted
                 | EventKind::Finished(_) => {}
             }

@@ -52,8 +52,22 @@ pub struct ModelShape {
     pub layers: Vec<Layer>,
     /// Every tensor of a checkpoint, layer by layer.
     pub tensors: Arc<[TensorSpec]>,
+    /// Of a tower; `None`: there is none, or none that takes images of one size alone.
+    pub images: Option<Images>,
     /// What was taken for granted: sentences for whoever reads an answer.
     pub assumptions: Vec<String>,
+}
+
+/// Images as a tower takes them that scales each to one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Images {
+    /// Of the decoder, for each.
+    pub tokens: usize,
+    /// Of each.
+    pub patches: usize,
+    /// Features of a patch, and inside of an MLP.
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
 }
 
 impl ModelShape {

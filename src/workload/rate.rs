@@ -56,17 +56,17 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = |text: &str| match text.parse::<f64>() {
+        let number = |text: &str| {
+            match text.parse::<f64>() {
             Ok(rate) if (LEAST..=GREATEST).contains(&rate) => Ok(rate),
-            _ => Err(format!(
-                "{text:?}: it must be a positive number (1e-6 to 1e9), inf for all at once, or change over the run: ramp:1-20, stairs:1-5-20"
-            )),
+            _ => Err("it must be a positive number (1e-6 to 1e9), inf for all at once, or a rate that changes: ramp:1-20, stairs:1-5-20".to_owned()),
+        }
         };
         let rates = |text: &str, least: usize| {
             let rates: Result<Vec<f64>, String> = text.split('-').map(number).collect();
             match rates? {
                 rates if rates.len() < least => {
-                    Err(format!("{text:?} has no second rate; write ramp:1-20"))
+                    Err("it must be two rates or more, such as ramp:1-20".to_owned())
                 }
                 rates => Ok(rates),
             }

@@ -7,6 +7,6 @@ mod outputs;
 mod pacing;
 mod places;
 mod ranks;
-mod recompute;
+pub mod recompute;
 mod references;
 mod thousand;

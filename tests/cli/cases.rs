@@ -86,7 +86,7 @@ fn datasets_that_are_none_are_named() {
     let model = fixture("llama-tied-tiny");
     for (name, bytes, part) in [
         ("parquet", &b"PAR1\x15\x00\x15\x00"[..], "Parquet"),
-        ("csv", b"prompt,output_len\nHi,4\n", "CSV"),
+        ("csv", b"question,answer\n\"Hi,4\n", "line 2"),
         ("cut.json", b"[{\"prompt\":\"Hi\"},\n", "cut short"),
         (
             "quotes.jsonl",

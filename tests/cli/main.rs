@@ -21,3 +21,4 @@ mod smollm2;
 mod sweep;
 mod verify;
 mod words;
+mod work;

@@ -49,6 +49,7 @@ fn other_tools_names_set_the_same_flags() {
         ("bench --num-warmups 3", "bench --warmup 3"),
         ("bench --random-input-len 7", "bench --input-len 7"),
         ("bench --random-output-len 7", "bench --output-len 7"),
+        ("bench --random-prefix-len 7", "bench --prefix-len 7"),
         ("bench --dataset-path a.jsonl", "bench --dataset a.jsonl"),
         (
             "bench --goodput ttft:1 tpot:2 --tp 2",

@@ -73,6 +73,7 @@ fn measured(seen: &Recorded) -> Run {
         tokens: vec![first, last],
         finish: Some(FinishReason::Length),
         preemptions: 0,
+        cached_tokens: None,
         error: None,
     };
     let indices: Vec<usize> = seen.gpus.iter().map(|watched| watched.gpu.index).collect();

@@ -210,6 +210,7 @@ pages! {
     explain_runs: "docs/explain.md"
     fit_runs: "docs/fit.md"
     gpus_runs: "docs/gpus.md"
+    loads_runs: "docs/loads.md"
     method_runs: "docs/method.md"
     metrics_runs: "docs/metrics.md"
     profile_runs: "docs/profile.md"

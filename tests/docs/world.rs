@@ -11,6 +11,15 @@ use crate::cli_support::{Outcome, copy_files, fixture};
 const REQUESTS: &str = r#"{"input_len": 8, "output_len": 3}
 {"prompt_ids": [1, 2, 3, 4], "output_len": 2}
 "#;
+/// Traces of others: a chat with a long system prompt, and a table.
+const TRACE: &str = r#"{"timestamp": 0, "input_length": 1500, "output_length": 4, "hash_ids": [1, 2, 3]}
+{"timestamp": 900, "input_length": 1536, "output_length": 5, "hash_ids": [1, 2, 3]}
+{"timestamp": 2400, "input_length": 1100, "output_length": 3, "hash_ids": [1, 2, 9]}
+"#;
+const TABLE: &str = "TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:17:03.9799600,480,10
+2023-11-16 18:17:04.0319600,318,8
+";
 /// Of `sweep --points`.
 const POINTS: &str = "[[point]]\nconcurrency = 1\n[[point]]\nconcurrency = 2\noutput_len = 4\n";
 /// The one that `gpus --help` shows.
@@ -41,6 +50,8 @@ impl World {
         let config = dir.path().join("my-model/config.json");
         fs::copy(config, dir.path().join("config.json")).unwrap();
         fs::write(dir.path().join("requests.jsonl"), REQUESTS).unwrap();
+        fs::write(dir.path().join("mooncake.jsonl"), TRACE).unwrap();
+        fs::write(dir.path().join("azure.csv"), TABLE).unwrap();
         fs::write(dir.path().join("my-card.toml"), CARD).unwrap();
         fs::write(dir.path().join("points.toml"), POINTS).unwrap();
         Self { dir }

@@ -59,10 +59,7 @@ fn played(warmup: usize) -> (Recording, Engine, usize) {
     let clock = Arc::new(WallClock::start());
     let mut engine = Engine::new(config(), Box::new(Broken), clock).unwrap();
     let script = Script {
-        work: Work::Fixed {
-            prompt: [1, 2, 3].into(),
-            output_len: 4,
-        },
+        work: Work::fixed(vec![1, 2, 3], 4),
         load: Load::Closed { concurrency: 2 },
         requests: 5,
         warmup,

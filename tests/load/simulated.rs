@@ -1,6 +1,5 @@
 //! Many requests on the simulated device, where a request costs little but what we spend on it.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -56,11 +55,7 @@ fn simulation() -> Simulation {
 fn played(load: Load, requests: usize) -> Vec<(f64, Process)> {
     let mut engine = simulation().start().unwrap().engine;
     let script = Script {
-        work: Work::Synthetic {
-            input_len: 12,
-            output_len: 6,
-            pool: Arc::new(TokenPool::below(32_000).unwrap()),
-        },
+        work: Work::synthetic(12, 6, TokenPool::below(32_000).unwrap()),
         load: load.clone(),
         requests,
         warmup: 1000,

@@ -13,12 +13,12 @@ use crate::bench::{LoadOptions, Preset, Shape, ShapeOptions};
 use crate::exec::Server;
 use crate::ground::results::{AtEnd, Cancel, Slo};
 use crate::session::{Device, EngineOptions};
-use crate::workload::Rate;
+use crate::workload::{Lengths, Rate};
 
 /// Repeats of a shape, as llama-bench has them.
 const SHAPE_REPEATS: usize = 5;
 /// What shapes have not.
-const SHAPELESS: [&str; 21] = [
+const SHAPELESS: [&str; 25] = [
     "scenario",
     "concurrency",
     "max_concurrency",
@@ -33,6 +33,10 @@ const SHAPELESS: [&str; 21] = [
     "cancel",
     "input_len",
     "output_len",
+    "prefix_len",
+    "prefix_groups",
+    "turns",
+    "think_time",
     "prompt",
     "dataset",
     "stop_at_eos",
@@ -100,12 +104,31 @@ pub struct BenchArgs {
     #[arg(long, value_name = "B", default_value_t = 1.0, value_parser = values::positive_number, requires = "request_rate", help_heading = "Load")]
     pub burstiness: f64,
 
-    /// Prompt tokens [default: 100]
-    #[arg(long, alias = "random-input-len", value_name = "N", value_parser = values::positive, conflicts_with_all = ["prompt", "dataset"], help_heading = "Work")]
-    pub input_len: Option<usize>,
-    /// Output tokens, exact unless --stop-at-eos [default: 32, the report's scenarios 601]
-    #[arg(long, alias = "random-output-len", value_name = "N", value_parser = values::positive, help_heading = "Work")]
-    pub output_len: Option<usize>,
+    /// Prompt tokens, or what they are drawn from: uniform:LEAST-MOST, normal:MEAN,DEVIATION, lognormal:MEAN,DEVIATION,
+    /// or a published trace: sharegpt, azure-conv, azure-code, mooncake [default: 100]
+    #[arg(long, alias = "random-input-len", value_name = "N|LENGTHS", conflicts_with_all = ["prompt", "dataset"], help_heading = "Work")]
+    pub input_len: Option<Lengths>,
+    /// Output tokens, exact unless --stop-at-eos, or what they are drawn from [default: 32, the report's scenarios 601]
+    #[arg(
+        long,
+        alias = "random-output-len",
+        value_name = "N|LENGTHS",
+        help_heading = "Work"
+    )]
+    pub output_len: Option<Lengths>,
+    /// Tokens that prompts of a group begin with, before those of --input-len [default: 0]
+    #[arg(long, alias = "random-prefix-len", value_name = "N", value_parser = values::whole, conflicts_with_all = ["prompt", "dataset"], help_heading = "Work")]
+    pub prefix_len: Option<usize>,
+    /// Groups of prompts that begin alike; requests are of the groups in turn [default: 1]
+    #[arg(long, value_name = "G", value_parser = values::positive, requires = "prefix_len", help_heading = "Work")]
+    pub prefix_groups: Option<usize>,
+    /// Requests are turns of conversations of so many, which grow: each prompt is all that was said before and
+    /// --input-len new tokens; --concurrency and --request-rate are of conversations then [default: 1]
+    #[arg(long, value_name = "N", value_parser = values::positive, conflicts_with_all = ["prompt", "dataset"], help_heading = "Work")]
+    pub turns: Option<usize>,
+    /// Seconds from the end of an answer to the next turn [default: 0]
+    #[arg(long, value_name = "S", value_parser = values::seconds, requires = "turns", help_heading = "Work")]
+    pub think_time: Option<Duration>,
     /// The same text for every request
     #[arg(
         long,
@@ -114,14 +137,19 @@ pub struct BenchArgs {
         help_heading = "Work"
     )]
     pub prompt: Option<String>,
-    /// One JSON object a line: {prompt | prompt_ids | input_len, output_len?, arrival?}
+    /// JSON objects, one a line or in an array: {prompt | prompt_ids | messages | input_len, output_len?, arrival?}, or a
+    /// table in CSV; ShareGPT, vLLM's, GuideLLM's, AIPerf's and TensorRT-LLM's forms; traces of Mooncake, Azure and
+    /// BurstGPT, which are played at their times
     #[arg(
         long,
         alias = "dataset-path",
-        value_name = "FILE.jsonl",
+        value_name = "FILE",
         help_heading = "Work"
     )]
     pub dataset: Option<PathBuf>,
+    /// Multiplies the dataset's arrival times: 0.5 plays it in half of the time
+    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = values::positive_number, requires = "dataset", help_heading = "Load")]
+    pub time_scale: f64,
     /// End an output at the model's end token
     #[arg(long, help_heading = "Work")]
     pub stop_at_eos: bool,
@@ -291,8 +319,13 @@ impl BenchArgs {
             burstiness: self.burstiness,
             input_len: self.input_len,
             output_len: self.output_len,
+            prefix_len: self.prefix_len.unwrap_or(0),
+            prefix_groups: self.prefix_groups.unwrap_or(1),
+            turns: self.turns.unwrap_or(1),
+            think_time: self.think_time.unwrap_or_default(),
             prompt: self.prompt.clone(),
             dataset: self.dataset.clone(),
+            time_scale: self.time_scale,
             stop_at_eos: self.stop_at_eos,
             warmup: self.warmup,
             repeats: self.repeats.unwrap_or(1),

@@ -9,6 +9,7 @@ use super::super::common::CommonArgs;
 use super::super::values;
 use crate::capacity::{CapacityOptions, Objective, Search};
 use crate::session::EngineOptions;
+use crate::workload::Lengths;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -48,12 +49,23 @@ pub struct CapacityArgs {
     #[arg(long, help_heading = "Search")]
     pub no_raise: bool,
 
-    /// Prompt tokens [default: 100]
-    #[arg(long, alias = "random-input-len", value_name = "N", value_parser = values::positive, conflicts_with = "dataset", help_heading = "Work")]
-    pub input_len: Option<usize>,
-    /// Output tokens, exact [default: 32]
-    #[arg(long, alias = "random-output-len", value_name = "N", value_parser = values::positive, help_heading = "Work")]
-    pub output_len: Option<usize>,
+    /// Prompt tokens, or what they are drawn from, as bench takes it [default: 100]
+    #[arg(
+        long,
+        alias = "random-input-len",
+        value_name = "N|LENGTHS",
+        conflicts_with = "dataset",
+        help_heading = "Work"
+    )]
+    pub input_len: Option<Lengths>,
+    /// Output tokens, exact, or what they are drawn from [default: 32]
+    #[arg(
+        long,
+        alias = "random-output-len",
+        value_name = "N|LENGTHS",
+        help_heading = "Work"
+    )]
+    pub output_len: Option<Lengths>,
     /// A file of requests, as bench takes it
     #[arg(
         long,

@@ -4,7 +4,7 @@ mod table;
 
 use std::fmt;
 
-use table::{RELEASES, V0_7, V0_8_0, V0_9_1};
+use table::{RELEASES, V0_7_4, V0_8_0, V0_9_1};
 
 /// Cards that get more tokens in a step and more sequences by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,17 @@ pub enum Hybrid {
     ByConcurrency,
 }
 
+/// What layers keep whose K and V are one latent (multi-head latent attention).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latent {
+    /// K and V of every head, as if there were none.
+    Unpacked,
+    /// It, filled up to whole lines, and beside the checkpoint's matrices their products with those that unpack it.
+    Absorbed,
+    /// It.
+    Kept,
+}
+
 /// The rules of a release, and of those after it up to the next in `RELEASES`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Release {
@@ -93,6 +104,8 @@ pub struct Release {
     pub reserves_graphs: [bool; 2],
     /// `gpu_memory_utilization` by default.
     pub utilization: f64,
+    /// Layers whose K and V are one latent.
+    pub latent: Latent,
     /// Layers of several kinds.
     pub hybrid: Hybrid,
     /// Layers of two kinds, of which one has fewer than so many times the other's: they are filled up to its number.
@@ -137,7 +150,7 @@ impl Release {
             words.any(|word| word.eq_ignore_ascii_case(engine))
         };
         Ok(match (found.v1, found.since < WITHOUT_V0) {
-            (true, true) if says("V0") && !says("V1") => &V0_7,
+            (true, true) if says("V0") && !says("V1") => &V0_7_4,
             (false, _) if says("V1") => &V0_8_0,
             _ => found,
         })
@@ -183,11 +196,13 @@ mod tests {
     #[test]
     fn a_release_is_found_by_number_or_month() {
         assert_eq!(since("0.6.4 (log format, 2024-12-02)"), [0, 6, 4]);
-        assert_eq!(since("v0.5.3"), [0, 5, 1]);
+        assert_eq!(since("v0.5.2"), [0, 5, 1]);
+        assert_eq!(since("v0.5.3"), [0, 5, 3]);
         assert_eq!(since("0.5.0.post1"), [0, 0, 0]);
         assert_eq!(since("v0.6.5.dev"), [0, 6, 5]);
-        assert_eq!(since("0.7.x V0 engine"), [0, 7, 0]);
-        assert_eq!(since("0.8.1 V0"), [0, 7, 0]);
+        assert_eq!(since("0.7.3"), [0, 7, 1]);
+        assert_eq!(since("0.7.x V0 engine"), [0, 7, 4]);
+        assert_eq!(since("0.8.1 V0"), [0, 7, 4]);
         assert_eq!(since("0.6.6.dev (V1 engine)"), [0, 8, 0]);
         assert_eq!(since("0.9.x/0.10.0 (2025-07-22)"), [0, 9, 1]);
         assert_eq!(since("0.9.0"), [0, 9, 0]);

@@ -1,7 +1,7 @@
 //! The releases, each as what it changed of the one before. Changes are placed by their pull request's date where
 //! the release itself was not looked up: one may be off by a release, and those marked as inferred rest on a log.
 
-use super::{Hybrid, LargeCards, Outside, Release, Sampler, SecondRunner};
+use super::{Hybrid, LargeCards, Latent, Outside, Release, Sampler, SecondRunner};
 
 /// V0 measures how much less memory is free after the trial run. Its own share is by difference: fit2-174, fit2-025.
 const V0: Release = Release {
@@ -24,6 +24,7 @@ const V0: Release = Release {
     second_runner_tries_all: false,
     reserves_graphs: [false, false],
     utilization: 0.9,
+    latent: Latent::Unpacked,
     hybrid: Hybrid::Full,
     few_more: 1.0,
     steps_under_way: 1,
@@ -36,9 +37,9 @@ const V0_5_1: Release = Release {
     ..V0
 };
 /// Prompts are chunked unasked, 512 tokens at a time, where contexts are longer than 32,768.
-const V0_5_4: Release = Release {
-    since: [0, 5, 4],
-    month: [2024, 8],
+const V0_5_3: Release = Release {
+    since: [0, 5, 3],
+    month: [2024, 7],
     chunk_tokens: Some(512),
     ..V0_5_1
 };
@@ -46,7 +47,7 @@ const V0_5_4: Release = Release {
 const V0_6_0: Release = Release {
     since: [0, 6, 0],
     month: [2024, 9],
-    ..V0_5_4
+    ..V0_5_3
 };
 /// PyTorch's own peak, and all that the process holds beside it: 0.35 (fit-03, fit-35), 0.39 (fit2-170).
 const V0_6_4: Release = Release {
@@ -71,7 +72,7 @@ const V0_6_5: Release = Release {
     ..V0_6_4
 };
 /// 0.08 (fit-25), 0.06 (fit2-007), 0.04 (fit2-014), 0.03 (fit2-035).
-pub(super) const V0_7: Release = Release {
+const V0_7: Release = Release {
     since: [0, 7, 0],
     month: [2025, 1],
     outside: Outside {
@@ -79,6 +80,21 @@ pub(super) const V0_7: Release = Release {
         ..V0.outside
     },
     ..V0_6_5
+};
+/// Latents are kept, and their matrices multiplied beforehand (`process_weights_after_loading`).
+const V0_7_1: Release = Release {
+    since: [0, 7, 1],
+    month: [2025, 2],
+    latent: Latent::Absorbed,
+    ..V0_7
+};
+/// Development builds on the way to 0.8, and the older engine in 0.8 and 0.9: no products and no lines any more (inferred:
+/// vllm#14447 logs 21.21 GiB of DeepSeek-R1 on each of 16 cards, which has no room for them).
+pub(super) const V0_7_4: Release = Release {
+    since: [0, 7, 4],
+    month: [2025, 3],
+    latent: Latent::Kept,
+    ..V0_7_1
 };
 /// V1 becomes the default engine. It counts the CUDA context of the process: 0.74 for two ranks on H20.
 pub(super) const V0_8_0: Release = Release {
@@ -91,7 +107,7 @@ pub(super) const V0_8_0: Release = Release {
         own_gib: 0.74,
         ..V0.outside
     },
-    ..V0_7
+    ..V0_7_4
 };
 /// vllm#16158: back to 256 sequences but on H100 and H200.
 const V0_8_4: Release = Release {
@@ -227,8 +243,8 @@ const V0_31: Release = Release {
 };
 
 /// In order.
-pub(super) const RELEASES: [&Release; 24] = [
-    &V0, &V0_5_1, &V0_5_4, &V0_6_0, &V0_6_4, &V0_6_5, &V0_7, &V0_8_0, &V0_8_4, &V0_8_5, &V0_9_0,
-    &V0_9_1, &V0_11, &V0_12, &V0_14, &V0_16, &V0_17, &V0_18, &V0_21, &V0_25, &V0_27, &V0_28,
-    &V0_29, &V0_31,
+pub(super) const RELEASES: [&Release; 26] = [
+    &V0, &V0_5_1, &V0_5_3, &V0_6_0, &V0_6_4, &V0_6_5, &V0_7, &V0_7_1, &V0_7_4, &V0_8_0, &V0_8_4,
+    &V0_8_5, &V0_9_0, &V0_9_1, &V0_11, &V0_12, &V0_14, &V0_16, &V0_17, &V0_18, &V0_21, &V0_25,
+    &V0_27, &V0_28, &V0_29, &V0_31,
 ];

@@ -6,7 +6,7 @@ use super::super::releases::{Release, Sampler};
 use super::super::terms::{Item, Stage};
 use super::second_runner;
 use crate::hardware::Capability;
-use crate::shape::{Format, Method, Mlp, Quantization, Role};
+use crate::shape::{Format, Kv, Layer, Method, Mlp, Quantization, Role};
 
 /// Bytes for each logit where rows are sorted: logits in 16 bits and in f32, sorted values, their 64-bit indices, the
 /// sort's own copies, probabilities. Fitted to fit-08, fit-25 (38.1 to 38.5) and fit-01 (39.2).
@@ -27,9 +27,11 @@ const HIDDEN_ROWS: usize = 3;
 /// In the compiled model one more: fit2-110 (0.75 of 0.77), fit2-111 (0.84 of 0.85).
 const COMPILED_HIDDEN_ROWS: usize = 4;
 
-/// The older engine tries a tower with as many images as a step holds, and the sampler with as many rows: 0.74 (fit2-004),
-/// 1.66 (fit2-010) and 2.18 (fit2-035). What images of a tower are is not known here.
+/// The older engine tries a tower with as many images as a step holds, and the sampler with as many rows: 0.74 (fit2-004).
+/// An allowance where images are of any size.
 const TOWER_GIB: f64 = 1.5;
+/// Rows of a patch's features that live beside the two inside of its MLP: 2.18 (fit2-035), 1.66 (fit2-010).
+const PATCH_ROWS: usize = 5;
 
 /// GiB of a part, and the arithmetic behind them.
 type Part = (f64, String);
@@ -42,12 +44,13 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
     let (larger, how) = match sampler(release, stage) {
         None => (forward, format!("forward pass: {forward_how}")),
         // Its own trial is one of images, as large as a step.
-        Some(_) if !release.v1 && has_tower(stage) => (
-            forward.max(TOWER_GIB),
-            format!(
-                "a tower with images, an allowance (the forward pass takes {forward:.2}: {forward_how})"
-            ),
-        ),
+        Some(_) if !release.v1 && has_tower(stage) => {
+            let (tower, how) = images(stage);
+            (
+                forward.max(tower),
+                format!("{how} (the forward pass takes {forward:.2}: {forward_how})"),
+            )
+        }
         Some((sampler, how)) if release.counts_reserved => (
             forward + sampler,
             format!("forward pass: {forward_how}; sampler, which adds to it: {how}"),
@@ -76,7 +79,8 @@ fn forward(release: &Release, stage: &Stage) -> Part {
         true => COMPILED_HIDDEN_ROWS,
         false => HIDDEN_ROWS,
     };
-    let width = rows_of_hidden * stage.ask.shape.hidden_size + dense.max(experts);
+    let rows_of_hidden = rows_of_hidden * stage.ask.shape.hidden_size;
+    let width = rows_of_hidden + dense.max(experts) + unpacked(stage);
     let widened = widened(stage);
     let and_widened = match widened {
         0 => "",
@@ -85,6 +89,36 @@ fn forward(release: &Release, stage: &Stage) -> Part {
     (
         gib((tokens * width * element) as f64 + widened as f64),
         format!("{tokens} tokens x {width} values x {element} B{and_widened}"),
+    )
+}
+
+/// Values of a token where latents are unpacked: query, K, V and output of a rank's heads as they are filled up, and query
+/// and K before.
+fn unpacked(stage: &Stage) -> usize {
+    let (ask, heads) = (stage.ask, stage.plan.rank_shape(0).num_heads);
+    let kept = |layer: &Layer| match (layer.kv, ask.kept(layer)) {
+        (Kv::Latent { .. }, Kv::Full { head_dim, .. }) => {
+            heads * (4 * head_dim + 2 * ask.shape.head_dim)
+        }
+        _ => 0,
+    };
+    let layers = ask.shape.layers[stage.layers.clone()].iter();
+    layers.map(kept).max().unwrap_or(0)
+}
+
+/// A tower with as many images as a step of the older engine holds.
+fn images(stage: &Stage) -> Part {
+    let Some(images) = stage.ask.shape.images else {
+        return (TOWER_GIB, "a tower with images, an allowance".to_owned());
+    };
+    let settings = stage.settings;
+    let most = settings.max_num_batched_tokens / images.tokens;
+    let tried = most.min(settings.max_num_seqs).max(1);
+    let values = 2 * images.intermediate_size + PATCH_ROWS * images.hidden_size;
+    let (patches, element) = (images.patches, stage.ask.dtype().bytes());
+    (
+        gib(tried as f64 * patches as f64 * (values * element) as f64),
+        format!("a tower: {tried} images x {patches} patches x {values} values x {element} B"),
     )
 }
 

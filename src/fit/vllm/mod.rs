@@ -27,8 +27,9 @@ const LARGE_SEQS: usize = 1024;
 const CHUNKED_FROM: usize = 32_768;
 /// And only on cards from here on, as the 2.53 GiB of fit2-170 say, of a step of 40,000 tokens.
 const CHUNKS_FROM: Capability = Capability { major: 8, minor: 0 };
-/// It takes at least this many tokens a step where it does not.
+/// It takes at least this many tokens a step where it does not, and of a model with a tower.
 const LEAST_TOKENS: usize = 2048;
+const LEAST_TOKENS_WITH_TOWER: usize = 5120;
 
 pub(super) fn settings(release: &Release, ask: &Ask) -> Settings {
     let limits = ask.limits;
@@ -41,7 +42,11 @@ pub(super) fn settings(release: &Release, ask: &Ask) -> Settings {
         false => {
             let chunks = max_model_len > CHUNKED_FROM && ask.card.capability >= CHUNKS_FROM;
             let chunk = release.chunk_tokens.filter(|_| chunks);
-            chunk.unwrap_or(max_model_len.max(LEAST_TOKENS))
+            let least = match ask.shape.images {
+                Some(_) => LEAST_TOKENS_WITH_TOWER,
+                None => LEAST_TOKENS,
+            };
+            chunk.unwrap_or(max_model_len.max(least))
         }
     };
     let tokens = limits.max_num_batched_tokens.unwrap_or(tokens);
@@ -90,7 +95,7 @@ fn second_runner(release: &Release, ask: &Ask) -> bool {
 pub(super) fn terms(release: &Release, stage: &Stage) -> Terms {
     let graphs_in_budget = release.reserves_graphs[usize::from(second_runner(release, stage.ask))];
     Terms {
-        weights: weights::item(stage),
+        weights: weights::item(release, stage),
         activations: activations::item(release, stage),
         overhead: outside::item(release, stage),
         graphs: graphs::item(release, stage, graphs_in_budget),

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use super::super::ask::{Ask, GIB, Lora};
+use super::super::releases::{Latent, Release};
 use super::super::terms::{Item, Stage};
 use crate::parallel::{ShardPlan, Split};
-use crate::shape::{Format, Role};
+use crate::shape::{Format, Kv, Quantization, Role};
 
 /// Of the caching allocator of PyTorch (`CUDACachingAllocator.cpp`).
 const LARGE: u64 = 10 << 20;
 const PAGE: u64 = 2 << 20;
 const SPLIT: u64 = 1 << 20;
 
-pub(super) fn item(stage: &Stage) -> Item {
+pub(super) fn item(release: &Release, stage: &Stage) -> Item {
     let ask = stage.ask;
     let plan = stage.weights as f64 / GIB;
     // Cosines and sines of every position, in the activations' type.
@@ -29,6 +30,11 @@ pub(super) fn item(stage: &Stage) -> Item {
             " + {room:.2} for {} adapters of rank {}",
             lora.adapters, lora.rank
         );
+    }
+    if release.latent == Latent::Absorbed {
+        let products = absorbed(stage) as f64 / GIB;
+        gib += products;
+        how += &format!(" + {products:.2} of products with what unpacks the latents");
     }
     let draft = draft_bytes(ask).filter(|_| stage.last);
     if let Some(bytes) = draft {
@@ -111,6 +117,33 @@ fn lora_bytes(stage: &Stage, lora: Lora) -> u64 {
         };
     }
     features * (lora.rank * lora.adapters * stage.ask.dtype().bytes()) as u64
+}
+
+/// Of each layer with a latent, for a rank's heads: the query's matrix times what unpacks K, what unpacks V times the
+/// output's, and the query's part that is rotated (`W_Q_UK`, `W_UV_O`, `W_QR`). The first two are FP8 where the checkpoint is.
+fn absorbed(stage: &Stage) -> u64 {
+    let (ask, heads) = (stage.ask, stage.plan.rank_shape(0).num_heads);
+    let element = ask.dtype().bytes();
+    let multiplied = match ask.shape.quantization {
+        Some(Quantization::Fp8 { .. }) => 1,
+        _ => element,
+    };
+    let bytes = |layer: usize| {
+        let Kv::Latent { width } = ask.shape.layers[layer].kv else {
+            return 0;
+        };
+        let inputs = |unpacks: bool| {
+            let tensors = ask.shape.tensors.iter().filter(|tensor| {
+                let query = tensor.role == Role::Query && tensor.layer == Some(layer);
+                query && tensor.shape.len() == 2 && tensor.name.contains("kv_b_proj") == unpacks
+            });
+            tensors.map(|tensor| tensor.shape[1]).max().unwrap_or(0)
+        };
+        let (latent, query) = (inputs(true), inputs(false));
+        let products = latent * (query + ask.shape.hidden_size) * multiplied;
+        heads * (products + query * (width - latent.min(width)) * element)
+    };
+    stage.layers.clone().map(bytes).sum::<usize>() as u64
 }
 
 /// Of rank 0, which holds as much as any; `None`: there is no draft model, or it cannot be split so, and then each rank

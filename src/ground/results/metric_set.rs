@@ -208,6 +208,16 @@ pub struct Extended {
     /// Successful requests a second.
     pub request_throughput: Option<f64>,
     pub input_throughput: Option<f64>,
+    /// Of the input tokens, those found in the prefix cache, and those that were computed.
+    #[serde(default)]
+    pub total_cached_tokens: Option<u64>,
+    /// Of the input tokens, percent.
+    #[serde(default)]
+    pub prefix_cache_hit_percent: Option<f64>,
+    #[serde(default)]
+    pub cached_input_throughput: Option<f64>,
+    #[serde(default)]
+    pub computed_input_throughput: Option<f64>,
     pub output_throughput: Option<f64>,
     pub total_token_throughput: Option<f64>,
     /// Output tokens a second, whatever became of their requests.

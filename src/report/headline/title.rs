@@ -70,7 +70,7 @@ pub(super) fn work(results: &Results) -> String {
     let Some(first) = results.runs.first().map(|run| &run.scenario) else {
         return String::new();
     };
-    let lengths = |scenario: &Scenario| (scenario.input_len, scenario.output_len);
+    let lengths = |scenario: &Scenario| (scenario.input_words(), scenario.output_words());
     let shared = results
         .runs
         .iter()

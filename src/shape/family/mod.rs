@@ -195,6 +195,7 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
         kv_in_fp8: false,
         layers,
         tensors: Vec::new().into(),
+        images: tower::images(config)?,
         assumptions,
     })
 }

@@ -1,6 +1,7 @@
 //! The tower of a model that sees images, by its `vision_config`: a vision transformer and what leads from it to
 //! the decoder.
 
+use crate::shape::Images;
 use crate::shape::error::ShapeError;
 use crate::shape::keys::Keys;
 
@@ -61,6 +62,38 @@ pub(super) fn parameters(config: &Keys, hidden: usize) -> Result<u64, ShapeError
         () => merged * hidden + hidden * hidden,
     };
     Ok((tower + bridges * bridge).min(MOST_WEIGHTS) as u64)
+}
+
+/// Where all are of one size: its own is stated, and how many tokens it becomes.
+pub(super) fn images(config: &Keys) -> Result<Option<Images>, ShapeError> {
+    let Some(vision) = config.object("vision_config") else {
+        return Ok(None);
+    };
+    let of = |name: &str| vision.count(&[name]).unwrap_or(None);
+    let sizes = [
+        config.count(&["mm_tokens_per_image"])?,
+        of("image_size"),
+        of("patch_size"),
+        of("hidden_size"),
+        of("intermediate_size"),
+    ];
+    let [
+        Some(tokens),
+        Some(side),
+        Some(patch),
+        Some(hidden_size),
+        Some(intermediate_size),
+    ] = sizes
+    else {
+        return Ok(None);
+    };
+    let row = side / patch.max(1);
+    Ok(Some(Images {
+        tokens: tokens.max(1),
+        patches: row.saturating_mul(row),
+        hidden_size,
+        intermediate_size,
+    }))
 }
 
 /// Features of the patches that become one token.

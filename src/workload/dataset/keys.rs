@@ -8,15 +8,17 @@ pub const PROMPT_IDS: [&str; 3] = ["prompt_ids", "prompt_token_ids", "input_ids"
 pub const MESSAGES: [&str; 3] = ["messages", "conversations", "conversation"];
 /// Questions of a dialogue, the first of which is asked.
 pub const TURNS: [&str; 1] = ["turns"];
-pub const INPUT_LEN: [&str; 6] = [
+pub const INPUT_LEN: [&str; 8] = [
     "input_len",
     "input_length",
     "prompt_len",
     "prompt_tokens",
     "prompt_tokens_count",
     "input_tokens",
+    AZURE_INPUT,
+    BURST_GPT_INPUT,
 ];
-pub const OUTPUT_LEN: [&str; 8] = [
+pub const OUTPUT_LEN: [&str; 10] = [
     "output_len",
     "output_length",
     "output_tokens",
@@ -25,18 +27,33 @@ pub const OUTPUT_LEN: [&str; 8] = [
     "max_tokens",
     "max_completion_tokens",
     "max_new_tokens",
+    AZURE_OUTPUT,
+    BURST_GPT_OUTPUT,
 ];
+/// Columns of Azure's traces.
+const AZURE_INPUT: &str = "ContextTokens";
+const AZURE_OUTPUT: &str = "GeneratedTokens";
+/// Columns of BurstGPT.
+const BURST_GPT_INPUT: &str = "Request tokens";
+const BURST_GPT_OUTPUT: &str = "Response tokens";
 /// Seconds.
 pub const ARRIVAL: [&str; 1] = ["arrival"];
-/// Milliseconds.
+/// Milliseconds from any start, as Mooncake has them.
 pub const TIMESTAMP: [&str; 1] = ["timestamp"];
+/// Seconds from any start, as BurstGPT has them.
+pub const TIMESTAMP_S: [&str; 1] = ["Timestamp"];
+/// Calendar times, as Azure has them.
+pub const TIMESTAMP_UTC: [&str; 1] = ["TIMESTAMP"];
 pub const HASHES: [&str; 1] = ["hash_ids"];
 /// Where a request to OpenAI's API lies inside its record.
 pub const BODY: [&str; 1] = ["body"];
 /// What goes with messages.
 pub const TOOLS: [&str; 2] = ["tools", "documents"];
 
-const KNOWN: [&[&str]; 11] = [
+/// What is a text even where it reads as a number.
+pub const TEXTS: [&[&str]; 1] = [&PROMPT];
+
+const KNOWN: [&[&str]; 13] = [
     &PROMPT,
     &PROMPT_IDS,
     &MESSAGES,
@@ -45,6 +62,8 @@ const KNOWN: [&[&str]; 11] = [
     &OUTPUT_LEN,
     &ARRIVAL,
     &TIMESTAMP,
+    &TIMESTAMP_S,
+    &TIMESTAMP_UTC,
     &HASHES,
     &BODY,
     &TOOLS,

@@ -1,34 +1,39 @@
 //! A file of requests, in the forms that benchmarks use: own lines, vLLM's and GuideLLM's, ShareGPT, OpenAI's messages,
-//! Mooncake's traces.
+//! Mooncake's traces; and tables, as those of Azure and BurstGPT.
 
 mod dialogue;
 mod keys;
+mod left_out;
 mod pipe;
 mod records;
 mod row;
+mod table;
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
+use left_out::LeftOut;
 use records::{Fault, Records};
 use row::{ACCEPTED, Arrival, Ask, Output, Row};
+use table::Table;
 
+use super::lengths::{Lengths, Side};
 use super::{Prompt, WorkItem, item_seed};
-use crate::ground::terminal::{listed, printable};
+use crate::ground::terminal::printable;
 use crate::text::{Conversation, TokenPool};
 
 /// Seconds that no run lasts.
 const LATEST_ARRIVAL: f64 = 1e9;
-const MILLISECONDS: f64 = 1e3;
 /// Tokens that Mooncake's traces hash at once.
 const MOONCAKE_BLOCK: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    #[error("--dataset {file}: cannot be read ({reason}); give a readable file of JSON lines")]
+    #[error(
+        "--dataset {file}: cannot be read ({reason}); give a readable file of JSON lines or CSV"
+    )]
     Io { file: String, reason: String },
     #[error("{file}, line {line}: {reason}")]
     Line {
@@ -42,10 +47,12 @@ pub enum DatasetError {
 
 /// What the records of a file leave open.
 pub struct Defaults<'a> {
-    pub output_len: usize,
+    pub output_len: Lengths,
     pub vocab_size: usize,
-    /// Tokens that the model can place: no prompt or output is longer.
+    /// Tokens that the context holds: no request is longer.
     pub max_len: usize,
+    /// That arrival times are multiplied by.
+    pub time_scale: f64,
     /// Ids of synthetic prompts.
     pub pool: &'a TokenPool,
     pub seed: u64,
@@ -145,7 +152,7 @@ pub fn read(path: &Path, defaults: &Defaults) -> Result<Dataset, DatasetError> {
 /// # Errors
 /// As [`read`].
 pub fn parse(
-    source: impl BufRead,
+    mut source: impl BufRead,
     file: &str,
     defaults: &Defaults,
 ) -> Result<Dataset, DatasetError> {
@@ -155,19 +162,17 @@ pub fn parse(
         first_timestamp: None,
         left_out: LeftOut::default(),
     };
-    for record in Records::new(source) {
-        let record = record.and_then(|record| {
-            let line = record.line;
-            let row = Row::of(&record.text, line);
-            let read = row.and_then(|row| reader.add(row).map_err(|reason| (line, reason)));
-            read.map_err(|(line, reason)| Fault { line, reason })
-        });
-        record.map_err(|fault| DatasetError::Line {
-            file: file.to_owned(),
-            line: fault.line,
-            reason: printable(&fault.reason).into_owned(),
-        })?;
-    }
+    // What cannot be read is told by whoever reads it next.
+    let is_table = source.fill_buf().is_ok_and(table::is_table);
+    let read = match is_table {
+        true => Table::new(source).and_then(|table| reader.add_table(table)),
+        false => reader.add_records(Records::new(source)),
+    };
+    read.map_err(|fault| DatasetError::Line {
+        file: file.to_owned(),
+        line: fault.line,
+        reason: printable(&fault.reason).into_owned(),
+    })?;
     let remarks = reader.left_out.remarks(defaults.max_len);
     if reader.items.is_empty() {
         return Err(DatasetError::Empty {
@@ -194,16 +199,41 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn add_records(&mut self, records: Records<impl BufRead>) -> Result<(), Fault> {
+        for record in records {
+            let record = record?;
+            let line = record.line;
+            let row = Row::of(&record.text, line);
+            let added = row.and_then(|row| self.add(row).map_err(|reason| (line, reason)));
+            added.map_err(|(line, reason)| Fault { line, reason })?;
+        }
+        Ok(())
+    }
+
+    fn add_table(&mut self, table: Table<impl BufRead>) -> Result<(), Fault> {
+        for row in table {
+            let (line, object) = row?;
+            let added = Row::of_value(object).and_then(|row| self.add(row));
+            added.map_err(|reason| Fault { line, reason })?;
+        }
+        Ok(())
+    }
+
     fn add(&mut self, row: Option<Row>) -> Result<(), String> {
         let Some(row) = row else {
             self.left_out.unasked += 1;
             return Ok(());
         };
         self.left_out.keys.extend(row.unread);
-        // A dialogue of people is as long as it was; benchmarks pass over those that a model cannot hold.
-        let dialogue = matches!(row.output, Output::As(_));
+        let is_trace = matches!(row.arrival, Some(Arrival::Ticks { .. }));
+        if is_trace && row.output == Output::Tokens(0) {
+            self.left_out.unanswered += 1;
+            return Ok(());
+        }
+        // What was recorded is as long as it was; benchmarks pass over what a model cannot hold.
+        let is_recorded = is_trace || matches!(row.output, Output::As(_));
         let made = self.prompt(row.ask).and_then(|prompt| {
-            let output_len = self.output_len(row.output)?;
+            let output_len = self.output_len(row.output, prompt.len())?;
             self.check_lengths(&prompt, output_len)?;
             Ok((prompt, output_len))
         });
@@ -217,7 +247,7 @@ impl Reader<'_> {
                 });
                 Ok(())
             }
-            Err(NotEncoded::TooLong(_)) if dialogue => {
+            Err(NotEncoded::TooLong(_)) if is_recorded => {
                 self.left_out.long += 1;
                 Ok(())
             }
@@ -227,18 +257,27 @@ impl Reader<'_> {
 
     fn check_lengths(&self, prompt: &Prompt, output_len: usize) -> Result<(), NotEncoded> {
         let longest = self.defaults.max_len;
-        let lengths = [("prompt", prompt.len()), ("output", output_len)];
+        let both = prompt.len().saturating_add(output_len);
+        let lengths = [
+            ("prompt has", prompt.len()),
+            ("output has", output_len),
+            ("prompt and the output have", both),
+        ];
         match lengths.into_iter().find(|(_, length)| *length > longest) {
             None => Ok(()),
             Some((what, length)) => Err(NotEncoded::TooLong(format!(
-                "the {what} has {length} tokens, beyond the {longest} positions of the model; shorten it"
+                "the {what} {length} tokens, beyond the {longest} positions of the context; shorten it"
             ))),
         }
     }
 
-    fn output_len(&self, output: Output) -> Result<usize, NotEncoded> {
+    fn output_len(&self, output: Output, prompt_len: usize) -> Result<usize, NotEncoded> {
         match output {
-            Output::Open => Ok(self.defaults.output_len),
+            Output::Open => {
+                let seed = item_seed(self.defaults.seed, self.items.len());
+                let longest = self.defaults.max_len.saturating_sub(prompt_len).max(1);
+                Ok(self.defaults.output_len.cut(Side::Output, seed, longest))
+            }
             Output::Tokens(0) => Err(failed("the output length is 0; ask for at least one token")),
             Output::Tokens(tokens) => Ok(tokens),
             Output::As(answer) => Ok((self.defaults.encode)(&answer)?.len().max(1)),
@@ -281,11 +320,12 @@ impl Reader<'_> {
         let seconds = match arrival {
             None => None,
             Some(Arrival::Seconds(seconds)) => Some(seconds),
-            Some(Arrival::Milliseconds(time)) => {
+            Some(Arrival::Ticks { time, per_second }) => {
                 let first = *self.first_timestamp.get_or_insert(time);
-                Some((time - first) / MILLISECONDS)
+                Some((time - first) / per_second)
             }
         };
+        let seconds = seconds.map(|seconds| seconds * self.defaults.time_scale);
         let before = self.items.last().map(|last| last.arrival);
         match (before, seconds) {
             (Some(Some(before)), Some(now)) if now < before => Err(format!(
@@ -311,39 +351,6 @@ fn block_of(len: usize, hashes: usize) -> usize {
     match len.div_ceil(MOONCAKE_BLOCK) == hashes {
         true => MOONCAKE_BLOCK,
         false => len.div_ceil(hashes),
-    }
-}
-
-#[derive(Default)]
-struct LeftOut {
-    unasked: usize,
-    long: usize,
-    keys: BTreeSet<String>,
-}
-
-impl LeftOut {
-    fn remarks(&self, longest: usize) -> Vec<String> {
-        let mut remarks = Vec::new();
-        if self.unasked > 0 {
-            remarks.push(format!(
-                "{} conversations ask nothing and are left out",
-                self.unasked
-            ));
-        }
-        if self.long > 0 {
-            remarks.push(format!(
-                "{} conversations are longer than the {longest} positions of the model and are left out",
-                self.long
-            ));
-        }
-        if !self.keys.is_empty() {
-            let keys: Vec<&String> = self.keys.iter().collect();
-            remarks.push(format!(
-                "the keys {} say nothing about a request and are not used",
-                listed(&keys, ", ")
-            ));
-        }
-        remarks
     }
 }
 

@@ -1,11 +1,13 @@
 //! One request as benchmarks write it, known by its keys.
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::dialogue::{chat, share_gpt};
 use super::keys::{
     ARRIVAL, BODY, HASHES, INPUT_LEN, MESSAGES, OUTPUT_LEN, Object, PROMPT, PROMPT_IDS, TIMESTAMP,
-    TURNS, count, find, named, unread,
+    TIMESTAMP_S, TIMESTAMP_UTC, TURNS, count, find, named, unread,
 };
 use crate::ground::json::{self, JsonError, Limits};
 use crate::ground::terminal::listed;
@@ -19,7 +21,8 @@ const ROW: Limits = Limits {
 
 /// What a dataset may hold, for messages.
 pub const ACCEPTED: &str = "JSON objects, one a line or all in one array, with prompt (text), prompt_ids, messages or \
-conversations, or input_len, and output_len, arrival in seconds or timestamp in milliseconds where they are known";
+conversations, or input_len, and output_len, arrival in seconds or timestamp in milliseconds where they are known; or \
+the same as columns of CSV, under names in the first line; or a trace of Azure or BurstGPT";
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +51,8 @@ pub enum Output {
 pub enum Arrival {
     /// From the start of the run.
     Seconds(f64),
-    /// From any start.
-    Milliseconds(f64),
+    /// Of a trace, from any start, in so many ticks a second.
+    Ticks { time: f64, per_second: f64 },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +76,11 @@ impl Row {
         }
     }
 
-    fn of_value(value: Value) -> Result<Option<Self>, String> {
+    /// As [`Self::of`], of a record that was read.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn of_value(value: Value) -> Result<Option<Self>, String> {
         let Value::Object(mut object) = value else {
             return Err(format!("it is {}; give {ACCEPTED}", named(&value)));
         };
@@ -201,10 +208,39 @@ fn arrival(object: &Object) -> Result<Option<Arrival>, String> {
     if let Some(found) = find(object, &ARRIVAL) {
         return number(found, "seconds").map(|time| Some(Arrival::Seconds(time)));
     }
-    match find(object, &TIMESTAMP) {
-        Some(found) => number(found, "milliseconds").map(|time| Some(Arrival::Milliseconds(time))),
-        None => Ok(None),
+    for (names, unit, per_second) in [
+        (TIMESTAMP, "milliseconds", 1e3),
+        (TIMESTAMP_S, "seconds", 1.0),
+    ] {
+        if let Some(found) = find(object, &names) {
+            let time = number(found, unit)?;
+            return Ok(Some(Arrival::Ticks { time, per_second }));
+        }
     }
+    let Some((name, value)) = find(object, &TIMESTAMP_UTC) else {
+        return Ok(None);
+    };
+    let time = value.as_str().and_then(calendar).ok_or_else(|| {
+        format!(
+            "{name} is {}, where a time such as 2023-11-16 18:17:03.9799600 should be",
+            value
+                .as_str()
+                .map_or_else(|| named(value), |text| format!("{text:.40}"))
+        )
+    })?;
+    let per_second = 1.0;
+    Ok(Some(Arrival::Ticks { time, per_second }))
+}
+
+/// Seconds from the year 2020: near enough that a fraction of a microsecond is left. UTC where no zone is said.
+fn calendar(text: &str) -> Option<f64> {
+    const YEAR_2020: i64 = 1_577_836_800;
+    let (date, time) = text.split_once([' ', 'T'])?;
+    let has_zone = time.contains(['+', '-', 'Z', 'z']);
+    let zone = if has_zone { "" } else { "Z" };
+    let time = OffsetDateTime::parse(&format!("{date}T{time}{zone}"), &Rfc3339).ok()?;
+    let whole = (time.unix_timestamp() - YEAR_2020) as f64;
+    Some(whole + f64::from(time.nanosecond()) * 1e-9)
 }
 
 /// What is wrong with a record's text; the line within it is one of the file.
@@ -227,15 +263,11 @@ fn malformed(text: &[u8], line: usize, error: &JsonError) -> (usize, String) {
 /// What the text may be instead.
 fn hint(text: &[u8]) -> String {
     let start = &text[..text.len().min(4096)];
-    let commas = start.iter().filter(|&&byte| byte == b',').count();
     if start.starts_with(b"PAR1") {
         return "it is a Parquet file: write it as JSON lines".to_owned();
     }
     if start.trim_ascii() == b"{" {
         return "an object over several lines stands in one array: put brackets around".to_owned();
-    }
-    if !start.starts_with(b"{") && commas > 0 && !start.contains(&b'{') {
-        return format!("it looks like CSV: write it as {ACCEPTED}");
     }
     format!("give {ACCEPTED}")
 }

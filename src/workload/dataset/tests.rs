@@ -5,9 +5,10 @@ fn read_text(text: &str) -> Result<Dataset, String> {
     let encode = |text: &str| Ok(text.bytes().map(u32::from).collect());
     let pool = TokenPool::below(50).unwrap();
     let defaults = Defaults {
-        output_len: 7,
+        output_len: 7.into(),
         vocab_size: 128,
         max_len: 50,
+        time_scale: 1.0,
         pool: &pool,
         seed: 0,
         encode: &encode,
@@ -119,7 +120,7 @@ fn dialogues_ask_their_first_question() {
     let remarks = read_text(&text.concat()).unwrap().remarks.join("; ");
     assert!(remarks.contains("2 conversations ask nothing"), "{remarks}");
     assert!(
-        remarks.contains("2 conversations are longer than the 50"),
+        remarks.contains("2 records are longer than the 50"),
         "{remarks}"
     );
     let nothing = read_text(&text[3]).unwrap_err();
@@ -182,6 +183,49 @@ fn a_trace_has_milliseconds_and_shares_its_blocks() {
     let seconds =
         read_text("{\"arrival\":2,\"input_len\":1}\n{\"arrival\":2.5,\"input_len\":1}").unwrap();
     assert_eq!(seconds[1].arrival, Some(2.5));
+}
+
+#[test]
+fn tables_are_read_by_their_columns() {
+    assert_eq!(
+        asked("prompt,output_len\nHi,3\n42,\n"),
+        pairs(&[("Hi", 3), ("42", 7)])
+    );
+    let azure = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 23:59:59.9799600,8,1\r\n\
+                 2023-11-17 00:00:00.4799601,9,2\r\n2024-05-10 00:00:00.009930+00:00,10,3\r\n";
+    let dataset = read_text(azure).unwrap();
+    let lengths: Vec<_> = dataset
+        .iter()
+        .map(|item| (item.prompt.len(), item.output_len))
+        .collect();
+    assert_eq!(lengths, [(8, 1), (9, 2), (10, 3)]);
+    let arrivals: Vec<_> = dataset.iter().map(|item| item.arrival.unwrap()).collect();
+    assert_eq!(arrivals[0], 0.0);
+    assert!((arrivals[1] - 0.500_000_1).abs() < 2e-7, "{arrivals:?}");
+    // 175 days, and 29.97 milliseconds.
+    let later = 175.0 * 86_400.0 + 0.029_97;
+    assert!((arrivals[2] - later).abs() < 1e-6, "{arrivals:?}");
+    assert!(dataset.remarks.is_empty());
+
+    let burst = "Timestamp,Session ID,Model,Request tokens,Response tokens,Total tokens,Log Type\n\
+                 3,,ChatGPT,60,18,78,Conversation log\n\
+                 5,a,ChatGPT,12,18,30,Conversation log\n\
+                 45,b,GPT-4,20,0,20,API log\n\
+                 118,c,GPT-4,30,20,50,API log\n";
+    let dataset = read_text(burst).unwrap();
+    let items: Vec<_> = dataset
+        .iter()
+        .map(|item| (item.arrival.unwrap(), item.prompt.len(), item.output_len))
+        .collect();
+    assert_eq!(items, [(0.0, 12, 18), (113.0, 30, 20)]);
+    let remarks = dataset.remarks.join("; ");
+    for part in [
+        "1 records are longer than the 50",
+        "1 records have no answer",
+        "Log Type, Model, Session ID, Total tokens",
+    ] {
+        assert!(remarks.contains(part), "{remarks}");
+    }
 }
 
 #[test]
@@ -258,7 +302,20 @@ fn faults_name_the_line_and_the_value() {
             "line 2: it is no JSON object",
         ),
         ("{\n\"prompt\": \"a\"\n}", "put brackets around"),
-        ("prompt,output_len\nHi,3", "looks like CSV"),
+        (
+            "prompt,output_len\nHi,3\nYo,0",
+            "line 3: the output length is 0",
+        ),
+        ("a,b\n1,2", "line 2: no prompt is found among the keys a, b"),
+        ("input_len,output_len\n\"1,2", "line 2"),
+        (
+            "TIMESTAMP,ContextTokens\n2023-13-01 00:00:00,5",
+            "TIMESTAMP is 2023-13-01 00:00:00",
+        ),
+        (
+            "Timestamp,Request tokens\nsoon,5",
+            "Timestamp is a text, where seconds should be",
+        ),
         ("PAR1\u{1}\u{2}", "Parquet"),
         (
             "[{\"prompt\": \"a\"},\n\n {\"prompt\":\n 3x}]",
@@ -271,6 +328,10 @@ fn faults_name_the_line_and_the_value() {
         (
             "{\"input_len\": 1, \"output_len\": 51}",
             "the output has 51 tokens, beyond the 50",
+        ),
+        (
+            "{\"input_len\": 26, \"output_len\": 25}",
+            "the prompt and the output have 51 tokens, beyond the 50",
         ),
         ("{\"input_len\": 1, \"arrival\": 1e300}", "at most"),
         ("{\"input_len\": 1, \"arrival\": NaN}", "arrival is a text"),
@@ -305,9 +366,10 @@ fn faults_name_the_line_and_the_value() {
 fn a_file_that_is_none_is_named() {
     let pool = TokenPool::below(50).unwrap();
     let defaults = Defaults {
-        output_len: 1,
+        output_len: 1.into(),
         vocab_size: 128,
         max_len: 50,
+        time_scale: 1.0,
         pool: &pool,
         seed: 0,
         encode: &|_| Ok(vec![1]),

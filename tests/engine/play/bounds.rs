@@ -21,10 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 fn script(load: Load, requests: usize, warmup: usize) -> Script {
     Script {
-        work: Work::Fixed {
-            prompt: [1, 2, 3].into(),
-            output_len: 8,
-        },
+        work: Work::fixed(vec![1, 2, 3], 8),
         load,
         requests,
         warmup,
@@ -125,10 +122,7 @@ fn more_at_once_than_memory_holds_is_refused_with_its_size() {
 #[test]
 fn sizes_beyond_numbers_are_refused() {
     let mut long = script(Load::Closed { concurrency: MOST }, MOST, 0);
-    long.work = Work::Fixed {
-        prompt: [1].into(),
-        output_len: usize::MAX >> 1,
-    };
+    long.work = Work::fixed(vec![1], usize::MAX >> 1);
     assert_eq!(long.check(1 << 40).unwrap_err().bytes, u64::MAX);
     let recording = stopped(&long);
     assert!(recording.cut_short.unwrap().contains("--concurrency"));

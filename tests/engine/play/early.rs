@@ -58,10 +58,7 @@ fn engine() -> Engine {
 fn played(load: &Load, requests: usize, limits: Limits) -> (Recording, Run) {
     let mut engine = engine();
     let script = Script {
-        work: Work::Fixed {
-            prompt: [1, 2, 3].into(),
-            output_len: OUTPUT,
-        },
+        work: Work::fixed(vec![1, 2, 3], OUTPUT),
         load: load.clone(),
         requests,
         warmup: 0,

@@ -92,10 +92,7 @@ impl Executor for Paced {
 pub fn played(load: Load, work: Option<Work>, requests: usize, held: &[(usize, Duration)]) -> Run {
     let clock = Arc::new(WallClock::start());
     let mut engine = Engine::new(config(), Box::new(Paced::new(held)), clock).unwrap();
-    let fixed = Work::Fixed {
-        prompt: [1, 2, 3].into(),
-        output_len: 8,
-    };
+    let fixed = Work::fixed(vec![1, 2, 3], 8);
     let script = Script {
         work: work.unwrap_or(fixed),
         load: load.clone(),

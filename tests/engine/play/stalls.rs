@@ -62,11 +62,7 @@ fn arrivals_inside_a_long_step_are_on_schedule() {
 #[test]
 fn a_generator_that_falls_behind_fails_a_check() {
     let pool = candlepower::text::TokenPool::below(30_000).unwrap();
-    let work = Work::Synthetic {
-        input_len: 3_000_000,
-        output_len: 1,
-        pool: pool.into(),
-    };
+    let work = Work::synthetic(3_000_000, 1, pool);
     let load = Load::Open(Arrivals::new(1e6, 1.0).unwrap());
     // None of them fits the engine: what is left is the time of making them.
     let run = played(load, Some(work), 50, &[]);

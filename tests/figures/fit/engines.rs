@@ -166,3 +166,26 @@ fn sglang_divides_what_is_left_between_states_and_cache() {
     let left = gib("budget") - gib("weights") - gib("overhead");
     assert!((gib("kv") * 1.9 - left).abs() < 0.01, "{rank}");
 }
+
+/// 27 layers: K and V of 16 heads of 256, a latent of 576 in lines of 128, and the same as it is.
+#[test]
+fn what_is_kept_of_latents_is_by_release() {
+    let ask = |release: &str| {
+        let answer = fit(&format!(
+            "{} --gpu a100-80g --engine vllm --vllm-version {release} --max-model-len 8192",
+            config("deepseek-ai__DeepSeek-V2-Lite-Chat")
+        ));
+        let weights = number(&answer["per_rank"], "weights_gib");
+        (number(&answer, "kv_bytes_per_token"), weights)
+    };
+    let [old, absorbed, now] = ["0.6.3", "0.7.3", "0.9.0"].map(ask);
+    assert_eq!([old.0, absorbed.0, now.0], [442_368.0, 34_560.0, 31_104.0]);
+    // W_Q_UK, W_UV_O and W_QR beside them.
+    let products = 27.0 * 16.0 * (512.0 * (2048.0 + 2048.0) + 2048.0 * 64.0) * 2.0;
+    let more = absorbed.1 - now.1;
+    assert!(
+        (more * (1u64 << 30) as f64 / products - 1.0).abs() < 0.01,
+        "{more}"
+    );
+    assert_eq!(old.1, now.1);
+}

@@ -87,6 +87,7 @@ fn in_step(count: u64, starts: &[f64]) -> Raw {
         tokens: stamps.clone(),
         finish: Some(FinishReason::Length),
         preemptions: 0,
+        cached_tokens: None,
         error: None,
     };
     let step = |start: &f64| StepRecord {

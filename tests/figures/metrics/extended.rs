@@ -25,6 +25,11 @@ fn every_formula_equals_the_figure_worked_out_by_hand() {
             ("input_throughput", 15.0),
             ("output_throughput", 1.75),
             ("total_token_throughput", 16.75),
+            // 16 of 60 tokens.
+            ("total_cached_tokens", 16.0),
+            ("prefix_cache_hit_percent", 1600.0 / 60.0),
+            ("cached_input_throughput", 4.0),
+            ("computed_input_throughput", 11.0),
             ("decode_speed_per_user", 1.0 / 0.6),
             // 500, 1000 and 3000 ms.
             ("mean_ttft_ms", 1500.0),
@@ -179,14 +184,17 @@ fn events_fold_into_records_in_request_order() {
         token: 1,
         logprobs: None,
     };
+    let admitted = |cached| EventKind::Admitted {
+        cached_tokens: Some(cached),
+    };
     let events = [
         event(900, 99, EventKind::Queued),
         event(1000, 5, EventKind::Queued),
         event(1001, 4, EventKind::Queued),
-        event(1010, 5, EventKind::Admitted),
+        event(1010, 5, admitted(16)),
         event(1500, 5, token()),
         event(1600, 5, EventKind::Preempted),
-        event(1700, 5, EventKind::Admitted),
+        event(1700, 5, admitted(32)),
         event(1800, 4, EventKind::Failed("refused".to_owned())),
         event(2000, 5, token()),
         event(2000, 5, EventKind::Finished(FinishReason::Stop)),
@@ -202,7 +210,7 @@ fn events_fold_into_records_in_request_order() {
     let done = &records[1];
     assert_eq!(done.tokens, [0.5, 1.0]);
     assert_eq!((done.output_tokens, done.preemptions), (2, 1));
-    assert_eq!(done.admitted, Some(0.01));
+    assert_eq!((done.admitted, done.cached_tokens), (Some(0.01), Some(16)));
     assert_eq!(done.finish, Some(FinishReason::Stop));
 }
 

@@ -48,6 +48,7 @@ pub fn request(
         tokens: tokens.to_vec(),
         finish: Some(FinishReason::Length),
         preemptions: 0,
+        cached_tokens: Some(0),
         error: None,
     }
 }
@@ -114,7 +115,10 @@ pub fn raw() -> Raw {
         requests: vec![
             request(0, 10, [0.0, 0.0, 0.1], &[0.5, 0.7, 0.9, 1.1]),
             request(1, 20, [0.5, 0.6, 1.0], &[1.5, 2.5]),
-            request(2, 30, [1.0, 1.0, 2.0], &[4.0]),
+            RequestRecord {
+                cached_tokens: Some(16),
+                ..request(2, 30, [1.0, 1.0, 2.0], &[4.0])
+            },
             timed_out(request(3, 40, [1.5, 1.5, 2.0], &[3.0, 3.5])),
         ],
         steps: vec![first, second, third],

@@ -16,6 +16,7 @@ prop_compose! {
         gaps in vec(0.0..0.5_f64, 0..30),
         ok in any::<bool>(),
         error in any::<bool>(),
+        cached_tokens in option::of(0_usize..50),
     ) -> RequestRecord {
         let admitted = wait.map(|wait| arrival + wait);
         let start = admitted.unwrap_or(arrival);
@@ -33,6 +34,7 @@ prop_compose! {
             finish: (ok && !tokens.is_empty()).then_some(FinishReason::Length),
             tokens,
             preemptions: 0,
+            cached_tokens: cached_tokens.map(|cached| cached.min(prompt_tokens)),
             error: error.then(|| "lost".to_owned()),
         }
     }

@@ -169,9 +169,10 @@ fn prices_of_ones_own_decide_and_cards_without_come_last() {
         &["fit", "--recommend", "--price", "h100-sxm=x"],
         &["--price h100-sxm=x"],
     );
-    refused(
-        &["fit", "--recommend", "--gpu", "h100-sxm", "--pp", "2"],
-        &["--pp"],
+    let stages = run(&["fit", "--recommend", "--gpu", "h100-sxm", "--pp", "2"]);
+    assert!(
+        stages.code == Some(2) && stages.stderr.contains("'--pp <N>'"),
+        "{stages:?}"
     );
 }
 

@@ -45,8 +45,8 @@ impl Case {
         let asked = CapacityOptions {
             max: Some(MOST as f64),
             raise: false,
-            input_len: Some(rng.random_range(16..600)),
-            output_len: Some(rng.random_range(4..10)),
+            input_len: Some(rng.random_range(16..600_usize).into()),
+            output_len: Some(rng.random_range(4..10_usize).into()),
             requests: Some(MOST),
             ..CapacityOptions::default()
         };

@@ -1,6 +1,5 @@
 //! Simulations by a few words, played without the command line.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use candlepower::bench::{Limits, Load, Recording, Script, play};
@@ -75,11 +74,11 @@ impl Asked {
 
     pub fn script(&self) -> Script {
         Script {
-            work: Work::Synthetic {
-                input_len: self.input_len,
-                output_len: self.output_len,
-                pool: Arc::new(TokenPool::below(32_000).unwrap()),
-            },
+            work: Work::synthetic(
+                self.input_len,
+                self.output_len,
+                TokenPool::below(32_000).unwrap(),
+            ),
             load: self.load.clone(),
             requests: self.requests,
             warmup: 0,

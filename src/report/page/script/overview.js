@@ -23,7 +23,9 @@ function facts(pairs) {
 const layers = (model) => (model.num_hidden_layers === model.model_layers ? `${model.model_layers} layers` : `first ${model.num_hidden_layers} of ${model.model_layers} layers`);
 function loadWords(scenario) {
   const load = scenario.concurrency ? `${scenario.concurrency} in flight` : scenario.request_rate ? `${scenario.rate_course ?? exact(scenario.request_rate)} requests/s (burstiness ${exact(scenario.burstiness ?? 1)})` : scenario.name;
-  const lengths = scenario.input_len === null || scenario.output_len === null ? 'lengths of ' + (scenario.dataset || 'the data set') : `${scenario.input_len} tokens in, ${scenario.stop_at_eos ? 'at most ' : ''}${scenario.output_len} out`;
+  const input = scenario.input_len ?? ((scenario.turns ? `${scenario.turns} turns of ` : '') + (scenario.input_distribution ?? ''));
+  const output = scenario.output_len ?? scenario.output_distribution;
+  const lengths = input && output ? `${input} tokens in, ${scenario.stop_at_eos ? 'at most ' : ''}${output} out` : 'lengths of ' + (scenario.dataset || 'the data set');
   const bounds = [scenario.requests && `${scenario.requests} requests`, scenario.duration_s && `for ${exact(scenario.duration_s)} s, then ${scenario.at_end === 'cut' ? 'cut' : 'drained'}`].filter(Boolean);
   const { cancel, sampling } = scenario;
   const given = cancel ? `, ${exact(100 * cancel.share)} % cancelled${cancel.after_s ? ` after ${exact(cancel.after_s)} s` : ''}` : '';

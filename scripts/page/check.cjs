@@ -51,12 +51,35 @@ function expected() {
     found['Requests waiting'] = run.steps.waiting.length;
   }
   if (run) found['Requests requests'] = Math.min(100, run.requests.rows.length);
+  const rates = (run?.waterfall.levels || []).filter((level) => level.tokens_per_s !== null);
+  if (rates.length > 1) found['Where tokens a second are lost'] = run.waterfall.levels.length;
+  for (const { sweep } of data.sweeps) {
+    const shown = sweep.points.filter((point) => point.tokens_per_s_per_user !== null && point.tokens_per_s_per_gpu !== null).length;
+    if (shown) found['Frontier of the sweep'] = (found['Frontier of the sweep'] || 0) + shown;
+  }
+  for (const profile of data.profiles) found[`Operations and the roofs: ${profile.phase} of ${profile.batch} × ${profile.context} tokens`] = profile.ops.filter((op) => op.flops > 0 && op.bytes > 0).length;
   if (run?.roofline.length) found['What steps reach of the roofs'] = run.roofline.length;
   return found;
 }
 
+// Rows and bars of the waterfall: a row a level, and what is shown as lost adds up to the whole.
+function fallen() {
+  const rows = [...document.querySelectorAll('.falls tr[data-level]')];
+  const cells = rows.map((row) => [...row.querySelectorAll('td')].map((cell) => cell.textContent.trim()));
+  const rates = cells.map(([rate]) => rate).filter((rate) => /^[0-9]/.test(rate)).map(Number);
+  const lost = cells.map(([, lost]) => Number(lost || 0)).reduce((sum, one) => sum + one, 0);
+  const bars = [...document.querySelectorAll('.falls tr[data-level] .bar')].map((bar) => [...bar.querySelectorAll('rect')].reduce((sum, rect) => sum + Number(rect.getAttribute('width')), 0));
+  return { rows: rows.length, rates, lost, bars };
+}
+
 async function plots(page, at) {
   const all = await page.evaluate(drawn);
+  const { rows, rates, lost, bars } = await page.evaluate(fallen);
+  if (rows) {
+    all.push({ chart: 'Where tokens a second are lost', series: 'levels', has: rows, points: rows });
+    expect(`${at}: what levels lost adds up`, Math.abs(rates[0] - rates[rates.length - 1] - lost) <= 2e-3 * Math.max(...rates) * rates.length, { rates, lost });
+    expect(`${at}: each level has a bar`, bars.length === rates.length && bars.every((width) => width > 0 && width <= 100.01), bars);
+  }
   for (const { chart, series, has, points } of all) expect(`${at}: ${chart}, ${series}: ${has} points are drawn`, has === points, points);
   const want = await page.evaluate(expected);
   for (const [what, count] of Object.entries(want)) {
@@ -144,7 +167,11 @@ async function one(browser, file, { width, theme, used }) {
   expect(`${at}: fits the screen`, await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
   const light = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   expect(`${at}: the theme is the reader's`, (light === 'rgb(255, 255, 255)') === (theme === 'light'), light);
-  const order = ['What ran on what', 'Headline', 'Throughput and latency', 'How latencies', 'Over time', 'Step time', 'Roofline', 'Requests', 'Every metric'];
+  const has = await page.evaluate(() => {
+    const { results, sweeps, profiles } = JSON.parse(document.getElementById('data').textContent);
+    return { results: results.length, sweeps: sweeps.length, profiles: profiles.length };
+  });
+  const order = [has.sweeps && 'Sweep', ...(has.results ? ['What ran on what', 'Headline', 'Throughput and latency', 'How latencies', 'Over time', 'Step time', 'Roofline', 'Where tokens', 'Requests'] : []), has.profiles && 'Operations', has.results && 'Every metric'].filter(Boolean);
   const heads = await page.$$eval('h2', (heads) => heads.map((head) => head.textContent));
   let place = -1;
   for (const word of order) {

@@ -10,6 +10,7 @@ mod common;
 mod compare;
 mod console;
 mod doctor;
+mod explain;
 mod failure;
 mod fit;
 mod generate;
@@ -50,6 +51,7 @@ use failure::Failure;
         candlepower capacity --slo ttft:2000,tpot:200       the highest load within these limits\n  \
         candlepower sweep --grid concurrency=1..64*2 --out sweep\n  \
         candlepower compare yesterday/ today/           which is faster, and how sure that is\n  \
+        candlepower explain today/                      where its tokens a second went, from the data sheet down\n  \
         candlepower verify today/                       whether a result can be believed\n  \
         candlepower profile --batch 1,8,32              where the time of a step goes, operation by operation\n  \
         candlepower report results                      the page of a result, in one file\n  \
@@ -88,6 +90,8 @@ enum Command {
     Sweep(Box<sweep::SweepArgs>),
     /// Put results side by side: what differs, the ratio of each figure with its interval, a verdict.
     Compare(compare::CompareArgs),
+    /// Say where the tokens a second of a run went: data sheet, roof, kernels, steps, batches, host, load, server.
+    Explain(explain::ExplainArgs),
     /// Check a result: nothing was altered, every figure follows from the records, and these keep the laws of a run.
     Verify(verify::VerifyArgs),
     /// Time each operation of a step, beside the roofs of this machine.
@@ -200,6 +204,7 @@ impl Command {
             Self::Capacity(args) => capacity::run(args, job),
             Self::Sweep(args) => sweep::run(args).map(done),
             Self::Compare(args) => compare::run(args),
+            Self::Explain(args) => explain::run(args).map(done),
             Self::Verify(args) => verify::run(args),
             Self::Profile(args) => profile::run(args, job).map(done),
             Self::Generate(args) => generate::run(args, job).map(done),
@@ -223,6 +228,7 @@ impl Command {
             Self::Report(_)
             | Self::Sweep(_)
             | Self::Compare(_)
+            | Self::Explain(_)
             | Self::Verify(_)
             | Self::Fit(_)
             | Self::Models(_)

@@ -1,4 +1,4 @@
-//! `report`: the page of one result or more, made from their directories.
+//! `report`: the page of one result or more, sweeps among them, made from their directories.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,28 +6,40 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 
+use super::explain;
 use super::failure::Failure;
 use super::output;
 use super::written::Written;
 use crate::archive::{self, ArchiveError, RESULTS};
 use crate::bench::RawRun;
-use crate::ground::results::Results;
+use crate::capacity::{POINTS, SWEEP_SCHEMA, Sweep};
+use crate::ground::results::{Results, Slo};
 use crate::report::PAGE;
-use crate::report::page::{self, Shown};
+use crate::report::page::{self, Content, Shown, ShownSweep};
+
+/// The file that makes a directory a sweep.
+const SWEEP: &str = "sweep.json";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     candlepower report results                                  writes results/report.html\n  \
     candlepower report monday tuesday --output both.html        two results in one page\n  \
-    candlepower report sweep --output sweep.html                every result in the folders of sweep\n\n\
+    candlepower report sweep --output sweep.html                a sweep, or every result in the folders of sweep\n  \
+    candlepower report results --profile ops.json --import vllm.json\n\n\
     The page is one file that loads nothing: plots, tables, and what each metric means.")]
 pub struct ReportArgs {
-    /// Directories that `bench --out` wrote, or folders of such directories
+    /// Directories that `bench --out` or `sweep --out` wrote, or folders of such directories
     #[arg(value_name = "DIR", required = true)]
     dirs: Vec<PathBuf>,
     /// The page [default: report.html in DIR; of several DIRs: in the working directory]
     #[arg(long, value_name = "FILE.html")]
     output: Option<PathBuf>,
+    /// What profile --json printed: operations one by one, and in the waterfall of a result
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    profile: Vec<PathBuf>,
+    /// Results of other tools, for the last level of the waterfall
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    import: Vec<PathBuf>,
     /// Say nothing on stderr but errors
     #[arg(long, short)]
     quiet: bool,
@@ -38,19 +50,38 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     for dir in &args.dirs {
         found.extend(results_in(dir).map_err(Failure::Usage)?);
     }
+    let (swept, found): (Vec<PathBuf>, Vec<PathBuf>) = found
+        .into_iter()
+        .partition(|dir| !dir.join(RESULTS).is_file());
     let read = |dir: &PathBuf| read(dir).map_err(Failure::usage);
     let results = found.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let names = names(&found);
-    let shown: Vec<Shown> = (names.iter().zip(&results))
+    let names_of_results = names(&found);
+    let shown: Vec<Shown> = (names_of_results.iter().zip(&results))
         .map(|(name, (results, raw))| Shown { name, results, raw })
         .collect();
+    let sweeps = swept.iter().map(|dir| sweep(dir));
+    let sweeps = sweeps.collect::<Result<Vec<_>, _>>()?;
+    let names_of_sweeps = names(&swept);
+    let shown_sweeps: Vec<ShownSweep> = (names_of_sweeps.iter().zip(&sweeps))
+        .map(|(name, (sweep, objectives))| ShownSweep {
+            name,
+            sweep,
+            objectives,
+        })
+        .collect();
+    let content = Content {
+        results: &shown,
+        sweeps: &shown_sweeps,
+        profiles: &explain::profiles(&args.profile)?,
+        imports: &explain::imports(&args.import)?,
+    };
     let path = match (&args.output, &args.dirs[..]) {
         (Some(path), _) => path.clone(),
         (None, [only]) => only.join(PAGE),
         (None, _) => PathBuf::from(PAGE),
     };
     let file = Written::open("--output", Some(&path))?;
-    let page = page::html(&shown).map_err(Failure::run)?;
+    let page = page::html(&content).map_err(Failure::run)?;
     if let Some(file) = file {
         file.fill(|out| std::io::Write::write_all(out, page.as_bytes()))?;
     }
@@ -66,9 +97,40 @@ fn read(dir: &Path) -> Result<(Results, Vec<RawRun>), ArchiveError> {
     Ok((results, raw))
 }
 
-/// `dir` itself, or the folders in it that hold a result, by name.
+/// The sweep of a directory, and what its points were asked to meet, each once.
+fn sweep(dir: &Path) -> Result<(Sweep, Vec<Slo>), Failure> {
+    let file = dir.join(SWEEP);
+    let value = archive::value(&file).map_err(Failure::usage)?;
+    let malformed = |reason: &str| {
+        Failure::Usage(anyhow!(
+            "{}: {reason}; give a directory that `sweep --out` of this version wrote",
+            file.display()
+        ))
+    };
+    if value["schema"] != SWEEP_SCHEMA {
+        return Err(malformed("it is of another version"));
+    }
+    let sweep: Sweep = serde_json::from_value(value).map_err(|e| malformed(&e.to_string()))?;
+    if sweep.frontier.iter().any(|at| *at >= sweep.points.len()) {
+        return Err(malformed("its frontier names a point that is not there"));
+    }
+    let mut objectives: Vec<Slo> = Vec::new();
+    for point in &sweep.points {
+        // A name alone: wherever else it may point, it is looked for among the points.
+        let name = Path::new(&point.file).file_name().unwrap_or_default();
+        let stored = archive::value(&dir.join(POINTS).join(name)).ok();
+        let slo = stored.and_then(|stored| {
+            let slo = stored.pointer("/results/runs/0/scenario/goodput")?.clone();
+            serde_json::from_value::<Option<Slo>>(slo).ok()?
+        });
+        objectives.extend(slo.filter(|slo| !objectives.contains(slo)));
+    }
+    Ok((sweep, objectives))
+}
+
+/// `dir` itself, or the folders in it that hold a result or a sweep, by name.
 fn results_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let holds = |dir: &Path| dir.join(RESULTS).is_file();
+    let holds = |dir: &Path| dir.join(RESULTS).is_file() || dir.join(SWEEP).is_file();
     if holds(dir) {
         return Ok(vec![dir.to_owned()]);
     }
@@ -84,7 +146,7 @@ fn results_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     inside.sort();
     match inside.is_empty() {
         true => Err(anyhow!(
-            "{}: neither it nor a folder in it has a {RESULTS}; give a directory that `bench --out` wrote",
+            "{}: neither it nor a folder in it has a {RESULTS} or a {SWEEP}; give a directory that `bench --out` or `sweep --out` wrote",
             dir.display()
         )),
         false => Ok(inside),

@@ -6,6 +6,7 @@ mod interval;
 mod side;
 mod statistic;
 mod verdict;
+pub mod waterfall;
 
 use serde::Serialize;
 

@@ -36,7 +36,7 @@ pub use rank::Rank;
 pub use ranks::Ranks;
 pub use seat::{Build, Seat, Threads};
 pub use simulated::{Server, Simulated};
-pub use times::{DeviceTimes, StepTimes, Times};
+pub use times::{DeviceTimes, RankTimes, StepTimes, Times};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -142,6 +142,8 @@ pub struct StepOutput {
     /// What went between the ranks, as rank 0 saw it.
     pub traffic: Traffic,
     pub times: Times,
+    /// Of each rank of this process, in their order; empty of a single one, and where they were not timed.
+    pub ranks: Vec<RankTimes>,
     /// This rank's own part of `times`.
     pub device: Option<DeviceTimes>,
     /// Part of the step in which a simulated server kept the devices waiting; a real one's host is seen

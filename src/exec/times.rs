@@ -28,6 +28,39 @@ impl DeviceTimes {
     }
 }
 
+/// One rank's part of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RankTimes {
+    /// Outside of exchanges; `None`: the rest of the executor's time.
+    pub compute: Option<Duration>,
+    /// In them, waits included.
+    pub communication: Duration,
+    /// Part of it before the slowest rank had come; `None`: nobody can tell.
+    pub wait: Option<Duration>,
+}
+
+impl RankTimes {
+    /// `None`: the ranks differ in their exchanges.
+    pub fn of(ranks: &[DeviceTimes]) -> Option<Vec<Self>> {
+        let first = ranks.first()?.exchanges.len();
+        if ranks.iter().any(|rank| rank.exchanges.len() != first) {
+            return None;
+        }
+        // An exchange ends on all ranks at once: the last to come spends the least time in it, and waits for nobody.
+        let least = |index: usize| ranks.iter().map(|rank| rank.exchanges[index]).min();
+        let unavoidable: Duration = (0..first).filter_map(least).sum();
+        let one = |rank: &DeviceTimes| {
+            let communication = rank.exchanges.iter().sum::<Duration>();
+            Self {
+                compute: Some(rank.whole.saturating_sub(communication)),
+                communication,
+                wait: Some(communication.saturating_sub(unavoidable)),
+            }
+        };
+        Some(ranks.iter().map(one).collect())
+    }
+}
+
 /// Means over the ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StepTimes {
@@ -40,29 +73,17 @@ pub struct StepTimes {
 }
 
 impl StepTimes {
-    /// `None`: there is no rank, or they differ in their exchanges.
-    pub fn of(ranks: &[DeviceTimes]) -> Option<Self> {
-        let first = ranks.first()?.exchanges.len();
-        if ranks.iter().any(|rank| rank.exchanges.len() != first) {
-            return None;
-        }
-        let mean = |sum: Duration| sum.div_f64(ranks.len() as f64);
-        let sum = |rank: &DeviceTimes| rank.exchanges.iter().sum::<Duration>();
-        // An exchange ends on all ranks at once: the last to come spends the least time in it, and waits for nobody.
-        let least = |index: usize| ranks.iter().map(|rank| rank.exchanges[index]).min();
-        let unavoidable: Duration = (0..first).filter_map(least).sum();
-        let waits = ranks
-            .iter()
-            .map(|rank| sum(rank).saturating_sub(unavoidable));
+    /// `None`: there is no rank, or one was not timed in full.
+    pub fn of(ranks: &[RankTimes]) -> Option<Self> {
+        let mean = |of: fn(&RankTimes) -> Option<Duration>| {
+            let sum: Option<Duration> = ranks.iter().map(of).sum();
+            sum.filter(|_| !ranks.is_empty())
+                .map(|sum| sum.div_f64(ranks.len() as f64))
+        };
         Some(Self {
-            compute: mean(
-                ranks
-                    .iter()
-                    .map(|rank| rank.whole.saturating_sub(sum(rank)))
-                    .sum(),
-            ),
-            communication: mean(ranks.iter().map(sum).sum()),
-            wait: mean(waits.sum()),
+            compute: mean(|rank| rank.compute)?,
+            communication: mean(|rank| Some(rank.communication))?,
+            wait: mean(|rank| rank.wait)?,
         })
     }
 }
@@ -79,11 +100,9 @@ pub enum Times {
 }
 
 impl Times {
-    /// With what devices have measured, if those of all `ranks` have.
-    pub fn with(self, measured: &[DeviceTimes], ranks: usize) -> Self {
-        let all = Some(measured).filter(|measured| measured.len() == ranks);
-        let times = all.and_then(StepTimes::of);
-        times.map_or(self, Self::OnDevices)
+    /// With what devices have measured of all ranks.
+    pub fn with(self, ranks: &[RankTimes]) -> Self {
+        StepTimes::of(ranks).map_or(self, Self::OnDevices)
     }
 }
 
@@ -112,12 +131,20 @@ mod tests {
             exchanges: exchanges.iter().copied().map(us).collect(),
         };
         // The first waits 3 us in the first exchange, the second 4 us in the second.
-        let times = StepTimes::of(&[rank(20, &[5, 2]), rank(22, &[2, 6])]).unwrap();
+        let of = |ranks: &[DeviceTimes]| StepTimes::of(&RankTimes::of(ranks)?);
+        let ranks = [rank(20, &[5, 2]), rank(22, &[2, 6])];
+        let waits: Vec<_> = RankTimes::of(&ranks)
+            .unwrap()
+            .iter()
+            .map(|r| r.wait)
+            .collect();
+        assert_eq!(waits, [Some(us(3)), Some(us(4))]);
+        let times = of(&ranks).unwrap();
         assert_eq!(times.communication, us(15) / 2);
         assert_eq!(times.wait, us(7) / 2);
         assert_eq!(times.compute, us(13 + 14) / 2);
-        let alone = StepTimes::of(&[rank(9, &[])]).unwrap();
+        let alone = of(&[rank(9, &[])]).unwrap();
         assert_eq!((alone.compute, alone.communication), (us(9), us(0)));
-        assert_eq!(StepTimes::of(&[rank(9, &[1]), rank(9, &[])]), None);
+        assert_eq!(of(&[rank(9, &[1]), rank(9, &[])]), None);
     }
 }

@@ -27,7 +27,7 @@ pub use live::{Live, Look};
 pub use log::Log;
 pub use progress::{Progress, Silent, Task, Unwatched};
 pub use records::{
-    ExpertLoad, ProcessSample, Recorded, RequestRecord, StepRecord, TelemetrySample,
+    ExpertLoad, ProcessSample, RankSeconds, Recorded, RequestRecord, StepRecord, TelemetrySample,
 };
 pub use request::{Request, RequestId, Sampling, StopRule, TokenLogprobs};
 pub use version::{VERSION, revision};

@@ -33,12 +33,16 @@ pub struct Traffic {
     pub bytes: u64,
     /// In the exchanges, the wait for the slowest rank included.
     pub time: Duration,
+    /// Part of it before the slowest rank had come; `None` where nobody can tell.
+    pub wait: Option<Duration>,
 }
 
 impl std::ops::AddAssign for Traffic {
     fn add_assign(&mut self, other: Self) {
         self.bytes += other.bytes;
         self.time += other.time;
+        let both = self.wait.zip(other.wait);
+        self.wait = both.map(|(a, b)| a + b).or(self.wait).or(other.wait);
     }
 }
 

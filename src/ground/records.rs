@@ -71,8 +71,24 @@ pub struct StepRecord {
     /// The rest of the ranks' time by the same clock.
     #[serde(default)]
     pub compute_seconds: Option<f64>,
-    /// Part of `communication_seconds` before the slowest rank had come, by events of devices alone.
+    /// Part of `communication_seconds` before the slowest rank had come; null where a formula tells the time, or ranks
+    /// are processes on CPUs.
     #[serde(default)]
+    pub wait_seconds: Option<f64>,
+    /// The same three of each rank in the process of rank 0, in their order; left out of a single rank, and where nobody
+    /// timed them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<RankSeconds>,
+}
+
+/// How the time of a step divides on one rank.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RankSeconds {
+    /// Outside of exchanges.
+    pub compute_seconds: f64,
+    /// In them, the wait for the slowest rank included.
+    pub communication_seconds: f64,
+    /// Part of it before the slowest rank had come.
     pub wait_seconds: Option<f64>,
 }
 
@@ -127,6 +143,6 @@ impl Entry for RequestRecord {
 
 impl Entry for StepRecord {
     fn bytes(&self) -> usize {
-        size_of::<Self>()
+        size_of::<Self>() + self.ranks.capacity() * size_of::<RankSeconds>()
     }
 }

@@ -132,8 +132,7 @@ pub(crate) mod reason {
     pub const NO_STEP: &str = "no step was recorded";
     pub const NO_STEP_TIME: &str = "no time passed inside the steps";
     pub const EXCHANGE_NOT_TIMED: &str = "ranks exchanged on their devices, and no step was timed there: one in eight is, of those that draw on the device";
-    pub const WAIT_NOT_TIMED: &str =
-        "only devices time the waits of each exchange; `profile` tells of them elsewhere";
+    pub const WAIT_NOT_TIMED: &str = "nothing times the waits of simulated ranks, or of processes on CPUs; `profile` tells of them";
     pub const NO_EXCHANGE: &str = "one rank exchanges nothing";
     pub const NO_PREFIX_CACHE: &str = "the prefix cache was off (--prefix-cache)";
     pub const NO_KV: &str = "the device reports no KV cache";

@@ -74,6 +74,7 @@ impl Collective for Processes {
         traffic += Traffic {
             bytes: size_of_val(mine) as u64,
             time: start.elapsed(),
+            wait: None,
         };
         self.traffic.set(traffic);
         Ok(())

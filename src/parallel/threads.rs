@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{Error, Result};
 
@@ -26,17 +26,18 @@ impl Threads {
         }
     }
 
-    /// Counts what `exchange` moves, and the time with the wait for the slowest rank.
-    fn counted(&self, bytes: usize, exchange: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// Counts what `exchange` moves, the time, and the wait for the slowest rank, which it gives.
+    fn counted(&self, bytes: usize, exchange: impl FnOnce() -> Result<Duration>) -> Result<()> {
         let start = Instant::now();
-        let outcome = exchange();
+        let wait = exchange()?;
         let mut traffic = self.traffic.get();
         traffic += Traffic {
             bytes: bytes as u64,
             time: start.elapsed(),
+            wait: Some(wait),
         };
         self.traffic.set(traffic);
-        outcome
+        Ok(())
     }
 }
 

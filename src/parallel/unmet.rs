@@ -56,6 +56,7 @@ impl Collective for Unmet {
         Traffic {
             bytes: self.bytes.take(),
             time: Duration::ZERO,
+            wait: None,
         }
     }
 }

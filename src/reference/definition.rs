@@ -124,11 +124,25 @@ fn same_definition(metric: &str, ours: &ReferenceRun, theirs: &ReferenceRun) -> 
     if definitions.0 != definitions.1 || definitions.0.ends_with(UNKNOWN) {
         return Err(Reason::Definition {
             metric: metric.to_owned(),
-            ours: definitions.0,
-            theirs: definitions.1,
+            ours: words(metric, &definitions.0),
+            theirs: words(metric, &definitions.1),
         });
     }
     Ok(())
+}
+
+/// A definition's id as a reader is told of it.
+fn words(metric: &str, id: &str) -> String {
+    let variant = id.split_once('@').map_or(id, |(_, variant)| variant);
+    let name = rules::twin(metric).map_or(metric, |(name, _)| name);
+    match variant {
+        "report" => rules::told(name).to_owned(),
+        "output" => rules::OUTPUT_RATE.to_owned(),
+        "input+output" => rules::TOTAL_RATE.to_owned(),
+        "mean-or-median" => "a mean or a median, which its source does not say".to_owned(),
+        UNKNOWN => "its source does not say".to_owned(),
+        stated => stated.to_owned(),
+    }
 }
 
 fn observed(metric: &str, run: &ReferenceRun) -> Result<(), Reason> {
@@ -144,7 +158,7 @@ fn observed(metric: &str, run: &ReferenceRun) -> Result<(), Reason> {
 }
 
 /// Unknown ones say nothing.
-fn same_rate(rates: (Option<f64>, Option<f64>)) -> bool {
+pub(super) fn same_rate(rates: (Option<f64>, Option<f64>)) -> bool {
     let (Some(ours), Some(theirs)) = rates else {
         return true;
     };

@@ -63,7 +63,8 @@ pub fn library() -> Result<Vec<ReferenceRun>, ReferenceError> {
 
 /// The runs that stand beside `scenarios` of `model`, by the value of `--reference`: without one
 /// every run of the library whose model and load match; with a name the runs of that hardware, or
-/// the one run; with `published` what others published of the model on `card`, `cards` of them, nearest to each load;
+/// the one run; with `published` what others published of the model on `card`, `cards` of them, nearest to each load, and
+/// the library's runs on that machine;
 /// with a file the runs in it. Runs that a name or file asks for are narrowed to the
 /// model and load where some match, and kept all the same where none does.
 ///
@@ -78,7 +79,17 @@ pub fn select(
     let matching = |run: &ReferenceRun| scenarios.iter().any(|s| same_load(run, s));
     match choice {
         Some(NONE) => Ok(Vec::new()),
-        Some(PUBLISHED) => nearest::nearest(model, card, cards, scenarios),
+        Some(PUBLISHED) => {
+            let mut runs = nearest::nearest(model, card, cards, scenarios)?;
+            // Those of the library are published too.
+            let machine = card.map(|card| format!("{card}-x{}", cards.max(1)));
+            let own = library()?.into_iter().filter(|run| {
+                let same_machine = machine.as_ref() == Some(&run.hardware.name);
+                same_machine && same_model(&run.model, model) && matching(run)
+            });
+            runs.extend(own);
+            Ok(runs)
+        }
         None => {
             let mut runs = library()?;
             runs.retain(|run| same_model(&run.model, model) && matching(run));

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 
+use super::definition::same_rate;
 use super::imports::draft::{Draft, Percentiles};
 use super::{ReferenceError, same_model, short_name};
 use crate::ground::json::words::in_words;
@@ -61,7 +62,8 @@ pub fn all() -> Result<Vec<ReferenceRun>, ReferenceError> {
     Ok(cases()?.iter().map(|case| case.run()).collect())
 }
 
-/// For each load the nearest figure of the model on the card, its differences noted.
+/// For each load the nearest figure of the model on the card, its differences noted: of as many cards first, then one that
+/// can be divided by.
 ///
 /// # Errors
 /// As [`all`].
@@ -76,10 +78,15 @@ pub fn nearest(
     cases.retain(|case| same_card(case) && same_shapes(&case.model_id, model));
     let mut chosen: Vec<ReferenceRun> = Vec::new();
     for scenario in scenarios {
-        let distance = |case: &&Case| case.distance(cards, scenario);
-        let nearest = cases
-            .iter()
-            .min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        let order = |case: &Case| {
+            let is_refused = case.is_refused(model, scenario);
+            (case.gpu_count != cards.max(1), is_refused)
+        };
+        let distance = |case: &Case| case.distance(cards, scenario);
+        let nearest = cases.iter().min_by(|a, b| {
+            let nearer = || distance(a).total_cmp(&distance(b));
+            order(a).cmp(&order(b)).then_with(nearer)
+        });
         let Some(case) = nearest else {
             continue;
         };
@@ -103,6 +110,19 @@ fn same_shapes(a: &str, b: &str) -> bool {
 }
 
 impl Case {
+    /// Whether its rate would not be divided: another model's, another load's, or not a rate of a whole run.
+    fn is_refused(&self, model: &str, scenario: &Scenario) -> bool {
+        self.is_bare()
+            || !same_model(&self.model_id, model)
+            || self.concurrency != scenario.concurrency
+            || !same_rate((scenario.request_rate, self.request_rate_per_s))
+    }
+
+    /// Decode calls alone.
+    fn is_bare(&self) -> bool {
+        self.engine.contains("llama-bench")
+    }
+
     /// How many times e one load is the other, over all that is known of both.
     fn distance(&self, cards: usize, scenario: &Scenario) -> f64 {
         let number = |count: usize| count as f64;
@@ -172,7 +192,7 @@ impl Case {
         let release = release.map_or(String::new(), |release| format!(" {release}"));
         let engine = format!("{}{release}", self.engine);
         let mut draft = Draft::new("published", &self.source, Percentiles::Linear);
-        let is_bare = self.engine.contains("llama-bench");
+        let is_bare = self.is_bare();
         let rate = if is_bare { DECODE_ALONE } else { OUTPUT_RATE };
         draft.map("output_throughput", Some(self.output_tokens_per_s), rate);
         draft.ours("total_token_throughput", self.total_tokens_per_s);

@@ -79,6 +79,14 @@ pub fn ours(metric: &str) -> &'static str {
     }
 }
 
+/// The definition of a figure of `extended`, within a sentence.
+pub fn told(metric: &str) -> &'static str {
+    match ours(metric) {
+        OWN => "docs/metrics.md says",
+        stated => stated,
+    }
+}
+
 /// The figure of `extended` that a metric of the source report is, and what to divide that by.
 pub fn twin(metric: &str) -> Option<(&'static str, f64)> {
     const MS: f64 = 1e3;

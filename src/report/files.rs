@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::page::{self, Shown};
+use super::page::{self, Content, Shown};
 use super::place::{Out, PAGE, Place};
 use super::{RawRun, ReportError, csv, json, markdown, vllm};
 use crate::ground::log::Entry;
@@ -69,7 +69,10 @@ pub fn write_all(
         results,
         raw,
     };
-    let page = page::html(&[shown])?;
+    let page = page::html(&Content {
+        results: &[shown],
+        ..Content::default()
+    })?;
     place.file(PAGE, |out| out.write_all(page.as_bytes()));
     place.close()
 }

@@ -34,7 +34,7 @@ pub fn headline(results: &Results, width: usize) -> String {
 }
 
 /// What tells each run from the others: its load, and which play of it.
-pub(super) fn play_names(results: &Results) -> Vec<String> {
+pub fn play_names(results: &Results) -> Vec<String> {
     let loads = load::loads(results);
     let load = |run| loads.iter().find(|load| load.has(run));
     let name = |run| load(run).map_or_else(String::new, |load| load.play_name(run));

@@ -5,6 +5,7 @@ pub mod cards;
 mod columns;
 pub mod comparison;
 pub mod csv;
+pub mod explain;
 pub mod files;
 pub mod fit;
 mod gpus;
@@ -29,7 +30,7 @@ use crate::ground::results::Results;
 
 pub use crate::bench::RawRun;
 pub use files::{Page, write_all};
-pub use headline::headline;
+pub use headline::{headline, play_names};
 pub use markdown::markdown;
 pub use place::{Listed, MANIFEST, Manifest, PAGE, claims, prepare};
 pub use server_cost::server_cost;

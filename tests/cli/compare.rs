@@ -107,6 +107,50 @@ fn one_seed_is_no_change_and_a_slower_card_is_slower() {
     assert_eq!(wide["verdict"], "no change", "{wide}");
 }
 
+/// How fast the CPU is changes while others use it, so that a pair of plays may differ beyond what either tells of itself.
+/// What cannot change is the work, what differs besides, and that one of two is not slower both ways.
+#[test]
+fn one_seed_on_the_cpu_is_the_same_work_and_seldom_another_speed() {
+    const PAIRS: usize = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let model = crate::cli_support::fixture("llama-tiny");
+    let play = |name: String| {
+        let out = dir.path().join(name).display().to_string();
+        let load = "--concurrency 4 --requests 32 --input-len 8 --output-len 8 --kv-cache-memory 16M --threads 1 --quiet";
+        let load: Vec<&str> = load.split(' ').collect();
+        let args = ["bench", "--model", &model, "--format", "csv", "--out", &out];
+        run(&[&args[..], &load].concat()).succeeded();
+        out
+    };
+    let mut verdicts = Vec::new();
+    for pair in 0..PAIRS {
+        let [a, b] = ["a", "b"].map(|name| play(format!("{pair}{name}")));
+        let outcome = compare(&[&a, &b, "--tolerance", "10%"]);
+        let compared = outcome.json();
+        let [one, other] = [&a, &b].map(|dir| {
+            let text = std::fs::read_to_string(format!("{dir}/results.json")).unwrap();
+            serde_json::from_str::<Value>(&text).unwrap()["runs"][0]["extended"].clone()
+        });
+        for name in ["completed", "total_input_tokens", "total_output_tokens"] {
+            assert_eq!(one[name], other[name], "{name}");
+        }
+        assert_eq!(compared["differences"], serde_json::json!([]), "{compared}");
+        let verdict = compared["verdict"].as_str().unwrap().to_owned();
+        let code = if verdict == "slower" { 3 } else { 0 };
+        assert_eq!(outcome.code, Some(code), "{outcome:?}");
+        let back = compare(&[&b, &a, "--tolerance", "10%"]).json();
+        let slower = [&compared, &back].map(|one| one["verdict"] == "slower");
+        assert_ne!(slower, [true; 2], "{compared} {back}");
+        let itself = compare(&[&a, &a]).succeeded().json();
+        assert_eq!(itself["verdict"], "no change");
+        if ["no change", "inconclusive"].contains(&&*verdict) {
+            return;
+        }
+        verdicts.push(verdict);
+    }
+    panic!("{PAIRS} pairs of the same work, and each differs: {verdicts:?}");
+}
+
 #[test]
 fn a_slower_card_is_slower_at_any_seed() {
     let sim = Sim::new();

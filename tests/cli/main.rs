@@ -7,6 +7,7 @@ mod cases;
 mod cli_support;
 mod compare;
 mod errors;
+mod explain;
 mod generate;
 mod hostile;
 mod launcher;

@@ -84,6 +84,45 @@ fn results_stand_side_by_side_in_one_page() {
 }
 
 #[test]
+fn a_sweep_has_a_page_with_its_objective() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("swept");
+    let swept = out.to_str().unwrap();
+    let model = fixture("llama-tiny");
+    let grid = "--grid concurrency=1,2 --requests 2 --input-len 6 --output-len 4 --threads 1 --goodput tpot:60000 --quiet";
+    let grid: Vec<&str> = grid.split(' ').collect();
+    run(&[&["sweep", "--model", &model, "--out", swept][..], &grid].concat()).succeeded();
+    run(&["report", swept, "--quiet"]).succeeded();
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    let data = data(&page);
+    let sweep = &data["sweeps"][0];
+    assert_eq!(sweep["name"], "swept");
+    assert_eq!(sweep["sweep"]["points"].as_array().unwrap().len(), 2);
+    assert_eq!(sweep["objectives"].as_array().unwrap().len(), 1);
+    assert_eq!(sweep["objectives"][0]["tpot_ms"], 60000.0);
+    assert_eq!(data["results"], serde_json::json!([]));
+    assert!(
+        page.contains("100.0 % of its requests met the objective"),
+        "{}",
+        &page[..2000]
+    );
+    assert!(
+        page.contains("output tokens a second</span>"),
+        "{}",
+        &page[..2000]
+    );
+
+    let file = out.join("sweep.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        text.replace("candlepower/sweep/1", "candlepower/sweep/0"),
+    )
+    .unwrap();
+    refused(&["report", swept], &["sweep.json", "another version"]);
+}
+
+#[test]
 fn names_are_text_in_the_page() {
     let dir = TempDir::new().unwrap();
     let model = dir.path().join("<img src=x onerror=alert(1)> & {title}");

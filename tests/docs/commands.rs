@@ -207,6 +207,7 @@ pages! {
     compare_runs: "docs/compare.md"
     contributing_runs: "docs/contributing.md"
     embedding_runs: "docs/embedding.md"
+    explain_runs: "docs/explain.md"
     fit_runs: "docs/fit.md"
     gpus_runs: "docs/gpus.md"
     loads_runs: "docs/loads.md"

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candlepower::bench::Shapes;
 use candlepower::capacity::{Capacity, StoredPoint, Sweep};
+use candlepower::comparison::waterfall::Waterfall;
 use candlepower::ground::results::Results;
 use candlepower::ground::{ExpertLoad, RequestRecord, StepRecord, TelemetrySample};
 use candlepower::profile::Profile;
@@ -17,10 +18,11 @@ use crate::cli_support::run;
 use crate::links::code;
 use crate::page::Page;
 
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 5] = [
     "docs/metrics.md",
     "docs/capacity.md",
     "docs/sweep.md",
+    "docs/explain.md",
     "docs/recommend.md",
 ];
 const COMMENT: &str = "<!-- keys: ";
@@ -77,6 +79,7 @@ fn written() -> Objects {
     for schema in [
         Results::schema(),
         Profile::schema(),
+        Waterfall::schema(),
         Shapes::schema(),
         Capacity::schema(),
         Sweep::schema(),

@@ -12,3 +12,4 @@ mod reference;
 mod report;
 mod screen;
 mod source;
+mod waterfall;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::DType;
 
-use self::other::{Command, LOOK, Life, Other, Told};
+use self::other::{Command, LOOK, Life, Other};
 use super::graphs::GraphLimits;
 use super::guard::guarded;
 use super::part::Part;
@@ -21,9 +21,10 @@ use super::seat::{Build, Threads};
 use super::tickets::Tickets;
 use super::warm_up::{Headroom, WarmUp};
 use super::{
-    DeviceTimes, ExecError, Executor, KvBound, KvLayout, Rank, StepOutput, StepPlan, Ticket,
+    DeviceTimes, ExecError, Executor, KvBound, KvLayout, Rank, RankTimes, StepOutput, StepPlan,
+    Ticket, Times,
 };
-use crate::ground::recorder::OpRecord;
+use crate::ground::recorder::{OpRecord, Traffic};
 use crate::ground::results::{RankMemory, Roofs};
 use crate::ground::{Clock, ExpertLoad, Progress};
 use crate::ops::DeviceRoofs;
@@ -237,16 +238,30 @@ impl Ranks {
     ) -> Result<(), ExecError> {
         // Of most steps there are none, and nothing is allocated.
         let mut times: Vec<DeviceTimes> = output.device.take().into_iter().collect();
+        let of = |traffic: Traffic| RankTimes {
+            compute: None,
+            communication: traffic.time,
+            wait: traffic.wait,
+        };
+        let is_told = output.times == Times::OnHost && !self.others.is_empty();
+        output.ranks.clear();
+        output.ranks.extend(is_told.then(|| of(output.traffic)));
         for other in &self.others {
             match self.answer(&other.steps).flatten() {
-                Ok(Told { cost, device }) => {
-                    output.cost += cost;
-                    times.extend(device);
+                Ok(told) => {
+                    output.cost += told.cost;
+                    output.ranks.extend(is_told.then(|| of(told.traffic)));
+                    times.extend(told.device);
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        output.times = output.times.with(&times, 1 + self.others.len());
+        if times.len() == 1 + self.others.len() {
+            let ranks = RankTimes::of(&times).unwrap_or_default();
+            output.times = output.times.with(&ranks);
+            let several = ranks.into_iter().filter(|_| !self.others.is_empty());
+            output.ranks.extend(several);
+        }
         self.told(outcome)
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::exec::guard::{caught, guarded};
 use crate::exec::{DeviceTimes, ExecError, Rank, StepOutput, StepPlan};
-use crate::ground::recorder::Cost;
+use crate::ground::recorder::{Cost, Traffic};
 use crate::ops::cpu::rendezvous::Rendezvous;
 use crate::ops::cpu::workers::Workers;
 use crate::ops::held::Held;
@@ -31,6 +31,7 @@ pub enum Command {
 /// What a rank tells of a step.
 pub struct Told {
     pub cost: Cost,
+    pub traffic: Traffic,
     pub device: Option<DeviceTimes>,
 }
 
@@ -133,6 +134,7 @@ fn serve(
         };
         let told = outcome.map(|()| Told {
             cost: output.cost,
+            traffic: output.traffic,
             device: output.device.take(),
         });
         if replies.send(told).is_err() {

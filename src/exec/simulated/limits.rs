@@ -3,6 +3,7 @@
 use super::calibration::{EARLY_SM_LANES, FMA, KNEE, LAUNCH_SECONDS, MATMUL_SHARE, SM_LANES};
 use super::kernels::Kernels;
 use crate::ground::recorder::Cost;
+use crate::ground::results::Roofs;
 use crate::hardware::{Capability, Gpu};
 use crate::shape::WeightType;
 
@@ -63,6 +64,15 @@ impl Limits {
             decode_flop_per_s: by_sms(kernels.decode_sm_flops_per_clock).unwrap_or(prefill),
             kernel_seconds: kernels.seconds,
             graphs,
+        }
+    }
+
+    /// The most that a kernel reaches; `fp8`: in matmuls of 8 bits.
+    pub fn roofs(&self, fp8: bool) -> Roofs {
+        let fp8 = if fp8 { self.fp8_flop_per_s } else { 0.0 };
+        Roofs {
+            read_bytes_per_s: self.read_bytes_per_s.max(self.cache_bytes_per_s),
+            flop_per_s: self.matmul_flop_per_s.max(fp8),
         }
     }
 

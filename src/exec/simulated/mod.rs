@@ -149,6 +149,11 @@ impl Simulated {
     }
 }
 
+/// The most that these kernels reach of a card; `fp8`: in matmuls of 8 bits.
+pub fn reach(gpu: &Gpu, kernels: &Kernels, dtype: WeightType, fp8: bool) -> Roofs {
+    Limits::new(gpu, kernels, dtype, true).roofs(fp8)
+}
+
 /// Any token, the same for the same request, position and seed.
 fn draw(pick: &Pick, vocab: usize) -> Sampled {
     let position = u64::from(pick.position);

@@ -285,6 +285,7 @@ impl Sums {
                 sums.traffic += Traffic {
                     bytes: op.cost.bytes,
                     time: op.time,
+                    wait: None,
                 };
             }
         }

@@ -8,6 +8,7 @@ use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, spin_loop};
 use super::workers;
@@ -100,12 +101,12 @@ impl Rendezvous {
         lock(&self.stopped).clone()
     }
 
-    /// Sets the values of each rank to their sum over all ranks, added in rank order.
+    /// Sets the values of each rank to their sum over all ranks, added in rank order; gives the wait for the last to come.
     ///
     /// # Errors
     /// A rank has stopped, or brings another number of values.
-    pub fn sum(&self, rank: usize, values: &mut [f32]) -> Result<(), Stopped> {
-        self.lend(rank, values.as_mut_ptr().cast(), values.len())?;
+    pub fn sum(&self, rank: usize, values: &mut [f32]) -> Result<Duration, Stopped> {
+        let wait = self.lend(rank, values.as_mut_ptr().cast(), values.len())?;
         self.check_lengths(values.len())?;
         let stripe = self.stripe(rank, values.len());
         let blocks = stripe.len().div_ceil(BLOCK);
@@ -117,15 +118,21 @@ impl Rendezvous {
             true => workers::each(blocks, sum_block),
             false => (0..blocks).for_each(sum_block),
         }
-        self.meet()
+        self.meet()?;
+        Ok(wait)
     }
 
-    /// Overwrites `all` with the words of every rank, in rank order.
+    /// Overwrites `all` with the words of every rank, in rank order; gives the wait for the last to come.
     ///
     /// # Errors
     /// A rank has stopped, or brings another number of words.
-    pub fn gather(&self, rank: usize, mine: &[u32], all: &mut Vec<u32>) -> Result<(), Stopped> {
-        self.lend(rank, mine.as_ptr().cast_mut(), mine.len())?;
+    pub fn gather(
+        &self,
+        rank: usize,
+        mine: &[u32],
+        all: &mut Vec<u32>,
+    ) -> Result<Duration, Stopped> {
+        let wait = self.lend(rank, mine.as_ptr().cast_mut(), mine.len())?;
         self.check_lengths(mine.len())?;
         all.clear();
         for lent in &self.lent {
@@ -136,15 +143,18 @@ impl Rendezvous {
             };
             all.extend_from_slice(words);
         }
-        self.meet()
+        self.meet()?;
+        Ok(wait)
     }
 
-    /// Lends until the next meeting but one, and waits for all others to have done so.
-    fn lend(&self, rank: usize, start: *mut u32, len: usize) -> Result<(), Stopped> {
+    /// Lends until the next meeting but one, and waits for all others to have done so: for how long.
+    fn lend(&self, rank: usize, start: *mut u32, len: usize) -> Result<Duration, Stopped> {
         // An empty slice's pointer may dangle; nobody follows it for no elements.
         // SAFETY: this rank's own place, which nobody reads before the meeting below.
         unsafe { *self.lent[rank].get() = Lent { start, len } };
-        self.meet()
+        let came = Instant::now();
+        self.meet()?;
+        Ok(came.elapsed())
     }
 
     /// Every rank comes to the same answer here, so that none is left waiting.

@@ -238,6 +238,7 @@ impl Gpus {
         traffic += Traffic {
             bytes,
             time: Duration::ZERO,
+            wait: None,
         };
         self.traffic.set(traffic);
         Ok(())

@@ -52,6 +52,7 @@ impl Mpi {
         traffic += Traffic {
             bytes: bytes as u64,
             time: start.elapsed(),
+            wait: None,
         };
         self.traffic.set(traffic);
     }

@@ -23,6 +23,8 @@ pub struct Verdict {
     /// The answer, and of which load it is.
     pub answer: String,
     pub load: String,
+    /// What a user of that load sees, and whether that is what was asked for.
+    pub seen: Vec<String>,
     /// How the answer stands to others of the same load.
     pub against: Vec<String>,
     /// Whose numbers these are, and of what work.
@@ -58,6 +60,7 @@ impl Verdict {
             what: format!("{} on {}", title::model(results), title::machine(results)),
             answer,
             load,
+            seen: best.map_or(Vec::new(), seen),
             against: best.map_or(Vec::new(), |best| beside::against(results, &loads, best)),
             work: format!("{}{}", title::kind(results), title::work(results)),
             beside,
@@ -76,6 +79,39 @@ fn best<'a, 'b>(loads: &'b [Load<'a>]) -> Option<&'b Load<'a>> {
     let rate = |load: &&Load| load.mean(OUTPUT).filter(|rate| *rate > 0.0);
     let rated = loads.iter().filter(|load| rate(load).is_some());
     rated.max_by(|a, b| f64::total_cmp(&rate(a).unwrap_or(0.0), &rate(b).unwrap_or(0.0)))
+}
+
+/// Medians, and the part of requests that met the objective.
+fn seen(load: &Load) -> Vec<String> {
+    let scenario = &load.plays[0].scenario;
+    let median = |metric, words: &str| {
+        let ms: Option<f64> = load.mean(metric);
+        ms.map(|ms| format!("{} ms {words}", number(ms)))
+    };
+    let medians = [
+        median("p50_ttft_ms", "to the first token"),
+        median("p50_tpot_ms", "for each next one"),
+    ];
+    let medians: Vec<String> = medians.into_iter().flatten().collect();
+    let medians =
+        (!medians.is_empty()).then(|| format!("a user waits {} (medians)", medians.join(", ")));
+    let objective = scenario.goodput.and_then(|slo| {
+        let limits = [
+            ("TTFT", slo.ttft_ms),
+            ("TPOT", slo.tpot_ms),
+            ("E2EL", slo.e2el_ms),
+        ];
+        let limits = limits.iter();
+        let limits = limits.filter_map(|(name, ms)| Some(format!("{name} <= {} ms", (*ms)?)));
+        let limits: Vec<String> = limits.collect();
+        let met = load.mean("goodput_attainment_percent")?;
+        Some(format!(
+            "{} % of requests met the objective {}",
+            number(met),
+            limits.join(", ")
+        ))
+    });
+    medians.into_iter().chain(objective).collect()
 }
 
 /// The answer, and the load that it is of.

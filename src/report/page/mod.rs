@@ -7,6 +7,7 @@ mod latencies;
 mod requests;
 mod roofline;
 mod steps;
+mod sweeps;
 mod telemetry;
 mod verdict;
 
@@ -23,11 +24,14 @@ use self::latencies::Latencies;
 use self::requests::Requests;
 use self::roofline::Point;
 use self::steps::Steps;
+pub use self::sweeps::ShownSweep;
 use self::telemetry::Telemetry;
 use self::verdict::Verdict;
 use super::headline::play_names;
 use super::{RawRun, ReportError};
-use crate::ground::results::Results;
+use crate::comparison::waterfall::{Explained, Waterfall, waterfall};
+use crate::ground::results::{ReferenceRun, Results};
+use crate::profile::Profile;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = concat!(
@@ -36,12 +40,24 @@ const SCRIPT: &str = concat!(
     include_str!("script/linked.js"),
     include_str!("script/overview.js"),
     include_str!("script/run.js"),
+    include_str!("script/explain.js"),
+    include_str!("script/sweep.js"),
     include_str!("script/page.js"),
 );
 /// Results of which the page shows everything at once; of a sweep's others when it is asked.
 const UNFOLDED: usize = 4;
 /// Failures of a run that the page lists; `results.json` has all.
 const MOST_FAILURES: usize = 50;
+
+/// All that a page shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Content<'a> {
+    pub results: &'a [Shown<'a>],
+    pub sweeps: &'a [ShownSweep<'a>],
+    pub profiles: &'a [Profile],
+    /// Of other tools, for the last level of waterfalls.
+    pub imports: &'a [ReferenceRun],
+}
 
 /// One result on the page.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +73,8 @@ pub struct Shown<'a> {
 struct Data<'a> {
     definitions: Definitions,
     results: Vec<Part<'a>>,
+    sweeps: &'a [ShownSweep<'a>],
+    profiles: &'a [Profile],
 }
 
 #[derive(Serialize)]
@@ -78,24 +96,32 @@ struct Drawn {
     latencies: Latencies,
     requests: Requests,
     roofline: Vec<Point>,
+    waterfall: Waterfall,
     telemetry: Telemetry,
 }
 
-/// The page of one or more results.
+/// The page of results, sweeps and profiles.
 ///
 /// # Errors
 /// `Json`, which only a number outside JSON could cause.
-pub fn html(shown: &[Shown]) -> Result<String, ReportError> {
-    let parts: Result<Vec<Part>, ReportError> = shown.iter().map(part).collect();
+pub fn html(content: &Content) -> Result<String, ReportError> {
+    let parts = content.results.iter().map(|shown| part(shown, content));
     let data = Data {
         definitions: definitions(),
-        results: parts?,
+        results: parts.collect::<Result<_, _>>()?,
+        sweeps: content.sweeps,
+        profiles: content.profiles,
     };
-    let lines = data.results.iter().map(|part| match shown {
-        [_] => part.verdict.html(""),
-        _ => part.verdict.html(part.name),
-    });
-    let mut verdicts: Vec<String> = lines.collect();
+    let shown = data.results.len() + content.sweeps.len();
+    let name = |name: &'_ str| match shown {
+        1 => String::new(),
+        _ => name.to_owned(),
+    };
+    let sweeps = content.sweeps.iter();
+    let sweeps = sweeps.map(|sweep| sweep.verdict(&name(sweep.name)));
+    let results = data.results.iter();
+    let results = results.map(|part| part.verdict.html(&name(part.name)));
+    let mut verdicts: Vec<String> = sweeps.chain(results).collect();
     if verdicts.len() > UNFOLDED {
         let rest = verdicts.split_off(UNFOLDED);
         let (count, rest) = (rest.len(), rest.concat());
@@ -103,9 +129,10 @@ pub fn html(shown: &[Shown]) -> Result<String, ReportError> {
             "<details><summary>{count} more results</summary>\n{rest}</details>\n"
         ));
     }
-    let title = match &data.results[..] {
-        [only] => escaped(&only.verdict.line()),
-        several => format!("{} results", several.len()),
+    let title = match (&data.results[..], content.sweeps) {
+        ([only], []) => escaped(&only.verdict.line()),
+        ([], [only]) => escaped(&only.line()),
+        _ => format!("{shown} results"),
     };
     Ok(format!(
         include_str!("page.html"),
@@ -118,7 +145,7 @@ pub fn html(shown: &[Shown]) -> Result<String, ReportError> {
     ))
 }
 
-fn part<'a>(shown: &Shown<'a>) -> Result<Part<'a>, ReportError> {
+fn part<'a>(shown: &Shown<'a>, content: &Content) -> Result<Part<'a>, ReportError> {
     let results = shown.results;
     let mut kept = results.clone();
     for run in &mut kept.runs {
@@ -129,6 +156,14 @@ fn part<'a>(shown: &Shown<'a>) -> Result<Part<'a>, ReportError> {
     let runs = runs.map(|(index, (run, name))| {
         let raw = shown.raw.get(index).unwrap_or(&nothing);
         Drawn {
+            waterfall: waterfall(&Explained {
+                name: &name,
+                results,
+                run: index,
+                steps: &raw.steps,
+                profiles: content.profiles,
+                imports: content.imports,
+            }),
             name,
             failures: run.failures.len(),
             steps: Steps::of(&raw.steps),
@@ -202,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_page_is_small_without_its_data() {
-        let page = html(&[]).unwrap();
+        let page = html(&Content::default()).unwrap();
         assert!(page.len() < 300_000, "{} bytes", page.len());
         for word in [
             "http://", "https://", "//cdn", "@import", "url(\"", "src=\"",

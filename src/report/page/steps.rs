@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::short;
-use crate::ground::{Log, StepRecord};
+use crate::ground::{Log, RankSeconds, StepRecord};
 use crate::metrics::quantile::ratio;
 
 /// Bins of a run; one of fewer steps has no more than it has steps.
@@ -31,6 +31,17 @@ pub struct Steps {
     compute_ms: Vec<Option<f64>>,
     communication_ms: Vec<Option<f64>>,
     wait_ms: Vec<Option<f64>>,
+    /// Means over the steps that tell of each rank.
+    ranks: Vec<Rank>,
+}
+
+/// Milliseconds a step; in `communication` the wait is not, where it is known.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Rank {
+    rank: usize,
+    compute: f64,
+    communication: f64,
+    wait: Option<f64>,
 }
 
 /// Sums of a bin.
@@ -60,7 +71,9 @@ impl Steps {
         let count = steps.len().clamp(1, MOST);
         let width = ratio(last, count as f64).filter(|width| *width > 0.0)?;
         let mut bins = vec![Bin::default(); count];
+        let mut ranks = Ranks::default();
         for step in steps {
+            ranks.add(&step.ranks);
             let bin = |time: f64| ((time / width) as usize).min(count - 1);
             let first = bin(step.start);
             let last = bin(step.end).max(first);
@@ -79,7 +92,10 @@ impl Steps {
             }
             bins[last].preempted += step.preempted;
         }
-        Some(Self::from_bins(width, &bins))
+        Some(Self {
+            ranks: ranks.means(),
+            ..Self::from_bins(width, &bins)
+        })
     }
 
     fn from_bins(width: f64, bins: &[Bin]) -> Self {
@@ -104,6 +120,7 @@ impl Steps {
             compute_ms: per(|bin| (bin.compute, bin.timed), MS),
             communication_ms: per(|bin| (bin.communication - bin.wait, bin.timed), MS),
             wait_ms: per(|bin| (bin.wait, bin.waited), MS),
+            ranks: Vec::new(),
         }
     }
 }
@@ -132,6 +149,44 @@ impl Bin {
                 self.wait += part * wait;
             }
         }
+    }
+}
+
+/// Sums by rank.
+#[derive(Default)]
+struct Ranks {
+    steps: f64,
+    sums: Vec<RankSeconds>,
+}
+
+impl Ranks {
+    fn add(&mut self, ranks: &[RankSeconds]) {
+        if ranks.is_empty() {
+            return;
+        }
+        let none = RankSeconds {
+            wait_seconds: Some(0.0),
+            ..RankSeconds::default()
+        };
+        self.steps += 1.0;
+        self.sums.resize(ranks.len().max(self.sums.len()), none);
+        for (sum, rank) in self.sums.iter_mut().zip(ranks) {
+            sum.compute_seconds += rank.compute_seconds;
+            sum.communication_seconds += rank.communication_seconds;
+            let both = sum.wait_seconds.zip(rank.wait_seconds);
+            sum.wait_seconds = both.map(|(a, b)| a + b);
+        }
+    }
+
+    fn means(&self) -> Vec<Rank> {
+        let mean = |seconds: f64| short(MS * seconds / self.steps);
+        let ranks = self.sums.iter().enumerate().map(|(rank, sum)| Rank {
+            rank,
+            compute: mean(sum.compute_seconds),
+            communication: mean(sum.communication_seconds - sum.wait_seconds.unwrap_or(0.0)),
+            wait: sum.wait_seconds.map(mean),
+        });
+        ranks.collect()
     }
 }
 
@@ -169,6 +224,39 @@ mod tests {
         assert_eq!(drawn.compute_ms[1], Some(250.0));
         assert_eq!(drawn.wait_ms, [None, None]);
         assert!(Steps::of(&Log::default()).is_none());
+    }
+
+    #[test]
+    fn ranks_have_means_of_their_own() {
+        let rank = |compute_seconds, wait_seconds| RankSeconds {
+            compute_seconds,
+            communication_seconds: 0.5,
+            wait_seconds,
+        };
+        let told = |first, second| StepRecord {
+            ranks: vec![first, second],
+            ..step(0.0, 1.0)
+        };
+        // A step that was not timed counts for no rank.
+        let steps = vec![
+            told(rank(0.1, Some(0.3)), rank(0.4, None)),
+            step(1.0, 2.0),
+            told(rank(0.3, Some(0.1)), rank(0.4, Some(0.1))),
+        ];
+        let ranks = Steps::of(&Log::from(steps)).unwrap().ranks;
+        let one = |rank, compute, communication, wait| Rank {
+            rank,
+            compute,
+            communication,
+            wait,
+        };
+        assert_eq!(
+            ranks,
+            [
+                one(0, 200.0, 300.0, Some(200.0)),
+                one(1, 400.0, 500.0, None)
+            ]
+        );
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl Verdict {
             let _ = writeln!(out, "<p class=\"{class}\">{}</p>", escaped(text));
         };
         self.troubles.iter().for_each(|text| say("trouble", text));
+        self.seen.iter().for_each(|text| say("seen", text));
         say("work", &self.work);
         self.beside.iter().for_each(|text| say("beside", text));
         say("checks", &self.checks);

@@ -1,7 +1,7 @@
 //! The reference runs: all there, artefacts marked, definitions apart.
 
 use candlepower::ground::results::{
-    ClientMode, Kind, ReferenceRun, Results, Scenario, ThroughputDefinition,
+    ClientMode, Figure, Kind, Metrics, ReferenceRun, Results, Scenario, ThroughputDefinition,
 };
 use candlepower::reference::artefacts::NON_STREAMING;
 use candlepower::reference::{
@@ -291,4 +291,76 @@ fn published_figures_are_the_nearest_of_model_and_card() {
     );
     assert!(select("Qwen2.5-0.5B", "l4", &[load(1)]).is_empty());
     assert!(select("Unknown-1B", "a100-80g", &[load(1)]).is_empty());
+    // The library's runs of the same load on the same cards are published too.
+    let on = |cards| {
+        let on = (Some("rtx4090-48g"), cards);
+        reference::select(Some("published"), "QwQ-32B", on, &[load(50)]).unwrap()
+    };
+    let names: Vec<String> = on(2).into_iter().map(|run| run.name).collect();
+    assert!(
+        names.contains(&"rtx4090-48g-x2/QwQ-32B/c50".to_owned()),
+        "{names:?}"
+    );
+    assert!(!on(1).iter().any(|run| names.contains(&run.name)));
+}
+
+#[test]
+fn a_published_figure_that_can_be_divided_by_comes_first() {
+    let cases = reference::nearest::all().unwrap();
+    let mut divided = 0;
+    for case in cases.iter().filter(|case| case.concurrency.is_some()) {
+        let (card, _) = case.hardware.name.rsplit_once("-x").unwrap();
+        // The same load with a prompt that another figure may be nearer to.
+        let scenario = Scenario {
+            concurrency: case.concurrency,
+            request_rate: case.request_rate,
+            input_len: case.input_len.map(|tokens| 1 + tokens / 4),
+            output_len: case.output_len,
+            ..Scenario::default()
+        };
+        let on = (Some(card), case.hardware.gpus);
+        let found = reference::select(Some("published"), &case.model, on, &[scenario]).unwrap();
+        let ours = ReferenceRun {
+            model: case.model.clone(),
+            concurrency: case.concurrency,
+            request_rate: case.request_rate,
+            metrics: Metrics {
+                output_tokens_per_sec: Some(1.0),
+                ..Metrics::default()
+            },
+            ..ReferenceRun::default()
+        };
+        let rate = "output_tokens_per_sec";
+        if comparable(rate, &ours, case).is_ok() && !found.is_empty() {
+            assert_eq!(comparable(rate, &ours, &found[0]), Ok(()), "{}", case.name);
+            divided += 1;
+        }
+    }
+    assert!(divided > 20, "{divided}");
+}
+
+#[test]
+fn a_refusal_says_what_each_side_means() {
+    let ours = from_results(&results(), "here").remove(0);
+    let mut theirs = ours.clone();
+    theirs.extended = None;
+    let figure = |definition: &str| Figure {
+        value: 1.0,
+        definition: definition.to_owned(),
+    };
+    let tpot = figure("tokens of the decode calls alone");
+    theirs.figures.insert("mean_tpot_ms".to_owned(), tpot);
+    theirs
+        .figures
+        .insert("mean_batch_size".to_owned(), figure("requests of a batch"));
+    let refusal = |metric: &str| comparable(metric, &ours, &theirs).unwrap_err().to_string();
+    assert_eq!(
+        refusal("mean_tpot_ms"),
+        "mean_tpot_ms is defined as (last token less first token) / (tokens - 1), each request alike here and as tokens of \
+         the decode calls alone there"
+    );
+    assert_eq!(
+        refusal("mean_batch_size"),
+        "mean_batch_size is defined as docs/metrics.md says here and as requests of a batch there"
+    );
 }

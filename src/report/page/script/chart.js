@@ -196,6 +196,8 @@ class Chart {
     const places = [[x + 8, y - 6], [x + 8, y + 14], [x - wide - 6, y + 14], [x - wide - 6, y - 6], [x + 8, y + 28], [x + 8, y - 20]];
     const free = ([left, base]) => left > this.pad.left && left + wide < this.width && base < this.bottom && base > 8 && !this.named.some(([l, b, w]) => left < l + w && l < left + wide && Math.abs(b - base) < 13);
     const [left, base] = places.find(free) || places[0];
+    // The readout tells what there is no room for.
+    if (left + wide > this.width) return svg('g', {});
     this.named.push([left, base, wide]);
     return svg('text', { x: left, y: base, class: 'mark' }, point[2]);
   }

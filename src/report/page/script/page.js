@@ -186,13 +186,19 @@ function theme() {
 }
 
 const PARTS = document.getElementById('parts');
-whatRan(PARTS);
-headline(PARTS);
-loads(PARTS);
-distributions(PARTS);
-runParts(PARTS);
-everyMetric(PARTS);
-checks(PARTS);
+sweeps(PARTS);
+if (RESULTS.length) {
+  whatRan(PARTS);
+  headline(PARTS);
+  loads(PARTS);
+  distributions(PARTS);
+  runParts(PARTS);
+}
+profiles(PARTS);
+if (RESULTS.length) {
+  everyMetric(PARTS);
+  checks(PARTS);
+}
 for (const heading of PARTS.querySelectorAll('h2')) document.getElementById('nav').append(el('a', { href: '#' + heading.id }, heading.textContent.split(':')[0]));
 theme();
 redraw();

@@ -47,6 +47,7 @@ function show(place, one) {
   timeLines(place, one);
   stepTimes(place, one);
   roofline(place, one);
+  waterfall(place, one);
   gantt(place, one);
   redraw();
 }
@@ -108,7 +109,7 @@ function stepTimes(host, { name, drawn, run, result }) {
     const known = values.filter((value) => value !== null);
     return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
   };
-  const by = { 'host clock': 'by the host’s clock of rank 0', 'device events': 'by events on the devices', formula: 'by formula: predicted' }[engine.timed_by] || engine.timed_by;
+  const by = { 'host clock': 'by the host’s clock', 'device events': 'by events on the devices', formula: 'by formula: predicted' }[engine.timed_by] || engine.timed_by;
   const waits = steps.wait_ms.some((value) => value !== null);
   part.append(el('p', { class: 'quiet' }, `${run.extended.timed_steps} of ${run.extended.steps} steps were timed, ${by}. `, waits ? '' : `Waiting for the slowest rank: not observed apart (${run.not_observed.wait_share_percent || 'no step tells it'})${engine.tp > 1 ? '; it is in communication' : ''}.`));
   const rows = rankRows(run, engine, steps, mean);
@@ -126,7 +127,7 @@ function stepTimes(host, { name, drawn, run, result }) {
   part.append(linked.add({ title: 'Mean step over time', series: lines, y: { label: 'ms a step', unit: 'ms', from: 0 }, height: 190, alwaysLegend: true }), linked.reset);
 }
 function rankRows(run, engine, steps, mean) {
-  if (run.ranks?.length) return run.ranks.map((rank) => ({ name: `rank ${rank.rank}`, compute: rank.compute_ms, communication: rank.communication_ms, wait: rank.wait_ms }));
+  if (steps.ranks.length) return steps.ranks.map((rank) => ({ name: `rank ${rank.rank}`, ...rank }));
   const compute = mean(steps.compute_ms);
   if (compute === null) return [];
   const one = { compute, communication: mean(steps.communication_ms) || 0, wait: mean(steps.wait_ms) };

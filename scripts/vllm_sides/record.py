@@ -121,7 +121,7 @@ def hardware(used: dict) -> dict:
     cpu = cpu_name()
     cards = gpus() if used.get("device") != "cpu" else []
     count = min(len(cards), used.get("tp", 1) * used.get("pp", 1))
-    found = {"name": cpu, "gpus": count, "cpu": cpu, "ram_gib": memory_gib(), "os": f"{platform.system()} {platform.release()}"}
+    found = {"name": cpu, "gpus": count, "cpu": cpu, "ram_gib": memory_gib(), "os": os_name()}
     if count:
         name, mib, driver = cards[0]
         found |= {"name": f"{count} x {name}", "gpu": name, "gpu_memory_gb": round(float(mib) / 1024, 1), "driver": driver}
@@ -144,6 +144,13 @@ def cpu_name() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def os_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
 
 
 def memory_gib() -> float:

@@ -53,3 +53,27 @@ fn a_run_of_the_same_load_has_both_beside_it() {
     assert_eq!(found.len(), 2);
     assert_eq!(value("mean_ttft_ms", &found[1]), Some(200.0));
 }
+
+/// vLLM 0.32.0 for CPUs with SmolLM2-135M, as the script measured it on two cores that others used too.
+#[test]
+fn a_file_that_vllm_was_measured_for() {
+    let runs = runs("vllm-cpu-smollm2.json");
+    let loads: Vec<_> = runs.iter().map(|run| (&*run.name, run.requests)).collect();
+    let expected = [
+        ("vLLM-in-process/smollm2-135m/c1", Some(4)),
+        ("vLLM-in-process/smollm2-135m/c8", Some(16)),
+        ("vLLM-server/smollm2-135m/c1", Some(4)),
+        ("vLLM-server/smollm2-135m/c8", Some(16)),
+    ];
+    assert_eq!(loads, expected);
+    for run in &runs {
+        assert_eq!((run.input_len, run.output_len), (Some(128), Some(64)));
+        assert_eq!((run.hardware.gpus, &run.hardware.gpu), (0, &None));
+        assert_eq!(run.settings["device"], "cpu");
+        assert_eq!(run.settings["graphs"], "none");
+        assert!(run.checks.len() >= 3 && run.checks.iter().all(|check| check.ok));
+        for name in ["output_throughput", "mean_ttft_ms", "mean_tpot_ms"] {
+            assert!(value(name, run).is_some_and(|value| value > 0.0), "{name}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use candlepower::comparison::waterfall::{Explained, Level, Name, Origin, Waterfall, waterfall};
 use candlepower::ground::results::{Kind, ReferenceRun, Results};
 use candlepower::ground::{Log, StepRecord};
-use candlepower::profile::{OpRow, Phase, Profile, Totals};
+use candlepower::profile::{OpRow, Phase, Profile, TimedBy, Totals};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -67,6 +67,7 @@ fn profile(phase: Phase, rows: usize, us: f64, bytes: u64) -> Profile {
         gap_us: None,
         ranks_us: None,
         wait_us: None,
+        kernels: None,
     };
     let totals = Totals {
         us,
@@ -93,6 +94,7 @@ fn profile(phase: Phase, rows: usize, us: f64, bytes: u64) -> Profile {
         context: 1,
         rows,
         roofs: None,
+        timed_by: TimedBy::Clock,
         steps: 4,
         step_us: us,
         step_us_range: [us, us],

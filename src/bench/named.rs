@@ -56,7 +56,7 @@ pub fn scenario(
             .filter(|_| output_len.is_none())
             .map(|drawn| drawn.output().to_string()),
         turns: (load.turns > 1).then_some(load.turns),
-        think_time_s: (load.turns > 1).then(|| load.think_time.as_secs_f64()),
+        think_time_s: (load.turns > 1).then_some(load.think_time.as_secs_f64()),
         prefix_len: load.prefix_len,
         prefix_groups: (load.prefix_len > 0).then_some(load.prefix_groups),
         request_rate: rate,

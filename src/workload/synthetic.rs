@@ -168,7 +168,7 @@ mod tests {
                 assert!(asked.is_none_or(|len| len == prompt));
             }
             assert!(
-                longest <= 1000 && longest >= 950,
+                (950..=1000).contains(&longest),
                 "{input} {output}: {longest}"
             );
         }

@@ -96,8 +96,8 @@ impl Predictor<'_> {
             max: Some(max),
             repeats: 1,
             raise: false,
-            input_len: Some(self.target.input_len),
-            output_len: Some(self.target.output_len),
+            input_len: Some(self.target.input_len.into()),
+            output_len: Some(self.target.output_len.into()),
             ..CapacityOptions::default()
         };
         let plan = CapacityPlan::new(asked, &files, silent.as_ref())?;

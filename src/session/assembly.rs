@@ -109,9 +109,11 @@ impl Started {
             num_blocks: layout.num_blocks,
             prefix_cache: options.prefix_cache,
         };
-        let timed_by = match hardware.device.as_str() {
-            "cpu" => "host clock",
-            _ => "device events",
+        let on_gpus = hardware.device != "cpu";
+        let timed_by = if on_gpus {
+            "device events"
+        } else {
+            "host clock"
         };
         let settings = results::Engine {
             max_model_len,
@@ -121,6 +123,7 @@ impl Started {
             num_kv_blocks: config.usable_blocks(),
             scheduler: config.policy.to_string(),
             prefix_cache: config.prefix_cache,
+            cuda_graphs: on_gpus.then_some(options.cuda_graphs),
             dtype: dtype.as_str().to_owned(),
             kv_cache_dtype: kv_dtype_name(layout.dtype).to_owned(),
             activation_scheme: activation_scheme(&files.spec),

@@ -109,6 +109,7 @@ fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> r
         num_kv_blocks: scheduler.usable_blocks(),
         scheduler: scheduler.policy.to_string(),
         prefix_cache: scheduler.prefix_cache,
+        cuda_graphs: Some(files.options.cuda_graphs),
         dtype: simulation.dtype().name().to_owned(),
         kv_cache_dtype: kv_dtype_name(started.kv_dtype).to_owned(),
         activation_scheme: activation_scheme(&files.spec),

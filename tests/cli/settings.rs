@@ -292,7 +292,7 @@ fn shells_and_man_are_told() {
     assert!(page.contains("\\-\\-max\\-num\\-seqs"), "{page}");
     let said = refused(&["man", "nothing"]);
     assert!(
-        said.contains("bench, capacity, sweep, compare, verify, profile"),
+        said.contains("bench, capacity, sweep, compare, explain, verify, profile"),
         "{said}"
     );
 }

@@ -14,11 +14,11 @@ const WORDS: [(&str, &str); 3] = [
 ];
 
 const SERVERLESS: &str = "everything runs in one process here, without a server; leave it out";
-const LENGTHS: &str = "every request has the length of --input-len and --output-len; --dataset FILE.jsonl has lengths of its own";
+const LENGTHS: &str = "--input-len and --output-len draw them, such as uniform:64-1024; --dataset FILE.jsonl has lengths of its own";
 const ALWAYS: &str = "all metrics are always there: --format full, or --json";
 
 /// Flags of vLLM, llama-bench and others that have no equal here.
-const TIPS: [(&str, &str); 32] = [
+const TIPS: [(&str, &str); 31] = [
     ("--host", SERVERLESS),
     ("--port", SERVERLESS),
     ("--base-url", SERVERLESS),
@@ -41,7 +41,6 @@ const TIPS: [(&str, &str); 32] = [
         "prompts are random ids; --dataset FILE.jsonl plays a file's",
     ),
     ("--random-range-ratio", LENGTHS),
-    ("--random-prefix-len", LENGTHS),
     ("--sharegpt-output-len", LENGTHS),
     (
         "--batch-size",

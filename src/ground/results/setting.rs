@@ -192,6 +192,9 @@ pub struct Engine {
     /// `mixed`, `prefill-first` or `reserve`.
     pub scheduler: String,
     pub prefix_cache: bool,
+    /// Decode steps of a GPU are replayed as CUDA graphs; null where no GPU computes.
+    #[serde(default)]
+    pub cuda_graphs: Option<bool>,
     /// Arithmetic type of activations.
     pub dtype: String,
     pub kv_cache_dtype: String,

@@ -49,7 +49,7 @@ function whatRan(host) {
       ['Loads', el('ul', {}, results.runs.map((run, at) => el('li', {}, el('b', {}, runs[at].name), ' ' + loadWords(run.scenario))))],
       ['Objective', objective || 'none was given (--goodput)'],
       ['Method', first && `${first.warmup} warm-up requests outside the window, each load played ${first.repeats <= 1 ? 'once' : first.repeats + ' times'}, request timeout ${first.request_timeout_s === null ? 'none' : exact(first.request_timeout_s) + ' s'}, seed ${engine.seed}`],
-      ['Scheduler', `${engine.scheduler}, ${engine.max_num_seqs} sequences, ${engine.max_num_batched_tokens} tokens a step, context ${engine.max_model_len}, prefix cache ${engine.prefix_cache ? 'on' : 'off'}`],
+      ['Scheduler', `${engine.scheduler}, ${engine.max_num_seqs} sequences, ${engine.max_num_batched_tokens} tokens a step, context ${engine.max_model_len}, prefix cache ${engine.prefix_cache ? 'on' : 'off'}${engine.cuda_graphs === false ? ', no CUDA graphs' : ''}`],
       ['KV cache', `${engine.num_kv_blocks} blocks of ${engine.block_size} tokens in ${engine.kv_cache_dtype}`],
       ['Arithmetic', `${engine.dtype}${engine.threads ? `, ${engine.threads} threads${engine.pin_threads ? ', pinned' : ''}` : ''}`],
       ['Program', `candlepower ${environment.candlepower}${environment.git ? ' ' + environment.git : ''}, ${environment.time}`],

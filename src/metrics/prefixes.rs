@@ -18,7 +18,7 @@ pub(crate) fn prefixes(extended: &mut Extended, requests: &Requests, nulls: &mut
     let input = requests.input_tokens;
     let hits = cached.and_then(|cached| ratio(PERCENT * cached as f64, input as f64));
     extended.prefix_cache_hit_percent =
-        nulls.note("prefix_cache_hit_percent", hits, why(reason::NO_END));
+        nulls.note("prefix_cache_hit_percent", hits, why(reason::NO_SUCCESS));
     let no_rate = reason::no_rate(requests.window);
     let rate = |tokens: u64| ratio(tokens as f64, requests.window?.length());
     extended.cached_input_throughput = nulls.note(

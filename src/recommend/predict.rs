@@ -11,7 +11,6 @@ use crate::exec::Server;
 use crate::fit::{Ask, Engine};
 use crate::ground::{Progress, Silent};
 use crate::session::{EngineOptions, ModelFiles, SessionError};
-use crate::workload::Lengths;
 
 /// The edge is looked for up to so many times the load.
 const FARTHEST: f64 = 4.0;
@@ -97,8 +96,8 @@ impl Predictor<'_> {
             max: Some(max),
             repeats: 1,
             raise: false,
-            input_len: Some(Lengths::Fixed(self.target.input_len)),
-            output_len: Some(Lengths::Fixed(self.target.output_len)),
+            input_len: Some(self.target.input_len.into()),
+            output_len: Some(self.target.output_len.into()),
             ..CapacityOptions::default()
         };
         let plan = CapacityPlan::new(asked, &files, silent.as_ref())?;

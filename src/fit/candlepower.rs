@@ -52,6 +52,7 @@ pub(super) fn terms(stage: &Stage) -> Terms {
         graphs: graphs(stage),
         while_loading: 0,
         graphs_in_budget: true,
+        beyond_graphs: 0,
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn terms(own: LlamaCpp, stage: &Stage) -> Terms {
         graphs: Item::from_gib(0.0, "none of its own"),
         while_loading: 0,
         graphs_in_budget: true,
+        beyond_graphs: 0,
     }
 }
 

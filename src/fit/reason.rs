@@ -31,7 +31,7 @@ pub(super) fn reason(ask: &Ask, judged: &Judged) -> String {
             "the budget takes {:.2} of the card's {:.2} GiB, and CUDA graphs need about {:.2} on top of it",
             ledger.budget as f64 / GIB,
             ask.card.memory_gib,
-            ledger.terms.graphs.gib()
+            ledger.terms.on_top() as f64 / GIB
         ),
         Verdict::NoKv => no_kv(ask, ledger, judged),
         Verdict::NoWeights => format!(

@@ -87,6 +87,7 @@ pub(super) fn terms(stage: &Stage) -> Terms {
         graphs: rest(),
         while_loading: while_loading(stage),
         graphs_in_budget: false,
+        beyond_graphs: 0,
     }
 }
 

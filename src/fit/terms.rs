@@ -57,4 +57,17 @@ pub(super) struct Terms {
     pub while_loading: u64,
     /// Whether the budget has room for the graphs; else they come on top of it.
     pub graphs_in_budget: bool,
+    /// Bytes that come on top of the budget beside `graphs`, which is an estimate then.
+    pub beyond_graphs: u64,
+}
+
+impl Terms {
+    /// Bytes of graphs that the budget has no room for.
+    pub fn on_top(&self) -> u64 {
+        self.beyond_graphs
+            + match self.graphs_in_budget {
+                true => 0,
+                false => self.graphs.bytes,
+            }
+    }
 }

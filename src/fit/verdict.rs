@@ -121,10 +121,6 @@ pub(super) fn judge(ask: &Ask) -> Judged {
 fn verdict(ask: &Ask, ledger: &Ledger, settings: Settings, capacity: Capacity) -> Verdict {
     let terms = &ledger.terms;
     let longest = ledger.pool.request(settings.max_model_len);
-    let on_top = match terms.graphs_in_budget {
-        true => 0,
-        false => terms.graphs.bytes,
-    };
     let weights = terms.weights.bytes.max(terms.while_loading);
     if weights + terms.overhead.bytes > ledger.memory {
         Verdict::NoWeights
@@ -132,7 +128,7 @@ fn verdict(ask: &Ask, ledger: &Ledger, settings: Settings, capacity: Capacity) -
         Verdict::NoKv
     } else if ledger.usable() < longest && length_is_promised(ask) {
         Verdict::Len
-    } else if ledger.budget + on_top + before_start(ask) > ledger.memory {
+    } else if ledger.budget + terms.on_top() + before_start(ask) > ledger.memory {
         // Before the queue: what does not start has none.
         Verdict::GraphOom
     } else if ask

@@ -216,7 +216,7 @@ fn widened(stage: &Stage) -> u64 {
 const AWQ_IN_KERNEL: Capability = Capability { major: 8, minor: 0 };
 
 /// Their kernels (Triton) bring buffers of their own, which do not stay: fit2-121, fit2-122.
-fn experts_in_mxfp4(stage: &Stage) -> bool {
+pub(super) fn experts_in_mxfp4(stage: &Stage) -> bool {
     matches!(stage.ask.shape.quantization, Some(Quantization::Other(scheme)) if scheme.method == Method::Mxfp4)
 }
 

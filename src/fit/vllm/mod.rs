@@ -101,5 +101,9 @@ pub(super) fn terms(release: &Release, stage: &Stage) -> Terms {
         graphs: graphs::item(release, stage, graphs_in_budget),
         while_loading: 0,
         graphs_in_budget,
+        beyond_graphs: match graphs_in_budget {
+            true => graphs::beyond_estimate(release, stage),
+            false => 0,
+        },
     }
 }

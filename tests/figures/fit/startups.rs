@@ -17,8 +17,8 @@ use case::Case;
 const GIB: f64 = (1u64 << 30) as f64;
 /// A length so much above the logged tokens of the KV cache must not be promised.
 const RAISED: f64 = 1.1;
-/// What cases that nothing was fitted on reach today; wanted are 0.95 and 0.08.
-const RIGHT: f64 = 0.86;
+/// What cases that nothing was fitted on reach today; of the second 0.08 is wanted.
+const RIGHT: f64 = 0.95;
 const P90: f64 = 0.09;
 /// Of the table that comes with the program and the one worked out here: it is rounded.
 const SAME: f64 = 5e-4;

@@ -168,8 +168,8 @@ fn only_figures_of_one_definition_have_a_ratio() {
     else {
         panic!("{total}");
     };
-    assert_eq!(o, "overall_total_throughput@output");
-    assert_eq!(t, "overall_total_throughput@input+output");
+    assert_eq!(o, "output tokens / duration");
+    assert_eq!(t, "prompt and output tokens / duration");
     let ttft = comparable("avg_first_token_latency", ours, a100);
     assert!(matches!(ttft, Err(Reason::Definition { .. })), "{ttft:?}");
     let ttft = comparable("avg_first_token_latency", ours, rtx);

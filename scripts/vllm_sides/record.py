@@ -53,7 +53,19 @@ class Streamed(Request):
     @staticmethod
     def of_times(prompt: int, sent: float, chunks: list[float], count: int, error: str) -> "Streamed":
         is_whole = bool(chunks) and not error
-        return Streamed(prompt, sent, sent, None, chunks, 0, is_whole, error, count)
+        return Streamed(
+            prompt,
+            arrival=sent,
+            submitted=sent,
+            admitted=None,
+            tokens=chunks,
+            preemptions=0,
+            ok=is_whole,
+            given_up="",
+            error=error,
+            cached=None,
+            count=count,
+        )
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::event::FinishReason;
 use super::gpu::{GpuSample, WatchedGpu};
@@ -77,9 +78,12 @@ pub struct StepRecord {
     pub wait_seconds: Option<f64>,
     /// The same three of each rank in the process of rank 0, in their order; left out of a single rank, and where nobody
     /// timed them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ranks: Vec<RankSeconds>,
+    #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
+    pub ranks: SmallVec<[RankSeconds; RANKS]>,
 }
+
+/// Of these a record holds the times without asking for memory: a step allocates nothing.
+const RANKS: usize = 8;
 
 /// How the time of a step divides on one rank.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -143,6 +147,7 @@ impl Entry for RequestRecord {
 
 impl Entry for StepRecord {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.ranks.capacity() * size_of::<RankSeconds>()
+        let beside = self.ranks.spilled().then_some(self.ranks.capacity());
+        size_of::<Self>() + beside.unwrap_or(0) * size_of::<RankSeconds>()
     }
 }

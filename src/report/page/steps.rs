@@ -234,7 +234,7 @@ mod tests {
             wait_seconds,
         };
         let told = |first, second| StepRecord {
-            ranks: vec![first, second],
+            ranks: smallvec::smallvec![first, second],
             ..step(0.0, 1.0)
         };
         // A step that was not timed counts for no rank.

@@ -61,6 +61,15 @@ impl Bound {
         }
     }
 
+    /// What stands behind a value, with the space before it.
+    pub fn unit(&self) -> &'static str {
+        match self.name.as_str() {
+            "goodput" | "errors" | "kv" => " %",
+            "queue" => " s of wait more each second",
+            _ => " ms",
+        }
+    }
+
     /// How far the value is beyond the limit: above 1 it does not keep it.
     pub fn excess(&self) -> f64 {
         match (self.value, self.name.as_str()) {

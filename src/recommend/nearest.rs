@@ -100,20 +100,18 @@ fn slow_one(
         .outcome
         .as_ref()
         .and_then(|outcome| outcome.worst.as_ref());
-    let reason = worst.map_or("the load could not be played".to_owned(), |bound| {
-        let unit = match bound.name.as_str() {
-            "goodput" | "errors" | "kv" => " %",
-            "queue" => " s of wait more each second",
-            _ => " ms",
-        };
-        match bound.value {
+    let reason = worst.map_or(
+        "the load could not be played".to_owned(),
+        |bound| match bound.value {
             Some(value) => format!(
-                "{} is {value:.1}{unit}, and the limit {}",
-                bound.name, bound.limit
+                "{} is {value:.1}{}, and the limit {}",
+                bound.name,
+                bound.unit(),
+                bound.limit
             ),
             None => format!("{} was not observed", bound.name),
-        }
-    });
+        },
+    );
     let below = match predictor {
         Some(predictor) => predictor.below(&held.judged)?,
         None => None,

@@ -132,16 +132,12 @@ fn load(answer: &Capacity, value: f64) -> String {
 
 /// A figure and its limit.
 fn held(bound: &Bound) -> String {
-    let unit = match bound.name.as_str() {
-        "goodput" | "errors" | "kv" => " %",
-        "queue" => " s of wait more each second",
-        _ => " ms",
-    };
     match bound.value {
         Some(value) => format!(
-            "{} {}{unit} of {}",
+            "{} {}{} of {}",
             bound.name,
             number(value),
+            bound.unit(),
             number(bound.limit)
         ),
         None => format!("{} was not observed", bound.name),

@@ -8,8 +8,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::super::bench::BenchArgs;
 use crate::capacity::GridAxis;
 
-/// Flags of `bench` that say nothing of a point.
-const NOT_OF_A_POINT: [&str; 16] = [
+/// Flags of `bench` that are the sweep's own.
+const OF_THE_SWEEP: [&str; 10] = [
     "out",
     "overwrite",
     "format",
@@ -18,16 +18,10 @@ const NOT_OF_A_POINT: [&str; 16] = [
     "verbose",
     "config",
     "print-config",
-    "shapes",
-    "depth",
-    "trace",
-    "trace-steps",
-    "log-schedule",
-    "reference",
     "help",
     "version",
 ];
-/// Of these, such as a sweep takes none of.
+/// Flags of `bench` that a sweep takes nowhere.
 const REFUSED: [&str; 6] = [
     "shapes",
     "depth",
@@ -36,6 +30,11 @@ const REFUSED: [&str; 6] = [
     "log-schedule",
     "reference",
 ];
+
+/// Whether it says nothing of a point.
+fn is_shared(flag: &str) -> bool {
+    OF_THE_SWEEP.contains(&flag) || REFUSED.contains(&flag)
+}
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -113,7 +112,7 @@ impl SweepArgs {
             let (Some(arg), Some(name)) = (known, name) else {
                 return Err(format!("{flag}: bench has no flag --{flag}"));
             };
-            if NOT_OF_A_POINT.contains(&name) {
+            if is_shared(name) {
                 return Err(format!("{flag}: --{name} is the same for every point"));
             }
             own.push(name.to_owned());
@@ -125,8 +124,7 @@ impl SweepArgs {
             }
         }
         let shared = self.given.iter();
-        let shared = shared
-            .filter(|(flag, _)| !own.contains(flag) && !NOT_OF_A_POINT.contains(&flag.as_str()));
+        let shared = shared.filter(|(flag, _)| !own.contains(flag) && !is_shared(flag));
         words.extend(shared.map(|(flag, value)| match value {
             Some(value) => format!("--{flag}={value}"),
             None => format!("--{flag}"),

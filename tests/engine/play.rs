@@ -10,11 +10,16 @@ mod stalls;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use candle_core::DType;
 use candlepower::bench::{Limits, Load, Recording, Script, play};
 use candlepower::engine::Engine;
-use candlepower::exec::{ExecError, Executor, KvLayout, StepOutput, StepPlan, Ticket};
+use candlepower::exec::simulated::Setup;
+use candlepower::exec::{ExecError, Executor, KvLayout, Simulated, StepOutput, StepPlan, Ticket};
 use candlepower::ground::results::{RankMemory, Roofs};
-use candlepower::ground::{Sampling, WallClock};
+use candlepower::ground::{Sampling, VirtualClock, WallClock};
+use candlepower::hub::cards;
+use candlepower::model::{ModelSpec, StepLimits, WeightType};
+use candlepower::parallel::{AllReduce, ShardPlan, Split};
 use candlepower::scheduler::{Policy, SchedulerConfig};
 use candlepower::workload::Work;
 
@@ -53,6 +58,33 @@ fn config() -> SchedulerConfig {
         num_blocks: 33,
         prefix_cache: false,
     }
+}
+
+/// A card on a clock of its own, with a KV cache of `config`, that runs the smallest model.
+fn simulated(config: &SchedulerConfig, clock: Arc<VirtualClock>) -> Simulated {
+    let card = cards::find("Qwen2.5-0.5B").unwrap();
+    let spec = ModelSpec::from_json(card.config_json, "a card").unwrap();
+    let setup = Setup {
+        plan: Arc::new(ShardPlan::split(&spec.shape(), Split::from(1)).unwrap()),
+        gpu: candlepower::hardware::find("h100-sxm").unwrap(),
+        dtype: WeightType::Bf16,
+        graphs: true,
+        all_reduce: AllReduce::Auto,
+        server: None,
+        limits: StepLimits {
+            rows: 64,
+            logit_rows: 8,
+        },
+    };
+    let mut device = Simulated::new(setup, clock).unwrap();
+    device
+        .allocate_kv(&KvLayout {
+            num_blocks: config.num_blocks,
+            block_size: config.block_size,
+            dtype: DType::BF16,
+        })
+        .unwrap();
+    device
 }
 
 fn played(warmup: usize) -> (Recording, Engine, usize) {

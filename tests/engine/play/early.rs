@@ -7,50 +7,24 @@ use std::time::Duration;
 
 use candlepower::bench::{Limits, Load, Recording, Script, play};
 use candlepower::engine::Engine;
-use candlepower::exec::simulated::Setup;
-use candlepower::exec::{Executor, KvLayout, Simulated};
 use candlepower::ground::results::{AtEnd, Cancel, Run, Scenario};
 use candlepower::ground::{FinishReason, RequestRecord, Sampling, VirtualClock};
-use candlepower::hub::cards;
 use candlepower::metrics::{MeasureInput, measure};
-use candlepower::model::{ModelSpec, StepLimits, WeightType};
-use candlepower::parallel::{AllReduce, ShardPlan, Split};
 use candlepower::scheduler::SchedulerConfig;
 use candlepower::workload::{Arrivals, Work};
 
-use super::config;
+use super::{config, simulated};
 
 const OUTPUT: usize = 20;
 
 fn engine() -> Engine {
-    let card = cards::find("Qwen2.5-0.5B").unwrap();
-    let spec = ModelSpec::from_json(card.config_json, "a card").unwrap();
-    let setup = Setup {
-        plan: Arc::new(ShardPlan::split(&spec.shape(), Split::from(1)).unwrap()),
-        gpu: candlepower::hardware::find("h100-sxm").unwrap(),
-        dtype: WeightType::Bf16,
-        graphs: true,
-        all_reduce: AllReduce::Auto,
-        server: None,
-        limits: StepLimits {
-            rows: 64,
-            logit_rows: 8,
-        },
-    };
-    let clock = Arc::new(VirtualClock::default());
-    let mut device = Simulated::new(setup, clock.clone()).unwrap();
     let config = SchedulerConfig {
         // Few: requests wait and are preempted.
         num_blocks: 13,
         ..config()
     };
-    device
-        .allocate_kv(&KvLayout {
-            num_blocks: config.num_blocks,
-            block_size: config.block_size,
-            dtype: candle_core::DType::BF16,
-        })
-        .unwrap();
+    let clock = Arc::new(VirtualClock::default());
+    let device = simulated(&config, clock.clone());
     Engine::new(config, Box::new(device), clock).unwrap()
 }
 

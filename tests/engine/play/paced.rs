@@ -6,17 +6,13 @@ use std::time::Duration;
 
 use candlepower::bench::{Limits, Load, Recording, Script, play};
 use candlepower::engine::Engine;
-use candlepower::exec::simulated::Setup;
 use candlepower::exec::{ExecError, Executor, KvLayout, Simulated, StepOutput, StepPlan, Ticket};
 use candlepower::ground::results::{RankMemory, Roofs, Run, Scenario};
 use candlepower::ground::{Sampling, VirtualClock, WallClock};
-use candlepower::hub::cards;
 use candlepower::metrics::{MeasureInput, measure};
-use candlepower::model::{ModelSpec, StepLimits, WeightType};
-use candlepower::parallel::{AllReduce, ShardPlan, Split};
 use candlepower::workload::Work;
 
-use super::config;
+use super::{config, simulated};
 
 const STEP: Duration = Duration::from_millis(4);
 
@@ -30,27 +26,7 @@ pub struct Paced {
 
 impl Paced {
     pub fn new(held: &[(usize, Duration)]) -> Self {
-        let card = cards::find("Qwen2.5-0.5B").unwrap();
-        let spec = ModelSpec::from_json(card.config_json, "a card").unwrap();
-        let setup = Setup {
-            plan: Arc::new(ShardPlan::split(&spec.shape(), Split::from(1)).unwrap()),
-            gpu: candlepower::hardware::find("h100-sxm").unwrap(),
-            dtype: WeightType::Bf16,
-            graphs: true,
-            all_reduce: AllReduce::Auto,
-            server: None,
-            limits: StepLimits {
-                rows: 64,
-                logit_rows: 8,
-            },
-        };
-        let mut inner = Simulated::new(setup, Arc::new(VirtualClock::default())).unwrap();
-        let layout = KvLayout {
-            num_blocks: config().num_blocks,
-            block_size: config().block_size,
-            dtype: candle_core::DType::BF16,
-        };
-        inner.allocate_kv(&layout).unwrap();
+        let inner = simulated(&config(), Arc::new(VirtualClock::default()));
         Self {
             inner,
             steps: 0,

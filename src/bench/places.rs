@@ -16,13 +16,9 @@ pub struct Places {
 
 impl Places {
     pub fn of(load: &Load, origin: Duration) -> Option<Self> {
-        let unused = match load {
-            Load::Closed { concurrency } | Load::Capped { concurrency, .. } => *concurrency,
-            Load::Open(_) | Load::Trace => return None,
-        };
         Some(Self {
             origin,
-            unused,
+            unused: load.most_in_flight()?,
             freed: VecDeque::new(),
         })
     }

@@ -182,10 +182,8 @@ impl<'a> Player<'a> {
         }
         if now >= self.end && self.script.limits.at_end == AtEnd::Cut {
             self.end = Duration::ZERO;
-            for id in engine.unfinished() {
-                let how = EventKind::Finished(FinishReason::Cut);
-                engine.abort(id, how, &mut self.events);
-            }
+            let how = EventKind::Finished(FinishReason::Cut);
+            engine.abort_all(&how, &mut self.events);
         }
         // Their places are free for others.
         self.note_events(progress)
@@ -230,7 +228,7 @@ impl<'a> Player<'a> {
             };
             self.book.open(&request);
             if let Some(cancellations) = &mut self.cancellations {
-                cancellations.sent(request.id, arrival);
+                cancellations.sent(request.id, arrival, request.stop.max_tokens);
             }
             self.next += 1;
             self.in_flight += 1;
@@ -288,15 +286,18 @@ impl<'a> Player<'a> {
             let goes_on = self.talks.as_mut().is_some_and(|talks| talks.note(&event));
             if let (EventKind::Token { .. }, Some(cancellations)) =
                 (&event.kind, &mut self.cancellations)
-                && let Some((record, most)) = self.book.record(event.request)
+                && let Some(record) = self.book.record(event.request)
             {
-                cancellations.token(event.request, record.tokens.len(), most);
+                cancellations.token(event.request, record.tokens.len());
             }
             if let Some(live) = self.live {
                 tell(live, &self.book, &event);
             }
             if let EventKind::Finished(_) | EventKind::Failed(_) = event.kind {
                 self.in_flight -= 1;
+                if let Some(cancellations) = &mut self.cancellations {
+                    cancellations.ended(event.request);
+                }
                 if let Some(places) = self.places.as_mut().filter(|_| !goes_on) {
                     places.give_back(event.time);
                 }
@@ -314,9 +315,7 @@ impl<'a> Player<'a> {
         progress: &mut dyn FnMut(),
     ) -> Log<RequestRecord> {
         if let Some(reason) = reason {
-            for id in engine.unfinished() {
-                engine.abort(id, reason.end(), &mut self.events);
-            }
+            engine.abort_all(&reason.end(), &mut self.events);
         }
         // A file that cannot be written has ended the run already, and its records stay in memory.
         let _ = self.note_events(progress);
@@ -330,7 +329,7 @@ impl<'a> Player<'a> {
 
 /// What a request's times so far come to.
 fn tell(live: &Live, book: &Book, event: &Event) {
-    let Some((record, _)) = book.record(event.request) else {
+    let Some(record) = book.record(event.request) else {
         return;
     };
     match event.kind {

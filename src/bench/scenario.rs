@@ -25,6 +25,16 @@ pub enum Load {
     Trace,
 }
 
+impl Load {
+    /// Requests in flight at most, where the load says so.
+    pub fn most_in_flight(&self) -> Option<usize> {
+        match self {
+            Self::Closed { concurrency } | Self::Capped { concurrency, .. } => Some(*concurrency),
+            Self::Open(_) | Self::Trace => None,
+        }
+    }
+}
+
 /// One named load of the source report, or the quick one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {

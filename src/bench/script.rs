@@ -71,10 +71,9 @@ impl Script {
     /// # Errors
     /// `TooMany`.
     pub fn check(&self, available: u64) -> Result<(), TooMany> {
-        let (Load::Closed { concurrency } | Load::Capped { concurrency, .. }) = &self.load else {
+        let Some(concurrency) = self.load.most_in_flight() else {
             return Ok(());
         };
-        let concurrency = *concurrency;
         let requests = concurrency.min(self.requests);
         let each = bytes_in_flight(0, self.work.longest());
         let bytes = each.saturating_mul(requests as u64);

@@ -43,10 +43,7 @@ pub fn warm_up(engine: &mut Engine, script: &Script, stop: &AtomicBool) -> Resul
         events.clear();
     };
     // Whatever ended it, none of its requests may reach into the window.
-    for id in engine.unfinished() {
-        let how = EventKind::Finished(FinishReason::Cut);
-        engine.abort(id, how, &mut events);
-    }
+    engine.abort_all(&EventKind::Finished(FinishReason::Cut), &mut events);
     outcome
 }
 

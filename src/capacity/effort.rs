@@ -1,7 +1,7 @@
 //! How long points take, roughly, before any was played: their steps read the weights, their tokens are multiplied with
 //! them, at part of what the machine was measured to do at most.
 
-use crate::bench::{BenchPlan, Load, RunPlan};
+use crate::bench::{BenchPlan, RunPlan};
 use crate::session::Session;
 
 /// Of its roofs what an engine reaches over a run: about what the bench's own figures show.
@@ -50,10 +50,7 @@ impl Effort {
         let longest = run.script.work.longest();
         let output = scenario.output_len.unwrap_or(longest) as f64;
         let input = scenario.input_len.unwrap_or(0) as f64;
-        let in_flight = match run.script.load {
-            Load::Closed { concurrency } | Load::Capped { concurrency, .. } => concurrency,
-            Load::Open(_) | Load::Trace => max_num_seqs,
-        };
+        let in_flight = run.script.load.most_in_flight().unwrap_or(max_num_seqs);
         let in_flight = in_flight.min(max_num_seqs).min(requests).max(1);
         let requests = requests as f64;
         let arrivals = scenario.request_rate.map_or(0.0, |rate| requests / rate);

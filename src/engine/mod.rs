@@ -183,6 +183,13 @@ impl Engine {
         }
     }
 
+    /// Ends all that have not finished, the oldest first.
+    pub fn abort_all(&mut self, how: &EventKind, events: &mut Vec<Event>) {
+        for id in self.unfinished() {
+            self.abort(id, how.clone(), events);
+        }
+    }
+
     /// How many requests have neither finished nor failed.
     pub fn in_flight(&self) -> usize {
         self.active.len()

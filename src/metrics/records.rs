@@ -31,7 +31,6 @@ pub struct Book {
 struct Open {
     record: RequestRecord,
     arrival: Duration,
-    max_tokens: usize,
     bytes: u64,
     has_ended: bool,
 }
@@ -72,7 +71,6 @@ impl Book {
         self.open.push_back(Open {
             record,
             arrival: request.arrival,
-            max_tokens: request.stop.max_tokens,
             bytes,
             has_ended: false,
         });
@@ -123,10 +121,9 @@ impl Book {
         Some(self.open[self.index(id)?].arrival)
     }
 
-    /// Of a request that has not ended, or ended behind one that has not; with the tokens that it may have.
-    pub fn record(&self, id: RequestId) -> Option<(&RequestRecord, usize)> {
-        let open = &self.open[self.index(id)?];
-        Some((&open.record, open.max_tokens))
+    /// Of a request that has not ended, or ended behind one that has not.
+    pub fn record(&self, id: RequestId) -> Option<&RequestRecord> {
+        Some(&self.open[self.index(id)?].record)
     }
 
     /// The first request whose record is still open.

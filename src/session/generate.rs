@@ -270,10 +270,8 @@ impl Tokens<'_> {
 
     fn end(&mut self) {
         let mut events = Vec::new();
-        for id in self.engine.unfinished() {
-            let how = EventKind::Finished(FinishReason::Cancelled);
-            self.engine.abort(id, how, &mut events);
-        }
+        let how = EventKind::Finished(FinishReason::Cancelled);
+        self.engine.abort_all(&how, &mut events);
         self.events.clear();
     }
 }

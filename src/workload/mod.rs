@@ -121,7 +121,7 @@ impl Work {
 }
 
 /// Keeps the prompts of neighbouring requests and seeds apart.
-fn item_seed(seed: u64, index: usize) -> u64 {
+pub(crate) fn item_seed(seed: u64, index: usize) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     seed.wrapping_mul(ODD).wrapping_add(index as u64)
 }

@@ -11,12 +11,13 @@ use serde_json::Value;
 use crate::bench::RawRun;
 use crate::ground::json::{self, JsonError};
 use crate::ground::results::Results;
-use crate::ground::{Log, RequestRecord};
+use crate::ground::{Log, RequestRecord, StepRecord, log};
 use crate::reference::LIMITS;
 
 /// Name of the file that makes a directory a result.
 pub const RESULTS: &str = "results.json";
 const REQUESTS: &str = "requests.jsonl";
+const STEPS: &str = "steps.jsonl";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -85,12 +86,10 @@ pub fn results(path: &Path) -> Result<Results, ArchiveError> {
 pub fn raw(dir: &Path, results: &Results) -> Result<Vec<RawRun>, ArchiveError> {
     let runs = results.runs.len();
     let mut raw: Vec<RawRun> = (0..runs).map(|_| RawRun::default()).collect();
-    for (run, requests) in raw.iter_mut().zip(requests(dir, runs)?) {
-        run.requests = requests;
+    let (requests, steps) = (requests(dir, runs)?, steps(dir, runs)?);
+    for (run, (requests, steps)) in raw.iter_mut().zip(requests.into_iter().zip(steps)) {
+        (run.requests, run.steps) = (requests, steps);
     }
-    lines::each(dir, "steps.jsonl", runs, |run, step| {
-        kept(raw[run].steps.push(step))
-    })?;
     lines::each(dir, "experts.jsonl", runs, |run, load| {
         raw[run].experts.push(load);
         Ok(())
@@ -104,13 +103,22 @@ pub fn raw(dir: &Path, results: &Results) -> Result<Vec<RawRun>, ArchiveError> {
 /// # Errors
 /// As [`raw`].
 pub fn requests(dir: &Path, runs: usize) -> Result<Vec<Log<RequestRecord>>, ArchiveError> {
-    let mut found: Vec<Log<RequestRecord>> = (0..runs).map(|_| Log::default()).collect();
-    lines::each(dir, REQUESTS, runs, |run, record| {
-        kept(found[run].push(record))
-    })?;
-    Ok(found)
+    logs(dir, REQUESTS, runs)
 }
 
-fn kept(pushed: io::Result<()>) -> Result<(), String> {
-    pushed.map_err(|error| error.to_string())
+/// `steps.jsonl`, likewise.
+///
+/// # Errors
+/// As [`raw`].
+pub fn steps(dir: &Path, runs: usize) -> Result<Vec<Log<StepRecord>>, ArchiveError> {
+    logs(dir, STEPS, runs)
+}
+
+fn logs<T: log::Entry>(dir: &Path, name: &str, runs: usize) -> Result<Vec<Log<T>>, ArchiveError> {
+    let mut found: Vec<Log<T>> = (0..runs).map(|_| Log::default()).collect();
+    lines::each(dir, name, runs, |run, record| {
+        let pushed = found[run].push(record);
+        pushed.map_err(|error| error.to_string())
+    })?;
+    Ok(found)
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
 use super::common::OutputArgs;
 use super::failure::Failure;
@@ -12,7 +11,7 @@ use super::output;
 use crate::archive;
 use crate::comparison::waterfall::{Explained, Waterfall, waterfall};
 use crate::ground::results::ReferenceRun;
-use crate::profile::{self, Profile};
+use crate::profile::Profile;
 use crate::reference;
 use crate::report::explain as shown;
 use crate::report::play_names;
@@ -82,18 +81,18 @@ fn waterfalls(args: &ExplainArgs) -> Result<Vec<Waterfall>, Failure> {
         ))
     })?;
     let results = archive::results(&dir.join(archive::RESULTS)).map_err(Failure::usage)?;
-    let raw = archive::raw(&dir, &results).map_err(Failure::usage)?;
+    let steps = archive::steps(&dir, results.runs.len()).map_err(Failure::usage)?;
     let profiles = profiles(&args.profile)?;
     let imports = imports(&args.import)?;
     let names = play_names(&results);
-    let made: Vec<Waterfall> = (names.iter().zip(&raw).enumerate())
+    let made: Vec<Waterfall> = (names.iter().zip(&steps).enumerate())
         .filter(|(_, (name, _))| args.load.as_ref().is_none_or(|load| load == *name))
-        .map(|(run, (name, raw))| {
+        .map(|(run, (name, steps))| {
             waterfall(&Explained {
                 name,
                 results: &results,
                 run,
-                steps: &raw.steps,
+                steps,
                 profiles: &profiles,
                 imports: &imports,
             })
@@ -116,7 +115,7 @@ pub fn profiles(files: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
     let mut found = Vec::new();
     for file in files {
         let value = archive::value(file).map_err(Failure::usage)?;
-        found.extend(profiles_of(value).ok_or_else(|| {
+        found.extend(Profile::list(value).ok_or_else(|| {
             Failure::Usage(anyhow!(
                 "--profile {}: it is no profile of this version; give what `profile --json` printed",
                 file.display()
@@ -124,22 +123,6 @@ pub fn profiles(files: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
         })?);
     }
     Ok(found)
-}
-
-fn profiles_of(value: Value) -> Option<Vec<Profile>> {
-    let list = match value {
-        Value::Array(list) => list,
-        one => vec![one],
-    };
-    let is_one =
-        |value: &Value| value.get("schema").and_then(Value::as_str) == Some(profile::SCHEMA);
-    let profiles = list.into_iter().map(|value| {
-        let one = Some(value).filter(is_one)?;
-        serde_json::from_value(one).ok()
-    });
-    profiles
-        .collect::<Option<Vec<_>>>()
-        .filter(|all| !all.is_empty())
 }
 
 /// The runs of all files, a result's directory among them.

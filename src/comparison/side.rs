@@ -189,23 +189,13 @@ impl Side {
 
 /// A file of this program: results without their directory, or profiles.
 fn own(named: &str, file: Value) -> Option<Side> {
-    let schema = |value: &Value| Some(value.get("schema")?.as_str()?.to_owned());
-    match &file {
-        Value::Object(_) if schema(&file)? == crate::profile::SCHEMA => {
-            let profile = serde_json::from_value(file).ok()?;
-            Some(Side::of_profiles(named, &[profile]))
-        }
-        Value::Array(list) if schema(list.first()?)? == crate::profile::SCHEMA => {
-            let profiles: Vec<Profile> = serde_json::from_value(file).ok()?;
-            Some(Side::of_profiles(named, &profiles))
-        }
-        Value::Object(_) if schema(&file)? == crate::ground::results::SCHEMA => {
-            let results: Results = serde_json::from_value(file).ok()?;
-            let blocks = vec![None; results.runs.len()];
-            Some(Side::of_results(named, &results, blocks))
-        }
-        _ => None,
+    let first = file.get(0).unwrap_or(&file);
+    if first.get("schema")?.as_str()? == crate::profile::SCHEMA {
+        return Some(Side::of_profiles(named, &Profile::list(file)?));
     }
+    let results = Results::of(file).ok()?;
+    let blocks = vec![None; results.runs.len()];
+    Some(Side::of_results(named, &results, blocks))
 }
 
 /// A load of each side.

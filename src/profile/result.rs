@@ -64,6 +64,20 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// What `profile --json` printed: one, or several in an array; `None`: it is nothing of this version.
+    pub fn list(value: serde_json::Value) -> Option<Vec<Self>> {
+        let list = match value {
+            serde_json::Value::Array(list) => list,
+            one => vec![one],
+        };
+        let profiles = list.into_iter().map(|value| {
+            let is_one = value.get("schema")?.as_str()? == SCHEMA;
+            serde_json::from_value(Some(value).filter(|_| is_one)?).ok()
+        });
+        let all = profiles.collect::<Option<Vec<Self>>>();
+        all.filter(|all| !all.is_empty())
+    }
+
     /// The JSON Schema of a profile.
     pub fn schema() -> serde_json::Value {
         schemars::schema_for!(Profile).to_value()

@@ -18,6 +18,7 @@ use crate::ground::results::{ReferenceRun, Scenario};
 
 pub use definition::{Reason, comparable, comparable_figures, definition, value};
 pub use own::from_results;
+pub(crate) use own::from_run;
 pub use server_cost::{CostRow, SERVER, server_cost};
 
 /// `--reference none`.

@@ -30,7 +30,7 @@ pub fn from_results(results: &Results, source: &str) -> Vec<ReferenceRun> {
     runs.map(|run| from_run(results, run, source)).collect()
 }
 
-fn from_run(results: &Results, run: &Run, source: &str) -> ReferenceRun {
+pub(crate) fn from_run(results: &Results, run: &Run, source: &str) -> ReferenceRun {
     let hardware = &results.hardware;
     let environment = &results.environment;
     let on_gpu = !environment.gpus.is_empty() || hardware.device != "cpu";

@@ -4,7 +4,7 @@ use super::fall::Found;
 use super::level::{LeftOut, Origin};
 use super::peaks::card;
 use crate::ground::results::{ReferenceRun, Results};
-use crate::reference::{comparable, from_results, value};
+use crate::reference::{comparable, from_run, value};
 
 const RATE: &str = "output_tokens_per_sec";
 const NONE: &str = "no result of another tool was given (--import)";
@@ -17,17 +17,17 @@ pub fn found(
     imports: &[ReferenceRun],
     tokens: f64,
 ) -> (Result<Found, String>, Vec<LeftOut>) {
-    let ours = from_results(results, "this run");
-    let Some(ours) = ours.get(run) else {
+    let Some(ours) = results.runs.get(run) else {
         return (Err(NONE.to_owned()), Vec::new());
     };
+    let ours = from_run(results, ours, "this run");
     let mut chosen = None;
     let mut left_out = Vec::new();
     let given = imports.iter().map(|theirs| (theirs, true));
     for (theirs, is_given) in given.chain(results.references.iter().map(|r| (r, false))) {
-        let reason = match (fits(results, ours, theirs), &chosen) {
+        let reason = match (fits(results, &ours, theirs, tokens), &chosen) {
             (Ok(level), None) => {
-                chosen = Some(level(tokens));
+                chosen = Some(level);
                 continue;
             }
             (Ok(_), Some(_)) => "another result of this load stands in the waterfall".to_owned(),
@@ -48,10 +48,12 @@ pub fn found(
     (chosen.ok_or_else(none), left_out)
 }
 
-/// The level of so many tokens.
-type Made = Box<dyn Fn(f64) -> Found>;
-
-fn fits(results: &Results, ours: &ReferenceRun, theirs: &ReferenceRun) -> Result<Made, String> {
+fn fits(
+    results: &Results,
+    ours: &ReferenceRun,
+    theirs: &ReferenceRun,
+    tokens: f64,
+) -> Result<Found, String> {
     if let Some(failure) = &theirs.failure {
         return Err(format!("it failed: {failure}"));
     }
@@ -83,9 +85,7 @@ fn fits(results: &Results, ours: &ReferenceRun, theirs: &ReferenceRun) -> Result
     for more in &theirs.notes {
         note += &format!("; {more}");
     }
-    Ok(Box::new(move |tokens| {
-        Found::new(Origin::Imported, tokens / rate).noted(note.clone())
-    }))
+    Ok(Found::new(Origin::Imported, tokens / rate).noted(note))
 }
 
 /// `false`: it does not say.

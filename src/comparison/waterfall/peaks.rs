@@ -6,8 +6,6 @@ use crate::ground::results::{Kind, Results, Roofs};
 use crate::hardware::{self, Gpu};
 use crate::shape::WeightType;
 
-const GIGA: f64 = 1e9;
-const TERA: f64 = 1e12;
 const SIMULATED: &str = "sim:";
 const FP8: &str = "fp8";
 /// Activations stay as they are.
@@ -19,15 +17,9 @@ const WEIGHT_ONLY: &str = "weight-only";
 /// Nobody's sheet is known.
 pub fn data_sheet(results: &Results) -> Result<Roofs, String> {
     let found = card(results).and_then(|gpu| {
-        let tflops = match dtype(results) {
-            WeightType::F32 => gpu.f32_tflops.ok_or("its data sheet has no f32 rate")?,
-            WeightType::Bf16 | WeightType::F16 => gpu.half_tflops(),
-        };
-        let fp8 = gpu.fp8_tflops.filter(|_| computes_in_fp8(results));
-        Ok(Roofs {
-            read_bytes_per_s: gpu.bandwidth_gb_s * GIGA * count(results),
-            flop_per_s: tflops.max(fp8.unwrap_or(0.0)) * TERA * count(results),
-        })
+        let one = simulated::sheet(&gpu, dtype(results), computes_in_fp8(results));
+        let one = one.ok_or("its data sheet has no f32 rate")?;
+        Ok(of_all(results, one))
     });
     match (found, results.kind, results.hardware.roofs) {
         // The roofs of a simulated card are its data sheet's.
@@ -51,10 +43,15 @@ pub fn roof(results: &Results) -> Result<Roofs, String> {
         None => Kernels::OWN,
     };
     let one = simulated::reach(&gpu, &kernels, dtype(results), computes_in_fp8(results));
-    Ok(Roofs {
+    Ok(of_all(results, one))
+}
+
+/// Of all devices, what one reaches.
+fn of_all(results: &Results, one: Roofs) -> Roofs {
+    Roofs {
         read_bytes_per_s: one.read_bytes_per_s * count(results),
         flop_per_s: one.flop_per_s * count(results),
-    })
+    }
 }
 
 /// Seconds of a step at these rates.

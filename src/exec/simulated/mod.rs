@@ -154,6 +154,19 @@ pub fn reach(gpu: &Gpu, kernels: &Kernels, dtype: WeightType, fp8: bool) -> Roof
     Limits::new(gpu, kernels, dtype, true).roofs(fp8)
 }
 
+/// What its data sheet says of a card; `fp8`: its matmuls are of 8 bits, where it has such. `None`: it does not say.
+pub fn sheet(gpu: &Gpu, dtype: WeightType, fp8: bool) -> Option<Roofs> {
+    let tflops = match dtype {
+        WeightType::F32 => gpu.f32_tflops?,
+        WeightType::Bf16 | WeightType::F16 => gpu.half_tflops(),
+    };
+    let fp8 = gpu.fp8_tflops.filter(|_| fp8);
+    Some(Roofs {
+        read_bytes_per_s: gpu.bandwidth_gb_s * GIGA,
+        flop_per_s: tflops.max(fp8.unwrap_or(0.0)) * TERA,
+    })
+}
+
 /// Any token, the same for the same request, position and seed.
 fn draw(pick: &Pick, vocab: usize) -> Sampled {
     let position = u64::from(pick.position);
@@ -193,14 +206,10 @@ impl Executor for Simulated {
         let Setup {
             plan, gpu, dtype, ..
         } = &self.setup;
-        let ranks = plan.tp() as f64;
-        let tflops = match dtype {
-            WeightType::F32 => gpu.f32_tflops?,
-            WeightType::Bf16 | WeightType::F16 => gpu.half_tflops(),
-        };
+        let (ranks, one) = (plan.tp() as f64, sheet(gpu, *dtype, false)?);
         Some(Roofs {
-            read_bytes_per_s: gpu.bandwidth_gb_s * GIGA * ranks,
-            flop_per_s: tflops * TERA * ranks,
+            read_bytes_per_s: one.read_bytes_per_s * ranks,
+            flop_per_s: one.flop_per_s * ranks,
         })
     }
 

@@ -53,6 +53,7 @@ pub(super) fn terms(stage: &Stage) -> Terms {
         while_loading: 0,
         graphs_in_budget: true,
         beyond_graphs: 0,
+        before_start: 0,
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn terms(own: LlamaCpp, stage: &Stage) -> Terms {
         while_loading: 0,
         graphs_in_budget: true,
         beyond_graphs: 0,
+        before_start: 0,
     }
 }
 

@@ -28,10 +28,14 @@ pub(super) fn reason(ask: &Ask, judged: &Judged) -> String {
             counted(ledger.longest)
         ),
         Verdict::GraphOom => format!(
-            "the budget takes {:.2} of the card's {:.2} GiB, and CUDA graphs need about {:.2} on top of it",
+            "the budget takes {:.2} of the card's {:.2} GiB, and CUDA graphs need about {:.2} on top of it{}",
             ledger.budget as f64 / GIB,
             ask.card.memory_gib,
-            ledger.terms.on_top() as f64 / GIB
+            ledger.terms.on_top() as f64 / GIB,
+            match ledger.terms.before_start {
+                0 => String::new(),
+                bytes => format!("; {:.2} are taken before it starts", bytes as f64 / GIB),
+            }
         ),
         Verdict::NoKv => no_kv(ask, ledger, judged),
         Verdict::NoWeights => format!(

@@ -88,6 +88,7 @@ pub(super) fn terms(stage: &Stage) -> Terms {
         while_loading: while_loading(stage),
         graphs_in_budget: false,
         beyond_graphs: 0,
+        before_start: 0,
     }
 }
 

@@ -59,6 +59,8 @@ pub(super) struct Terms {
     pub graphs_in_budget: bool,
     /// Bytes that come on top of the budget beside `graphs`, which is an estimate then.
     pub beyond_graphs: u64,
+    /// Bytes of the card that are taken before the engine looks, and that its budget does not count.
+    pub before_start: u64,
 }
 
 impl Terms {

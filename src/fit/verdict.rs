@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::ask::{Ask, Engine, GIB};
+use super::ask::{Ask, Engine};
 use super::ledger::{self, Ledger};
 use super::rules::{self, Broken};
 use super::terms::Settings;
@@ -128,7 +128,7 @@ fn verdict(ask: &Ask, ledger: &Ledger, settings: Settings, capacity: Capacity) -
         Verdict::NoKv
     } else if ledger.usable() < longest && length_is_promised(ask) {
         Verdict::Len
-    } else if ledger.budget + terms.on_top() + before_start(ask) > ledger.memory {
+    } else if ledger.budget + terms.on_top() + terms.before_start > ledger.memory {
         // Before the queue: what does not start has none.
         Verdict::GraphOom
     } else if ask
@@ -139,15 +139,6 @@ fn verdict(ask: &Ask, ledger: &Ledger, settings: Settings, capacity: Capacity) -
     } else {
         Verdict::Fits
     }
-}
-
-/// Bytes of the card that are taken before the engine looks, and that its budget does not count.
-fn before_start(ask: &Ask) -> u64 {
-    let gib = match ask.engine {
-        Engine::Vllm(release) => vllm::before_start(release, ask).unwrap_or(0.0),
-        Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => 0.0,
-    };
-    (gib * GIB) as u64
 }
 
 /// SGLang starts with fewer tokens than the model has positions, and refuses the requests that are too long.

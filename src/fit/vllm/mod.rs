@@ -9,7 +9,7 @@ mod weights;
 
 pub(super) use outside::before_start;
 
-use super::ask::{Ask, Card};
+use super::ask::{Ask, Card, GIB};
 use super::releases::{LargeCards, Release, SecondRunner};
 use super::terms::{Settings, Stage, Terms};
 use crate::hardware::Capability;
@@ -105,5 +105,6 @@ pub(super) fn terms(release: &Release, stage: &Stage) -> Terms {
             true => graphs::beyond_estimate(release, stage),
             false => 0,
         },
+        before_start: (before_start(release, stage.ask).unwrap_or(0.0) * GIB) as u64,
     }
 }

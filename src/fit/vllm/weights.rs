@@ -31,8 +31,11 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
             lora.adapters, lora.rank
         );
     }
-    if release.latent == Latent::Absorbed {
-        let products = absorbed(stage) as f64 / GIB;
+    let products = match release.latent {
+        Latent::Absorbed => absorbed(stage) as f64 / GIB,
+        _ => 0.0,
+    };
+    if products > 0.0 {
         gib += products;
         how += &format!(" + {products:.2} of products with what unpacks the latents");
     }

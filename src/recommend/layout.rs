@@ -32,6 +32,11 @@ impl Layout {
         self.gpus / (self.split.tp * self.pp)
     }
 
+    /// In words.
+    pub fn place(&self) -> String {
+        placed(self.gpus, &self.card, self.split, self.replicas())
+    }
+
     /// Cheapest first; those without a price behind all others, fewest GPUs first and of those the smallest.
     pub fn by_cost(&self, other: &Self) -> Ordering {
         let unpriced = |layout: &Self| layout.price.is_none();
@@ -42,6 +47,19 @@ impl Layout {
             .then(self.gpus.cmp(&other.gpus))
             .then(self.gpu.memory_gib.total_cmp(&other.gpu.memory_gib))
     }
+}
+
+/// Cards and layout, in words.
+pub fn placed(gpus: usize, card: &str, split: Split, copies: usize) -> String {
+    let experts = match split.expert_parallel {
+        true => ", expert parallel",
+        false => "",
+    };
+    let copies = match copies {
+        1 => String::new(),
+        n => format!(", {n} copies"),
+    };
+    format!("{gpus} x {card}, tp {}{experts}{copies}", split.tp)
 }
 
 /// The cards that were asked for, with what names them to a device.

@@ -18,6 +18,7 @@ mod words;
 
 pub use command::is_gguf_file;
 pub use find::recommend;
+pub use layout::placed;
 pub use options::{RecommendOptions, TOP};
 pub use result::{
     Commands, Miss, Predicted, RECOMMENDATION_SCHEMA, Recommendation, Recommended, Rent,

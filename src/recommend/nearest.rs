@@ -45,22 +45,6 @@ pub fn miss(
     Ok(roomiest(&missed.roomless).map(|judged| without_room(judged, base, target)))
 }
 
-/// In words.
-fn words(layout: &Layout) -> String {
-    let experts = match layout.split.expert_parallel {
-        true => ", expert parallel",
-        false => "",
-    };
-    let replicas = match layout.replicas() {
-        1 => String::new(),
-        n => format!(", {n} copies"),
-    };
-    format!(
-        "{} x {}, tp {}{experts}{replicas}",
-        layout.gpus, layout.card, layout.split.tp
-    )
-}
-
 fn dear(layout: &Layout, most: f64) -> Miss {
     let price = layout.price;
     let (reason, change) = match price {
@@ -74,7 +58,7 @@ fn dear(layout: &Layout, most: f64) -> Miss {
         ),
     };
     Miss {
-        layout: words(layout),
+        layout: layout.place(),
         price_per_hour: price,
         reason,
         changes: vec![change],
@@ -83,7 +67,7 @@ fn dear(layout: &Layout, most: f64) -> Miss {
 
 fn untimed(layout: &Layout, reason: &str) -> Miss {
     Miss {
-        layout: words(layout),
+        layout: layout.place(),
         price_per_hour: layout.price,
         reason: format!("it has room, and its time is not known: {reason}"),
         changes: Vec::new(),
@@ -122,7 +106,7 @@ fn slow_one(
     });
     let changes = changes.into_iter().collect();
     Ok(Miss {
-        layout: words(layout),
+        layout: layout.place(),
         price_per_hour: layout.price,
         reason,
         changes,
@@ -162,7 +146,7 @@ fn without_room(judged: &Judged, base: &Ask, target: &Target) -> Miss {
         changes.insert(0, format!("--concurrency {requests}"));
     }
     Miss {
-        layout: words(&judged.layout),
+        layout: judged.layout.place(),
         price_per_hour: judged.layout.price,
         reason: format!("{}: {}", full.verdict.name(), full.reason),
         changes,

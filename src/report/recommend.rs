@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::capacity::objective;
 use super::layout::{GAP, chars, wrapped};
 use super::number::number;
-use crate::recommend::{Commands, Demand, Miss, Recommendation, Recommended};
+use crate::parallel::Split;
+use crate::recommend::{Commands, Demand, Miss, Recommendation, Recommended, placed};
 
 const HEADS: [&str; 10] = [
     "", "GPUs", "tp", "copies", "$/h", "TTFT ms", "TPOT ms", "tok/s", "$/Mtok", "most",
@@ -120,20 +121,12 @@ fn count(found: &Recommendation) -> String {
     }
 }
 
-/// Cards and layout, in words.
 fn place(layout: &Recommended) -> String {
-    let experts = match layout.expert_parallel {
-        true => ", expert parallel",
-        false => "",
+    let split = Split {
+        tp: layout.tp,
+        expert_parallel: layout.expert_parallel,
     };
-    let copies = match layout.replicas {
-        1 => String::new(),
-        n => format!(", {n} copies"),
-    };
-    format!(
-        "{} x {}, tp {}{experts}{copies}",
-        layout.gpus, layout.gpu, layout.tp
-    )
+    placed(layout.gpus, &layout.gpu, split, layout.replicas)
 }
 
 fn legend(found: &Recommendation) -> String {

@@ -187,15 +187,16 @@ impl Decoder {
                 collective.all_reduce_norm(delta, x, weights, count, &ws.normed)
             })
         };
-        let mut pending = None;
+        // Behind the sum of the layer `of`, where there is one.
+        let behind = |of: Option<usize>, at, x: &Buffer, weights: &Norm, count| match of {
+            None => norm(at, x, None, weights, count),
+            of => add(of, at, x, weights, count),
+        };
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             go_on(context.progress)?;
             let at = Some(index);
             let (shape, kv_type) = (&layer.shape, kv.k.dtype());
-            match pending {
-                None => norm(at, x, None, &layer.input_norm, count)?,
-                Some(of) => add(of, at, x, &layer.input_norm, count)?,
-            }
+            behind(index.checked_sub(1), at, x, &layer.input_norm, count)?;
             context.linear("qkv", at, &ws.normed, &layer.qkv, count, &ws.qkv)?;
             let write_cost = cost.write_kv(shape, count, kv_type);
             recorder.run("write_kv", at, write_cost, || {
@@ -222,12 +223,9 @@ impl Decoder {
             context.linear("o", at, attention, &layer.o, count, &ws.delta)?;
             add(at, at, x, &layer.post_attention_norm, count)?;
             layer.mlp.run(index, ws, count, context)?;
-            pending = Some(at);
         }
-        match pending {
-            None => norm(None, x, None, &self.norm, count)?,
-            Some(of) => add(of, None, x, &self.norm, count)?,
-        }
+        let last = self.layers.len().checked_sub(1);
+        behind(last, None, x, &self.norm, count)?;
         Ok(&ws.normed)
     }
 

@@ -16,9 +16,14 @@ pub fn kernel(dtype: DType) -> Result<String> {
 impl Exchange {
     /// Whether [`Self::all_reduce_norm`] takes rows of `delta`: whole units, no longer than a slot.
     pub fn norms(&self, delta: &Buffer) -> Result<bool> {
+        self.takes(delta, tensor::address(delta)?)
+    }
+
+    /// `at`: where the rows of `delta` lie.
+    fn takes(&self, delta: &Buffer, at: u64) -> Result<bool> {
         let row_bytes = delta.dim(1)? * delta.dtype().size_in_bytes();
         let fits = row_bytes / UNIT <= self.inboxes.slot_units;
-        Ok(fits && in_accesses(row_bytes, &[tensor::address(delta)?]))
+        Ok(fits && in_accesses(row_bytes, &[at]))
     }
 
     /// `x += delta`, summed over all ranks, and `out` the norm of `x`, of the first `rows` rows, with the bits of
@@ -42,7 +47,11 @@ impl Exchange {
         let alike = |a: &Values, b: &Values| (a.count, a.dtype) == (b.count, b.dtype);
         let weight = tensor::address(&norm.weight)?;
         let is_whole = in_accesses(UNIT, &[x.at, out.at, weight]);
-        if !alike(&values, &x) || !alike(&values, &out) || !is_whole || !self.norms(delta)? {
+        if !alike(&values, &x)
+            || !alike(&values, &out)
+            || !is_whole
+            || !self.takes(delta, values.at)?
+        {
             bail!(
                 "{rows} rows of {:?} cannot be added up and normalised at once",
                 delta.dims()

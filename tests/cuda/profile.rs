@@ -69,6 +69,8 @@ fn every_operation_has_its_kernels_below_it() {
             assert!(kernel["bytes"].is_null(), "{kernel}");
         }
     }
+    let time = |row: &Value| row["us"].as_f64().unwrap();
+    assert!(rows(&profile).iter().all(|row| time(row) >= 0.0));
     let reason = profile["not_observed"]["kernels.bytes"].as_str().unwrap();
     assert!(reason.contains("ncu"), "{reason}");
     // Of few rows it is the end of `gate_up`.

@@ -70,6 +70,8 @@ fn sizes_rates_and_times_are_positive_numbers() {
         bad_value(&["bench"], "--request-rate", value);
         bad_value(&["bench"], "--request-timeout", value);
     }
+    // As a rate it means all at once.
+    bad_value(&["bench"], "--request-timeout", "inf");
 }
 
 #[test]

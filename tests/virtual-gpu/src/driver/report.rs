@@ -1,6 +1,6 @@
 //! What each kernel did, how often each function was called and each range was opened, as JSON, when the program ends.
 
-use std::fmt::Write;
+use std::fmt::{Debug, Display, Write};
 
 use super::{driver, log};
 
@@ -35,16 +35,10 @@ extern "C" fn write() {
     }
     text.push_str("\n  ],\n  \"calls\": {");
     let calls = driver.calls.lock().unwrap_or_else(|e| e.into_inner());
-    for (at, (name, count)) in calls.iter().enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        let _ = write!(text, "{comma}\n    {name:?}: {count}");
-    }
+    counts(&mut text, calls.iter());
     text.push_str("\n  },\n  \"ranges\": {");
     let ranges = driver.ranges.lock().unwrap_or_else(|e| e.into_inner());
-    for (at, (name, count)) in ranges.iter().enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        let _ = write!(text, "{comma}\n    {name:?}: {count}");
-    }
+    counts(&mut text, ranges.iter());
     text.push_str("\n  }\n}\n");
     if let Err(e) = std::fs::write(path, text) {
         log(&format!("the report could not be written to {path}: {e}"));
@@ -54,4 +48,11 @@ extern "C" fn write() {
 pub fn at_exit() {
     // SAFETY: the function takes nothing and lives as long as the program.
     unsafe { libc::atexit(write) };
+}
+
+fn counts<N: Debug, C: Display>(text: &mut String, of: impl Iterator<Item = (N, C)>) {
+    for (at, (name, count)) in of.enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}\n    {name:?}: {count}");
+    }
 }

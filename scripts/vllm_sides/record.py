@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from host import cpu_name
 from metric_definitions import Request
 from vllm_definitions import vllm
 
@@ -149,13 +150,6 @@ def gpus() -> list[list[str]]:
         return []
     rows = [line.split(", ") for line in done.stdout.splitlines() if done.returncode == 0]
     return [row for row in rows if len(row) == 3]
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def os_name() -> str:

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{SessionError, Wish};
-use super::files::keep_layers;
+use super::model::keep_layers;
 use super::outline::of_configuration;
 use crate::fit::StoredBytes;
 use crate::ground::Progress;

@@ -82,8 +82,11 @@ fn kv(
     layer: usize,
 ) -> Result<Kv, ShapeError> {
     if let Some(rank) = keys.count(&["kv_lora_rank"])? {
-        let rope = keys.size(&["qk_rope_head_dim"])?;
-        return Ok(Kv::Latent { width: rank + rope });
+        let rotary = keys.size(&["qk_rope_head_dim"])?;
+        return Ok(Kv::Latent {
+            width: rank + rotary,
+            rotary,
+        });
     }
     let (num_heads, head_dim) = (sizes.kv_heads, sizes.head_dim);
     let full = Kv::Full {

@@ -187,6 +187,7 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
         num_attention_heads: sizes.heads,
         head_dim: latent.map_or(sizes.head_dim, |(nope, rope)| nope + rope),
         vocab_size,
+        norms: norms(keys, family),
         positions,
         rotary_rows: rotary_rows(keys, positions),
         tie_word_embeddings: keys.flag("tie_word_embeddings", family.tied),
@@ -198,6 +199,14 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
         images: tower::images(config)?,
         assumptions,
     })
+}
+
+/// Norms of a layer, those without weights among them.
+fn norms(keys: &Keys, family: &Family) -> usize {
+    match weights::norms(keys, family) {
+        0 => 2,
+        norms => norms,
+    }
 }
 
 /// Longest context; those of a stretched rotary embedding too.

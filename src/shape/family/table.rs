@@ -32,6 +32,7 @@ const QWEN2: Family = Family {
     ],
     qkv_bias: Flag::Always,
     o_bias: Flag::Never,
+    mlp_bias: Flag::Never,
     windows: Windows::Switched,
     ..LLAMA
 };
@@ -46,6 +47,7 @@ const QWEN3: Family = Family {
         "qwen3_vl_moe_text",
         "qwen3_omni_moe_text",
     ],
+    mlp_bias: Flag::Never,
     qk_norm: QkNorm::Head,
     windows: Windows::Switched,
     defaults: &[("head_dim", 128)],

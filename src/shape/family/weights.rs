@@ -76,6 +76,13 @@ struct List<'a> {
 /// A thousand times the largest models known.
 const MOST_WEIGHTS: u128 = 1 << 51;
 
+/// Norms of a layer that have weights.
+pub(super) fn norms(keys: &Keys, family: &Family) -> usize {
+    // Falcon's later models have one before each of two branches.
+    let falcon = keys.flag("new_decoder_architecture", false);
+    family.norms + usize::from(falcon)
+}
+
 impl List<'_> {
     /// Whether `count` tensors of that shape are some, and with the others no more than a model may have.
     fn counts(&mut self, shape: &[usize], count: usize) -> bool {
@@ -87,17 +94,20 @@ impl List<'_> {
     }
 
     fn plain(&mut self, name: &str, shape: &[usize], role: Role) {
-        if !self.counts(shape, 1) {
-            return;
+        if self.counts(shape, 1) {
+            self.push(name.to_owned(), shape.to_vec(), role, 1);
         }
+    }
+
+    fn push(&mut self, name: String, shape: Vec<usize>, role: Role, count: usize) {
         self.tensors.push(TensorSpec {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
+            name,
+            shape,
             role,
             format: Format::Plain,
             layer: self.layer,
             expert: None,
-            count: 1,
+            count,
         });
     }
 
@@ -137,6 +147,13 @@ impl List<'_> {
         }
     }
 
+    /// Of `count` modules alike.
+    fn biases(&mut self, module: &str, rows: usize, role: Role, count: usize) {
+        if self.counts(&[rows], count) {
+            self.push(format!("{module}.bias"), vec![rows], role, count);
+        }
+    }
+
     fn says(&self, flag: Flag) -> bool {
         match flag {
             Flag::Never => false,
@@ -148,9 +165,7 @@ impl List<'_> {
     fn layer(&mut self, layer: usize) -> Result<(), ShapeError> {
         let model = self.model;
         let module = format!("model.layers.{layer}");
-        // Falcon's later models have a norm before each of two branches.
-        let falcon = model.keys.flag("new_decoder_architecture", false);
-        let norms = model.family.norms + usize::from(falcon);
+        let norms = norms(&model.keys, model.family);
         self.norm(&format!("{module}.norms"), norms * model.sizes.hidden);
         let Mixers { kv, recurrent } = model.mixers[layer];
         match kv {
@@ -270,13 +285,9 @@ impl List<'_> {
             count,
         );
         if self.says(family.mlp_bias) && width > 0 {
-            let inside = inputs.len() * width * count;
-            self.plain(&format!("{module}.up_proj.bias"), &[inside], Role::Up);
-            self.plain(
-                &format!("{module}.down_proj.bias"),
-                &[h * count],
-                Role::SumBias,
-            );
+            let inside = inputs.len() * width;
+            self.biases(&format!("{module}.up_proj"), inside, Role::Up, count);
+            self.biases(&format!("{module}.down_proj"), h, Role::SumBias, count);
         }
     }
 }

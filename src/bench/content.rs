@@ -42,7 +42,7 @@ impl Content {
         let (work, prompt) = work(load, files, progress)?;
         let mut remarks = remarks(&work, load);
         length_for(work.least_room(), files)?;
-        let context = files.max_model_len(files.spec.max_position_embeddings)?;
+        let context = files.max_model_len(files.model.positions())?;
         if work.longest() > context {
             remarks.push(format!(
                 "note: lengths are drawn up to {} tokens in all, and those beyond the context of {context} are cut to it",
@@ -133,8 +133,8 @@ fn work(
             path,
             &dataset::Defaults {
                 output_len,
-                vocab_size: files.spec.vocab_size,
-                max_len: files.max_model_len(files.spec.max_position_embeddings)?,
+                vocab_size: files.shape().vocab_size,
+                max_len: files.max_model_len(files.model.positions())?,
                 time_scale: load.time_scale,
                 pool: &pool,
                 seed: files.options.seed,

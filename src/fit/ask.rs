@@ -223,8 +223,9 @@ impl Ask {
                     _ => WIDEST,
                 },
             },
-            (Kv::Latent { width }, Latent::Absorbed) => Kv::Latent {
+            (Kv::Latent { width, rotary }, Latent::Absorbed) => Kv::Latent {
                 width: width.next_multiple_of(LINE / self.kv_bytes()),
+                rotary,
             },
             (kv, _) => kv,
         }

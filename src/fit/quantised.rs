@@ -4,7 +4,7 @@ use super::ask::{Ask, Engine};
 use super::releases::Release;
 use crate::hardware::Capability;
 use crate::parallel::Split;
-use crate::shape::{Code, Method, ModelShape, Quantization, Scheme, TensorSpec};
+use crate::shape::{Code, Format, Method, ModelShape, Quantization, Scheme, TensorSpec};
 
 /// The first compute capability on which weights of a kind run, from a release on.
 struct Need {
@@ -146,7 +146,9 @@ const MXFP4_INSIDE: usize = 128;
 /// `bytes` of a rank's part of `tensor`, as vLLM lays them out.
 pub(super) fn laid_out(ask: &Ask, tensor: &TensorSpec, bytes: u64) -> u64 {
     let mxfp4 = matches!(ask.shape.quantization, Some(Quantization::Other(scheme)) if scheme.method == Method::Mxfp4);
-    let experts = ask.shape.experts().filter(|_| mxfp4 && tensor.count > 1);
+    // Biases are no tiles.
+    let tiled = mxfp4 && tensor.count > 1 && tensor.format != Format::Plain;
+    let experts = ask.shape.experts().filter(|_| tiled);
     let (Engine::Vllm(_), Some(experts)) = (ask.engine, experts) else {
         return bytes;
     };

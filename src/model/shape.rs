@@ -4,6 +4,9 @@ use super::spec::ModelSpec;
 use super::tensors::{expected, outline};
 use crate::shape::{Experts, Kv, Layer, Mlp, ModelShape, TensorSpec};
 
+/// Before attention and before the MLP.
+const NORMS: usize = 2;
+
 impl ModelSpec {
     /// Of the model as it stands: what is changed of it later is not seen.
     pub fn shape(&self) -> ModelShape {
@@ -22,6 +25,7 @@ impl ModelSpec {
             num_attention_heads: self.num_attention_heads,
             head_dim: self.head_dim,
             vocab_size: self.vocab_size,
+            norms: NORMS,
             positions: self.positions(),
             rotary_rows: self.positions(),
             tie_word_embeddings: self.tie_word_embeddings,

@@ -11,7 +11,7 @@ use super::judged::Judged;
 use super::layout::{Layout, cards, layouts};
 use super::nearest;
 use super::options::RecommendOptions;
-use super::predict::Predictor;
+use super::predict::{self, Predictor};
 use super::result::{RECOMMENDATION_SCHEMA, Recommendation, Recommended, Rent};
 use super::target::{Demand, Target};
 use crate::fit::{Ask, Engine};
@@ -121,6 +121,7 @@ fn simulated(
     let question = &options.question;
     let mut found = EngineOptions::new(&question.model).device(format!("sim:{card}"));
     found.layers = question.layers;
+    found.server = predict::server(question.engine);
     ModelFiles::find(&found, progress)
 }
 

@@ -35,6 +35,9 @@ pub fn text(answer: &Capacity, width: usize) -> String {
     say("");
     out += &table(answer);
     out.push('\n');
+    if let Some(assumed) = answer.model.assumed() {
+        out += &wrapped(&assumed, 0, GAP, width);
+    }
     let seconds = number(answer.seconds);
     let loads = answer.runs.len() + answer.raised.len();
     let note = match answer.partial {

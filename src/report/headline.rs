@@ -29,6 +29,7 @@ pub fn headline(results: &Results, width: usize) -> String {
     out.push('\n');
     say(&mut out, note.into_iter().collect());
     say(&mut out, beside::beside(results, &loads));
+    say(&mut out, results.model.assumed().into_iter().collect());
     say(&mut out, vec![troubles::checks(results), MORE.to_owned()]);
     out
 }

@@ -123,7 +123,12 @@ fn kind(results: &Results) -> String {
 
 /// The start, repeats, GPUs one by one, failures by reason, and checks.
 pub(super) fn closing(results: &Results) -> Vec<String> {
-    let mut lines: Vec<String> = start_up(&results.start_up).into_iter().collect();
+    let assumed = results.model.assumptions.iter();
+    let assumed = assumed.map(|sentence| format!("assumed: {sentence}"));
+    let mut lines: Vec<String> = start_up(&results.start_up)
+        .into_iter()
+        .chain(assumed)
+        .collect();
     for repeats in &results.repeats {
         let load = repeats
             .concurrency

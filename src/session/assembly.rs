@@ -8,12 +8,10 @@ use candle_core::DType;
 use super::error::{RunError, SessionError, Wish};
 use super::files::ModelFiles;
 use super::kv::kv_dtype_name;
-use super::options::ActivationScheme;
 use crate::engine::Engine;
 use crate::exec::{Executor, KvLayout};
 use crate::ground::{Clock, Progress, results};
 use crate::hub::WeightFiles;
-use crate::model::ModelSpec;
 use crate::scheduler::SchedulerConfig;
 use crate::telemetry::GpuProbe;
 
@@ -126,7 +124,7 @@ impl Started {
             cuda_graphs: on_gpus.then_some(options.cuda_graphs),
             dtype: dtype.as_str().to_owned(),
             kv_cache_dtype: kv_dtype_name(layout.dtype).to_owned(),
-            activation_scheme: activation_scheme(&files.spec),
+            activation_scheme: files.model.activation_scheme(),
             tp: options.tp,
             expert_parallel: options.expert_parallel,
             threads,
@@ -183,35 +181,26 @@ fn loaded(settings: &results::Engine, time: Duration) -> String {
     )
 }
 
-/// What is done with the inputs of FP8 layers, as the flag names it; `None`: there are none.
-pub fn activation_scheme(spec: &ModelSpec) -> Option<String> {
-    let quantization = spec.quantization.as_ref()?;
-    let scheme = match quantization.quantize_activations {
-        true => ActivationScheme::Dynamic,
-        false => ActivationScheme::WeightOnly,
-    };
-    Some(scheme.name().to_owned())
-}
-
 pub fn describe_model(files: &ModelFiles, dtype: DType) -> results::Model {
-    let spec = &files.spec;
+    let (model, shape) = (&files.model, files.shape());
     results::Model {
         name: files.source.name.clone(),
-        architecture: spec.architecture.name().to_owned(),
-        parameters: spec.parameters(),
-        hidden_size: spec.hidden_size,
-        intermediate_size: spec.intermediate_size,
-        num_hidden_layers: spec.num_hidden_layers,
+        architecture: shape.family.clone(),
+        parameters: model.parameters(),
+        hidden_size: shape.hidden_size,
+        intermediate_size: model.intermediate_size(),
+        num_hidden_layers: shape.layers.len(),
         model_layers: files.model_layers,
-        num_attention_heads: spec.num_attention_heads,
-        num_key_value_heads: spec.num_key_value_heads,
-        head_dim: spec.head_dim,
-        vocab_size: spec.vocab_size,
+        num_attention_heads: shape.num_attention_heads,
+        num_key_value_heads: shape.num_key_value_heads(),
+        head_dim: shape.head_dim,
+        vocab_size: shape.vocab_size,
         weights: match files.source.weights {
             WeightFiles::Dummy { .. } => results::WeightSource::Dummy,
             _ => results::WeightSource::Checkpoint,
         },
         dtype: dtype.as_str().to_owned(),
-        quantization: spec.quantization.as_ref().map(|q| q.method.clone()),
+        quantization: model.quantization(),
+        assumptions: Vec::new(),
     }
 }

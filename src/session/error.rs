@@ -100,11 +100,12 @@ pub enum Wish {
         "--activation-scheme {scheme}: the weights of {model} are not FP8, so their inputs stay as they are; leave it out"
     )]
     NotFp8 { scheme: &'static str, model: String },
-    #[error("{source}; engines that run it are simulated: add --server engine, or --server vllm")]
-    OthersRun {
-        #[source]
-        source: SpecError,
-    },
+    #[error("{why}; engines that may run it are simulated: add --server engine, or --server vllm")]
+    OthersRun { why: String },
+    #[error(
+        "--model {model}: simulated cards do not run it, for {reason}; `candlepower fit` says what room it takes"
+    )]
+    Untimed { model: String, reason: String },
     #[error(
         "--activation-scheme {0}: a simulated card multiplies FP8 by FP8, as vLLM does; leave it out"
     )]

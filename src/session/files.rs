@@ -8,13 +8,13 @@ use time::OffsetDateTime;
 use super::device::Device;
 use super::error::{SessionError, Wish};
 use super::kv::{cpu_kv_dtype, kv_dtype};
-use super::options::{ActivationScheme, DEFAULT_MODEL, EngineOptions};
-use super::outline::of_configuration;
+use super::model::Model;
+use super::options::{DEFAULT_MODEL, EngineOptions};
 use crate::ground::{Progress, results};
 use crate::hub::{self, HubSettings, ModelSource, ResolveOptions, WeightFiles};
 use crate::model::weights::Stoppable;
-use crate::model::{Checkpoint, Described, DummyWeights, ModelSpec, WeightSource, dummy};
-use crate::parallel::{ShardPlan, Split};
+use crate::model::{Checkpoint, DummyWeights, WeightSource, dummy};
+use crate::parallel::ShardPlan;
 use crate::shape::ModelShape;
 use crate::text::{ChatTemplate, Conversation, GenerationConfig, TokenPool, Tokenizer, end_tokens};
 
@@ -26,16 +26,13 @@ pub struct ModelFiles {
     pub device: Device,
     /// Where the files lie.
     pub source: ModelSource,
-    /// What the engine runs, of the layers that were asked for; on a simulated device its weights may be quantised in
-    /// ways that the engine does not run.
-    pub spec: ModelSpec,
-    /// Of the shape of `spec`, or of the weights as they are quantised.
+    /// What it is, of the layers that were asked for.
+    pub model: Model,
+    /// Of its shape.
     pub plan: Arc<ShardPlan>,
-    /// Of weights that no kernel of this engine reads, with the layers of `spec`.
-    outline: Option<ModelShape>,
     /// `None`: prompts are token ids.
     pub tokenizer: Option<Tokenizer>,
-    /// Layers of the model, of which `spec` may keep fewer.
+    /// Layers of the model, of which fewer may be kept.
     pub model_layers: usize,
 }
 
@@ -51,20 +48,11 @@ impl ModelFiles {
             settings: HubSettings::from_env(),
         };
         let source = hub::resolve(&options.model, &resolve, progress)?;
-        let (mut spec, file) = spec_of(&source, progress)?;
-        let mut outline = if runs_here(options, &device, &spec, &file)? {
-            None
-        } else {
-            Some(of_configuration(&source, None).map_err(Wish::from)?)
-        };
-        let model_layers = spec.num_hidden_layers;
+        let mut model = Model::find(options, &device, &source, progress)?;
+        let model_layers = model.layers();
         if let Some(layers) = options.layers {
-            keep_layers(&mut spec, layers, &file)?;
-            if let Some(shape) = &mut outline {
-                shape.keep_layers(layers);
-            }
+            model.keep(layers, &source.config_name())?;
         }
-        set_activation_scheme(options, &device, &mut spec)?;
         let tokenizer = match (&source.dir, source.tokenizer_json()) {
             (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Wish::from)?),
             _ => None,
@@ -73,9 +61,8 @@ impl ModelFiles {
             options: options.clone(),
             device,
             source,
-            plan: plan(options, &spec, outline.as_ref())?,
-            spec,
-            outline,
+            plan: Arc::new(model.plan(options)?),
+            model,
             tokenizer,
             model_layers,
         })
@@ -89,24 +76,26 @@ impl ModelFiles {
     pub fn under(&self, options: &EngineOptions) -> Result<Self, SessionError> {
         options.check()?;
         let device = Device::of(options)?;
-        let mut spec = self.spec.clone();
-        runs_here(options, &device, &spec, &self.source.name)?;
-        set_activation_scheme(options, &device, &mut spec)?;
+        let model = self.model.clone().under(options, &device)?;
         Ok(Self {
             options: options.clone(),
             device,
             source: self.source.clone(),
-            plan: plan(options, &spec, self.outline.as_ref())?,
-            spec,
-            outline: self.outline.clone(),
+            plan: Arc::new(model.plan(options)?),
+            model,
             tokenizer: None,
             model_layers: self.model_layers,
         })
     }
 
+    /// What is known of the model, whoever runs it.
+    pub fn shape(&self) -> &ModelShape {
+        self.plan.shape()
+    }
+
     /// The name under which figures are compared.
     pub fn label(&self) -> String {
-        let ran = self.spec.num_hidden_layers;
+        let ran = self.shape().layers.len();
         results::setting::slice_label(&self.source.name, ran, self.model_layers)
     }
 
@@ -115,7 +104,7 @@ impl ModelFiles {
     /// # Errors
     /// The vocabulary has none.
     pub fn token_pool(&self) -> Result<TokenPool, SessionError> {
-        let vocab = self.spec.vocab_size as u32;
+        let vocab = self.shape().vocab_size as u32;
         let pool = match &self.tokenizer {
             Some(tokenizer) => tokenizer.token_pool(vocab),
             None => TokenPool::below(vocab),
@@ -137,13 +126,13 @@ impl ModelFiles {
             }
             .into());
         };
-        let most = self.spec.max_position_embeddings;
+        let most = self.model.positions();
         let ids = tokenizer.encode_within(text, add_special, most);
         let ids = ids.map_err(Wish::from)?;
         if ids.is_empty() {
             return Err(Wish::EmptyPrompt(text.to_owned()).into());
         }
-        let vocab = self.spec.vocab_size;
+        let vocab = self.shape().vocab_size;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab) {
             return Err(Wish::ForeignTokenizer { id, vocab }.into());
         }
@@ -155,7 +144,7 @@ impl ModelFiles {
     /// # Errors
     /// The first that is not.
     pub fn check_ids(&self, ids: &[u32]) -> Result<(), SessionError> {
-        let vocab = self.spec.vocab_size;
+        let vocab = self.shape().vocab_size;
         match ids.iter().find(|&&id| id as usize >= vocab) {
             None => Ok(()),
             Some(&id) => Err(Wish::ForeignId { id, vocab }.into()),
@@ -195,7 +184,7 @@ impl ModelFiles {
             Some(dir) => GenerationConfig::load(dir).map_err(Wish::from)?,
             None => None,
         };
-        Ok(end_tokens(&self.spec.eos_token_ids, generation.as_ref()))
+        Ok(end_tokens(self.model.end_tokens(), generation.as_ref()))
     }
 
     /// The length that was asked for, else `default`, within the model's own positions.
@@ -203,7 +192,7 @@ impl ModelFiles {
     /// # Errors
     /// It is beyond them.
     pub fn max_model_len(&self, default: usize) -> Result<usize, SessionError> {
-        let positions = self.spec.max_position_embeddings;
+        let positions = self.model.positions();
         let asked = self.options.max_model_len.unwrap_or(default);
         if asked > positions {
             let model = self.source.name.clone();
@@ -224,7 +213,7 @@ impl ModelFiles {
     ) -> Result<(Arc<dyn WeightSource>, DType), SessionError> {
         let files = &self.source.weights;
         if !matches!(files, WeightFiles::Dummy { .. }) {
-            let checkpoint = Checkpoint::open(files, &self.spec).map_err(Wish::from)?;
+            let checkpoint = Checkpoint::open(files, self.model.spec()?).map_err(Wish::from)?;
             for warning in &checkpoint.warnings {
                 progress.remark(&format!("warning: {warning}"));
             }
@@ -232,7 +221,7 @@ impl ModelFiles {
             let source = Stoppable::new(checkpoint, progress.clone());
             return Ok((Arc::new(source), dtype));
         }
-        let weight_type = self.spec.weight_type_or_usual();
+        let weight_type = self.shape().weight_type.unwrap_or_default();
         let source = DummyWeights {
             seed: self.options.seed,
             weight_type,
@@ -245,7 +234,7 @@ impl ModelFiles {
     pub fn kv_bytes(&self, tokens: usize) -> u64 {
         let options = &self.options;
         let asked = options.dtype;
-        let weights = dummy::dtype(asked.unwrap_or_else(|| self.spec.weight_type_or_usual()));
+        let weights = dummy::dtype(asked.or(self.shape().weight_type).unwrap_or_default());
         let dtype = kv_dtype(options.kv_cache_dtype, cpu_kv_dtype(weights));
         let elements = self.plan.tp() * self.plan.kv_elements_per_token();
         (tokens * elements * dtype.size_in_bytes()) as u64
@@ -259,94 +248,5 @@ impl ModelFiles {
                 .weight_bytes(rank, |tensor, held| tensor.bytes(held, size))
         });
         held.sum()
-    }
-}
-
-/// The engine's own kernels run it; if not, a simulated device may play another engine that does.
-fn runs_here(
-    options: &EngineOptions,
-    device: &Device,
-    spec: &ModelSpec,
-    file: &str,
-) -> Result<bool, SessionError> {
-    match spec.check_runnable(file) {
-        Ok(()) => Ok(true),
-        Err(error) if !device.is_simulated() => Err(Wish::from(error).into()),
-        Err(source) if options.server.is_none() => Err(Wish::OthersRun { source }.into()),
-        Err(_) => Ok(false),
-    }
-}
-
-/// The ranks' parts of it.
-fn plan(
-    options: &EngineOptions,
-    spec: &ModelSpec,
-    outline: Option<&ModelShape>,
-) -> Result<Arc<ShardPlan>, SessionError> {
-    let split = Split {
-        tp: options.tp,
-        expert_parallel: options.expert_parallel,
-    };
-    let plan = match outline {
-        Some(shape) => ShardPlan::split(shape, split),
-        None => ShardPlan::split(&spec.shape(), split),
-    };
-    Ok(Arc::new(plan.map_err(Wish::from)?))
-}
-
-/// What `source` describes, and the words for where it says so.
-fn spec_of(
-    source: &ModelSource,
-    progress: &dyn Progress,
-) -> Result<(ModelSpec, String), SessionError> {
-    let file = source.config_name();
-    let Described { spec, remarks } = Described::of(source).map_err(Wish::from)?;
-    let remarks = remarks.iter();
-    remarks.for_each(|remark| progress.remark(&format!("warning: {remark}")));
-    Ok((spec, file))
-}
-
-/// Only the first `layers` of the model that `file` describes.
-pub(super) fn keep_layers(
-    spec: &mut ModelSpec,
-    layers: usize,
-    file: &str,
-) -> Result<(), SessionError> {
-    let all = spec.num_hidden_layers;
-    if layers > all {
-        let file = file.to_owned();
-        return Err(Wish::Layers { layers, all, file }.into());
-    }
-    spec.truncate_layers(layers);
-    Ok(())
-}
-
-/// What is done with the inputs of FP8 layers.
-fn set_activation_scheme(
-    options: &EngineOptions,
-    device: &Device,
-    spec: &mut ModelSpec,
-) -> Result<(), SessionError> {
-    let Some(scheme) = options.activation_scheme else {
-        // Cards multiply FP8 by FP8.
-        if let Some(quantization) = &mut spec.quantization {
-            quantization.quantize_activations = device.is_simulated();
-        }
-        return Ok(());
-    };
-    let name = scheme.name();
-    match &mut spec.quantization {
-        None => Err(Wish::NotFp8 {
-            scheme: name,
-            model: options.model.clone(),
-        }
-        .into()),
-        Some(_) if scheme == ActivationScheme::WeightOnly && device.is_simulated() => {
-            Err(Wish::SimulatedScheme(name).into())
-        }
-        Some(quantization) => {
-            quantization.quantize_activations = scheme == ActivationScheme::Dynamic;
-            Ok(())
-        }
     }
 }

@@ -113,7 +113,7 @@ impl ModelFiles {
             let device = self.options.device.clone().unwrap_or_default();
             return Err(Wish::NothingToGenerate(device).into());
         }
-        let max_model_len = self.max_model_len(self.spec.max_position_embeddings)?;
+        let max_model_len = self.max_model_len(self.model.positions())?;
         for prompt in prompts {
             self.check_ids(&prompt.prompt)?;
             prompt.output_len(max_model_len)?;

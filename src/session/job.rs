@@ -169,7 +169,7 @@ impl Job {
                 "{} {} {:?} in {:?} as {:?}, seed {}, {} rows, {} sequences, sums by {}",
                 env!("CARGO_PKG_VERSION"),
                 revision().unwrap_or_default(),
-                files.spec,
+                files.model,
                 loading.weight_dtype,
                 options.dtype,
                 options.seed,

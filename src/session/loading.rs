@@ -59,7 +59,8 @@ impl Loading {
             &files.source.name,
         )?;
         progress.start(Task::Load, files.weight_bytes(ranks, weight_dtype));
-        let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
+        let (spec, plan) = (files.model.spec()?.clone(), files.plan.clone());
+        let seen = progress.clone();
         let build = move |collective: Box<dyn Collective>| {
             let rank = collective.rank();
             let share = Share {

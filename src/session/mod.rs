@@ -32,6 +32,7 @@ pub mod job;
 mod kv;
 pub mod launch;
 mod loading;
+mod model;
 mod options;
 mod outline;
 #[cfg(any(feature = "cuda", feature = "mpi"))]
@@ -55,6 +56,7 @@ pub use error::{RunError, SessionError, Wish};
 pub use files::ModelFiles;
 pub use generate::{Generation, Token, Tokens};
 pub use job::Job;
+pub use model::Model;
 pub use options::{ActivationScheme, DEFAULT_MODEL, EngineOptions, LARGEST_COUNT, MOST_THREADS};
 pub use question::Question;
 pub use serve::serve;
@@ -81,7 +83,7 @@ impl ModelFiles {
         job: Option<&Job>,
         progress: &Arc<dyn Progress>,
     ) -> Result<Session, SessionError> {
-        let max_model_len = self.max_model_len(self.spec.max_position_embeddings)?;
+        let max_model_len = self.max_model_len(self.model.positions())?;
         self.open_for(max_model_len, job, progress)
     }
 

@@ -1,7 +1,9 @@
 //! The shape of a model that the engine may not run.
 
+use super::error::{SessionError, Wish};
+use crate::ground::Progress;
 use crate::ground::safetensors_header::Stored;
-use crate::hub::ModelSource;
+use crate::hub::{self, HubSettings, ModelSource};
 use crate::shape::reading::{self, Files, Named};
 use crate::shape::{ModelShape, ShapeError};
 
@@ -25,4 +27,20 @@ pub fn of_configuration(
         }),
         headers,
     })
+}
+
+/// By the configuration, and by the headers of its weights only where that does not tell.
+pub fn of_others(
+    source: &ModelSource,
+    progress: &dyn Progress,
+) -> Result<ModelShape, SessionError> {
+    let error = match of_configuration(source, None) {
+        Ok(shape) => return Ok(shape),
+        Err(error @ (ShapeError::Family { .. } | ShapeError::Quantization { .. })) => error,
+        Err(error) => return Err(Wish::from(error).into()),
+    };
+    match hub::headers(source, &HubSettings::from_env(), progress)? {
+        Some(headers) => Ok(of_configuration(source, Some(&headers)).map_err(Wish::from)?),
+        None => Err(Wish::from(error).into()),
+    }
 }

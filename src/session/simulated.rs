@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::assembly::{Session, activation_scheme, describe_model};
+use super::assembly::{Session, describe_model};
 use super::error::{SessionError, Wish};
 use super::files::ModelFiles;
 use super::kv::kv_dtype_name;
+use super::model::Model;
 use super::options::EngineOptions;
 use super::simulation::{Simulation, Started};
+use crate::exec::simulated;
 use crate::fit::{self, Card, Release};
 use crate::ground::Progress;
 use crate::ground::results::{self, Kind};
@@ -17,6 +19,8 @@ use crate::parallel::Split;
 use crate::scheduler::SchedulerConfig;
 use crate::shape::ModelShape;
 
+/// Of a model that this program's engine does not run.
+const OTHERS: &str = "its bytes and FLOPs are worked out from what its files say, for an engine that runs it, and no figure of its family was compared";
 /// Why no part of its start took time.
 const NOTHING: &str = "nothing is loaded: the device is simulated";
 
@@ -74,10 +78,13 @@ pub fn start(
     let options = &files.options;
     let simulation = options.simulation(gpu, &files.source.name, files.plan.shape(), max_model_len);
     let started = simulation.start().map_err(Wish::from)?;
-    let weights = files.spec.weight_type_or_usual();
+    let weights = files.shape().weight_type.unwrap_or_default();
     Ok(Session {
         kind: Kind::Predicted,
-        model: describe_model(&files, dummy::dtype(weights)),
+        model: results::Model {
+            assumptions: assumptions(&files),
+            ..describe_model(&files, dummy::dtype(weights))
+        },
         hardware: results::Hardware {
             device: options.device.clone().unwrap_or_default(),
             name: gpu.full_name.clone(),
@@ -99,6 +106,21 @@ pub fn start(
     })
 }
 
+/// What the model of time takes for granted of the model.
+fn assumptions(files: &ModelFiles) -> Vec<String> {
+    let shape = files.shape();
+    let others = match &files.model {
+        Model::Own(_) => None,
+        Model::Others { .. } => Some(OTHERS.to_owned()),
+    };
+    let read = shape.assumptions.iter().cloned();
+    others
+        .into_iter()
+        .chain(read)
+        .chain(simulated::assumed(shape))
+        .collect()
+}
+
 fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> results::Engine {
     let scheduler = &started.scheduler;
     results::Engine {
@@ -112,7 +134,7 @@ fn settings(files: &ModelFiles, simulation: &Simulation, started: &Started) -> r
         cuda_graphs: Some(files.options.cuda_graphs),
         dtype: simulation.dtype().name().to_owned(),
         kv_cache_dtype: kv_dtype_name(started.kv_dtype).to_owned(),
-        activation_scheme: activation_scheme(&files.spec),
+        activation_scheme: files.model.activation_scheme(),
         tp: simulation.split.tp,
         expert_parallel: simulation.split.expert_parallel,
         // Nothing computes.

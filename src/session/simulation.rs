@@ -7,7 +7,7 @@ use candle_core::DType;
 use crate::engine::{Engine, EngineError};
 use crate::exec::simulated::Setup;
 use crate::exec::{ExecError, Executor, KvLayout, Server, Simulated};
-use crate::fit::{self, Ask, Card, Extras, KvType, Limits, Release, Verdict};
+use crate::fit::{self, Answer, Ask, Card, Extras, KvType, Limits, Release, Verdict};
 use crate::ground::VirtualClock;
 use crate::ground::results::{self, RankMemory};
 use crate::hardware::Gpu;
@@ -17,6 +17,7 @@ use crate::scheduler::SchedulerConfig;
 use crate::shape::{ModelShape, WeightType};
 use crate::telemetry::memory::memory;
 
+const GIB: f64 = (1u64 << 30) as f64;
 /// What the scheduler knows of a block: who holds it, its place among the free ones, its content.
 const BLOCK_BYTES: u64 = 32;
 
@@ -99,8 +100,9 @@ impl Simulation {
     pub fn start(&self) -> Result<Started, SimulationError> {
         let plan = Arc::new(ShardPlan::split(&self.shape, self.split)?);
         let kv_dtype = self.kv_dtype();
+        let answer = self.answer()?;
         let layout = KvLayout {
-            num_blocks: self.num_blocks(&plan, kv_dtype)?,
+            num_blocks: self.num_blocks(&answer, &plan, kv_dtype),
             block_size: self.scheduler.block_size,
             dtype: kv_dtype,
         };
@@ -121,7 +123,14 @@ impl Simulation {
         let clock = Arc::new(VirtualClock::default());
         let mut executor = Simulated::new(setup, clock.clone())?;
         executor.allocate_kv(&layout)?;
-        let (ranks, all_reduce) = (executor.memory()?, executor.all_reduce());
+        let (mut ranks, all_reduce) = (executor.memory()?, executor.all_reduce());
+        if let (None, Some(rank)) = (self.kv_bytes, &answer.per_rank) {
+            // Windows that give their blocks back hold more tokens than a block in every layer would.
+            let room = (rank.kv_gib * GIB) as u64;
+            ranks
+                .iter_mut()
+                .for_each(|rank| rank.kv_bytes = rank.kv_bytes.min(room));
+        }
         let scheduler = SchedulerConfig {
             num_blocks: layout.num_blocks,
             ..self.scheduler.clone()
@@ -142,6 +151,8 @@ impl Simulation {
 
     fn kv_dtype(&self) -> DType {
         match (self.kv_type, self.dtype()) {
+            // A checkpoint may wish for it.
+            (KvType::Auto, _) if self.ask().kv_bytes() == 1 => DType::F8E4M3,
             (KvType::Fp8, _) => DType::F8E4M3,
             (KvType::F32, _) | (KvType::Auto, WeightType::F32) => DType::F32,
             (KvType::F16, _) | (KvType::Auto, WeightType::F16) => DType::F16,
@@ -149,29 +160,45 @@ impl Simulation {
         }
     }
 
-    /// The null block among them.
-    fn num_blocks(&self, plan: &ShardPlan, kv_dtype: DType) -> Result<usize, SimulationError> {
+    /// # Errors
+    /// It does not run on that card.
+    fn answer(&self) -> Result<Answer, SimulationError> {
         let answer = fit::answer(&self.ask());
         let holds = match self.kv_bytes {
             None => answer.fits,
             Some(_) => !matches!(answer.verdict, Verdict::Unsupported | Verdict::NoWeights),
         };
-        if !holds {
-            return Err(SimulationError::DoesNotFit {
+        match holds {
+            true => Ok(answer),
+            false => Err(SimulationError::DoesNotFit {
                 model: self.model.clone(),
                 gpus: self.split.tp,
                 gpu: self.gpu.full_name.clone(),
                 reason: answer.reason,
-            });
+            }),
         }
-        let block_size = self.scheduler.block_size;
-        Ok(match self.kv_bytes {
-            None => 1 + answer.kv_tokens.unwrap_or_default() as usize / block_size,
+    }
+
+    /// The null block among them.
+    fn num_blocks(&self, answer: &Answer, plan: &ShardPlan, kv_dtype: DType) -> usize {
+        let SchedulerConfig {
+            block_size,
+            max_model_len,
+            ..
+        } = self.scheduler;
+        let held = answer.kv_tokens.unwrap_or_default() as usize / block_size;
+        // As many of the longest requests, which take fewer where windows give blocks back.
+        let requests = answer.max_concurrency.unwrap_or_default();
+        let of_requests = (requests * max_model_len.div_ceil(block_size) as f64) as usize;
+        let most = held.max(of_requests);
+        match self.kv_bytes {
+            None => 1 + most,
             Some(bytes) => {
                 let elements = block_size * plan.tp() * plan.kv_elements_per_token();
-                bytes as usize / (elements * kv_dtype.size_in_bytes())
+                let plain = bytes as usize / (elements * kv_dtype.size_in_bytes()).max(1);
+                (plain as u128 * most.max(1) as u128 / held.max(1) as u128) as usize
             }
-        })
+        }
     }
 
     fn ask(&self) -> Ask {

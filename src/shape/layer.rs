@@ -29,8 +29,8 @@ pub enum Kv {
         chunk: usize,
     },
     /// One vector of `width` elements a token for all heads, K and V in one (multi-head latent attention):
-    /// every rank holds all of it.
-    Latent { width: usize },
+    /// every rank holds all of it. The last `rotary` of them carry the position, and are of K alone.
+    Latent { width: usize, rotary: usize },
     /// No attention, or one that reads what another layer keeps.
     Nothing,
 }
@@ -66,7 +66,7 @@ impl Kv {
     }
 
     /// KV heads, and elements of one.
-    fn heads(self) -> Option<(usize, usize)> {
+    pub(super) fn heads(self) -> Option<(usize, usize)> {
         match self {
             Self::Full {
                 num_heads,
@@ -90,7 +90,7 @@ impl Kv {
     pub fn elements_per_token(self, tp: usize) -> usize {
         match (self, self.heads()) {
             (_, Some((heads, head_dim))) => 2 * of_rank(heads, tp) * head_dim,
-            (Self::Latent { width }, None) => width,
+            (Self::Latent { width, .. }, None) => width,
             (_, None) => 0,
         }
     }
@@ -103,7 +103,7 @@ impl Kv {
                 let heads = of_rank(heads, tp);
                 Some(("2 (K and V)", format!("{heads} KV heads x {head_dim}")))
             }
-            (Self::Latent { width }, None) => Some(("1 (K and V in one)", width.to_string())),
+            (Self::Latent { width, .. }, None) => Some(("1 (K and V in one)", width.to_string())),
             (_, None) => None,
         }
     }
@@ -184,7 +184,10 @@ mod tests {
 
     #[test]
     fn a_latent_is_whole_on_every_rank_and_a_state_is_shared() {
-        let latent = Kv::Latent { width: 576 };
+        let latent = Kv::Latent {
+            width: 576,
+            rotary: 64,
+        };
         assert_eq!(
             [1, 8].map(|tp| latent.elements_per_token(tp)),
             [576, 576],

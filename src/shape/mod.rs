@@ -38,6 +38,9 @@ pub struct ModelShape {
     pub head_dim: usize,
     /// Rows of the embedding; may be padded above the tokenizer's size.
     pub vocab_size: usize,
+    /// Norms of the hidden size in each layer, beside those within attention. One: its attention and its MLP read the
+    /// same.
+    pub norms: usize,
     /// Longest context that the positions stand for: those of a stretched rotary embedding too.
     pub positions: usize,
     /// Rows of the tables of sines and cosines that other engines make.

@@ -111,6 +111,14 @@ impl TensorSpec {
         }
     }
 
+    /// Weights in it: scales are none.
+    pub fn parameters(&self) -> u64 {
+        match self.format {
+            Format::Scale { .. } => 0,
+            _ => self.elements(),
+        }
+    }
+
     /// Elements of all that it stands for.
     pub fn elements(&self) -> u64 {
         let lengths = self.shape.iter().map(|&length| length as u64);

@@ -2,11 +2,14 @@
 
 mod cases;
 mod command;
+mod device;
 mod edges;
 mod exchange;
 mod extremes;
 mod laws;
 mod mixtures;
+mod others;
+mod others_command;
 mod own;
 mod pauses;
 mod published;

@@ -17,6 +17,9 @@ pub const MATMUL_SHARE: f64 = 0.80;
 /// A kernel that moves bytes for `a` seconds and computes for `b` of them takes `(a^n + b^n)^(1/n)`: neither hides
 /// the other wholly where both take long. Fitted to the H100's steps of 300 requests, which lie at that knee.
 pub const KNEE: f64 = 2.5;
+/// Rows that a tensor core multiplies at a time (PTX ISA): `mma`, and `wgmma` of Hopper and the Blackwell of data centres.
+pub const MMA_ROWS: usize = 16;
+pub const WGMMA_ROWS: usize = 64;
 /// Without graphs the host launches each kernel: some 5 us apart.
 pub const LAUNCH_SECONDS: f64 = 5e-6;
 

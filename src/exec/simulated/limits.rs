@@ -1,6 +1,8 @@
 //! What one rank of a card achieves: bytes and FLOPs.
 
-use super::calibration::{EARLY_SM_LANES, FMA, KNEE, LAUNCH_SECONDS, MATMUL_SHARE, SM_LANES};
+use super::calibration::{
+    EARLY_SM_LANES, FMA, KNEE, LAUNCH_SECONDS, MATMUL_SHARE, MMA_ROWS, SM_LANES, WGMMA_ROWS,
+};
 use super::kernels::Kernels;
 use crate::ground::recorder::Cost;
 use crate::ground::results::Roofs;
@@ -23,6 +25,8 @@ pub enum Unit {
     Prefill,
     /// Attention of running requests, one query each.
     Decode,
+    /// The same over latents, whose products all heads share: tensor cores, as over prompts.
+    Latents,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +40,7 @@ pub struct Limits {
     prefill_flop_per_s: f64,
     decode_flop_per_s: f64,
     kernel_seconds: f64,
+    tile_rows: usize,
     /// Kernels come from graphs; else the host launches each.
     graphs: bool,
 }
@@ -63,6 +68,10 @@ impl Limits {
             prefill_flop_per_s: prefill,
             decode_flop_per_s: by_sms(kernels.decode_sm_flops_per_clock).unwrap_or(prefill),
             kernel_seconds: kernels.seconds,
+            tile_rows: match gpu.compute_capability.major {
+                9 | 10 => WGMMA_ROWS,
+                _ => MMA_ROWS,
+            },
             graphs,
         }
     }
@@ -88,11 +97,17 @@ impl Limits {
             Unit::EightBits => (self.read_bytes_per_s, self.fp8_flop_per_s),
             Unit::Prefill => (self.read_bytes_per_s, self.prefill_flop_per_s),
             Unit::Decode => (self.cache_bytes_per_s, self.decode_flop_per_s),
+            Unit::Latents => (self.cache_bytes_per_s, self.prefill_flop_per_s),
         };
         knee(
             cost.bytes as f64 / bytes_per_s,
             cost.flops as f64 / flop_per_s,
         )
+    }
+
+    /// Rows of a tensor core's product: fewer take as long.
+    pub fn tile_rows(&self) -> usize {
+        self.tile_rows
     }
 
     /// A kernel that keeps the card busy for so long.

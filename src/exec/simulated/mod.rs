@@ -3,6 +3,8 @@
 //! devices: scheduler, events, metrics.
 
 mod all_reduce;
+mod assumed;
+mod attend;
 mod calibration;
 mod kernels;
 mod limits;
@@ -27,6 +29,7 @@ use crate::parallel::{AllReduce, ShardPlan};
 use crate::shape::WeightType;
 
 use all_reduce::Exchange;
+pub use assumed::{assumed, untimed};
 pub use kernels::Kernels;
 use limits::Limits;
 use pass::Work;
@@ -115,7 +118,6 @@ impl Simulated {
             shapes: &self.shapes,
             limits: &self.limits,
             exchange: &self.exchange,
-            experts: shards.shape().experts(),
             ranks,
             expert_parallel: shards.expert_parallel(),
             kv_element: kv.dtype.size_in_bytes(),

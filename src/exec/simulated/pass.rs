@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::all_reduce::Exchange;
+use super::attend::Attention;
 use super::calibration::GATHER_OF_ALL_REDUCE;
 use super::limits::{Limits, Unit};
-use super::shapes::{Layer, Matrix, Shapes};
+use super::shapes::{Latent, Layer, Matrix, Routed, Shapes};
 use crate::exec::StepPlan;
 use crate::ground::clock::seconds as duration;
 use crate::ground::recorder::{Cost, OpRecord, Recorder, Traffic};
 use crate::hardware::HardwareError;
 use crate::ops::Rows;
-use crate::shape::Experts;
 
 /// Two FLOPs a multiply-add.
 const FMA: u64 = 2;
@@ -19,8 +19,8 @@ const FMA: u64 = 2;
 const LOGIT_BYTES: usize = 4;
 /// x and the delta in, x and the normed out.
 const NORM_STREAMS: usize = 4;
-/// gate and up in, their product out.
-const SILU_STREAMS: usize = 3;
+/// A norm before and one behind attention, and so around the MLP.
+const NORMS_AROUND_EACH: usize = 4;
 /// Beside the experts' two matmuls: routing, sorting rows by expert, the weighted sum.
 const EXPERT_KERNELS: u32 = 3;
 
@@ -41,7 +41,6 @@ pub struct Work<'a> {
     pub shapes: &'a Shapes,
     pub limits: &'a Limits,
     pub exchange: &'a Exchange,
-    pub experts: Option<Experts>,
     /// Ranks, and whether each holds whole experts.
     pub ranks: usize,
     pub expert_parallel: bool,
@@ -70,29 +69,61 @@ impl Work<'_> {
     fn layer(&self, layer: &Layer, rows: &Rows) -> Result<Vec<OpRecord>, HardwareError> {
         let (shapes, count) = (self.shapes, rows.len());
         let norm = || self.stream("norm", NORM_STREAMS * count * shapes.hidden);
-        let written = count * (2 * shapes.q_width() + 2 * layer.kv_width);
-        let mut ops = vec![
-            norm(),
-            self.linear("qkv", &layer.qkv, count),
-            self.stream("write_kv", written),
-            self.attend(layer, rows),
-            self.linear("o", &layer.o, count),
-        ];
-        ops.extend(self.all_reduce(count)?);
-        ops.push(norm());
-        match (&layer.router, self.experts) {
-            (Some(router), Some(experts)) => {
-                ops.push(self.linear("router", router, count));
-                ops.push(self.expert_mlp(layer, experts, count));
-            }
-            _ => {
-                ops.push(self.linear("gate_up", &layer.gate_up, count));
-                ops.push(self.stream("silu_mul", SILU_STREAMS * count * layer.down.inputs));
-                ops.push(self.linear("down", &layer.down, count));
-            }
+        let behind_each = shapes.norms >= NORMS_AROUND_EACH;
+        let mut ops = Vec::new();
+        if !layer.o.is_none() {
+            ops.push(norm());
+            self.attention(layer, rows, &mut ops);
+            ops.extend(self.all_reduce(count)?);
+            ops.extend(behind_each.then(norm));
+        }
+        if layer.down.is_none() && layer.routed.is_none() {
+            return Ok(ops);
+        }
+        if ops.is_empty() || shapes.norms > 1 {
+            ops.push(norm());
+        }
+        if !layer.down.is_none() {
+            let (gate_up, down) = (&layer.gate_up, &layer.down);
+            ops.push(self.linear("gate_up", gate_up, count));
+            let inside = count * (gate_up.outputs + down.inputs);
+            ops.push(self.stream("silu_mul", inside));
+            ops.push(self.linear("down", down, count));
+        }
+        if let Some(routed) = &layer.routed {
+            ops.push(self.linear("router", &routed.router, count));
+            ops.push(self.expert_mlp(routed, count));
         }
         ops.extend(self.all_reduce(count)?);
+        ops.extend(behind_each.then(norm));
         Ok(ops)
+    }
+
+    fn attention(&self, layer: &Layer, rows: &Rows, ops: &mut Vec<OpRecord>) {
+        let count = rows.len();
+        let attention = Attention {
+            shapes: self.shapes,
+            layer,
+            kv_element: self.kv_element,
+            limits: self.limits,
+        };
+        ops.push(self.linear("qkv", &layer.qkv, count));
+        if let Some(Latent { queries, unpack }) = &layer.latent {
+            ops.push(self.stream("norm", 2 * count * layer.qkv.outputs));
+            if !queries.is_none() {
+                ops.push(self.linear("qkv", queries, count));
+            }
+            if !unpack.is_none() {
+                // In halves: before attention and behind it.
+                let mut halves = self.linear("qkv", unpack, attention.unpacked(rows));
+                halves.time += duration(self.limits.kernel(0.0));
+                ops.push(halves);
+            }
+        }
+        let written = count * (2 * self.shapes.q_width() + 2 * layer.kv_width);
+        ops.push(self.stream("write_kv", written));
+        ops.push(self.attend(&attention, rows));
+        ops.push(self.linear("o", &layer.o, count));
     }
 
     /// Behind the last layer: only rows that draw a token need logits.
@@ -139,35 +170,19 @@ impl Work<'_> {
     }
 
     /// Prompts and running requests are two phases of one kernel: neither hides the other.
-    fn attend(&self, layer: &Layer, rows: &Rows) -> OpRecord {
-        let [decode, prefill] = [true, false].map(|decode| {
-            let (mut tokens, mut pairs, mut queries) = (0, 0, 0);
-            for s in 0..rows.sequences() {
-                let own = rows.query(s).len();
-                if (own == 1) == decode {
-                    tokens += rows.attended_tokens_of(s, layer.window);
-                    pairs += rows.attended_pairs_of(s, layer.window);
-                    queries += own;
-                }
-            }
-            let cached = tokens * (layer.kv_width * self.kv_element) as u64;
-            Cost {
-                bytes: cached + self.bytes(2 * queries * self.shapes.q_width()),
-                flops: 2 * FMA * pairs * self.shapes.q_width() as u64,
-            }
-        });
-        let busy = [(decode, Unit::Decode), (prefill, Unit::Prefill)]
-            .map(|(cost, unit)| self.limits.busy(cost, unit));
-        let seconds = self.limits.kernel(busy.iter().sum());
-        let mut cost = decode;
-        cost += prefill;
+    fn attend(&self, attention: &Attention, rows: &Rows) -> OpRecord {
+        let [running, prompts] = [true, false].map(|running| attention.of(rows, running));
+        let seconds = self.limits.kernel(running.1 + prompts.1);
+        let mut cost = running.0;
+        cost += prompts.0;
         record("attend", cost, seconds)
     }
 
     /// All experts of a layer. Tokens choose evenly and apart from each other, so that of `E` experts
     /// `E (1 - (1 - k / E)^rows)` are read. Whole experts have their own tokens only, and the step waits for the
     /// rank that reads most of them.
-    fn expert_mlp(&self, layer: &Layer, experts: Experts, rows: usize) -> OpRecord {
+    fn expert_mlp(&self, routed: &Routed, rows: usize) -> OpRecord {
+        let experts = routed.experts;
         let (all, each) = (experts.count as f64, experts.per_token as f64);
         let touched = 1.0 - (1.0 - each / all).powf(rows as f64);
         let (here, slowest) = match self.expert_parallel {
@@ -182,7 +197,7 @@ impl Work<'_> {
         let chosen = rows as f64 * each / all;
         let mut seconds = self.limits.kernel(0.0) * f64::from(EXPERT_KERNELS);
         let mut cost = Cost::default();
-        for matrix in [&layer.gate_up, &layer.down] {
+        for matrix in [&routed.gate_up, &routed.down] {
             let passing = (rows as f64 * each / here) as usize;
             let part = Cost {
                 bytes: (matrix.bytes as f64 * touched) as u64

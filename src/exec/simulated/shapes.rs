@@ -1,10 +1,12 @@
 //! What one rank holds of each layer, from the shard plan: bytes as stored, elements as multiplied.
 
 use crate::parallel::{RankShape, ShardPlan};
-use crate::shape::{Format, Mlp, Quantization, Role, TensorSpec, WeightType};
+use crate::shape::{self, Experts, Format, Kv, Quantization, Role, TensorSpec, WeightType};
 
 /// The rank that is simulated: none holds more.
 const RANK: usize = 0;
+/// In the name of what makes K and V of latents.
+const UNPACKS: &str = "kv_b_proj";
 
 /// The weights of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,18 +21,40 @@ pub struct Matrix {
     pub eight_bits: bool,
 }
 
-/// What decides how long a layer takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What decides how long a layer takes. An operation whose matrix has no elements is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layer {
-    pub window: Option<usize>,
+    pub kv: Kv,
     /// Elements that one token adds to the KV cache, K and V together.
     pub kv_width: usize,
+    /// What makes Q, K and V of a token, or the latents of all of them.
     pub qkv: Matrix,
+    /// `None`: K and V are kept as they are.
+    pub latent: Option<Latent>,
     pub o: Matrix,
+    /// Of a dense MLP, or of what every token takes beside the experts.
     pub gate_up: Matrix,
     pub down: Matrix,
-    /// Of a layer with experts, whose gate, up and down are all of this rank's experts together.
-    pub router: Option<Matrix>,
+    /// `None`: a dense layer.
+    pub routed: Option<Routed>,
+}
+
+/// Between latents and heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latent {
+    /// Queries from their latent, where they have one.
+    pub queries: Matrix,
+    /// K and V from theirs.
+    pub unpack: Matrix,
+}
+
+/// The experts of a layer, all of this rank's together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Routed {
+    pub experts: Experts,
+    pub router: Matrix,
+    pub gate_up: Matrix,
+    pub down: Matrix,
 }
 
 /// The whole model on one rank.
@@ -39,6 +63,8 @@ pub struct Shapes {
     pub rank: RankShape,
     pub hidden: usize,
     pub head_dim: usize,
+    /// Of each layer.
+    pub norms: usize,
     /// Bytes of an activation.
     pub element: usize,
     pub head: Matrix,
@@ -53,25 +79,18 @@ impl Shapes {
     pub fn new(plan: &ShardPlan, dtype: WeightType) -> Self {
         let (shape, rank) = (plan.shape(), plan.rank_shape(RANK));
         let hidden = shape.hidden_size;
-        let q = rank.num_heads * shape.head_dim;
-        let layers = shape.layers.iter().map(|layer| {
-            let width = match layer.mlp {
-                Mlp::Dense { .. } => rank.intermediate_size,
-                Mlp::Experts(_) => rank.moe_intermediate_size,
-            };
-            let kv_width = layer.kv.elements_per_token(plan.tp());
-            Layer {
-                window: layer.kv.window(),
-                kv_width,
-                qkv: matrix(hidden, q + kv_width),
-                o: matrix(q, hidden),
-                gate_up: matrix(hidden, 2 * width),
-                down: matrix(width, hidden),
-                router: None,
-            }
-        });
-        let mut layers: Vec<Layer> = layers.collect();
-        let mut head = matrix(hidden, rank.vocab_rows);
+        let empty = |layer: &shape::Layer| Layer {
+            kv: layer.kv,
+            kv_width: layer.kv.elements_per_token(plan.tp()),
+            qkv: Matrix::default(),
+            latent: matches!(layer.kv, Kv::Latent { .. }).then(Latent::default),
+            o: Matrix::default(),
+            gate_up: Matrix::default(),
+            down: Matrix::default(),
+            routed: layer.mlp.experts().map(Routed::new),
+        };
+        let mut layers: Vec<Layer> = shape.layers.iter().map(empty).collect();
+        let mut head = Matrix::default();
         // Inputs are quantised as well.
         let eight_bits = match shape.quantization {
             Some(Quantization::Other(scheme)) => scheme.activations && scheme.bits == 8,
@@ -79,26 +98,27 @@ impl Shapes {
         };
         for part in plan.tensors() {
             let tensor = part.tensor;
-            let held = part.elements(RANK);
-            let layer = tensor.layer.map(|layer| &mut layers[layer]);
-            let matrix = match (layer, tensor.role) {
-                (Some(layer), Role::Query | Role::KeyValue | Role::Latent | Role::Mixer) => {
-                    &mut layer.qkv
+            let matrix = match tensor.layer {
+                Some(layer) => layers[layer].of(tensor, hidden),
+                None if tensor.role == Role::Head => Some(&mut head),
+                None if tensor.role == Role::Embedding && shape.tie_word_embeddings => {
+                    Some(&mut head)
                 }
-                (Some(layer), Role::Output) => &mut layer.o,
-                (Some(layer), Role::Up) => &mut layer.gate_up,
-                (Some(layer), Role::Down | Role::SumBias) => &mut layer.down,
-                (Some(layer), Role::Router) => {
-                    layer.router.insert(self::matrix(hidden, tensor.shape[0]))
-                }
-                (None, Role::Head) => &mut head,
-                (None, Role::Embedding) if shape.tie_word_embeddings => &mut head,
-                _ => continue,
+                None => None,
             };
-            matrix.add(tensor, held, dtype, eight_bits);
+            if let Some(matrix) = matrix {
+                matrix.add(tensor, part.elements(RANK), dtype, eight_bits);
+            }
         }
+        head = Matrix {
+            inputs: hidden,
+            outputs: rank.vocab_rows,
+            ..head
+        };
+        let q_width = rank.num_heads * shape.head_dim;
         let mut kinds = Vec::new();
         let layers = layers.into_iter().map(|layer| {
+            let layer = layer.sized(hidden, q_width, rank.experts.len());
             let known = kinds.iter().position(|kind| *kind == layer);
             known.unwrap_or_else(|| {
                 kinds.push(layer);
@@ -110,6 +130,7 @@ impl Shapes {
             rank,
             hidden,
             head_dim: shape.head_dim,
+            norms: shape.norms,
             element: dtype.bytes(),
             head,
             kinds,
@@ -119,6 +140,75 @@ impl Shapes {
 
     pub fn q_width(&self) -> usize {
         self.rank.num_heads * self.head_dim
+    }
+}
+
+impl Layer {
+    /// What `tensor` is a part of; `None`: it is read in passing.
+    fn of(&mut self, tensor: &TensorSpec, hidden: usize) -> Option<&mut Matrix> {
+        let expert = tensor.expert.is_some() || tensor.count > 1;
+        let routed = self.routed.as_mut();
+        Some(match tensor.role {
+            Role::Query => match self.latent.as_mut() {
+                Some(latent) if tensor.name.contains(UNPACKS) => &mut latent.unpack,
+                Some(latent) if tensor.shape.last() != Some(&hidden) => &mut latent.queries,
+                _ => &mut self.qkv,
+            },
+            Role::KeyValue | Role::Latent => &mut self.qkv,
+            Role::Output => &mut self.o,
+            Role::Router => &mut routed?.router,
+            Role::Up => match routed.filter(|_| expert) {
+                Some(routed) => &mut routed.gate_up,
+                None => &mut self.gate_up,
+            },
+            Role::Down => match routed.filter(|_| expert) {
+                Some(routed) => &mut routed.down,
+                None => &mut self.down,
+            },
+            Role::SumBias => match (routed, expert) {
+                (Some(routed), true) => &mut routed.down,
+                (Some(_), false) => &mut self.o,
+                // That of attention is as small, and stands with the MLP's.
+                (None, _) => &mut self.down,
+            },
+            _ => return None,
+        })
+    }
+
+    /// With what goes in and out of each matrix, of which all that read the same are one; of routed ones `held` are here.
+    fn sized(self, hidden: usize, q_width: usize, held: usize) -> Self {
+        let latent_width = match self.kv {
+            Kv::Latent { width, rotary } => width - rotary,
+            _ => hidden,
+        };
+        Self {
+            qkv: self.qkv.taking(hidden, 1),
+            latent: self.latent.map(|latent| Latent {
+                queries: latent.queries.giving(q_width, 1),
+                unpack: latent.unpack.taking(latent_width, 1),
+            }),
+            o: self.o.giving(hidden, 1),
+            gate_up: self.gate_up.taking(hidden, 1),
+            down: self.down.giving(hidden, 1),
+            routed: self.routed.map(|routed| Routed {
+                experts: routed.experts,
+                router: routed.router.taking(hidden, 1),
+                gate_up: routed.gate_up.taking(hidden, held),
+                down: routed.down.giving(hidden, held),
+            }),
+            ..self
+        }
+    }
+}
+
+impl Routed {
+    fn new(experts: Experts) -> Self {
+        Self {
+            experts,
+            router: Matrix::default(),
+            gate_up: Matrix::default(),
+            down: Matrix::default(),
+        }
     }
 }
 
@@ -138,12 +228,31 @@ impl Matrix {
             _ => false,
         };
     }
-}
 
-fn matrix(inputs: usize, outputs: usize) -> Matrix {
-    Matrix {
-        inputs,
-        outputs,
-        ..Matrix::default()
+    /// There is no such operation.
+    pub fn is_none(&self) -> bool {
+        self.elements == 0
+    }
+
+    /// `count` alike together, of so many input features each.
+    fn taking(self, inputs: usize, count: usize) -> Self {
+        Self {
+            inputs,
+            outputs: self.beside(inputs, count),
+            ..self
+        }
+    }
+
+    /// The same of output features.
+    fn giving(self, outputs: usize, count: usize) -> Self {
+        Self {
+            inputs: self.beside(outputs, count),
+            outputs,
+            ..self
+        }
+    }
+
+    fn beside(self, features: usize, count: usize) -> usize {
+        self.elements as usize / (features * count).max(1)
     }
 }

@@ -132,7 +132,7 @@ fn absorbed(stage: &Stage) -> u64 {
         _ => element,
     };
     let bytes = |layer: usize| {
-        let Kv::Latent { width } = ask.shape.layers[layer].kv else {
+        let Kv::Latent { width, .. } = ask.shape.layers[layer].kv else {
             return 0;
         };
         let inputs = |unpacks: bool| {

@@ -154,12 +154,21 @@ pub struct Model {
     /// Type of the weights in memory.
     pub dtype: String,
     pub quantization: Option<String>,
+    /// What a prediction takes for granted of the model, in sentences; left out where there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumptions: Vec<String>,
 }
 
 impl Model {
     /// The name under which figures are compared: a slice is not its model.
     pub fn label(&self) -> String {
         slice_label(&self.name, self.num_hidden_layers, self.model_layers)
+    }
+
+    /// What a prediction takes for granted of it, in a line; `None`: nothing.
+    pub fn assumed(&self) -> Option<String> {
+        let said = self.assumptions.join("; ");
+        (!said.is_empty()).then(|| format!("assumed: {said}"))
     }
 }
 

@@ -72,7 +72,11 @@ pub fn prepare(
     let limits = options.step_limits();
     let ranks: Vec<usize> = here.clone().collect();
     progress.start(Task::Load, files.weight_bytes(&ranks, dtype));
-    let (spec, plan, seen) = (files.spec.clone(), files.plan.clone(), progress.clone());
+    let (spec, plan, seen) = (
+        files.model.spec()?.clone(),
+        files.plan.clone(),
+        progress.clone(),
+    );
     let largest = (limits.rows * spec.hidden_size * dtype.size_in_bytes()) as u64;
     let link = Link::of_part(here.clone(), plan.tp(), options.all_reduce, largest);
     let link = link.map_err(RunError::from)?;

@@ -58,7 +58,7 @@ pub fn start(
     let wanted = Wanted {
         options,
         model: &files.source.name,
-        spec: &files.spec,
+        spec: files.model.spec()?,
         weights: dtype,
         max_model_len,
     };

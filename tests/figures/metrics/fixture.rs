@@ -211,6 +211,7 @@ pub fn results() -> Results {
             weights: WeightSource::Dummy,
             dtype: "bf16".to_owned(),
             quantization: None,
+            assumptions: Vec::new(),
         },
         hardware: Hardware {
             device: "cpu".to_owned(),

@@ -6,7 +6,7 @@ use candlepower::exec::Server;
 use candlepower::exec::simulated::Kernels;
 use rayon::prelude::*;
 
-use super::published::{Case, Compared, Levels, cases};
+use super::published::{Case, Compared, Levels, cases, other_families};
 
 /// Relative errors that half of the cases, and nine of ten, stay below.
 const ERROR: Bounds = Bounds {
@@ -19,6 +19,11 @@ const MEDIAN_ERROR_OF_SPECIAL: f64 = 0.3;
 const ERROR_OF_OTHERS: Bounds = Bounds {
     median: 0.10,
     ninth: 0.35,
+};
+/// Of families that nothing was fitted to at all.
+const ERROR_OF_FAMILIES: Bounds = Bounds {
+    median: 0.15,
+    ninth: 0.40,
 };
 /// Fewer would say nothing.
 const FEWEST_CASES: usize = 70;
@@ -89,8 +94,8 @@ impl Scored {
     }
 }
 
-fn scored(levels: &Levels, wanted: impl Fn(&Case) -> bool + Sync) -> Vec<Scored> {
-    let cases = cases().into_par_iter().filter(|case| wanted(case));
+fn scored(cases: Vec<Case>, levels: &Levels, wanted: impl Fn(&Case) -> bool + Sync) -> Vec<Scored> {
+    let cases = cases.into_par_iter().filter(|case| wanted(case));
     let score = |case: Case| Scored {
         compared: case.compare(levels),
         case,
@@ -138,7 +143,7 @@ fn published_throughput_is_near() {
             println!("{:9} left out: {reason}", case.case_id);
         }
     }
-    let scored = scored(&Levels::SHIPPED, is_compared);
+    let scored = scored(cases(), &Levels::SHIPPED, is_compared);
     scored.iter().for_each(|one| println!("{}", one.line()));
     let of = |what, wanted: &dyn Fn(&Case) -> bool| {
         Errors::new(what, scored.iter().filter(|one| wanted(&one.case)))
@@ -160,7 +165,7 @@ fn half_of_the_publishers_predict_the_others() {
     let fitted: BTreeSet<&String> = publishers.iter().skip(1).step_by(2).collect();
     println!("fitted: {fitted:?}");
     let is_fitted = |case: &Case| fitted.contains(&case.publisher());
-    let scored = scored(&FITTED_TO_HALF, is_compared);
+    let scored = scored(cases(), &FITTED_TO_HALF, is_compared);
     let (own, others): (Vec<&Scored>, Vec<&Scored>) =
         scored.iter().partition(|one| is_fitted(&one.case));
     let own = Errors::new("fitted", own);
@@ -168,4 +173,14 @@ fn half_of_the_publishers_predict_the_others() {
     assert!(own.0.len() >= FEWEST_CASES / 3 && others.0.len() >= FEWEST_CASES / 3);
     assert!(own.within(&ERROR_OF_OTHERS));
     assert!(others.within(&ERROR_OF_OTHERS));
+}
+
+/// Mixtures of experts of another family, and latents: bytes and FLOPs by their shapes, constants as they are.
+#[test]
+fn families_that_nothing_was_fitted_to_are_near() {
+    let scored = scored(other_families(), &Levels::SHIPPED, |_| true);
+    scored.iter().for_each(|one| println!("{}", one.line()));
+    let all = Errors::new("other families, engines", &scored);
+    assert!(all.0.len() >= 30);
+    assert!(all.within(&ERROR_OF_FAMILIES));
 }

@@ -1,104 +1,21 @@
 //! What holds of every prediction, whatever its constants.
 
 use std::sync::Arc;
-
-use candle_core::DType;
-use candlepower::exec::simulated::Setup;
-use candlepower::exec::{Executor, KvLayout, Server, Simulated, StepOutput, StepPlan};
-use candlepower::ground::recorder::OpRecord;
-use candlepower::ground::{Clock, Sampling, VirtualClock};
-use candlepower::hardware::Gpu;
-use candlepower::model::{ModelSpec, StepLimits, WeightType};
-use candlepower::ops::{Pick, Rows};
-use candlepower::parallel::{AllReduce, ShardPlan, Split};
 use std::time::Duration;
 
+use candlepower::exec::simulated::Setup;
+use candlepower::exec::{Executor, Server, StepOutput, StepPlan};
+use candlepower::ground::{Clock, VirtualClock};
+use candlepower::hardware::Gpu;
+use candlepower::model::ModelSpec;
+use candlepower::ops::Rows;
+use candlepower::parallel::Split;
+
+use super::device::{Device, plan};
 use super::setup::{Asked, card, gpu, record, run, simulation};
 
-const LIMITS: StepLimits = StepLimits {
-    rows: 2048,
-    logit_rows: 256,
-};
-
-/// One step: sequences of (tokens of this step, tokens in all), each of which draws a token.
-fn plan(sequences: &[(usize, usize)]) -> StepPlan {
-    let mut plan = StepPlan::default();
-    plan.rows.query_offsets.push(0);
-    for (stream, &(own, context)) in sequences.iter().enumerate() {
-        for position in context - own..context {
-            plan.tokens.push(0);
-            plan.rows.positions.push(position as u32);
-        }
-        plan.rows.query_offsets.push(plan.tokens.len() as u32);
-        plan.rows.context_lens.push(context as u32);
-        plan.logit_rows.push(plan.tokens.len() as u32 - 1);
-        plan.picks.push(Pick {
-            stream: stream as u64,
-            position: context as u32,
-            sampling: Sampling::GREEDY,
-        });
-    }
-    plan
-}
-
-struct Device {
-    executor: Simulated,
-    clock: Arc<VirtualClock>,
-}
-
-impl Device {
-    fn new(spec: &ModelSpec, gpu: Gpu, split: Split, change: impl Fn(&mut Setup)) -> Self {
-        let mut setup = Setup {
-            plan: Arc::new(ShardPlan::split(&spec.shape(), split).unwrap()),
-            gpu,
-            dtype: WeightType::Bf16,
-            graphs: true,
-            all_reduce: AllReduce::Auto,
-            server: None,
-            limits: LIMITS,
-        };
-        change(&mut setup);
-        let clock = Arc::new(VirtualClock::default());
-        let mut executor = Simulated::new(setup, clock.clone()).unwrap();
-        let layout = KvLayout {
-            num_blocks: 1024,
-            block_size: 16,
-            dtype: DType::BF16,
-        };
-        executor.allocate_kv(&layout).unwrap();
-        Self { executor, clock }
-    }
-
-    fn start_timeline(&mut self) {
-        let clock: Arc<dyn Clock> = self.clock.clone();
-        self.executor.start_timelines(&clock).unwrap();
-    }
-
-    /// Of one rank, as all are alike.
-    fn take_timeline(&mut self) -> Vec<OpRecord> {
-        self.executor.take_timelines().unwrap().remove(0)
-    }
-
-    fn step(&mut self, sequences: &[(usize, usize)]) -> (Duration, StepOutput) {
-        let before = self.clock.now();
-        let ticket = self.executor.submit(Arc::new(plan(sequences))).unwrap();
-        assert_eq!(
-            self.clock.now(),
-            before,
-            "time passes where a step is waited for"
-        );
-        let mut output = StepOutput::default();
-        self.executor.wait(ticket, &mut output).unwrap();
-        (self.clock.now() - before, output)
-    }
-
-    fn seconds(&mut self, sequences: &[(usize, usize)]) -> f64 {
-        self.step(sequences).0.as_secs_f64()
-    }
-}
-
 fn plain(name: &str, gpu_name: &str, tp: usize) -> Device {
-    Device::new(&card(name), gpu(gpu_name), tp.into(), |_| ())
+    Device::new(&card(name).shape(), gpu(gpu_name), tp.into(), |_| ())
 }
 
 #[test]
@@ -117,7 +34,7 @@ fn more_of_anything_is_never_slower() {
     let seconds = |change: fn(&mut Gpu)| {
         let mut gpu = base.clone();
         change(&mut gpu);
-        Device::new(&card("QwQ-32B"), gpu, 2.into(), |_| ()).seconds(&mixed)
+        Device::new(&card("QwQ-32B").shape(), gpu, 2.into(), |_| ()).seconds(&mixed)
     };
     let before = seconds(|_| ());
     for (what, change) in [
@@ -148,7 +65,7 @@ fn decode_is_bound_by_memory_and_prompts_by_arithmetic() {
         gpu.bandwidth_gb_s *= bandwidth;
         gpu.measured_matmul_tflops = Some(165.0 * tflops);
         let spec = card("DeepSeek-R1-Distill-Qwen-14B");
-        Device::new(&spec, gpu, 1.into(), |_| ()).seconds(sequences)
+        Device::new(&spec.shape(), gpu, 1.into(), |_| ()).seconds(sequences)
     };
     let decode = |bandwidth, tflops| seconds(bandwidth, tflops, &[(1, 500)]);
     let prompt = |bandwidth, tflops| seconds(bandwidth, tflops, &[(2048, 2048)]);
@@ -225,7 +142,7 @@ fn the_timeline_is_the_step() {
 fn bytes_of_a_decode_step_are_the_ranks_weights() {
     let spec = card("DeepSeek-R1-Distill-Llama-8B");
     for tp in [1, 2, 8] {
-        let mut device = Device::new(&spec, gpu("h100-sxm"), tp.into(), |_| ());
+        let mut device = Device::new(&spec.shape(), gpu("h100-sxm"), tp.into(), |_| ());
         let (_, output) = device.step(&[(1, 1)]);
         let memory = device.executor.memory().unwrap();
         let held: u64 = memory.iter().map(|rank| rank.weights_bytes).sum();
@@ -245,7 +162,7 @@ fn bytes_of_a_decode_step_are_the_ranks_weights() {
 fn experts_are_read_as_far_as_tokens_reach_them() {
     let spec = card("Qwen3-235B-A22B");
     let experts = |split: Split, rows: usize| {
-        let mut device = Device::new(&spec, gpu("h200"), split, |_| ());
+        let mut device = Device::new(&spec.shape(), gpu("h200"), split, |_| ());
         device.start_timeline();
         device.step(&vec![(1, 100); rows]);
         let ops = device.take_timeline();
@@ -278,7 +195,7 @@ fn whole_experts_wait_for_the_fullest_rank() {
             tp: 8,
             expert_parallel,
         };
-        let mut device = Device::new(&spec, gpu("h200"), split, |_| ());
+        let mut device = Device::new(&spec.shape(), gpu("h200"), split, |_| ());
         device.step(&vec![(1, 100); rows]).0.as_secs_f64()
     };
     // Some 1.4 experts of 37.7 MB more than one, 94 times, at the 4.2 TB/s that memory gives.
@@ -293,7 +210,7 @@ fn graphs_and_servers_cost_what_they_say() {
     let spec = card("DeepSeek-R1-Distill-Qwen-1.5B");
     let one = [(1, 100)];
     let with = |change: fn(&mut Setup)| {
-        let mut device = Device::new(&spec, gpu("h100-sxm"), 1.into(), change);
+        let mut device = Device::new(&spec.shape(), gpu("h100-sxm"), 1.into(), change);
         device.step(&one)
     };
     let (raw, _) = with(|_| ());
@@ -327,7 +244,7 @@ fn query_heads_cost_an_engine_at_long_contexts() {
     let seconds = |heads: usize, server: Option<Server>| {
         let mut spec = card("DeepSeek-R1-Distill-Llama-8B");
         spec.num_attention_heads = heads;
-        let mut device = Device::new(&spec, gpu("h20-96g"), 1.into(), |setup| {
+        let mut device = Device::new(&spec.shape(), gpu("h20-96g"), 1.into(), |setup| {
             setup.server = server;
         });
         device.seconds(&[(1, 100_000)]) - device.seconds(&[(1, 1000)])
@@ -346,7 +263,7 @@ fn fp8_reads_half() {
         expert_parallel: true,
     };
     let bytes = |spec: &ModelSpec| {
-        let mut device = Device::new(spec, gpu("h200"), whole, |_| ());
+        let mut device = Device::new(&spec.shape(), gpu("h200"), whole, |_| ());
         device.step(&[(1, 10); 64]).1.cost.bytes as f64
     };
     let ratio = bytes(&fp8) / bytes(&half);
@@ -390,9 +307,9 @@ fn a_virtual_clock_jumps_and_never_back() {
 #[test]
 fn windows_bound_attention() {
     let mut spec = card("Qwen2.5-0.5B");
-    let mut all = Device::new(&spec, gpu("a10"), 1.into(), |_| ());
+    let mut all = Device::new(&spec.shape(), gpu("a10"), 1.into(), |_| ());
     spec.layer_windows = vec![Some(256); spec.num_hidden_layers];
-    let mut near = Device::new(&spec, gpu("a10"), 1.into(), |_| ());
+    let mut near = Device::new(&spec.shape(), gpu("a10"), 1.into(), |_| ());
     let long = [(1, 20_000); 8];
     assert!(near.seconds(&long) < all.seconds(&long));
     assert_eq!(near.seconds(&[(1, 200)]), all.seconds(&[(1, 200)]));

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use candlepower::bench::Load;
 use candlepower::exec::Server;
 use candlepower::hardware::Gpu;
-use candlepower::model::ModelSpec;
 use candlepower::parallel::ShardPlan;
 use candlepower::scheduler::Policy;
 use candlepower::session::Simulation;
+use candlepower::shape::ModelShape;
 use candlepower::workload::Arrivals;
 use serde::Deserialize;
 
@@ -64,7 +64,16 @@ fn calibration() -> PathBuf {
 }
 
 pub fn cases() -> Vec<Case> {
-    let text = fs::read_to_string(calibration().join("throughput_cases.json")).unwrap();
+    read("throughput_cases.json")
+}
+
+/// Of families that no constant was fitted to, and that this program's engine does not run.
+pub fn other_families() -> Vec<Case> {
+    read("throughput_others.json")
+}
+
+fn read(name: &str) -> Vec<Case> {
+    let text = fs::read_to_string(calibration().join(name)).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -115,7 +124,7 @@ impl Case {
 
     /// Quantised weights or experts.
     pub fn is_special(&self) -> bool {
-        self.weight_quant != "none" || self.spec().experts.is_some()
+        self.weight_quant != "none" || self.shape().experts().is_some()
     }
 
     fn is_trtllm(&self) -> bool {
@@ -124,17 +133,17 @@ impl Case {
 
     /// Called from a script, or by the engine's own benchmark.
     pub fn is_offline(&self) -> bool {
-        self.is_trtllm() || self.regime.starts_with("batch 1, generate")
+        ["offline", "batch 1, generate"]
+            .iter()
+            .any(|begin| self.regime.starts_with(begin))
     }
 
-    pub fn spec(&self) -> ModelSpec {
+    pub fn shape(&self) -> ModelShape {
         let file = self.model_id.replace('/', "__") + ".json";
-        let path = calibration().join("configs").join(&file);
-        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{file}: {e}"));
-        let mut spec = ModelSpec::from_json(&text, &file).unwrap();
+        let mut shape = setup::shape(&setup::config(&file));
         // Some stretched the positions for a long prompt.
-        spec.max_position_embeddings = spec.max_position_embeddings.max(self.longest());
-        spec
+        shape.positions = shape.positions.max(self.longest());
+        shape
     }
 
     fn lengths(&self) -> (usize, usize) {
@@ -155,6 +164,7 @@ impl Case {
             "A100-SXM4-80GB" | "A100-80GB" => "a100-80g",
             "RTX 4090 24GB" => "rtx4090-24g",
             "H100 PCIe 80GB" => "h100-pcie",
+            "H100 SXM 80GB" => "h100-sxm",
             "RTX 3090 24GB" => "rtx3090",
             "L40S 48GB" => "l40s",
             "A40 48GB" => "a40",
@@ -175,12 +185,12 @@ impl Case {
     }
 
     fn simulation(&self, levels: &Levels) -> Simulation {
-        let (spec, gpu, tp) = (self.spec(), self.gpu(), self.tensor_parallel_size);
+        let (shape, gpu, tp) = (self.shape(), self.gpu(), self.tensor_parallel_size);
         let level = match self.is_offline() {
             true => levels.engine,
             false => levels.served,
         };
-        let mut simulation = setup::simulation(spec, gpu, tp, Some(level));
+        let mut simulation = setup::simulation_of(shape, gpu, tp, Some(level));
         simulation.scheduler.max_model_len = self.longest();
         if self.is_trtllm() {
             simulation.kv_bytes = Some(self.free_bytes(&simulation));

@@ -1,5 +1,7 @@
 //! Simulations by a few words, played without the command line.
 
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candlepower::bench::{Limits, Load, Recording, Script, play};
@@ -14,8 +16,11 @@ use candlepower::model::ModelSpec;
 use candlepower::parallel::{AllReduce, Split};
 use candlepower::scheduler::{Policy, SchedulerConfig};
 use candlepower::session::Simulation;
+use candlepower::shape::ModelShape;
+use candlepower::shape::reading::{Files, Named, read};
 use candlepower::text::TokenPool;
 use candlepower::workload::Work;
+use serde_json::Value;
 
 /// The shapes of a card in `models/`.
 pub fn card(name: &str) -> ModelSpec {
@@ -26,11 +31,35 @@ pub fn gpu(name: &str) -> Gpu {
     hardware::find(name).unwrap()
 }
 
+/// A configuration of `tests/fixtures/calibration/configs`.
+pub fn config(name: &str) -> Value {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/calibration/configs");
+    let text = fs::read_to_string(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// What is read of it without the engine.
+pub fn shape(config: &Value) -> ModelShape {
+    let text = config.to_string();
+    let name = "config.json";
+    let files = Files {
+        config: Named { text: &text, name },
+        beside: None,
+        headers: None,
+    };
+    read(&files).unwrap()
+}
+
 /// With the defaults of the command line.
 pub fn simulation(spec: ModelSpec, gpu: Gpu, tp: usize, server: Option<Server>) -> Simulation {
+    simulation_of(spec.shape(), gpu, tp, server)
+}
+
+/// The same of any model.
+pub fn simulation_of(shape: ModelShape, gpu: Gpu, tp: usize, server: Option<Server>) -> Simulation {
     Simulation {
         model: "a model".to_owned(),
-        shape: spec.shape(),
+        shape,
         gpu,
         split: Split::from(tp),
         server,

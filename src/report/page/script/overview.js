@@ -44,6 +44,7 @@ function whatRan(host) {
       ['Numbers', [kindMark(results.kind), results.kind === 'predicted' ? ' in virtual time' + (engine.server ? ', behind ' + engine.server : ', raw capacity without a server') : results.kind === 'virtual' ? ' GPU: no time is a measurement' : ' on this machine']],
       ['Model', `${model.name}, ${model.architecture}, ${model.parameters >= 1e9 ? number(model.parameters / 1e9) + ' B' : number(model.parameters / 1e6) + ' M'} parameters, ${layers(model)}`],
       ['Weights', `${weights}, ${model.quantization ? model.quantization + ' and ' : ''}${model.dtype}`],
+      ['Assumed', model.assumptions?.length ? el('ul', {}, model.assumptions.map((sentence) => el('li', {}, sentence))) : null],
       ['Hardware', `${hardware.count > 1 ? hardware.count + ' × ' : ''}${hardware.name}, ${number(hardware.memory_gib)} GiB${hardware.count > 1 ? ' each' : ''}`],
       ['Split', engine.tp > 1 ? `tensor parallel over ${engine.tp} ranks${engine.expert_parallel ? ', experts whole' : ''}` : 'one rank'],
       ['Loads', el('ul', {}, results.runs.map((run, at) => el('li', {}, el('b', {}, runs[at].name), ' ' + loadWords(run.scenario))))],

@@ -83,6 +83,12 @@ pub fn table(comparison: &Comparison, width: usize) -> String {
         );
         line(&text, 2);
     }
+    if !comparison.remarks.is_empty() {
+        line("of the results themselves", 0);
+    }
+    for remark in &comparison.remarks {
+        line(&format!("{}  {}", remark.of, remark.text), 2);
+    }
     line("", 0);
     let rows: Vec<[String; 6]> = comparison.metrics.iter().map(cells).collect();
     let widths: Vec<usize> = (0..HEAD.len())
@@ -123,6 +129,9 @@ pub fn markdown(comparison: &Comparison) -> String {
     for difference in &comparison.differences {
         let (a, b) = (escaped(&difference.a), escaped(&difference.b));
         let _ = writeln!(out, "- {} differs: {a} in a, {b} in b", difference.what);
+    }
+    for remark in &comparison.remarks {
+        let _ = writeln!(out, "- of {}: {}", remark.of, escaped(&remark.text));
     }
     let _ = write!(
         out,
@@ -190,6 +199,9 @@ pub fn html(comparisons: &[Comparison]) -> String {
                 "<li>{} differs: {} in a, {} in b</li>",
                 parts[0], parts[1], parts[2]
             );
+        }
+        for remark in &comparison.remarks {
+            let _ = writeln!(out, "<li>of {}: {}</li>", remark.of, plain(&remark.text));
         }
         out.push_str("</ul>\n<table>\n<tr>");
         HEAD.iter().for_each(|head| {

@@ -367,3 +367,39 @@ fn every_format_says_the_same() {
     assert!(!shown("html").contains("http"));
     assert!(shown("markdown").contains("| output_throughput | 120"));
 }
+
+/// Who compares sees what a file's own numbers are worth, before they are divided.
+#[test]
+fn what_does_not_add_up_is_said() {
+    let (merged, whole) = (
+        fixture("vllm-serve-merged.json"),
+        fixture("vllm-serve.json"),
+    );
+    let compared = compare(&[&whole, &merged, "--tolerance", "99%"]).json();
+    let remarks = compared["remarks"].as_array().unwrap();
+    assert_eq!(remarks.len(), 3, "{compared}");
+    for remark in remarks {
+        assert_eq!(remark["of"], "b");
+        let text = remark["text"].as_str().unwrap();
+        assert!(text.starts_with("does not add up"), "{text}");
+    }
+    for format in ["table", "markdown", "html"] {
+        let args = [
+            "compare",
+            &whole,
+            &merged,
+            "--tolerance",
+            "99%",
+            "--format",
+            format,
+        ];
+        let shown = run(&args).stdout;
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("parts of several clients were merged"),
+            "{shown}"
+        );
+    }
+    let same = compare(&[&whole, &whole]).json();
+    assert_eq!(same["remarks"], serde_json::json!([]));
+}

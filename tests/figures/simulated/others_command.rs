@@ -210,7 +210,8 @@ fn what_has_no_time_is_refused_with_the_way_out() {
         &words(&bench(&gemma, &["--device", "sim:h200"])),
         &["Gemma2", "--server engine"],
     );
-    refused(&words(&bench(&gemma, &["--device", "cpu"])), &["Gemma2"]);
+    let here = ["--device", "cpu", "--dummy-weights"];
+    refused(&words(&bench(&gemma, &here)), &["Gemma2"]);
     let jamba = model("ai21labs__AI21-Jamba-Mini-1.7.json");
     let parts = ["28 of its 32 layers", "candlepower fit"];
     refused(&words(&bench(&jamba, &served)), &parts);

@@ -12,6 +12,7 @@ use super::words::Words;
 use crate::fit::{Answer, Ask, Engine, KvType, LlamaCpp, Release, Verdict};
 use crate::hub::gguf::GgufId;
 use crate::hub::{HubId, cards};
+use crate::session::ModelFiles;
 use crate::shape::WeightType;
 
 /// vLLM has `--data-parallel-size` for one server since.
@@ -36,14 +37,18 @@ pub struct Source<'a> {
     options: &'a RecommendOptions,
     /// This program's own engine runs the model.
     is_runnable: bool,
+    /// Simulated cards do.
+    is_simulated: bool,
 }
 
 impl<'a> Source<'a> {
-    pub fn new(base: &'a Ask, options: &'a RecommendOptions, is_runnable: bool) -> Self {
+    /// `files`: as simulated cards take the model; `None`: they do not.
+    pub fn new(base: &'a Ask, options: &'a RecommendOptions, files: Option<&ModelFiles>) -> Self {
         Self {
             base,
             options,
-            is_runnable,
+            is_runnable: files.is_some_and(|files| files.model.is_own()),
+            is_simulated: files.is_some(),
         }
     }
 
@@ -180,7 +185,7 @@ impl<'a> Source<'a> {
     }
 
     fn simulated(&self, judged: &Judged, target: &Target) -> Line {
-        if !self.is_runnable {
+        if !self.is_simulated {
             return Err("simulated cards do not run such a checkpoint".to_owned());
         }
         let server = server(self.base.engine).map(|server| server.name);

@@ -71,7 +71,7 @@ pub fn recommend(
     if let Some(predictor) = &predictor {
         look_further(&mut held, predictor)?;
     }
-    let source = command::Source::new(&base, options, files.is_ok());
+    let source = command::Source::new(&base, options, files.as_ref().ok());
     let layouts = held
         .iter()
         .map(|held| recommended(held, &base, &source, options, &target))

@@ -100,7 +100,9 @@ pub enum Wish {
         "--activation-scheme {scheme}: the weights of {model} are not FP8, so their inputs stay as they are; leave it out"
     )]
     NotFp8 { scheme: &'static str, model: String },
-    #[error("{why}; engines that may run it are simulated: add --server engine, or --server vllm")]
+    #[error(
+        "{why}; bench, capacity and sweep simulate engines that may run it: give them --server engine, or --server vllm"
+    )]
     OthersRun { why: String },
     #[error(
         "--model {model}: simulated cards do not run it, for {reason}; `candlepower fit` says what room it takes"

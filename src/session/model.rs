@@ -113,6 +113,11 @@ impl Model {
         Ok(plan.map_err(Wish::from)?)
     }
 
+    /// This program's own engine runs it.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
     /// # Errors
     /// The own engine does not run it.
     pub(super) fn spec(&self) -> Result<&ModelSpec, SessionError> {

@@ -20,7 +20,8 @@ use crate::scheduler::SchedulerConfig;
 use crate::shape::ModelShape;
 
 /// Of a model that this program's engine does not run.
-const OTHERS: &str = "its bytes and FLOPs are worked out from what its files say, for an engine that runs it, and no figure of its family was compared";
+const OTHERS: &str =
+    "its bytes and FLOPs are worked out from what its files say, for an engine that runs it";
 /// Why no part of its start took time.
 const NOTHING: &str = "nothing is loaded: the device is simulated";
 

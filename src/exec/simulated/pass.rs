@@ -195,10 +195,17 @@ impl Work<'_> {
         };
         // Every one of this rank's experts together multiplies `elements` for a row.
         let chosen = rows as f64 * each / all;
+        let passing = (rows as f64 * each / here) as usize;
+        // Rows go to their experts and come back summed, and between the matmuls gate meets up.
+        let inside = routed.gate_up.outputs + routed.down.inputs;
+        let moved = 2 * (rows + passing) * self.shapes.hidden + passing * inside;
+        let mut cost = Cost {
+            bytes: self.bytes(moved),
+            flops: 0,
+        };
         let mut seconds = self.limits.kernel(0.0) * f64::from(EXPERT_KERNELS);
-        let mut cost = Cost::default();
+        seconds += self.limits.busy(cost, Unit::Matmul);
         for matrix in [&routed.gate_up, &routed.down] {
-            let passing = (rows as f64 * each / here) as usize;
             let part = Cost {
                 bytes: (matrix.bytes as f64 * touched) as u64
                     + self.bytes(passing * (matrix.inputs + matrix.outputs)),

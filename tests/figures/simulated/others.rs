@@ -65,7 +65,7 @@ fn a_token_of_mixtral_reads_two_experts() {
         .iter()
         .sum();
     let over = weights as f64 / (HALF * all) as f64 - 1.0;
-    assert!((0.0..0.03).contains(&over), "{over}");
+    assert!((0.0..0.05).contains(&over), "{over}");
 }
 
 /// Every second layer of Gemma 2 sees 4,096 tokens, and each has four norms.

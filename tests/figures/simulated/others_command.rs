@@ -167,6 +167,41 @@ fn searches_take_them() {
     assert!(assumed(&found).contains("experts"));
 }
 
+/// The first layout holds by its own figures, and no command starts the own engine on such a model.
+#[test]
+fn the_cheapest_layout_of_them_is_timed() {
+    let (mixtral, jamba) = (
+        model("mistralai__Mixtral-8x7B-Instruct-v0.1.json"),
+        model("ai21labs__AI21-Jamba-Mini-1.7.json"),
+    );
+    let asked = |dir: &TempDir| {
+        let model = dir.path().to_str().unwrap();
+        let of = ["fit", "--recommend", "--model", model, "--engine", "vllm"];
+        let wish = [
+            "--gpu",
+            "h200,a100-80g",
+            "--concurrency",
+            "8",
+            "--output-len",
+            "16",
+        ];
+        let found = run(&[&of[..], &wish, &["--json"]].concat());
+        found.succeeded().json()["layouts"][0].clone()
+    };
+    let first = asked(&mixtral);
+    assert!(
+        first["predicted"]["tpot_ms"].as_f64().unwrap() > 1.0,
+        "{first}"
+    );
+    let command = &first["command"];
+    assert!(command["candlepower"].is_null(), "{command}");
+    let line = command["simulated"].as_str().unwrap();
+    assert!(line.contains("--server vllm"), "{line}");
+    // Room alone is told of what has no time.
+    let first = asked(&jamba);
+    assert!(first["predicted"].is_null() && first["command"]["simulated"].is_null());
+}
+
 #[test]
 fn what_has_no_time_is_refused_with_the_way_out() {
     let served = ["--device", "sim:h200", "--server", "vllm"];
@@ -175,7 +210,8 @@ fn what_has_no_time_is_refused_with_the_way_out() {
         &words(&bench(&gemma, &["--device", "sim:h200"])),
         &["Gemma2", "--server engine"],
     );
-    refused(&words(&bench(&gemma, &["--device", "cpu"])), &["Gemma2"]);
+    let here = ["--device", "cpu", "--dummy-weights"];
+    refused(&words(&bench(&gemma, &here)), &["Gemma2"]);
     let jamba = model("ai21labs__AI21-Jamba-Mini-1.7.json");
     let parts = ["28 of its 32 layers", "candlepower fit"];
     refused(&words(&bench(&jamba, &served)), &parts);

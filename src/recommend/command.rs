@@ -35,14 +35,22 @@ pub struct Source<'a> {
     options: &'a RecommendOptions,
     /// This program's own engine runs the model.
     is_runnable: bool,
+    /// Simulated cards do, behind the engine's server.
+    is_simulated: bool,
 }
 
 impl<'a> Source<'a> {
-    pub fn new(base: &'a Ask, options: &'a RecommendOptions, is_runnable: bool) -> Self {
+    pub fn new(
+        base: &'a Ask,
+        options: &'a RecommendOptions,
+        is_runnable: bool,
+        is_simulated: bool,
+    ) -> Self {
         Self {
             base,
             options,
             is_runnable,
+            is_simulated,
         }
     }
 
@@ -167,7 +175,7 @@ impl<'a> Source<'a> {
     }
 
     fn simulated(&self, judged: &Judged, target: &Target) -> Line {
-        if !self.is_runnable {
+        if !self.is_simulated {
             return Err("simulated cards do not run such a checkpoint".to_owned());
         }
         let server = server(self.base.engine).map(|server| server.name);

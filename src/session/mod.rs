@@ -57,6 +57,7 @@ pub use generate::{Generation, Token, Tokens};
 pub use job::Job;
 pub use options::{ActivationScheme, DEFAULT_MODEL, EngineOptions, LARGEST_COUNT, MOST_THREADS};
 pub use question::Question;
+pub(crate) use reading::Reading;
 pub use serve::serve;
 pub use simulation::{Simulation, SimulationError, Started};
 

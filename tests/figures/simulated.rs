@@ -10,7 +10,7 @@ mod mixtures;
 mod own;
 mod pauses;
 mod published;
-mod quantised;
+pub mod quantised;
 mod report;
 mod scale;
 mod setup;

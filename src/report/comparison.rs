@@ -13,14 +13,19 @@ const HEAD: [&str; 6] = ["metric", "a", "b", "b / a", "interval", "verdict"];
 const DIGITS: usize = 3;
 const ABSENT: &str = "-";
 
-fn cells(metric: &Compared) -> [String; 6] {
+/// Its name, behind that of its load where there are several.
+fn named(metric: &Compared) -> String {
     let load = metric.load.as_ref();
     let load = load.map_or(String::new(), |load| format!("{load} "));
+    format!("{load}{}", metric.name)
+}
+
+fn cells(metric: &Compared) -> [String; 6] {
     let shown = |value: Option<f64>| value.map_or(ABSENT.to_owned(), number);
     let ratio = |value: f64| format!("{value:.DIGITS$}");
     let interval = metric.low.zip(metric.high);
     [
-        format!("{load}{}", metric.name),
+        named(metric),
         shown(metric.a),
         shown(metric.b),
         metric.ratio.map_or(ABSENT.to_owned(), ratio),
@@ -53,7 +58,7 @@ fn reasons(comparison: &Comparison) -> Vec<(String, Vec<&str>)> {
 fn headline(comparison: &Comparison) -> String {
     let judged = comparison.metrics.iter().filter(|m| m.judged);
     let names: Vec<String> = judged
-        .filter_map(|m| Some(format!("{} {:.DIGITS$}", m.name, m.ratio?)))
+        .filter_map(|m| Some(format!("{} {:.DIGITS$}", named(m), m.ratio?)))
         .collect();
     let by = match names.is_empty() {
         true => "no figure that decides is in both".to_owned(),

@@ -107,6 +107,18 @@ fn one_seed_is_no_change_and_a_slower_card_is_slower() {
     assert_eq!(wide["verdict"], "no change", "{wide}");
 }
 
+#[test]
+fn of_several_loads_the_verdict_names_each() {
+    let sim = Sim::new();
+    let loads = "--concurrency 2,4 --requests 8 --output-len 8";
+    let loads: Vec<&str> = loads.split(' ').collect();
+    let a = sim.play("a", &sim.card(1.0), &loads);
+    let said = run(&["compare", &a, &a]).succeeded().stdout;
+    let verdict = "no change: c2 output_throughput 1.000, c2 mean_ttft_ms 1.000";
+    assert!(said.contains(verdict), "{said}");
+    assert!(said.contains("c4 output_throughput 1.000"), "{said}");
+}
+
 /// How fast the CPU is changes while others use it, so that a pair of plays may differ beyond what either tells of itself.
 /// What cannot change is the work, what differs besides, and that one of two is not slower both ways.
 #[test]

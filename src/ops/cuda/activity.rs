@@ -30,7 +30,7 @@ impl Activity {
         Ok(Self {
             gpu: gpu.clone(),
             kept: gpu.launches.keep(false),
-            origin: tracing.now()?,
+            origin: 0,
             tracing,
             marks: Vec::new(),
             watched: Watched::default(),
@@ -73,6 +73,9 @@ impl Timer for Activity {
     }
 
     fn mark(&mut self) -> Result<(), String> {
+        if self.marks.is_empty() {
+            self.origin = self.tracing.now()?;
+        }
         let launch = |Launched { described, .. }: Launched| Launch {
             kernel: described.kernel,
             shape: described.shape,

@@ -251,7 +251,7 @@ fn what_times_kernels_on_a_gpu_is_said() {
     near(by_records.totals.kernels_us.unwrap(), 8.0);
     assert!(!by_records.not_observed.contains_key("totals.kernels_us"));
     let table = text(&[by_records], 200);
-    let said = "kernels 0.008 ms (88.9 % of the step), as CUPTI tells";
+    let said = "kernels 0.0080 ms (88.9 % of the step), as CUPTI tells";
     assert!(table.contains(said), "{table}");
 }
 

@@ -14,10 +14,10 @@ use crate::session::description::describe;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  candlepower models\n  candlepower models ./my-model\n  candlepower models Qwen/Qwen3-8B --json\n  candlepower bench --model QwQ-32B --layers 2"
+    after_help = "Examples:\n  candlepower models\n  candlepower models ./my-model\n  candlepower models Qwen/Qwen3-8B --json\n  candlepower models unsloth/Qwen3-8B-GGUF:Q4_K_M\n  candlepower bench --model QwQ-32B --layers 2"
 )]
 pub struct ModelsArgs {
-    /// Say what this one is: directory, config.json, GGUF file, hub id (org/name) or card
+    /// Say what this one is: directory, config.json, GGUF file, hub id (org/name, org/name:Q4_K_M) or card
     #[arg(value_name = "M")]
     model: Option<String>,
     #[command(flatten)]

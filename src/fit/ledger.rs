@@ -193,7 +193,8 @@ fn weights(ask: &Ask, plan: &ShardPlan, stages: &[Range<usize>], head: bool) -> 
         if let Some(stage) = stage {
             bytes[stage] += held;
         }
-        if embedding && ask.shape.tie_word_embeddings && head && stage != Some(last) {
+        let is_head = tensor.shape.last() == Some(&ask.shape.hidden_size);
+        if embedding && is_head && ask.shape.tie_word_embeddings && head && stage != Some(last) {
             bytes[last] += held;
         }
     }

@@ -58,6 +58,18 @@ impl HubId {
         url
     }
 
+    /// The address of what the hub says of the repository, its list of files among it.
+    pub(super) fn description_url(&self, endpoint: &Url) -> Url {
+        let mut url = endpoint.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty()
+                .extend(["api", "models"])
+                .extend(self.id.split('/'))
+                .extend(["revision", self.revision.as_str()]);
+        }
+        url
+    }
+
     fn repo(&self) -> Repo {
         Repo::with_revision(self.id.clone(), RepoType::Model, self.revision.clone())
     }

@@ -71,8 +71,42 @@ pub enum HubError {
     #[error("{path} is not a model's file: {source}")]
     Unreadable { path: PathBuf, source: JsonError },
 
-    #[error("{file} is not a whole safetensors file: {reason}")]
-    BadHeader { file: String, reason: String },
+    #[error("{file} is not a whole {format} file: {reason}")]
+    BadHeader {
+        file: String,
+        format: &'static str,
+        reason: String,
+    },
+
+    #[error("{repo} holds {count} GGUF models ({found}): choose one, as in {repo}:{example}")]
+    SeveralGguf {
+        repo: String,
+        count: usize,
+        found: String,
+        example: String,
+    },
+
+    #[error("{repo} has no GGUF file or quantisation `{wanted}`; those that it has: {found}")]
+    NoSuchGguf {
+        repo: String,
+        wanted: String,
+        found: String,
+    },
+
+    #[error(
+        "{repo} lacks {missing} of the {of} parts of {file}: choose another of its files, or another repository"
+    )]
+    GgufParts {
+        repo: String,
+        file: String,
+        missing: usize,
+        of: usize,
+    },
+
+    #[error(
+        "{model} names a GGUF file on the hub, which `fit` and `models` read and no engine here runs: give the id of a repository with safetensors weights"
+    )]
+    GgufModel { model: String },
 
     #[error(
         "{endpoint} sends {file} of {repo} only as a whole ({size} bytes), and headers are read by parts: set HF_ENDPOINT to a hub that answers byte ranges, or give the model's config.json"

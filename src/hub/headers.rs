@@ -24,7 +24,7 @@ const FIRST_BYTES: u64 = 64 << 10;
 /// Shards of the largest models are some 200.
 const MOST_SHARDS: usize = 2000;
 /// In a repository's folder of the cache: what was read so, by commit.
-const FOLDER: &str = "candlepower-headers";
+pub(super) const FOLDER: &str = "candlepower-headers";
 /// In words that are quoted.
 const NUMBERED: &str = "-of-";
 const EXTENSION: &str = ".safetensors";
@@ -74,7 +74,11 @@ fn bad_header(file: String, error: &HeaderError) -> HubError {
         HeaderError::Foreign(what) => format!("it is {what}; {}", what.way_out()),
         error => format!("{error}; download it again, or check the repository"),
     };
-    HubError::BadHeader { file, reason }
+    HubError::BadHeader {
+        file,
+        format: "safetensors",
+        reason,
+    }
 }
 
 fn remote(

@@ -27,6 +27,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const USER_AGENT: &str = concat!("candlepower/", env!("CARGO_PKG_VERSION"));
 
 const OK: u16 = 200;
+/// What is asked for where no file is, in messages.
+const DESCRIPTION: &str = "the list of files";
 const PARTIAL_CONTENT: u16 = 206;
 const UNAUTHORIZED: u16 = 401;
 const FORBIDDEN: u16 = 403;
@@ -186,7 +188,11 @@ impl<'a> Client<'a> {
     }
 
     fn get(&self, file: &str, range: &str) -> Result<Answer, HubError> {
-        let mut url = self.repo.url(&self.endpoint, file);
+        self.follow(file, self.repo.url(&self.endpoint, file), Some(range))
+    }
+
+    /// Asks for `url`, which is called `file` in messages, through all redirects.
+    fn follow(&self, file: &str, mut url: Url, range: Option<&str>) -> Result<Answer, HubError> {
         let (mut commit, mut linked_etag, mut etag, mut linked_size) = (None, None, None, None);
         let mut sha256 = None;
         for _ in 0..=MAX_REDIRECTS {
@@ -224,10 +230,13 @@ impl<'a> Client<'a> {
         &self,
         file: &str,
         url: &Url,
-        range: &str,
+        range: Option<&str>,
         own: bool,
     ) -> Result<Response<Body>, HubError> {
-        let mut request = self.agent.get(url.as_str()).header("range", range);
+        let mut request = self.agent.get(url.as_str());
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
         if let Some(token) = self.token.filter(|_| own) {
             request = request.header("authorization", token.bearer());
         }
@@ -319,6 +328,11 @@ impl<'a> Client<'a> {
             found,
             expected: expected.to_owned(),
         }
+    }
+
+    /// The hub does not say what files a repository has.
+    pub fn no_list(&self, reason: String) -> HubError {
+        self.not_a_hub(DESCRIPTION, reason)
     }
 
     fn not_a_hub(&self, file: &str, reason: String) -> HubError {

@@ -139,7 +139,7 @@ pub fn parse_index(text: &[u8], index: &Path) -> Result<BTreeMap<String, Vec<Str
 }
 
 /// Whether a relative path only descends. Backslashes are refused everywhere: they separate on Windows.
-fn stays_inside(name: &str) -> bool {
+pub(super) fn stays_inside(name: &str) -> bool {
     let plain = |component| matches!(component, Component::Normal(_));
     !name.is_empty() && !name.contains('\\') && Path::new(name).components().all(plain)
 }

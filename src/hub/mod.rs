@@ -5,6 +5,7 @@ pub mod cards;
 mod damage;
 mod download;
 mod error;
+pub mod gguf;
 mod headers;
 mod http;
 mod layout;
@@ -134,6 +135,10 @@ pub fn resolve(
         Err(HubError::MissingDirectory {
             model: model.to_owned(),
             way_out,
+        })
+    } else if gguf::GgufId::parse(model).is_some_and(|id| id.choice.is_some()) {
+        Err(HubError::GgufModel {
+            model: model.to_owned(),
         })
     } else if model.contains('/') {
         from_hub(&HubId::parse(model)?, options, progress)

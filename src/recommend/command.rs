@@ -10,7 +10,8 @@ use super::result::Commands;
 use super::target::{Demand, Target};
 use super::words::Words;
 use crate::fit::{Answer, Ask, Engine, KvType, LlamaCpp, Release, Verdict};
-use crate::hub::cards;
+use crate::hub::gguf::GgufId;
+use crate::hub::{HubId, cards};
 use crate::session::ModelFiles;
 use crate::shape::WeightType;
 
@@ -133,9 +134,14 @@ impl<'a> Source<'a> {
             return Err("llama-server runs GGUF files; ask with --model FILE.gguf".to_owned());
         };
         let model = &self.options.question.model;
-        if !is_gguf_file(model) {
+        if !is_gguf(model) {
             return Err(format!(
                 "llama-server takes a GGUF file, and {model} is none; give the (first) file as --model"
+            ));
+        }
+        if on_hub(model).is_some_and(|(repo, _)| repo.to_string() != repo.id) {
+            return Err(format!(
+                "llama-server takes no revision, as {model} has; fetch the file"
             ));
         }
         let LlamaCpp {
@@ -144,8 +150,15 @@ impl<'a> Source<'a> {
         } = own;
         let tokens = answer.max_num_batched_tokens;
         let on_host = Some(own.cpu_moe_layers).filter(|&layers| layers > 0);
-        let words = Words::of("llama-server")
-            .flag("-m", model)
+        let words = Words::of("llama-server");
+        let words = match on_hub(model) {
+            None => words.flag("-m", model),
+            Some((repo, choice)) if is_gguf_file(&choice) => {
+                words.flag("-hf", repo.id).flag("-hff", choice)
+            }
+            Some((repo, choice)) => words.flag("-hf", format!("{}:{choice}", repo.id)),
+        };
+        let words = words
             .flag("-c", answer.max_model_len)
             .flag("-np", answer.max_num_seqs)
             .flag("-ngl", own.gpu_layers.unwrap_or(ALL_LAYERS))
@@ -279,8 +292,18 @@ fn servers(words: &Words, replicas: usize, ranks: usize) -> String {
     servers.join(" & ")
 }
 
-/// Whether a model is the file of one.
-pub fn is_gguf_file(model: &str) -> bool {
+/// Whether a model is a GGUF file, or a quantisation on the hub.
+pub fn is_gguf(model: &str) -> bool {
+    is_gguf_file(model) || on_hub(model).is_some()
+}
+
+/// The repository, and what is chosen of it.
+fn on_hub(model: &str) -> Option<(HubId, String)> {
+    let id = GgufId::parse(model).filter(|_| !Path::new(model).exists())?;
+    Some((id.repo, id.choice?))
+}
+
+fn is_gguf_file(model: &str) -> bool {
     model.to_ascii_lowercase().ends_with(".gguf")
 }
 

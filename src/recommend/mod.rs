@@ -16,7 +16,7 @@ mod result;
 mod target;
 mod words;
 
-pub use command::is_gguf_file;
+pub use command::is_gguf;
 pub use find::recommend;
 pub use layout::placed;
 pub use options::{RecommendOptions, TOP};

@@ -11,6 +11,8 @@ use super::outline::of_configuration;
 use crate::fit::StoredBytes;
 use crate::ground::Progress;
 use crate::ground::gguf_header::{self, GgufError, GgufHeader};
+use crate::ground::safetensors_header::Stored;
+use crate::hub::gguf::{GgufId, other_parts};
 use crate::hub::{
     self, DummyReason, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards,
 };
@@ -18,8 +20,6 @@ use crate::model::{Checkpoint, Described, ModelSpec, SpecError};
 use crate::shape::{ModelShape, ShapeError, gguf};
 
 const GGUF: &str = ".gguf";
-/// Files of one model.
-const MOST_PARTS: usize = 1000;
 
 /// What was found of a model.
 #[derive(Debug, Clone)]
@@ -58,10 +58,65 @@ pub fn read(
         dummy_weights: cards::find(model).is_none(),
         settings: HubSettings::from_env(),
     };
-    let source = hub::resolve(model, &options, progress)?;
-    match own(&source)? {
-        Some(described) if is_here(&source) => of_engine(source, described, layers, progress),
-        described => of_files(source, described, layers, &options.settings, progress),
+    let settings = &options.settings;
+    let source = match hub::resolve(model, &options, progress) {
+        // Repositories of GGUF files may have no configuration.
+        Err(
+            error @ (HubError::NotFound { .. }
+            | HubError::Offline { .. }
+            | HubError::GgufModel { .. }),
+        ) => {
+            return match gguf_on_hub(model, layers, settings, progress) {
+                Ok(Some(reading)) => Ok(reading),
+                Ok(None) => Err(error.into()),
+                Err(other) => Err(other),
+            };
+        }
+        source => source?,
+    };
+    let described = own(&source);
+    if is_here(&source)
+        && let Ok(Some(described)) = described
+    {
+        return of_engine(source, described, layers, progress);
+    }
+    let (headers, unreached) = match hub::headers(&source, settings, progress) {
+        Ok(headers) => (headers, None),
+        // What is known of the family is enough, if it is.
+        Err(error @ HubError::Unreachable { .. }) => (None, Some(error)),
+        Err(error) => return Err(error.into()),
+    };
+    let from_hub = source
+        .dir
+        .as_ref()
+        .is_some_and(|dir| dir.starts_with(&settings.cache));
+    if headers.is_none()
+        && unreached.is_none()
+        && from_hub
+        && !settings.offline
+        && let Some(reading) = gguf_on_hub(&source.name, layers, settings, progress)?
+    {
+        return Ok(reading);
+    }
+    of_files(source, described?, layers, (headers, unreached), progress)
+}
+
+/// Of a repository's GGUF files; `None`: it has none.
+fn gguf_on_hub(
+    model: &str,
+    layers: Option<usize>,
+    settings: &HubSettings,
+    progress: &dyn Progress,
+) -> Result<Option<Reading>, SessionError> {
+    let Some(id) = GgufId::parse(model) else {
+        return Ok(None);
+    };
+    match hub::gguf::header(&id, settings, progress) {
+        Ok(Some(header)) => of_gguf_header(model, &header, layers).map(Some),
+        Ok(None) => Ok(None),
+        // A mirror may have no lists of files.
+        Err(HubError::NotFound { .. }) if id.choice.is_none() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -151,15 +206,9 @@ fn of_files(
     source: ModelSource,
     described: Option<Described>,
     layers: Option<usize>,
-    settings: &HubSettings,
+    (headers, unreached): (Option<Vec<Stored>>, Option<HubError>),
     progress: &dyn Progress,
 ) -> Result<Reading, SessionError> {
-    let (headers, unreached) = match hub::headers(&source, settings, progress) {
-        Ok(headers) => (headers, None),
-        // What is known of the family is enough, if it is.
-        Err(error @ HubError::Unreachable { .. }) => (None, Some(error)),
-        Err(error) => return Err(error.into()),
-    };
     let file = source.config_name();
     let runnable = described.is_some();
     if let Some(described) = &described {
@@ -230,7 +279,15 @@ fn of_gguf(model: &str, path: &Path, layers: Option<usize>) -> Result<Reading, S
         let other = gguf_header(&part).map_err(Wish::from)?;
         header.tensors.extend(other.tensors);
     }
-    let mut shape = gguf::read(&header, model).map_err(Wish::from)?;
+    of_gguf_header(model, &header, layers)
+}
+
+fn of_gguf_header(
+    model: &str,
+    header: &GgufHeader,
+    layers: Option<usize>,
+) -> Result<Reading, SessionError> {
+    let mut shape = gguf::read(header, model).map_err(Wish::from)?;
     keep(&mut shape, layers, model)?;
     Ok(Reading {
         name: model.to_owned(),
@@ -261,14 +318,7 @@ fn gguf_header(path: &Path) -> Result<GgufHeader, ShapeError> {
 
 /// The other files of `…-00001-of-0000n.gguf`.
 fn parts(path: &Path) -> Vec<PathBuf> {
-    let found = || {
-        let name = path.file_name()?.to_str()?;
-        let (before, of) = name[..name.len() - GGUF.len()].rsplit_once("-of-")?;
-        let stem = before.strip_suffix("00001")?;
-        let count: usize = of.parse().ok().filter(|&count| count <= MOST_PARTS)?;
-        let end = &name[name.len() - GGUF.len()..];
-        let part = |number| path.with_file_name(format!("{stem}{number:05}-of-{of}{end}"));
-        Some((2..=count).map(part).collect())
-    };
-    found().unwrap_or_default()
+    let name = path.file_name().and_then(|name| name.to_str());
+    let names = name.map(other_parts).unwrap_or_default();
+    names.iter().map(|name| path.with_file_name(name)).collect()
 }

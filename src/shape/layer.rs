@@ -66,7 +66,7 @@ impl Kv {
     }
 
     /// KV heads, and elements of one.
-    fn heads(self) -> Option<(usize, usize)> {
+    pub(super) fn heads(self) -> Option<(usize, usize)> {
         match self {
             Self::Full {
                 num_heads,

@@ -1,6 +1,7 @@
 //! Where a model's files come from, against a hub on the loopback interface.
 
 mod cache;
+mod gguf;
 mod headers;
 mod home;
 mod integrity;

@@ -18,7 +18,8 @@ use crate::session::{DEFAULT_MODEL, Question};
     Exit codes: 0 it fits (of several --gpus, at least one number does), 3 it does not, 2 the question is wrong.\n\
     Ranks are tp x pp; GPUs beyond them are replicas. With a list of --gpus, --json prints an array.")]
 pub struct FitArgs {
-    /// Directory in Hugging Face layout, hub id (org/name), name of a card, config.json or GGUF file
+    /// Directory in Hugging Face layout, hub id (org/name, of GGUF files org/name:Q4_K_M), name of a card, config.json or
+    /// GGUF file
     #[arg(long, default_value = DEFAULT_MODEL, value_name = "M", help_heading = "Model")]
     pub model: String,
     /// Keep only the first N decoder layers

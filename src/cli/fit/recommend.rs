@@ -14,7 +14,7 @@ use crate::cli::{output, values};
 use crate::fit::Engine;
 use crate::ground::Progress;
 use crate::hardware::Prices;
-use crate::recommend::{RecommendOptions, is_gguf_file, recommend};
+use crate::recommend::{RecommendOptions, is_gguf, recommend};
 use crate::report;
 
 /// Of cards in `--gpu`.
@@ -39,7 +39,7 @@ pub fn run(args: &FitArgs, engine: Engine) -> Result<u8, Failure> {
 
 /// Of who named none: what most people run of such a model.
 pub fn usual_engine(args: &FitArgs) -> EngineFlag {
-    match (args.recommend.recommend, is_gguf_file(&args.model)) {
+    match (args.recommend.recommend, is_gguf(&args.model)) {
         (false, _) => EngineFlag::Candlepower,
         (true, true) => EngineFlag::LlamaCpp,
         (true, false) => EngineFlag::Vllm,

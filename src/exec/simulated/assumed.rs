@@ -18,6 +18,16 @@ pub fn untimed(shape: &ModelShape) -> Option<String> {
             shape.layers.len()
         ));
     }
+    let keeps = |layer: usize| shape.layers[layer].kv != Kv::Nothing;
+    let mut queries = shape
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.role == Role::Query);
+    if queries.any(|tensor| tensor.layer.is_some_and(|layer| !keeps(layer))) {
+        return Some(
+            "some of its layers read what others keep, which no figure was compared of".to_owned(),
+        );
+    }
     (shape.family == SPARSE).then(|| {
         "nothing is known of how long its indexer takes, nor how many tokens its attention reads"
             .to_owned()

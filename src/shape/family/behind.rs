@@ -1,5 +1,6 @@
 //! What stands behind the mixers of each layer: one MLP, or experts.
 
+use super::blocks::blocks;
 use super::sizes::{Sizes, pattern};
 use crate::shape::Experts;
 use crate::shape::error::ShapeError;
@@ -45,6 +46,15 @@ pub(super) fn behind(keys: &Keys, sizes: &Sizes) -> Result<Vec<Behind>, ShapeErr
         None => Vec::new(),
     };
     let pattern = pattern(keys, sizes)?;
+    let blocks = blocks(keys, sizes)?;
+    // Gemma 4's layers that read what others keep have more room for features.
+    let shared = keys.count(&["num_kv_shared_layers"])?.unwrap_or(0);
+    let wide = keys.flag("use_double_wide_mlp", false);
+    let dense = |layer: usize| match &blocks {
+        Some(blocks) => blocks[layer].width,
+        None if wide && layer + shared >= sizes.layers => 2 * dense,
+        None => sizes.widths.get(layer).copied().unwrap_or(dense),
+    };
     let is_sparse = |layer: usize| match (kinds.get(layer), listed) {
         (Some(kind), _) => *kind == "sparse",
         (None, Some(list)) => list.get(layer).and_then(|one| one.as_u64()) == Some(1),
@@ -59,11 +69,11 @@ pub(super) fn behind(keys: &Keys, sizes: &Sizes) -> Result<Vec<Behind>, ShapeErr
         },
     };
     let one = |layer: usize| match (pattern.map(|pattern| pattern[layer]), experts) {
-        (Some(b'-'), _) => Behind::Dense(dense),
+        (Some(b'-'), _) => Behind::Dense(dense(layer)),
         (Some(b'E'), Some((experts, shared))) => Behind::Experts(experts, shared),
         (Some(_), _) => Behind::Nothing,
         (None, Some((experts, shared))) if is_sparse(layer) => Behind::Experts(experts, shared),
-        (None, _) => Behind::Dense(dense),
+        (None, _) => Behind::Dense(dense(layer)),
     };
     Ok((0..sizes.layers).map(one).collect())
 }
@@ -84,6 +94,7 @@ fn experts(keys: &Keys, sizes: &Sizes) -> Result<Option<(Experts, usize)>, Shape
         "num_experts_per_token",
         "moe_topk",
         "moe_k",
+        "top_k_experts",
     ];
     let per_token = keys.size(&names)?;
     let width = keys
@@ -111,6 +122,8 @@ fn experts(keys: &Keys, sizes: &Sizes) -> Result<Option<(Experts, usize)>, Shape
         (Some(width), _, _) => width,
         (None, Some(count), _) => count * width,
         (None, None, Some("llama4_text" | "llama4")) => width,
+        // Each layer has its MLP beside the experts.
+        (None, None, Some("gemma4_text" | "gemma4")) => sizes.width,
         (None, None, _) => 0,
     };
     let experts = Experts {

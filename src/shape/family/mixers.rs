@@ -1,5 +1,8 @@
 //! How each layer mixes tokens, by the keys of a configuration.
 
+use serde_json::Value;
+
+use super::blocks::blocks;
 use super::kind::{Family, Windows};
 use super::recurrent::{Recurrent, recurrent};
 use super::sizes::{Sizes, pattern};
@@ -15,9 +18,21 @@ const QWEN_MAX_WINDOW_LAYERS: usize = 28;
 /// How a layer mixes tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Mixers {
-    /// `Kv::Nothing`: it has no attention.
+    /// Of its attention; `Kv::Nothing`: it has none.
     pub kv: Kv,
+    /// Its attention reads what an earlier layer keeps.
+    pub shares: bool,
     pub recurrent: Option<Recurrent>,
+}
+
+impl Mixers {
+    /// What it keeps itself of a token.
+    pub fn kept(self) -> Kv {
+        match self.shares {
+            true => Kv::Nothing,
+            false => self.kv,
+        }
+    }
 }
 
 /// One for each layer.
@@ -36,25 +51,40 @@ pub(super) fn mixers(
         false => None,
     };
     let recurrent = recurrent(keys, sizes)?;
-    let kept = |layer: usize| kv(keys, family, sizes, &types, layer);
+    let blocks = blocks(keys, sizes)?;
+    let named = with_attention(keys)?;
+    let shared = keys.count(&["num_kv_shared_layers"])?.unwrap_or(0);
+    let first_shared = match shared < sizes.layers {
+        true => sizes.layers - shared,
+        // Somebody must keep something.
+        false => sizes.layers,
+    };
+    let of_block = |layer: usize| blocks.as_ref().map(|blocks| blocks[layer].kv_heads);
+    let attention = |layer: usize| {
+        let own = of_block(layer).flatten();
+        let heads = own.unwrap_or(sizes.kv_heads);
+        kv(keys, family, sizes, (&types, heads), layer)
+    };
     let is_recurrent = |layer: usize| match (&pattern, types.get(layer)) {
         (Some(pattern), _) => pattern[layer] == b'M',
         (None, Some(kind)) => ["linear_attention", "mamba", "recurrent"].contains(kind),
         (None, None) => {
             let full = listed.and_then(|list| list.get(layer)?.as_u64());
-            match (full, period, interval) {
-                (Some(full), _, _) => full == 0,
-                (None, Some(period), _) => layer % period.max(1) != offset,
-                (None, None, Some(interval)) => !(layer + 1).is_multiple_of(interval.max(1)),
-                (None, None, None) => false,
+            match (full, &named, period, interval) {
+                (Some(full), ..) => full == 0,
+                (None, Some(named), ..) => !named.contains(&(layer as u64)),
+                (None, None, Some(period), _) => layer % period.max(1) != offset,
+                (None, None, None, Some(interval)) => !(layer + 1).is_multiple_of(interval.max(1)),
+                (None, None, None, None) => false,
             }
         }
     };
     let mixer = |layer: usize| {
         let own = is_recurrent(layer) || family.both;
-        let attends = match &pattern {
-            Some(pattern) => pattern[layer] == b'*',
-            None => !is_recurrent(layer) || family.both,
+        let attends = match (&pattern, of_block(layer)) {
+            (Some(pattern), _) => pattern[layer] == b'*',
+            (None, Some(heads)) => heads.is_some(),
+            (None, None) => !is_recurrent(layer) || family.both,
         };
         if own && recurrent.is_none() {
             return Err(ShapeError::Missing {
@@ -64,21 +94,38 @@ pub(super) fn mixers(
         }
         Ok(Mixers {
             kv: match attends {
-                true => kept(layer)?,
+                true => attention(layer)?,
                 false => Kv::Nothing,
             },
+            shares: layer >= first_shared,
             recurrent: recurrent.filter(|_| own),
         })
     };
     (0..sizes.layers).map(mixer).collect()
 }
 
-/// What a layer with attention keeps of a token.
+/// Layers with attention, where a configuration names them; Kimi's counts them from 1.
+fn with_attention(keys: &Keys) -> Result<Option<Vec<u64>>, ShapeError> {
+    let named = |keys: &Keys, key: &str, first: u64| {
+        let list = keys.list(key)?;
+        let layers = |list: &[Value]| {
+            let layers = list.iter().filter_map(Value::as_u64);
+            layers.map(|layer| layer.saturating_sub(first)).collect()
+        };
+        Ok(list.map(layers))
+    };
+    match keys.object("linear_attn_config") {
+        Some(linear) => named(&linear, "full_attn_layers", 1),
+        None => named(keys, "attn_layer_indices", 0),
+    }
+}
+
+/// What a layer with attention keeps of a token, where it has so many KV heads unless it is of another kind.
 fn kv(
     keys: &Keys,
     family: &Family,
     sizes: &Sizes,
-    types: &[&str],
+    (types, num_heads): (&[&str], usize),
     layer: usize,
 ) -> Result<Kv, ShapeError> {
     if let Some(rank) = keys.count(&["kv_lora_rank"])? {
@@ -88,10 +135,14 @@ fn kv(
             rotary,
         });
     }
-    let (num_heads, head_dim) = (sizes.kv_heads, sizes.head_dim);
+    let head_dim = sizes.head_dim;
+    // Gemma 4's layers that see all tokens have heads of their own.
+    let of_all = keys
+        .count(&["num_global_key_value_heads"])?
+        .filter(|_| keys.flag("attention_k_eq_v", false));
     let full = Kv::Full {
-        num_heads,
-        head_dim,
+        num_heads: of_all.unwrap_or(num_heads),
+        head_dim: keys.count(&["global_head_dim"])?.unwrap_or(head_dim),
     };
     let limited = match (types.get(layer), family.windows) {
         (Some(kind), _) => ["sliding_attention", "chunked_attention"].contains(kind),

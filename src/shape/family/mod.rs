@@ -1,6 +1,8 @@
 //! A model's shape from its `config.json` alone: the table of families, and what their keys say.
 
 mod behind;
+mod blocks;
+mod hybrids;
 mod kind;
 mod mixers;
 mod recurrent;
@@ -12,10 +14,11 @@ mod weights;
 use serde_json::{Map, Value};
 
 use self::behind::{Behind, behind};
+use self::hybrids::HYBRIDS;
 use self::kind::Family;
 use self::mixers::mixers;
 use self::sizes::Sizes;
-use self::table::find;
+use self::table::FAMILIES;
 use self::weights::{Model, list};
 use super::error::ShapeError;
 use super::keys::Keys;
@@ -70,6 +73,15 @@ pub(super) fn decoder(config: &Map<String, Value>) -> Map<String, Value> {
     own
 }
 
+fn all() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().chain(HYBRIDS)
+}
+
+/// The family that goes by `model_type`.
+fn find(model_type: &str) -> Option<&'static Family> {
+    all().find(|family| family.names.contains(&model_type))
+}
+
 /// What a configuration calls its model.
 pub(super) fn model_type<'a>(config: &'a Keys) -> &'a str {
     let class = || config.texts("architectures").ok()?.first().copied();
@@ -122,7 +134,7 @@ pub(super) fn outline_of(config: &Keys) -> Result<ModelShape, ShapeError> {
         Some(family) => outline(config, &keys, family),
         None => {
             // As Llama, with the keys that there are.
-            let mut shape = outline(config, &keys, &table::FAMILIES[0])?;
+            let mut shape = outline(config, &keys, &FAMILIES[0])?;
             shape.assumptions.push(format!(
                 "nothing is known of the model type {name:?}: its weights are those of the headers, and what its layers keep of a token is taken for attention as its configuration's usual keys have it"
             ));
@@ -142,7 +154,7 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
         .into_iter()
         .zip(behind(keys, &sizes)?);
     let layers = layers.map(|(mixers, behind)| Layer {
-        kv: mixers.kv,
+        kv: mixers.kept(),
         state: mixers.recurrent.map(|recurrent| recurrent.state),
         mlp: match behind {
             Behind::Nothing => Mlp::Dense { width: 0 },
@@ -180,6 +192,12 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
         assumptions.push(
             "the keys of the sparse indexer, which newer DeepSeek models keep beside the latents, are not counted".to_owned(),
         );
+    }
+    if keys
+        .list("cross_attention_layers")?
+        .is_some_and(|list| !list.is_empty())
+    {
+        assumptions.push("layers that look at images are taken to keep as much for a token as the others, for which engines reserve it".to_owned());
     }
     Ok(ModelShape {
         family: model_type(keys).to_owned(),
@@ -233,7 +251,7 @@ fn positions(keys: &Keys) -> Result<usize, ShapeError> {
     let original = "original_max_position_embeddings";
     let original = rope.number(original).or_else(|| keys.number(original));
     // Gemma 3 writes the length that it reaches.
-    let gemma = model_type(keys).starts_with("gemma3");
+    let gemma = has_two_tables(keys);
     let stretched = match kind {
         Some("yarn") => original.unwrap_or(written as f64) * factor,
         Some("linear" | "dynamic") if !gemma => written as f64 * factor,
@@ -246,6 +264,12 @@ fn positions(keys: &Keys) -> Result<usize, ShapeError> {
     })
 }
 
+/// Gemma 3 and 4 rotate layers that see all tokens by another base.
+fn has_two_tables(keys: &Keys) -> bool {
+    let name = model_type(keys);
+    name.starts_with("gemma3") || name.starts_with("gemma4")
+}
+
 /// Positions in steps of a fraction are in one table up to the stretched end (`LinearScalingRotaryEmbedding`), and layers
 /// of two bases have two tables.
 fn rotary_rows(keys: &Keys, positions: usize) -> usize {
@@ -256,8 +280,7 @@ fn rotary_rows(keys: &Keys, positions: usize) -> usize {
     });
     let factor = linear.and_then(|rope| rope.number("factor"));
     let stretched = factor.map_or(0.0, |factor| positions as f64 * factor.max(1.0));
-    let gemma = model_type(keys).starts_with("gemma3");
-    match (gemma, stretched < (1_u64 << 31) as f64) {
+    match (has_two_tables(keys), stretched < (1_u64 << 31) as f64) {
         (true, true) => positions + positions.max(stretched as usize),
         // Its positions are stretched already.
         _ => positions,
@@ -271,5 +294,20 @@ pub(super) fn weight_type(keys: &Keys) -> Option<WeightType> {
         "float16" | "half" => Some(WeightType::F16),
         "float32" | "float" => Some(WeightType::F32),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_one_family() {
+        let names: Vec<&str> = all().flat_map(|f| f.names).copied().collect();
+        let different: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(different.len(), names.len());
+        assert!(find("gemma2").is_some() && find("gemma99").is_none());
     }
 }

@@ -31,6 +31,9 @@ pub(super) fn recurrent(keys: &Keys, sizes: &Sizes) -> Result<Option<Recurrent>,
     if keys.count(&["linear_num_value_heads"])?.is_some() {
         return Ok(Some(gated_delta(keys, in_f32)?));
     }
+    if let Some(linear) = keys.object("linear_attn_config") {
+        return Ok(Some(kimi_delta(&linear)?));
+    }
     let heads = keys.count(&["mamba_n_heads", "mamba_num_heads"])?;
     let Some(state) = keys.count(&["mamba_d_state", "ssm_state_size"])? else {
         return Ok(None);
@@ -102,6 +105,30 @@ fn gated_delta(keys: &Keys, in_f32: bool) -> Result<Recurrent, ShapeError> {
             conv: channels * (taps - 1),
             temporal: value_heads * key_dim * value_dim,
             in_f32,
+        },
+    })
+}
+
+/// Kimi's delta attention: a convolution each for queries, keys and values, and two gates that are products of two
+/// matrices with the features of a head between them, or whole ones.
+fn kimi_delta(keys: &Keys) -> Result<Recurrent, ShapeError> {
+    let heads = keys.size(&["num_heads"])?;
+    let head_dim = keys.size(&["head_dim"])?;
+    let taps = keys.size(&["short_conv_kernel_size"])?;
+    let inner = heads * head_dim;
+    let (gates, unpacked) = match keys.flag("use_full_rank_gate", false) {
+        true => (2 * inner, 0),
+        false => (2 * head_dim, 2 * head_dim * inner),
+    };
+    Ok(Recurrent {
+        inputs: 3 * inner + gates + heads,
+        conv: [3 * inner, taps],
+        within: unpacked + heads + inner + head_dim,
+        output: inner,
+        state: State {
+            conv: 3 * inner * (taps - 1),
+            temporal: inner * head_dim,
+            in_f32: true,
         },
     })
 }

@@ -1,8 +1,12 @@
 //! Sizes that all layers share.
 
+use serde_json::Value;
+
 use crate::shape::error::ShapeError;
 use crate::shape::keys::Keys;
 
+/// Of one MLP: larger ones are a damaged file.
+const MOST_WIDTH: u64 = 1 << 20;
 /// Layers above this are a damaged file.
 const MOST_LAYERS: usize = 1 << 12;
 
@@ -13,9 +17,13 @@ pub(super) struct Sizes {
     pub kv_heads: usize,
     pub head_dim: usize,
     pub layers: usize,
-    /// Of a dense MLP.
+    /// Of a dense MLP, the widest where they differ.
     pub width: usize,
+    /// Of the dense MLP of each layer, where a list has them; else empty.
+    pub widths: Vec<usize>,
 }
+
+const WIDTH: &str = "intermediate_size";
 
 impl Sizes {
     pub fn read(keys: &Keys) -> Result<Self, ShapeError> {
@@ -33,8 +41,13 @@ impl Sizes {
                 .unwrap_or(heads),
         };
         let head_dim = keys.count(&["head_dim", "attention_head_dim", "kv_channels"])?;
-        let names = ["intermediate_size", "ffn_hidden_size", "ffn_dim", "n_inner"];
-        let width = match (keys.count(&names)?, keys.text("model_type")) {
+        let names = [WIDTH, "ffn_hidden_size", "ffn_dim", "n_inner"];
+        let widths = widths(keys, layers)?;
+        let stated = match widths.iter().max() {
+            Some(&widest) => Some(widest),
+            None => keys.count(&names)?,
+        };
+        let width = match (stated, keys.text("model_type")) {
             (Some(width), _) => width,
             (None, Some("falcon" | "RefinedWeb" | "RefinedWebModel")) => 4 * hidden,
             (None, _) => keys.count(&["moe_intermediate_size"])?.unwrap_or(0),
@@ -46,6 +59,7 @@ impl Sizes {
             head_dim: head_dim.unwrap_or(hidden / heads),
             layers,
             width,
+            widths,
         };
         let invalid = |key: &str, value: usize, rule: &str| {
             Err(ShapeError::invalid(keys.file, key, value, rule))
@@ -61,6 +75,27 @@ impl Sizes {
             0 => invalid("head_dim", 0, "it must be a positive size"),
             _ => Ok(sizes),
         }
+    }
+}
+
+/// Gemma 3n's models may have as many as they have layers.
+fn widths(keys: &Keys, layers: usize) -> Result<Vec<usize>, ShapeError> {
+    let Some(list) = keys.value(WIDTH).and_then(Value::as_array) else {
+        return Ok(Vec::new());
+    };
+    let widths = list.iter().map(|width| {
+        let width = width.as_u64().filter(|&width| width <= MOST_WIDTH);
+        width.map(|width| width as usize)
+    });
+    let widths: Option<Vec<usize>> = widths.collect();
+    match widths.filter(|widths| widths.len() == layers) {
+        Some(widths) => Ok(widths),
+        None => Err(ShapeError::invalid(
+            keys.file,
+            WIDTH,
+            format!("a list of {}", list.len()),
+            format!("it must have a size for each of {layers} layers"),
+        )),
     }
 }
 

@@ -1,11 +1,22 @@
-//! The families of models, as data: where each differs from Llama. Sizes come from a model's configuration.
+//! The families of models whose every layer has attention, as data: where each differs from Llama. Sizes come from a
+//! model's configuration.
 //!
 //! Source: the configuration and modelling files of each family in Hugging Face transformers.
 
 use super::kind::{Family, Flag, QkNorm, Windows};
 
-const LLAMA: Family = Family {
-    names: &["llama", "Yi", "smollm3", "internlm3", "granite"],
+pub(super) const LLAMA: Family = Family {
+    names: &[
+        "llama",
+        "Yi",
+        "smollm3",
+        "internlm3",
+        "granite",
+        "deci",
+        "nemotron-nas",
+        "mllama_text_model",
+        "mllama",
+    ],
     qkv_bias: Flag::Key("attention_bias", false),
     o_bias: Flag::Key("attention_bias", false),
     mlp_bias: Flag::Key("mlp_bias", false),
@@ -37,7 +48,7 @@ const QWEN2: Family = Family {
     ..LLAMA
 };
 
-const QWEN3: Family = Family {
+pub(super) const QWEN3: Family = Family {
     names: &[
         "qwen3",
         "qwen3_moe",
@@ -98,7 +109,7 @@ const OPT: Family = Family {
     ..LLAMA
 };
 
-const DEEPSEEK: Family = Family {
+pub(super) const DEEPSEEK: Family = Family {
     names: &[
         "deepseek_v2",
         "deepseek_v3",
@@ -117,7 +128,7 @@ const OLMO2: Family = Family {
     ..LLAMA
 };
 
-/// Every family that is known by its configuration alone.
+/// Families whose layers all have attention.
 pub(super) const FAMILIES: &[Family] = &[
     LLAMA,
     Family {
@@ -134,27 +145,6 @@ pub(super) const FAMILIES: &[Family] = &[
         ..QWEN2
     },
     QWEN3,
-    Family {
-        names: &[
-            "qwen3_next",
-            "qwen3_5",
-            "qwen3_5_text",
-            "qwen3_5_moe",
-            "qwen3_5_moe_text",
-        ],
-        gated_attention: true,
-        windows: Windows::Never,
-        defaults: &[
-            ("head_dim", 256),
-            ("linear_num_key_heads", 16),
-            ("linear_num_value_heads", 32),
-            ("linear_key_head_dim", 128),
-            ("linear_value_head_dim", 128),
-            ("linear_conv_kernel_dim", 4),
-            ("full_attention_interval", 4),
-        ],
-        ..QWEN3
-    },
     GEMMA,
     Family {
         names: &["gemma2"],
@@ -163,6 +153,41 @@ pub(super) const FAMILIES: &[Family] = &[
         ..GEMMA
     },
     GEMMA3,
+    Family {
+        names: &["gemma3n_text", "gemma3n"],
+        norms: 7,
+        windows: Windows::AllBut(5),
+        defaults: &[
+            ("head_dim", 256),
+            ("vocab_size", 262_400),
+            ("vocab_size_per_layer_input", 262_144),
+            ("hidden_size_per_layer_input", 256),
+            ("num_attention_heads", 8),
+            ("num_key_value_heads", 2),
+            ("max_position_embeddings", 32_768),
+            ("sliding_window", 512),
+            ("num_kv_shared_layers", 15),
+            ("laurel_rank", 64),
+            ("altup_num_inputs", 4),
+        ],
+        ..GEMMA3
+    },
+    Family {
+        names: &["gemma4_text", "gemma4"],
+        norms: 5,
+        defaults: &[
+            ("head_dim", 256),
+            ("global_head_dim", 512),
+            ("vocab_size", 262_144),
+            ("vocab_size_per_layer_input", 262_144),
+            ("hidden_size_per_layer_input", 256),
+            ("num_attention_heads", 8),
+            ("num_key_value_heads", 4),
+            ("max_position_embeddings", 131_072),
+            ("sliding_window", 512),
+        ],
+        ..GEMMA3
+    },
     Family {
         names: &["phi"],
         qkv_bias: Flag::Always,
@@ -206,16 +231,6 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     Family {
-        names: &["falcon_h1"],
-        both: true,
-        ..LLAMA
-    },
-    Family {
-        names: &["granitemoe", "granitemoeshared", "granitemoehybrid"],
-        tied: true,
-        ..LLAMA
-    },
-    Family {
         names: &["internlm2"],
         qkv_bias: Flag::Key("bias", false),
         o_bias: Flag::Key("bias", false),
@@ -232,16 +247,6 @@ pub(super) const FAMILIES: &[Family] = &[
         names: &["nemotron"],
         gated: false,
         norm_bias: true,
-        ..LLAMA
-    },
-    Family {
-        names: &["nemotron_h"],
-        gated: false,
-        norms: 1,
-        ..LLAMA
-    },
-    Family {
-        names: &["jamba"],
         ..LLAMA
     },
     Family {
@@ -262,10 +267,6 @@ pub(super) const FAMILIES: &[Family] = &[
     Family {
         names: &["minimax_m2"],
         qk_norm: QkNorm::WholeIf("use_qk_norm"),
-        ..LLAMA
-    },
-    Family {
-        names: &["minimax", "minimax_text_01", "minimax_m1"],
         ..LLAMA
     },
     DEEPSEEK,
@@ -352,25 +353,3 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
 ];
-
-/// The family that goes by `model_type`.
-pub(super) fn find(model_type: &str) -> Option<&'static Family> {
-    FAMILIES
-        .iter()
-        .find(|family| family.names.contains(&model_type))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn a_name_stands_for_one_family() {
-        let names: Vec<&str> = FAMILIES.iter().flat_map(|f| f.names).copied().collect();
-        let different: BTreeSet<&str> = names.iter().copied().collect();
-        assert_eq!(different.len(), names.len());
-        assert!(find("gemma2").is_some() && find("gemma99").is_none());
-    }
-}

@@ -39,6 +39,7 @@ pub(super) fn list(model: &Model, quantizer: &Quantizer) -> Result<Vec<TensorSpe
         let rows = model.positions + beyond;
         list.plain("model.embed_positions.weight", &[rows, h], Role::Other);
     }
+    list.beside_layers()?;
     if model.tower > 0 {
         let tower = usize::try_from(model.tower).unwrap_or(usize::MAX);
         list.plain("visual", &[tower, 1], Role::Tower);
@@ -73,6 +74,8 @@ struct List<'a> {
     tensors: Vec<TensorSpec>,
 }
 
+const PER_LAYER: &str = "hidden_size_per_layer_input";
+const STREAMS: &str = "altup_num_inputs";
 /// A thousand times the largest models known.
 const MOST_WEIGHTS: u128 = 1 << 51;
 
@@ -167,38 +170,90 @@ impl List<'_> {
         let module = format!("model.layers.{layer}");
         let norms = norms(&model.keys, model.family);
         self.norm(&format!("{module}.norms"), norms * model.sizes.hidden);
-        let Mixers { kv, recurrent } = model.mixers[layer];
-        match kv {
-            Kv::Nothing => {}
-            Kv::Latent { .. } => self.latent_attention(&module)?,
-            Kv::Full { num_heads, .. }
-            | Kv::Window { num_heads, .. }
-            | Kv::Chunked { num_heads, .. } => self.attention(&module, num_heads),
+        let Mixers { kv, recurrent, .. } = model.mixers[layer];
+        match (kv, kv.heads()) {
+            (Kv::Latent { .. }, _) => self.latent_attention(&module)?,
+            (_, Some(heads)) => {
+                // K stands for V too.
+                let one =
+                    matches!(kv, Kv::Full { .. }) && model.keys.flag("attention_k_eq_v", false);
+                self.attention(&module, heads, one);
+            }
+            (_, None) => {}
         }
         if let Some(recurrent) = recurrent {
             self.recurrent(&module, recurrent);
         }
         match model.behind[layer] {
             Behind::Nothing => {}
-            Behind::Dense(width) => self.mlp(&format!("{module}.mlp"), width, 1),
+            Behind::Dense(width) => {
+                self.mlp(&format!("{module}.mlp"), [width, model.sizes.hidden], 1);
+            }
             Behind::Experts(experts, shared) => {
-                let router = [experts.count, model.sizes.hidden];
+                let h = model.sizes.hidden;
+                let router = [experts.count, h];
                 self.plain(&format!("{module}.mlp.gate.weight"), &router, Role::Router);
                 let module = format!("{module}.mlp");
-                self.mlp(&format!("{module}.experts.0"), experts.width, experts.count);
-                self.mlp(&format!("{module}.shared_experts"), shared, 1);
+                let latent = model
+                    .keys
+                    .count(&["routed_expert_hidden_size", "moe_latent_size"])?;
+                if let Some(latent) = latent {
+                    self.plain(&format!("{module}.latent"), &[2 * latent, h], Role::Other);
+                }
+                let shape = [experts.width, latent.unwrap_or(h)];
+                self.mlp(&format!("{module}.experts.0"), shape, experts.count);
+                self.mlp(&format!("{module}.shared_experts"), [shared, h], 1);
             }
+        }
+        self.beside_layer(&module)
+    }
+
+    /// A table of inputs for each layer, and what mixes several streams (Gemma 3n, Gemma 4).
+    fn beside_layers(&mut self) -> Result<(), ShapeError> {
+        let (keys, h) = (self.model.keys, self.model.sizes.hidden);
+        if let Some(width) = keys.count(&[PER_LAYER])?.filter(|&width| width > 0) {
+            let all = self.model.sizes.layers * width;
+            let rows = keys.size(&["vocab_size_per_layer_input"])?;
+            let table = "model.embed_tokens_per_layer.weight";
+            self.plain(table, &[rows, all], Role::Embedding);
+            let projection = "model.per_layer_model_projection.weight";
+            self.plain(projection, &[all, h], Role::Other);
+        }
+        let streams = keys.count(&[STREAMS])?.unwrap_or(1);
+        let projections = 2 * streams.saturating_sub(1) * h;
+        self.plain(
+            "model.altup_projections.weight",
+            &[projections, h],
+            Role::Other,
+        );
+        Ok(())
+    }
+
+    /// What a layer has of these.
+    fn beside_layer(&mut self, layer: &str) -> Result<(), ShapeError> {
+        let (keys, h) = (self.model.keys, self.model.sizes.hidden);
+        let width = keys.count(&[PER_LAYER])?.unwrap_or(0);
+        let rank = keys.count(&["laurel_rank"])?.unwrap_or(0);
+        // A product of two matrices each.
+        for (name, inner) in [("per_layer_input", width), ("laurel", rank)] {
+            self.plain(
+                &format!("{layer}.{name}.weight"),
+                &[2 * inner, h],
+                Role::Other,
+            );
+        }
+        if let Some(streams) = keys.count(&[STREAMS])? {
+            let coefficients = streams * streams * (streams + 1);
+            let all = coefficients + (streams + 1) * h;
+            self.plain(&format!("{layer}.altup.weight"), &[all, 1], Role::Other);
         }
         Ok(())
     }
 
-    fn attention(&mut self, layer: &str, kv_heads: usize) {
+    /// With so many KV heads of so many features; `one`: K stands for V too.
+    fn attention(&mut self, layer: &str, (kv_heads, head_dim): (usize, usize), one: bool) {
         let (family, sizes) = (self.model.family, self.model.sizes);
-        let (h, q, kv) = (
-            sizes.hidden,
-            sizes.heads * sizes.head_dim,
-            kv_heads * sizes.head_dim,
-        );
+        let (h, q, kv) = (sizes.hidden, sizes.heads * head_dim, kv_heads * head_dim);
         let gate = match family.gated_attention && self.model.keys.flag("attn_output_gate", true) {
             true => 2,
             false => 1,
@@ -206,7 +261,12 @@ impl List<'_> {
         for (name, shape, role, bias) in [
             ("q_proj", [gate * q, h], Role::Query, family.qkv_bias),
             ("k_proj", [kv, h], Role::KeyValue, family.qkv_bias),
-            ("v_proj", [kv, h], Role::KeyValue, family.qkv_bias),
+            (
+                "v_proj",
+                [if one { 0 } else { kv }, h],
+                Role::KeyValue,
+                family.qkv_bias,
+            ),
             ("o_proj", [h, q], Role::Output, family.o_bias),
         ] {
             let module = format!("{layer}.self_attn.{name}");
@@ -218,8 +278,8 @@ impl List<'_> {
             self.bias(&module, shape[0], role, bias);
         }
         let [queries, keys] = match family.qk_norm {
-            QkNorm::Head => [sizes.head_dim; 2],
-            QkNorm::HeadIf(key) if self.model.keys.flag(key, false) => [sizes.head_dim; 2],
+            QkNorm::Head => [head_dim; 2],
+            QkNorm::HeadIf(key) if self.model.keys.flag(key, false) => [head_dim; 2],
             QkNorm::Whole => [q, kv],
             QkNorm::WholeIf(key) if self.model.keys.flag(key, false) => [q, kv],
             QkNorm::Never | QkNorm::HeadIf(_) | QkNorm::WholeIf(_) => [0, 0],
@@ -255,6 +315,9 @@ impl List<'_> {
         let both = heads * (nope + value);
         self.matrix(&at("kv_b_proj"), [both, rank], Role::Query, 1);
         self.matrix(&at("o_proj"), [h, heads * value], Role::Output, 1);
+        if keys.flag("mla_use_output_gate", false) {
+            self.matrix(&at("g_proj"), [heads * value, h], Role::Query, 1);
+        }
         Ok(())
     }
 
@@ -268,9 +331,9 @@ impl List<'_> {
         self.matrix(&at("out_proj"), [h, recurrent.output], Role::Output, 1);
     }
 
-    /// `count` of them, alike.
-    fn mlp(&mut self, module: &str, width: usize, count: usize) {
-        let (family, h) = (self.model.family, self.model.sizes.hidden);
+    /// `count` of them, alike: of so many features inside and outside.
+    fn mlp(&mut self, module: &str, [width, h]: [usize; 2], count: usize) {
+        let family = self.model.family;
         let inputs: &[&str] = match family.gated {
             true => &["gate_proj", "up_proj"],
             false => &["up_proj"],

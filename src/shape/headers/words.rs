@@ -51,6 +51,8 @@ pub(super) const WORDS: &[(&str, Part)] = &[
     ("inv_freq", Part::Unused),
     ("rope_freqs", Part::Unused),
     ("embed_tokens", Part::Of(Role::Embedding)),
+    ("embed_tokens_per_layer", Part::Of(Role::Embedding)),
+    ("per_layer_token_embd", Part::Of(Role::Embedding)),
     ("wte", Part::Of(Role::Embedding)),
     ("word_embeddings", Part::Of(Role::Embedding)),
     ("tok_embeddings", Part::Of(Role::Embedding)),

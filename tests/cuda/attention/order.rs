@@ -37,8 +37,12 @@ fn right(ptx: String) -> bool {
 #[test]
 fn every_part_of_a_merge_is_needed() {
     for part in [COMPLETE].into_iter().chain(PARTS) {
+        // Without a part the results shall come, wrong: strict reads would stop the kernel first.
+        let strict = u8::from(part == COMPLETE);
         let machine = Machine::new(1, false)
             .with("VGPU_WEAK", 1)
+            .with("VGPU_STRICT", strict)
+            .with("VGPU_RACES", strict)
             .with("CANDLEPOWER_TEST_PART", part);
         if !machine.is_inside("attention::order::every_part_of_a_merge_is_needed") {
             continue;

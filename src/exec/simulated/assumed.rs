@@ -25,7 +25,8 @@ pub fn untimed(shape: &ModelShape) -> Option<String> {
         .filter(|tensor| tensor.role == Role::Query);
     if queries.any(|tensor| tensor.layer.is_some_and(|layer| !keeps(layer))) {
         return Some(
-            "some of its layers read what others keep, which no figure was compared of".to_owned(),
+            "nothing is known of how long attention takes in layers that read what others keep"
+                .to_owned(),
         );
     }
     (shape.family == SPARSE).then(|| {

@@ -28,6 +28,8 @@ GPU_EXTENDED = (
     "energy_above_idle_j", "energy_above_idle_per_output_token_j", "output_throughput_per_gpu",
     "achieved_bytes_per_s_per_gpu", "achieved_flop_per_s_per_gpu",
 )  # fmt: skip
+PER_GPU = ("output_throughput", "achieved_bytes_per_s", "achieved_flop_per_s")
+HOST = ("mean_host_ms_per_step", "host_share_percent")
 TEXT_METRICS = ("model", "prompt", "timestamp")
 
 Value = float | int | None
@@ -308,6 +310,24 @@ def of_steps(steps: list[dict]) -> dict[str, Value]:
         else None,
         "mean_host_ms_per_step": None if per_step is None else per_step * MS,
         "host_share_percent": ratio(100 * math.fsum(host), math.fsum(length)),
+    }
+
+
+def each_gpu(figures: dict[str, Value], gpus: int) -> dict[str, Value]:
+    """Of each GPU, the part of what all do together."""
+    return {f"{name}_per_gpu": ratio(figures[name], gpus or None) for name in PER_GPU}
+
+
+def of_roofs(figures: dict[str, Value], roofs: dict | None) -> dict[str, Value]:
+    """What was achieved, in percent of what the device can do at best."""
+
+    def share(name: str, roof: str) -> Value:
+        achieved = figures[name]
+        return None if roofs is None or achieved is None else ratio(100 * achieved, roofs[roof])
+
+    return {
+        "bandwidth_utilization_percent": share("achieved_bytes_per_s", "read_bytes_per_s"),
+        "flop_utilization_percent": share("achieved_flop_per_s", "flop_per_s"),
     }
 
 

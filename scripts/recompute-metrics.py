@@ -154,8 +154,9 @@ def check_run(tally: Tally, at: str, results: dict, run: dict, raw: tuple) -> No
     check_raw(tally, at, lines, steps, results["partial"])
 
     want = define.source(requests, telemetry)
+    cards = simulated_cards(results)
     if not results["environment"]["gpus"]:
-        want |= dict.fromkeys(define.GPU_METRICS)
+        want |= dict.fromkeys(define.GPU_METRICS) | {"gpu_index": list(range(cards)) or None}
     want["model"] = results["model"]["name"]
     for name, value in want.items():
         tally.equal(f"{at}metrics.{name}", metrics.get(name, MISSING), value)
@@ -166,8 +167,11 @@ def check_run(tally: Tally, at: str, results: dict, run: dict, raw: tuple) -> No
 
     target = steady_target(scenario, results["engine"], requests)
     want = define.extended(requests, steps, telemetry, scenario, target) | define.imbalance(experts)
+    want |= define.of_roofs(want, results["hardware"]["roofs"])
     if not results["environment"]["gpus"]:
-        want |= dict.fromkeys(define.GPU_EXTENDED)
+        want |= dict.fromkeys(define.GPU_EXTENDED) | define.each_gpu(want, cards)
+    if cards and results["engine"].get("server") is None:  # raw capacity has no host
+        want |= dict.fromkeys(define.HOST)
     for name, value in want.items():
         tally.equal(f"{at}extended.{name}", extended.get(name, MISSING), value)
     counts = {k: len(v) for k, v in define.latencies(requests).items()}
@@ -181,6 +185,11 @@ def check_run(tally: Tally, at: str, results: dict, run: dict, raw: tuple) -> No
     failed = sorted(line["id"] for line, r in zip(lines, requests) if not r.ok and not r.given_up)
     tally.equal(f"{at}failures", sorted(f["id"] for f in run["failures"]), failed[:MOST_FAILURES])
     check_observed(tally, at, run)
+
+
+def simulated_cards(results: dict) -> int:
+    """Cards whose time was predicted. Nothing watches them, so none stands in the environment."""
+    return results["hardware"]["count"] if results["kind"] == "predicted" else 0
 
 
 def is_time(text: object) -> bool:

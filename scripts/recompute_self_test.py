@@ -2,7 +2,7 @@
 
 Four requests, one of which times out after a token; figures that fit on a page. The
 directory must pass; with any one number changed, any name left out, a null without a
-reason or a reason too many, it must fail.
+reason or a reason too many, it must fail. So for the same run on two simulated cards.
 """
 
 from __future__ import annotations
@@ -91,6 +91,14 @@ BY_HAND = {
     "usd_per_million_input_tokens": 40.0, "usd_per_million_output_tokens": 2400 / 9,
     "usd_per_million_tokens": 2400 / 69,
 }  # fmt: skip
+# Of a device that reads 8000 bytes and multiplies 10000 times a second.
+HARDWARE = {"count": 1, "roofs": {"read_bytes_per_s": 8000.0, "flop_per_s": 10000.0}}
+ROOFS_BY_HAND = {"bandwidth_utilization_percent": 25.0, "flop_utilization_percent": 50.0}
+CARDS = 2  # simulated, at their raw capacity
+CARDS_BY_HAND = {
+    "output_throughput_per_gpu": 1.875, "achieved_bytes_per_s_per_gpu": 1000.0, "achieved_flop_per_s_per_gpu": 2500.0,
+    "mean_host_ms_per_step": None, "host_share_percent": None,
+}  # fmt: skip
 VLLM_BY_HAND = {
     "start_times": [0.0, 0.0, 0.9, 1.9], "output_lens": [3, 5, 1, 0], "errors": ["", "", "", "timed out"],
     "itls": [[0.2, 0.2], [0.3] * 4, [], []], "mean_ttft_ms": 2500 / 3, "p99_e2el_ms": 2176.0,
@@ -101,20 +109,22 @@ VLLM_BY_HAND = {
 SUMMARY_CELLS = 3  # values of 3.75 in the made-up run
 
 
-def made_up() -> tuple[dict, dict]:
-    """results.json and vllm.json: by hand as above, the rest by the definitions."""
+def made_up(cards: int) -> tuple[dict, dict]:
+    """results.json and vllm.json: by hand as above, the rest by the definitions. `cards`: simulated ones, or none."""
     requests = [define.Request.of(line) for line in REQUESTS]
     extended = define.extended(requests, STEPS, TELEMETRY, {"goodput": SLO, "price_per_hour": 3.6}, target=2)
-    extended |= dict.fromkeys(define.GPU_EXTENDED) | BY_HAND
+    extended |= dict.fromkeys(define.GPU_EXTENDED) | BY_HAND | ROOFS_BY_HAND
+    extended |= CARDS_BY_HAND if cards else {}
+    metrics = METRICS | {"gpu_index": list(range(cards)) or None}
     extended["percentile_n"] = {
         "ttft": 3, "tpot": 2, "itl": 6, "e2el": 3, "queue": 3, "ttft_service": 3, "normalized_latency": 3,
     }  # fmt: skip
     extended["low_confidence"] = [f"p50_{name}_ms" for name in extended["percentile_n"]]
     extended["low_confidence"] += ["p90_latency", "p95_latency", "p99_latency", "p95_tpot"]
-    values = {**METRICS, **extended}
+    values = {**metrics, **extended}
     run = {
         "scenario": {"name": "by-hand", "concurrency": 2, "requests": 4, "repeat": 0, "goodput": SLO, "price_per_hour": 3.6},
-        "metrics": METRICS,
+        "metrics": metrics,
         "extended": extended,
         "not_observed": {name: "not seen" for name, value in values.items() if value is None},
         "failures": [{"id": 3, "reason": "timed out"}],
@@ -123,8 +133,10 @@ def made_up() -> tuple[dict, dict]:
     for name in ("ttfts", "itls", "latencies"):
         vllm[name] = [value if r.ok else None for value, r in zip(vllm[name], requests)]
     results = {
+        "kind": "predicted" if cards else "measured",
         "partial": False,
         "environment": {"gpus": []},
+        "hardware": HARDWARE | {"count": cards or 1},
         "model": {"name": "made-up"},
         "engine": {"max_num_seqs": 256, "num_kv_blocks": 10, "block_size": 16},
         "runs": [run],
@@ -170,9 +182,9 @@ def spoilt(value: object) -> object:
     return ""
 
 
-def mutations():
+def mutations(cards: int):
     """(what was done, results, vllm, requests, steps), each wrong in one place."""
-    start = (*made_up(), REQUESTS, STEPS)
+    start = (*made_up(cards), REQUESTS, STEPS)
 
     def case(what: str, change: Callable) -> tuple:
         files = copy.deepcopy(start)
@@ -206,24 +218,25 @@ def mutations():
 
 
 def main(run_check: Callable) -> int:
-    wrong = 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        results, vllm = made_up()
-        write(folder, results, vllm, REQUESTS, STEPS, summary(results))
-        tally = run_check(folder)  # prints what it finds
-        wrong += tally.failed
-        with contextlib.redirect_stdout(io.StringIO()):
-            write(folder, results, vllm, REQUESTS, STEPS, summary(results).replace("3.75", "3.76"))
-            wrong += run_check(folder).failed != SUMMARY_CELLS
-        count = 0
-        for what, *files in mutations():
-            write(folder, *files, summary(files[0]))
+    passed = count = wrong = 0
+    for cards in (0, CARDS):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            results, vllm = made_up(cards)
+            write(folder, results, vllm, REQUESTS, STEPS, summary(results))
+            tally = run_check(folder)  # prints what it finds
+            passed += tally.passed
+            wrong += tally.failed
             with contextlib.redirect_stdout(io.StringIO()):
-                caught = run_check(folder).failed > 0
-            count += 1
-            wrong += not caught
-            if not caught:
-                print(f"NOT CAUGHT {what}")
-    print(f"self-test: {tally.passed} comparisons pass by hand, {count} mistakes made, {wrong} problems")
+                write(folder, results, vllm, REQUESTS, STEPS, summary(results).replace("3.75", "3.76"))
+                wrong += run_check(folder).failed != SUMMARY_CELLS
+            for what, *files in mutations(cards):
+                write(folder, *files, summary(files[0]))
+                with contextlib.redirect_stdout(io.StringIO()):
+                    caught = run_check(folder).failed > 0
+                count += 1
+                wrong += not caught
+                if not caught:
+                    print(f"NOT CAUGHT {what}, {cards} simulated cards")
+    print(f"self-test: {passed} comparisons pass by hand, {count} mistakes made, {wrong} problems")
     return int(wrong > 0)

@@ -127,7 +127,8 @@ pub use workload::{Lengths, Rate};
 /// # Errors
 /// The table in this crate is malformed, which a test rules out.
 pub fn gpus() -> Result<Vec<Gpu>, Error> {
-    Ok(hardware::known().map_err(session::Wish::from)?)
+    let known = hardware::known().map_err(session::Wish::from)?;
+    Ok(known.to_vec())
 }
 
 /// The model cards: shapes of real models that need no files.

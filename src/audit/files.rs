@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::same::{SAME, difference};
+use super::same::{difference, is_near};
 use super::{Evidence, held};
 use crate::ground::json::small_text;
 use crate::ground::results::Check;
@@ -156,8 +156,7 @@ pub fn unlike(found: &Value, expected: &Value, place: &str) -> Option<String> {
                 .find_map(|(at, (a, b))| unlike(a, b, &format!("{place}[{at}]")))
         }
         (Value::Number(a), Value::Number(b)) => {
-            let (a, b) = (a.as_f64()?, b.as_f64()?);
-            let is_same = (a - b).abs() <= SAME * a.abs().max(b.abs());
+            let is_same = is_near(a.as_f64()?, b.as_f64()?);
             if is_same { None } else { differs() }
         }
         (a, b) if a == b => None,

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
-/// Part by which two numbers may differ that are the same one.
-pub const SAME: f64 = 1e-9;
+/// Part by which two numbers may differ that are the same one; of a number below 1, part of 1: the deviation of equal
+/// times is nothing but their last digits.
+const SAME: f64 = 1e-9;
 /// Characters of a word that a sentence shows.
 const SHOWN: usize = 40;
 /// Bytes of a word: a longer one is none of a result.
@@ -88,7 +89,12 @@ impl Write for Against {
                     let text = String::from_utf8_lossy(word);
                     text.chars().take(SHOWN).collect::<String>()
                 };
-                let (theirs, ours) = (shown(&theirs), shown(&ours));
+                let (mut theirs, mut ours) = (shown(&theirs), shown(&ours));
+                if theirs == ours {
+                    // What comes behind it is what differs.
+                    theirs.extend(end.map(char::from));
+                    ours.push(char::from(byte));
+                }
                 self.found = Some(format!("line {line} has `{theirs}` where `{ours}` follows"));
                 return Err(io::Error::other("it differs"));
             }
@@ -104,7 +110,12 @@ impl Write for Against {
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<f64>().ok();
     let numbers = || number(a).zip(number(b));
-    a == b || numbers().is_some_and(|(a, b)| (a - b).abs() <= SAME * a.abs().max(b.abs()))
+    a == b || numbers().is_some_and(|(a, b)| is_near(a, b))
+}
+
+/// But for their last digits they are one number.
+pub fn is_near(a: f64, b: f64) -> bool {
+    (a - b).abs() <= SAME * a.abs().max(b.abs()).max(1.0)
 }
 
 #[cfg(test)]
@@ -123,12 +134,15 @@ mod tests {
             said("{\"a\": 1.0}\n", "{\"a\": 1.0000000000000002}\n"),
             None
         );
+        assert_eq!(said("1.8235e-13\n", "1.8945e-13\n"), None);
         assert_eq!(said("a,b", "a,b"), None);
         let line = said("a\nb,2\n", "a\nb,3\n").unwrap();
         assert!(line.starts_with("line 2 has `2` where `3`"), "{line}");
         assert!(said("a\nb\n", "a\n").is_some());
         assert!(said("a\n", "a\nb\n").is_some());
         assert!(said("a", "a,b").is_some());
+        let behind = said("[1,2]", "[1]").unwrap();
+        assert!(behind.ends_with("has `1,` where `1]` follows"), "{behind}");
         assert!(said("1 2", "1,2").is_some());
     }
 }

@@ -1,7 +1,6 @@
 //! Conversations in play: which turn is due when, and what was said before it.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::ground::{Event, EventKind, RequestId};
@@ -13,10 +12,8 @@ pub struct Talks<'a> {
     seed: u64,
     /// Conversations that have begun.
     begun: usize,
-    /// When the next turn of a conversation arrives, and which one it is.
-    due: BinaryHeap<Reverse<(Duration, usize)>>,
-    /// Between two turns, by conversation.
-    resting: HashMap<usize, Talk>,
+    /// Between two turns, each with the arrival of the next. All think for as long, so who was answered first asks first.
+    resting: VecDeque<(Duration, Talk)>,
     /// In flight, by request.
     asking: HashMap<RequestId, Talk>,
 }
@@ -38,15 +35,14 @@ impl<'a> Talks<'a> {
             of,
             seed,
             begun: 0,
-            due: BinaryHeap::new(),
-            resting: HashMap::new(),
+            resting: VecDeque::new(),
             asking: HashMap::new(),
         })
     }
 
     /// When the next turn of a conversation that has begun arrives.
     pub fn next_turn(&self) -> Option<Duration> {
-        self.due.peek().map(|Reverse((time, _))| *time)
+        self.resting.front().map(|(arrival, _)| *arrival)
     }
 
     /// The first turn of the next conversation, which request `id` asks.
@@ -66,8 +62,7 @@ impl<'a> Talks<'a> {
         if self.next_turn()? != arrival {
             return None;
         }
-        let Reverse((_, index)) = self.due.pop()?;
-        let talk = self.resting.remove(&index)?;
+        let (_, talk) = self.resting.pop_front()?;
         Some(self.ask(id, talk))
     }
 
@@ -110,8 +105,7 @@ impl<'a> Talks<'a> {
         let goes_on = talk.turn < self.of.turns;
         if goes_on {
             let arrival = end.saturating_add(self.of.think_time);
-            self.due.push(Reverse((arrival, talk.index)));
-            self.resting.insert(talk.index, talk);
+            self.resting.push_back((arrival, talk));
         }
         goes_on
     }

@@ -74,7 +74,8 @@ impl Effort {
 }
 
 impl Pace {
-    /// Of a loaded engine, whose machine is measured for it; `None`: it cannot be.
+    /// Of a loaded engine, whose machine is measured for it, as the first run of a session would do behind its last step;
+    /// `None`: it cannot be.
     pub fn of(session: &mut Session) -> Option<Self> {
         if session.hardware.roofs.is_none() {
             session.hardware.roofs = session.engine.measure_roofs();

@@ -29,6 +29,6 @@ pub use options::{CapacityOptions, Search};
 pub use plan::CapacityPlan;
 pub use result::{CAPACITY_SCHEMA, Capacity, Edge, LoadPoint, Raised, Trial};
 pub use search::{Axis, Next, next};
-pub use store::{POINTS, Store, StoreError, StoredPoint};
+pub use store::{Store, StoreError, StoredPoint};
 pub use sweep::{Point, SweepError, sweep};
-pub use swept::{PointRow, SWEEP_SCHEMA, Sweep};
+pub use swept::{PointRow, SWEEP, SWEEP_SCHEMA, Sweep};

@@ -1,5 +1,6 @@
 //! Which load to play next, from those that were played: doubled until one fails, then halved in between, then the two
-//! beside the edge again until most of their plays agree. A pure function of the history.
+//! beside the edge again until most of their plays agree. One whose plays disagree is decided before another is tried. A
+//! pure function of the history.
 
 /// Beside the edge two loads are this near, as a part of the lower one; 1 apart where loads are counted.
 const NEAR: f64 = 0.01;
@@ -44,6 +45,11 @@ impl Plays {
         self.passed > self.failed
     }
 
+    /// Some passed and some failed.
+    fn is_disputed(&self) -> bool {
+        self.passed.min(self.failed) > 0
+    }
+
     /// Plays until more of them could not change that.
     fn left(&self, repeats: usize) -> usize {
         let most = self.passed.max(self.failed);
@@ -72,6 +78,12 @@ pub fn bracket(history: &[(f64, bool)]) -> (Option<f64>, Option<f64>) {
 /// `history`: each load that was played, and whether it passed.
 pub fn next(axis: &Axis, history: &[(f64, bool)]) -> Next {
     let plays = plays(history);
+    let again = |plays: &Plays| std::iter::repeat_n(plays.value, plays.left(axis.repeats));
+    let disputed = plays.iter().filter(|plays| plays.is_disputed());
+    let disputed: Vec<f64> = disputed.flat_map(again).collect();
+    if !disputed.is_empty() {
+        return Next::Play(disputed);
+    }
     let (passing, failing) = beside(&plays);
     let one =
         match (passing, failing) {
@@ -86,9 +98,7 @@ pub fn next(axis: &Axis, history: &[(f64, bool)]) -> Next {
         return Next::Play(vec![one]);
     }
     let edge = [passing, failing].into_iter().flatten();
-    let again: Vec<f64> = edge
-        .flat_map(|plays| std::iter::repeat_n(plays.value, plays.left(axis.repeats)))
-        .collect();
+    let again: Vec<f64> = edge.flat_map(again).collect();
     match again.is_empty() {
         false => Next::Play(again),
         true => Next::Done {
@@ -209,6 +219,33 @@ mod tests {
             assert!(passing <= edge && edge < failing && failing / passing < 1.02);
         }
         assert_eq!(search(&axis, |_| false).1, Some(0.01));
+    }
+
+    /// As where requests arrive by chance: each play of a load has arrivals of its own, and with them an edge.
+    #[test]
+    fn plays_that_disagree_send_no_one_away() {
+        let axis = Axis {
+            min: 1.0,
+            max: 1e6,
+            start: 5.0,
+            is_whole: false,
+            repeats: 3,
+        };
+        for (edges, most) in [
+            ([309.0, 298.0, 330.0], 20),
+            ([298.0, 330.0, 309.0], 40),
+            ([330.0, 309.0, 298.0], 60),
+        ] {
+            let mut played: Vec<f64> = Vec::new();
+            let (passing, failing, plays) = search(&axis, |value| {
+                let number = played.iter().filter(|other| **other == value).count();
+                played.push(value);
+                value <= edges[number]
+            });
+            let (passing, failing) = (passing.unwrap(), failing.unwrap());
+            assert!(passing <= 309.0 && 309.0 < failing && failing / passing < 1.02);
+            assert!(plays <= most, "{edges:?}: {plays}");
+        }
     }
 
     /// One play in four of a load below 100 fails, and of one above it passes.

@@ -15,7 +15,7 @@ use crate::ground::results::Results;
 /// Value of `StoredPoint::schema`.
 pub const POINT_SCHEMA: &str = "candlepower/point/1";
 /// The folder of the points in the directory of a sweep.
-pub const POINTS: &str = "points";
+const POINTS: &str = "points";
 const LOCK: &str = ".lock";
 const LONGEST_NAME: usize = 80;
 const HASH_DIGITS: usize = 10;

@@ -6,10 +6,12 @@ use serde_json::{Map, Value};
 
 use super::frontier::{Speeds, frontier};
 use super::store::StoredPoint;
-use crate::ground::results::{Extended, Kind, Metrics, Run};
+use crate::ground::results::{Extended, Kind, Metrics, Run, Slo};
 
 /// Value of `Sweep::schema`.
 pub const SWEEP_SCHEMA: &str = "candlepower/sweep/1";
+/// Its file in the directory of a sweep.
+pub const SWEEP: &str = "sweep.json";
 
 /// Every point, and those that no other beats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +57,8 @@ pub struct PointRow {
     /// The model, as figures are compared under its name; null: it failed.
     pub model: Option<String>,
     pub device: Option<String>,
+    /// What each request was asked to keep; null: nothing, or the point failed.
+    pub goodput: Option<Slo>,
     /// Of several repeats those of the one with the median output throughput; null: it failed.
     pub metrics: Option<Metrics>,
     pub extended: Option<Extended>,
@@ -92,6 +96,7 @@ fn row(stored: StoredPoint, file: String) -> PointRow {
         kind: results.as_ref().map(|results| results.kind),
         model: results.as_ref().map(|results| results.model.label()),
         device: results.as_ref().map(|r| r.hardware.device.clone()),
+        goodput: run.and_then(|run| run.scenario.goodput),
         metrics: run.map(|run| run.metrics.clone()),
         tokens_per_s_per_gpu: per_gpu,
         tokens_per_s_per_user: extended.and_then(|figures| figures.decode_speed_per_user),

@@ -35,7 +35,8 @@ impl Titled {
 
     /// An engine is loaded: from the first one on it is known how long all will take, roughly.
     pub fn loaded(&mut self, session: &mut Session) {
-        if self.pace.is_some() {
+        // One point has no others to guess the time of.
+        if self.pace.is_some() || self.efforts.len() < 2 {
             return;
         }
         self.pace = Pace::of(session);

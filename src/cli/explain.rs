@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::common::OutputArgs;
 use super::failure::Failure;
 use super::output;
-use crate::archive;
+use crate::archive::{self, ArchiveError};
 use crate::comparison::waterfall::{Explained, Waterfall, waterfall};
 use crate::ground::results::ReferenceRun;
 use crate::profile::Profile;
@@ -114,13 +114,23 @@ fn waterfalls(args: &ExplainArgs) -> Result<Vec<Waterfall>, Failure> {
 pub fn profiles(files: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
     let mut found = Vec::new();
     for file in files {
-        let value = archive::value(file).map_err(Failure::usage)?;
-        found.extend(Profile::list(value).ok_or_else(|| {
+        let none = |reason: &str| {
             Failure::Usage(anyhow!(
-                "--profile {}: it is no profile of this version; give what `profile --json` printed",
+                "--profile {}: {reason}; give what `profile --json` printed",
                 file.display()
             ))
-        })?);
+        };
+        let value = match archive::value(file) {
+            Ok(value) => value,
+            Err(ArchiveError::Read { source, .. }) => {
+                return Err(none(&format!("cannot be read ({source})")));
+            }
+            Err(ArchiveError::Parse { reason, .. } | ArchiveError::Line { reason, .. }) => {
+                return Err(none(&reason));
+            }
+        };
+        let profiles = Profile::list(value);
+        found.extend(profiles.ok_or_else(|| none("it is no profile of this version"))?);
     }
     Ok(found)
 }

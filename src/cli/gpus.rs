@@ -60,7 +60,7 @@ pub fn run(args: &GpusArgs) -> Result<(), Failure> {
 
 fn chosen(names: &[String]) -> Result<Vec<Gpu>, HardwareError> {
     if names.is_empty() {
-        return hardware::known();
+        return Ok(hardware::known()?.to_vec());
     }
     names.iter().map(|name| hardware::find(name)).collect()
 }

@@ -12,13 +12,10 @@ use super::output;
 use super::written::Written;
 use crate::archive::{self, ArchiveError, RESULTS};
 use crate::bench::RawRun;
-use crate::capacity::{POINTS, SWEEP_SCHEMA, Sweep};
-use crate::ground::results::{Results, Slo};
+use crate::capacity::{SWEEP, SWEEP_SCHEMA, Sweep};
+use crate::ground::results::Results;
 use crate::report::PAGE;
 use crate::report::page::{self, Content, Shown, ShownSweep};
-
-/// The file that makes a directory a sweep.
-const SWEEP: &str = "sweep.json";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -46,8 +43,12 @@ pub struct ReportArgs {
 }
 
 pub fn run(args: &ReportArgs) -> Result<(), Failure> {
+    // A result may be named by its file, as elsewhere.
+    let named = args.dirs.iter();
+    let named = named.map(|path| archive::directory(path).unwrap_or(path.clone()));
+    let dirs: Vec<PathBuf> = named.collect();
     let mut found = Vec::new();
-    for dir in &args.dirs {
+    for dir in &dirs {
         found.extend(results_in(dir).map_err(Failure::Usage)?);
     }
     let (swept, found): (Vec<PathBuf>, Vec<PathBuf>) = found
@@ -63,11 +64,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     let sweeps = sweeps.collect::<Result<Vec<_>, _>>()?;
     let names_of_sweeps = names(&swept);
     let shown_sweeps: Vec<ShownSweep> = (names_of_sweeps.iter().zip(&sweeps))
-        .map(|(name, (sweep, objectives))| ShownSweep {
-            name,
-            sweep,
-            objectives,
-        })
+        .map(|(name, sweep)| ShownSweep::new(name, sweep))
         .collect();
     let content = Content {
         results: &shown,
@@ -75,7 +72,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
         profiles: &explain::profiles(&args.profile)?,
         imports: &explain::imports(&args.import)?,
     };
-    let path = match (&args.output, &args.dirs[..]) {
+    let path = match (&args.output, &dirs[..]) {
         (Some(path), _) => path.clone(),
         (None, [only]) => only.join(PAGE),
         (None, _) => PathBuf::from(PAGE),
@@ -97,8 +94,7 @@ fn read(dir: &Path) -> Result<(Results, Vec<RawRun>), ArchiveError> {
     Ok((results, raw))
 }
 
-/// The sweep of a directory, and what its points were asked to meet, each once.
-fn sweep(dir: &Path) -> Result<(Sweep, Vec<Slo>), Failure> {
+fn sweep(dir: &Path) -> Result<Sweep, Failure> {
     let file = dir.join(SWEEP);
     let value = archive::value(&file).map_err(Failure::usage)?;
     let malformed = |reason: &str| {
@@ -114,18 +110,7 @@ fn sweep(dir: &Path) -> Result<(Sweep, Vec<Slo>), Failure> {
     if sweep.frontier.iter().any(|at| *at >= sweep.points.len()) {
         return Err(malformed("its frontier names a point that is not there"));
     }
-    let mut objectives: Vec<Slo> = Vec::new();
-    for point in &sweep.points {
-        // A name alone: wherever else it may point, it is looked for among the points.
-        let name = Path::new(&point.file).file_name().unwrap_or_default();
-        let stored = archive::value(&dir.join(POINTS).join(name)).ok();
-        let slo = stored.and_then(|stored| {
-            let slo = stored.pointer("/results/runs/0/scenario/goodput")?.clone();
-            serde_json::from_value::<Option<Slo>>(slo).ok()?
-        });
-        objectives.extend(slo.filter(|slo| !objectives.contains(slo)));
-    }
-    Ok((sweep, objectives))
+    Ok(sweep)
 }
 
 /// `dir` itself, or the folders in it that hold a result or a sweep, by name.

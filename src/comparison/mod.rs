@@ -30,10 +30,20 @@ pub struct Comparison {
     pub b: String,
     /// Besides the figures; the first to read.
     pub differences: Vec<Difference>,
+    /// What is to be known of either before its figures are believed, such as sums that do not add up.
+    pub remarks: Vec<Remark>,
     pub metrics: Vec<Compared>,
     /// Part by which a figure may differ and be called the same.
     pub tolerance: f64,
     pub verdict: Verdict,
+}
+
+/// Said of one of both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// `a` or `b`.
+    pub of: &'static str,
+    pub text: String,
 }
 
 /// One figure of both.
@@ -91,9 +101,33 @@ pub fn compare(a: &Side, b: &Side, tolerance: f64) -> Comparison {
         b: b.name.clone(),
         differences,
         verdict: of_all(&metrics),
+        remarks: remarks(&pairs),
         metrics,
         tolerance,
     }
+}
+
+/// What the files of the pairs say of themselves, each once.
+fn remarks(pairs: &[side::Pair]) -> Vec<Remark> {
+    let sides = pairs.iter().flat_map(|(a, b)| [("a", *a), ("b", *b)]);
+    let said = sides.flat_map(|(of, load)| {
+        let notes = load.first().into_iter().flat_map(|play| &play.notes);
+        let text = |note: &String| match pairs.len() {
+            1 => note.clone(),
+            _ => format!("{}: {note}", load.name),
+        };
+        notes.map(move |note| Remark {
+            of,
+            text: text(note),
+        })
+    });
+    let mut remarks: Vec<Remark> = Vec::new();
+    for remark in said {
+        if !remarks.contains(&remark) {
+            remarks.push(remark);
+        }
+    }
+    remarks
 }
 
 /// Judged figures that both loads have.

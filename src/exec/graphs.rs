@@ -1,6 +1,6 @@
 //! Decode steps that a device keeps and queues as one, for each of some counts of rows.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use candle_core::Result;
 use serde::{Deserialize, Serialize};
 
 use super::StepPlan;
-use crate::ground::recorder::Timer;
+use crate::ground::recorder::{Captured, Timer};
 use crate::ops::{Pick, Replay, Rows};
 
 /// Buckets up to this one are powers of two; larger ones are its multiples.
@@ -53,8 +53,16 @@ pub struct Graph {
     replay: Box<dyn Replay>,
     /// The same with marks around its exchanges.
     timed: Option<Timed>,
+    /// The same while its operations are timed.
+    recorded: RefCell<Option<Recorded>>,
     /// The last plan, filled up.
     padded: RefCell<StepPlan>,
+}
+
+/// A graph that was captured while operations were recorded.
+pub struct Recorded {
+    pub replay: Box<dyn Replay>,
+    pub captured: Captured,
 }
 
 /// A graph that times its exchanges each time that it is replayed.
@@ -81,9 +89,17 @@ impl Graphs {
             max_blocks: limits.max_blocks,
             replay,
             timed,
+            recorded: RefCell::default(),
             padded: RefCell::default(),
         };
         self.by_rows.insert(rows, graph);
+    }
+
+    /// Nobody times operations any more.
+    pub fn forget_recorded(&self) {
+        self.by_rows
+            .values()
+            .for_each(|graph| drop(graph.recorded.take()));
     }
 
     /// Times of the marks of a graph's last timed replay.
@@ -136,6 +152,10 @@ impl Graph {
 
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    pub fn recorded(&self) -> RefMut<'_, Option<Recorded>> {
+        self.recorded.borrow_mut()
     }
 
     pub fn replay(&self) -> Result<()> {

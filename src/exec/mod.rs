@@ -194,7 +194,13 @@ pub trait Executor {
     fn start_timelines(&mut self, _clock: &Arc<dyn Clock>) -> Result<(), ExecError> {
         Err(ExecError::NoTimelines)
     }
-    /// The operations of each rank since `start_timelines`, in rank order and in order of their starts;
+    /// The same by records that the devices keep of the kernels that they ran, while steps run as they do untimed: decode
+    /// steps by their graphs, the first of each longer than the others. `Ok(Err)`: why there are none, as a sentence; nothing
+    /// is timed then.
+    fn start_activity(&mut self, _clock: &Arc<dyn Clock>) -> Result<Result<(), String>, ExecError> {
+        Ok(Err("kernels are traced on GPUs of one process".to_owned()))
+    }
+    /// The operations of each rank since `start_timelines` or `start_activity`, in rank order and in order of their starts;
     /// timing stops. Those of a step started between its submission and the end of the wait for it.
     fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
         Err(ExecError::NoTimelines)

@@ -10,7 +10,8 @@ pub struct Launch {
     pub kernel: Arc<str>,
     /// `None`: a library's own.
     pub shape: Option<LaunchShape>,
-    /// From the end of what was launched before it in the operation, else from the operation's start.
+    /// Between it and what was launched before it in the operation; nothing where events between them time both.
+    pub gap: Duration,
     pub time: Duration,
     /// Moved to and from memory, where the device counts it.
     pub bytes: Option<u64>,
@@ -27,7 +28,6 @@ pub struct LaunchShape {
     pub registers: Option<u32>,
     /// Of a block, declared and asked for.
     pub shared_bytes: u32,
-    /// Threads that a multiprocessor holds at once, of those that it can at most, by calculation; `None`: without
-    /// registers.
+    /// Threads that a multiprocessor holds at once, of those that it can at most; `None`: the device does not tell.
     pub occupancy: Option<f64>,
 }

@@ -18,6 +18,7 @@ pub mod request;
 pub mod results;
 pub mod safetensors_header;
 pub mod terminal;
+pub mod timer;
 pub mod version;
 
 pub use clock::{Clock, ClockReading, ClockSpan, VirtualClock, WallClock};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::launch::Launch;
+pub use super::timer::Timer;
 
 /// What an operation must move and compute, by formula; not what a cache happened to save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -69,34 +70,11 @@ impl OpRecord {
     }
 }
 
-/// Points in the work that was queued on a device, on its own clock: the host queues ahead of what it does.
-pub trait Timer {
-    /// After all that was queued so far.
-    ///
-    /// # Errors
-    /// The device has failed.
-    fn mark(&mut self) -> Result<(), String>;
-
-    /// An operation of a layer begins, for a profiler that watches from outside,
-    fn enter(&mut self, _name: &str, _layer: Option<usize>) {}
-
-    /// and is over.
-    fn leave(&mut self) {}
-
-    /// Waits for all marks; the time of each since the first.
-    ///
-    /// # Errors
-    /// The device has failed.
-    fn times(&mut self) -> Result<Vec<Duration>, String>;
-
-    /// For each mark, once [`Self::times`] has waited for them: what was launched since the one before it. `None`: the
-    /// device does not tell.
-    ///
-    /// # Errors
-    /// The device has failed.
-    fn launches(&mut self) -> Result<Option<Vec<Vec<Launch>>>, String> {
-        Ok(None)
-    }
+/// Operations of a graph, with what its timer is to be told at each replay.
+#[derive(Debug, Clone, Default)]
+pub struct Captured {
+    operations: Vec<OpRecord>,
+    marks: Vec<Vec<Launch>>,
 }
 
 /// Whether ranks wait for each other in the operation.
@@ -232,6 +210,49 @@ impl Recorder {
     /// Whether operations are timed one by one.
     pub fn is_timing(&self) -> bool {
         self.timeline.borrow().is_some()
+    }
+
+    /// Whether what graphs run is timed, too.
+    pub fn sees_replays(&self) -> bool {
+        let timeline = self.timeline.borrow();
+        let device = timeline.as_ref().and_then(|t| t.device.as_ref());
+        device.is_some_and(|device| device.timer.sees_replays())
+    }
+
+    /// `capture`, and the operations that it captured in place of running them.
+    pub fn captured<T>(&self, capture: impl FnOnce() -> T) -> (T, Captured) {
+        let total = self.total.get();
+        let before = self.timeline.borrow().as_ref().map(|t| t.records.len());
+        let outcome = capture();
+        self.total.set(total);
+        let mut captured = Captured::default();
+        if let Some((timeline, before)) = self.timeline.borrow_mut().as_mut().zip(before) {
+            captured.operations = timeline.records.split_off(before);
+            if let Some(device) = &mut timeline.device {
+                let marks = 2 * captured.operations.len();
+                captured.marks = device.timer.take_back(marks);
+            }
+        }
+        (outcome, captured)
+    }
+
+    /// They run now, as one.
+    pub fn replayed(&self, captured: &Captured) {
+        for operation in &captured.operations {
+            self.count(operation.cost);
+        }
+        if let Some(timeline) = self.timeline.borrow_mut().as_mut() {
+            let queued = timeline.clock.now();
+            let operations = captured.operations.iter().cloned();
+            let operations = operations.map(|operation| OpRecord {
+                queued,
+                ..operation
+            });
+            timeline.records.extend(operations);
+            if let Some(device) = &mut timeline.device {
+                device.timer.replayed(&captured.marks);
+            }
+        }
     }
 
     /// The cost of all operations since the last call.

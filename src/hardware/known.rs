@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -21,19 +22,25 @@ struct File {
     gpu: Vec<toml::Table>,
 }
 
+/// Read at the first look-up.
+static CARDS: LazyLock<Result<Vec<Gpu>, String>> = LazyLock::new(|| {
+    let file: File = toml::from_str(TEXT).map_err(|error| error.message().to_owned())?;
+    let cards = file.gpu.into_iter();
+    let cards = cards.map(|table| card::complete(table, FILE, &file.cite));
+    let cards = cards.collect::<Result<_, _>>();
+    cards.map_err(|error| error.to_string())
+});
+
 /// Every card, in the file's order: kinds apart, older ones first.
 ///
 /// # Errors
 /// None in a build that passed its tests.
-pub fn known() -> Result<Vec<Gpu>, HardwareError> {
-    let file: File = toml::from_str(TEXT).map_err(|error| HardwareError::BuiltIn {
+pub fn known() -> Result<&'static [Gpu], HardwareError> {
+    let malformed = |reason: &String| HardwareError::BuiltIn {
         file: FILE,
-        reason: error.message().to_owned(),
-    })?;
-    let cards = file.gpu.into_iter();
-    cards
-        .map(|table| card::complete(table, FILE, &file.cite))
-        .collect()
+        reason: reason.clone(),
+    };
+    CARDS.as_deref().map_err(malformed)
 }
 
 /// The known card that a driver calls `name`, by its words and the memory that it shows.
@@ -50,8 +57,8 @@ pub fn of_device(name: &str, memory_gib: f64) -> Option<Gpu> {
         has_all && (gpu.memory_gib - memory).abs() < SAME_MEMORY * memory
     };
     let apart = |gpu: &Gpu| (gpu.memory_gib - memory).abs();
-    let cards = known().ok()?.into_iter().filter(is_it);
-    cards.min_by(|a, b| apart(a).total_cmp(&apart(b)))
+    let cards = known().ok()?.iter().filter(|gpu| is_it(gpu));
+    cards.min_by(|a, b| apart(a).total_cmp(&apart(b))).cloned()
 }
 
 /// The card of that name (letter case is ignored), or the one that a file describes where `wanted`
@@ -67,17 +74,14 @@ pub fn find(wanted: &str) -> Result<Gpu, HardwareError> {
     {
         return card::read(path);
     }
-    let mut cards = known()?;
-    match cards
+    let cards = known()?;
+    let named = cards
         .iter()
-        .position(|gpu| gpu.name.eq_ignore_ascii_case(wanted))
-    {
-        Some(at) => Ok(cards.swap_remove(at)),
-        None => Err(HardwareError::Unknown {
-            name: wanted.to_owned(),
-            nearest: nearest(wanted, &cards),
-        }),
-    }
+        .find(|gpu| gpu.name.eq_ignore_ascii_case(wanted));
+    named.cloned().ok_or_else(|| HardwareError::Unknown {
+        name: wanted.to_owned(),
+        nearest: nearest(wanted, cards),
+    })
 }
 
 /// The nearest names; one who writes a part of a name, or the name that nvidia-smi prints, means that card.

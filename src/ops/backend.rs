@@ -54,6 +54,12 @@ pub trait Backend: Kernels {
         None
     }
 
+    /// The same by records that the device keeps of what ran, also within graphs; or why there are none, as a sentence.
+    /// `None` where no kernels are launched.
+    fn activity(&self) -> Option<std::result::Result<Box<dyn Timer>, String>> {
+        None
+    }
+
     /// Until it is dropped, a profiler that watches from outside shows what this thread does as `name`; `None`, without
     /// asking for it: none watches.
     fn range(&self, _name: &dyn Fn() -> String) -> Option<Box<dyn Any>> {

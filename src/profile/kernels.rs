@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::MICRO;
 use super::about::About;
+use super::measure::Measured;
 use super::result::{KernelRow, OpRow};
 use crate::ground::launch::{Launch, LaunchShape};
 use crate::ground::results::Kind;
@@ -62,29 +63,45 @@ impl Kernels {
     }
 }
 
-/// For every null about kernels in `ops`: why.
-pub fn not_observed(about: &About, ops: &[OpRow]) -> Vec<(&'static str, &'static str)> {
+/// Of all kernels of a step.
+pub fn us(ops: &[OpRow]) -> f64 {
+    let kernels = ops.iter().filter_map(|op| op.kernels.as_deref()).flatten();
+    kernels.map(|kernel| kernel.us).sum()
+}
+
+/// For every null about kernels in `ops` and their sum: why.
+pub fn not_observed(
+    about: &About,
+    measured: &Measured,
+    ops: &[OpRow],
+) -> Vec<(&'static str, String)> {
     let all: Option<Vec<&[KernelRow]>> = ops.iter().map(|op| op.kernels.as_deref()).collect();
     let Some(all) = all else {
         let reason = match about.kind {
             Kind::Predicted => "a simulated device launches no kernels",
             _ => "operations on a CPU launch no kernels",
         };
-        return vec![("kernels", reason)];
+        return ["kernels", "totals.kernels_us"]
+            .map(|name| (name, reason.to_owned()))
+            .to_vec();
     };
     let has = |is_null: fn(&KernelRow) -> bool| all.iter().copied().flatten().any(is_null);
     let mut reasons = Vec::new();
+    if let Some(reason) = &measured.untraced {
+        reasons.push(("totals.kernels_us", reason.clone()));
+    }
+    let mut push = |name, reason: &str| reasons.push((name, reason.to_owned()));
     if has(|kernel| kernel.grid.is_none()) {
         let reason = "a library does not tell which kernel it launches, nor how";
-        reasons.push(("kernels.grid", reason));
+        push("kernels.grid", reason);
     }
     if has(|kernel| kernel.grid.is_some() && kernel.registers.is_none()) {
         let reason = "a virtual GPU has the registers of this build's machine code, and there is none for such a card";
-        reasons.push(("kernels.registers", reason));
+        push("kernels.registers", reason);
     }
     if has(|kernel| kernel.bytes.is_none()) {
         let reason = "the virtual GPU alone counts them, of own kernels, with VGPU_TRAFFIC=1; on a card ncu does";
-        reasons.push(("kernels.bytes", reason));
+        push("kernels.bytes", reason);
     }
     reasons
 }

@@ -1,5 +1,6 @@
 //! Steps of one load, one after another, with every operation timed.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,14 @@ impl StepCount {
     }
 }
 
+/// The steps of a load.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    pub count: StepCount,
+    /// Timed by events, also where the device tells of its kernels.
+    pub by_events: bool,
+}
+
 /// What was seen of one load.
 #[derive(Debug, Default)]
 pub struct Measured {
@@ -45,6 +54,8 @@ pub struct Measured {
     pub steps: Vec<(Duration, Duration)>,
     /// Of each rank: the operations of all steps.
     pub timelines: Vec<Vec<OpRecord>>,
+    /// Why operations are not timed by the device's own records of kernels, as a sentence; `None`: they are.
+    pub untraced: Option<String>,
     /// Of all ranks together; `None` where they cannot be measured.
     pub roofs: Option<Roofs>,
     /// Of all steps.
@@ -52,7 +63,7 @@ pub struct Measured {
 }
 
 /// Runs `plan` on the executor: once to warm up, once to see how long it takes; measures the device's roofs, which
-/// takes long and much memory; then runs it `count` times in earnest. `progress` is told of the steps of `label`; where it
+/// takes long and much memory; then runs it as `steps` says, in earnest. `progress` is told of the steps of `label`; where it
 /// says stop, those that are done count, and none where the count had not begun.
 ///
 /// # Errors
@@ -61,78 +72,154 @@ pub fn measure(
     executor: &mut dyn Executor,
     clock: &Arc<dyn Clock>,
     plan: &Arc<StepPlan>,
-    count: StepCount,
+    steps: Steps,
     mut counters: Option<&mut Counters>,
     (label, progress): (&str, &dyn Progress),
 ) -> Result<Measured, ExecError> {
-    let mut output = StepOutput::default();
-    let mut step = |executor: &mut dyn Executor| -> Result<_, ExecError> {
-        let start = clock.now();
-        let ticket = executor.submit(plan.clone())?;
-        executor.wait(ticket, &mut output)?;
-        Ok((start, clock.now()))
+    let mut runner = Runner {
+        executor,
+        clock,
+        plan,
+        output: StepOutput::default(),
     };
-    let seen = step(executor).and_then(|_| step(executor));
+    let seen = runner.step().and_then(|_| runner.step());
     // A step that was left in the middle failed for that.
     if progress.is_stopped() {
         return Ok(Measured::default());
     }
     let (start, end) = seen?;
-    let count = count.of(end - start);
+    let count = steps.count.of(end - start);
     if count > ALWAYS {
         // One step tells what all of them will take.
-        executor.start_timelines(clock)?;
-        step(executor)?;
-        let timelines = executor.take_timelines()?;
+        runner.executor.start_timelines(clock)?;
+        runner.step()?;
+        let timelines = runner.executor.take_timelines()?;
         let bytes = timelines.iter().flatten().map(bytes).sum();
         check(count, bytes, telemetry::memory().available)?;
     }
-    let roofs = executor.measure_roofs();
+    let roofs = runner.executor.measure_roofs();
     if progress.is_stopped() {
         return Ok(Measured::default());
     }
-    progress.start(Task::Steps(label.to_owned()), count as u64);
-    let mut steps = Vec::new();
-    executor.start_timelines(clock)?;
-    if let Some(counters) = &mut counters {
-        counters.start();
-    }
-    let mut failed = None;
-    while steps.len() < count && !progress.is_stopped() && failed.is_none() {
-        match step(executor) {
-            Ok(times) => steps.push(times),
-            Err(_) if progress.is_stopped() => {}
-            Err(error) => failed = Some(error),
+    let traced = match steps.by_events {
+        true => Err("events are what --timed-by asks for".to_owned()),
+        false => runner.traced(count, label, progress)?,
+    };
+    let measured = match traced {
+        Ok(measured) => measured,
+        Err(reason) => {
+            runner.executor.start_timelines(clock)?;
+            let counters = counters.as_deref_mut();
+            let (steps, counts) = runner.run(count, counters, label, progress)?;
+            Measured {
+                timelines: of(&steps, runner.executor.take_timelines()?),
+                steps,
+                untraced: Some(reason),
+                counts,
+                ..Measured::default()
+            }
         }
-        progress.advance(1);
+    };
+    Ok(Measured { roofs, ..measured })
+}
+
+/// One step, over and over.
+struct Runner<'a> {
+    executor: &'a mut dyn Executor,
+    clock: &'a Arc<dyn Clock>,
+    plan: &'a Arc<StepPlan>,
+    output: StepOutput,
+}
+
+/// From submission to the end of the wait.
+type Span = (Duration, Duration);
+
+impl Runner<'_> {
+    fn step(&mut self) -> Result<Span, ExecError> {
+        let start = self.clock.now();
+        let ticket = self.executor.submit(self.plan.clone())?;
+        self.executor.wait(ticket, &mut self.output)?;
+        Ok((start, self.clock.now()))
     }
-    let counts = counters.map_or(Counts::default(), Counters::stop);
-    progress.finish();
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(Measured {
-            timelines: until(steps.last(), executor.take_timelines()?),
-            steps,
-            roofs,
-            counts,
-        }),
+
+    /// `count` steps, or those until `progress` says stop, and what was counted meanwhile.
+    fn run(
+        &mut self,
+        count: usize,
+        mut counters: Option<&mut Counters>,
+        label: &str,
+        progress: &dyn Progress,
+    ) -> Result<(Vec<Span>, Counts), ExecError> {
+        progress.start(Task::Steps(label.to_owned()), count as u64);
+        let mut steps = Vec::new();
+        if let Some(counters) = &mut counters {
+            counters.start();
+        }
+        let mut failed = None;
+        while steps.len() < count && !progress.is_stopped() && failed.is_none() {
+            match self.step() {
+                Ok(times) => steps.push(times),
+                Err(_) if progress.is_stopped() => {}
+                Err(error) => failed = Some(error),
+            }
+            progress.advance(1);
+        }
+        let counts = counters.map_or(Counts::default(), Counters::stop);
+        progress.finish();
+        failed.map_or(Ok((steps, counts)), Err)
+    }
+
+    /// Timed by the device's own records of kernels; or why not, as a sentence.
+    fn traced(
+        &mut self,
+        count: usize,
+        label: &str,
+        progress: &dyn Progress,
+    ) -> Result<Result<Measured, String>, ExecError> {
+        if let Err(reason) = self.executor.start_activity(self.clock)? {
+            return Ok(Err(reason));
+        }
+        // In which graphs are captured.
+        match self.step() {
+            Err(error) if !progress.is_stopped() => return Err(error),
+            _ => {}
+        }
+        let (steps, counts) = self.run(count, None, label, progress)?;
+        // A device that has failed fails again.
+        Ok(match self.executor.take_timelines() {
+            Ok(timelines) => Ok(Measured {
+                timelines: of(&steps, timelines),
+                steps,
+                counts,
+                ..Measured::default()
+            }),
+            Err(error) => Err(told(&error)),
+        })
     }
 }
 
-/// Without the operations of a step that was left in the middle, behind the `last` whole one.
-fn until(
-    last: Option<&(Duration, Duration)>,
-    mut timelines: Vec<Vec<OpRecord>>,
-) -> Vec<Vec<OpRecord>> {
-    let end = last.map_or(Duration::ZERO, |(_, end)| *end);
+/// With what it is because of.
+fn told(error: &dyn Error) -> String {
+    match error.source() {
+        None => error.to_string(),
+        Some(source) => told(source),
+    }
+}
+
+/// Those of `steps`: without the operations of a step before them, or of one behind them that was left in the middle.
+fn of(steps: &[Span], mut timelines: Vec<Vec<OpRecord>>) -> Vec<Vec<OpRecord>> {
+    let start = steps.first().map_or(Duration::ZERO, |(start, _)| *start);
+    let end = steps.last().map_or(Duration::ZERO, |(_, end)| *end);
     for timeline in &mut timelines {
         timeline.truncate(timeline.partition_point(|op| op.queued < end));
+        timeline.drain(..timeline.partition_point(|op| op.queued < start));
     }
     timelines
 }
 
 fn bytes(record: &OpRecord) -> u64 {
-    let launches = record.launches.as_deref().map_or(0, size_of_val);
+    // A device's own records of them are as large, and stand beside them at the end.
+    let launches = 2 * record.launches.as_deref().map_or(0, size_of_val);
     (size_of::<OpRecord>() + launches) as u64
 }
 

@@ -21,7 +21,7 @@ mod whole;
 pub use about::About;
 pub use counters::{Counters, Counts};
 pub use load::{Load, Phase};
-pub use measure::{Measured, StepCount, measure};
+pub use measure::{Measured, StepCount, Steps, measure};
 pub use options::ProfileOptions;
 pub use plan::{ProfilePlan, Profiled};
 pub use result::{

@@ -19,6 +19,8 @@ pub struct ProfileOptions {
     pub context: Vec<usize>,
     /// How often each step is run; `None`: for about three seconds, 4 to 64 times.
     pub steps: Option<usize>,
+    /// On a GPU: timed by events around each operation, with CUDA graphs off, also where CUPTI tells of its kernels.
+    pub by_events: bool,
 }
 
 impl Default for ProfileOptions {
@@ -29,6 +31,7 @@ impl Default for ProfileOptions {
             batch: vec![1],
             context: vec![512],
             steps: None,
+            by_events: false,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::about::About;
 use super::counters::Counters;
 use super::load::Load;
-use super::measure::{Measured, StepCount, measure};
+use super::measure::{Measured, StepCount, Steps, measure};
 use super::options::ProfileOptions;
 use super::result::Profile;
 use super::table::profile;
@@ -20,7 +20,7 @@ const GIB: f64 = (1 << 30) as f64;
 pub struct ProfilePlan {
     files: ModelFiles,
     loads: Vec<Load>,
-    count: StepCount,
+    steps: Steps,
     max_model_len: usize,
 }
 
@@ -51,7 +51,10 @@ impl ProfilePlan {
         Ok(Self {
             files,
             loads: options.loads(),
-            count: options.steps.map_or(StepCount::ByTime, StepCount::Exactly),
+            steps: Steps {
+                count: options.steps.map_or(StepCount::ByTime, StepCount::Exactly),
+                by_events: options.by_events,
+            },
             max_model_len,
         })
     }
@@ -68,7 +71,7 @@ impl ProfilePlan {
         let Self {
             mut files,
             loads,
-            count,
+            steps,
             max_model_len,
         } = self;
         // Before the ranks start: they count for threads that come after them.
@@ -90,7 +93,7 @@ impl ProfilePlan {
             if progress.is_stopped() {
                 break;
             }
-            let measured = measured(&mut session, load, count, counters.as_mut())?;
+            let measured = measured(&mut session, load, steps, counters.as_mut())?;
             if !measured.steps.is_empty() {
                 seen.push((load, measured));
             }
@@ -130,7 +133,7 @@ fn check_kv(session: &Session, loads: &[Load]) -> Result<(), Wish> {
 fn measured(
     session: &mut Session,
     load: Load,
-    count: StepCount,
+    steps: Steps,
     counters: Option<&mut Counters>,
 ) -> Result<Measured, RunError> {
     let plan = load.plan(session.settings.block_size, session.model.vocab_size);
@@ -141,7 +144,7 @@ fn measured(
         session.engine.executor_mut(),
         &clock,
         &Arc::new(plan),
-        count,
+        steps,
         counters,
         (&label, progress.as_ref()),
     );

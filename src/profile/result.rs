@@ -125,10 +125,11 @@ pub struct OpRow {
 /// All launches of one kernel in one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelRow {
-    /// Its function's name; of a library that picks its own kernel, the call's.
+    /// Its function's name; of a library that picks its own kernel, where events time it, the call's.
     pub name: String,
     pub launches: u64,
-    /// Of all of them: each from the end of what was launched before it in its operation, else from that one's start.
+    /// Of all of them: each from its start to its end; where events time them, from the end of what was launched before it in
+    /// its operation, else from that one's start.
     pub us: f64,
     /// Blocks.
     pub grid: Option<[u32; 3]>,
@@ -138,7 +139,8 @@ pub struct KernelRow {
     pub registers: Option<u32>,
     /// Of a block, declared and asked for.
     pub shared_bytes: Option<u32>,
-    /// Threads that a multiprocessor holds at once, of those that it can at most, by calculation.
+    /// Threads that a multiprocessor holds at once, of those that it can at most: by the driver, of a library's kernel and on a
+    /// virtual GPU by calculation.
     pub occupancy: Option<f64>,
     /// Moved to and from memory, as if nothing were cached: sectors of 32 bytes of each request of a warp.
     pub bytes: Option<u64>,
@@ -150,6 +152,9 @@ pub struct KernelRow {
 pub enum TimedBy {
     /// The host's clock around each.
     Clock,
+    /// The GPU's own records of kernels, in the steps as they run untimed: decode steps in their CUDA graph, where they have
+    /// one. An operation begins with its first kernel and ends with its last one.
+    Cupti,
     /// Events on the GPU around each, and between kernels of one. CUDA graphs are off.
     Events,
     /// They did not run: the cost model of a simulated device.
@@ -181,6 +186,8 @@ impl fmt::Display for Bound {
 pub struct Totals {
     /// Their time and the host's: the step, unless operations ran beside each other.
     pub us: f64,
+    /// Of rank 0's kernels alone, without the gaps between them and the host.
+    pub kernels_us: Option<f64>,
     pub bytes: u64,
     pub flops: u64,
     /// Over the step's time.

@@ -27,13 +27,14 @@ pub fn profile(about: &About, measured: &Measured) -> Profile {
     let rate = measured.roofs.map(|roofs| Rate::of_each(roofs, ranks));
     let ops = rows(&steps, step_us, rate);
     let whole_model = whole(about, &steps);
+    let timed_by = timed_by(about, measured);
     let mut not_observed = BTreeMap::new();
     if measured.roofs.is_none() {
         let reason = "the roofs of this device cannot be measured";
         not_observed.insert("roofs".to_owned(), reason.to_owned());
     }
-    for (name, reason) in kernels::not_observed(about, &ops) {
-        not_observed.insert(name.to_owned(), reason.to_owned());
+    for (name, reason) in kernels::not_observed(about, measured, &ops) {
+        not_observed.insert(name.to_owned(), reason);
     }
     if let Err(reason) = &whole_model {
         not_observed.insert("whole_model".to_owned(), (*reason).to_owned());
@@ -66,12 +67,12 @@ pub fn profile(about: &About, measured: &Measured) -> Profile {
         context: load.context,
         rows: load.rows(),
         roofs: measured.roofs.map(rates),
-        timed_by: timed_by(about),
+        timed_by,
         steps: count,
         step_us,
         step_us_range,
         tokens_per_s: load.rows() as f64 / step_us * MICRO,
-        totals: totals(&ops, step_us, host_us),
+        totals: totals(&ops, timed_by, step_us, host_us),
         ops,
         host_us,
         host_share: host_us / step_us,
@@ -85,9 +86,10 @@ pub fn profile(about: &About, measured: &Measured) -> Profile {
     }
 }
 
-fn timed_by(about: &About) -> TimedBy {
+fn timed_by(about: &About, measured: &Measured) -> TimedBy {
     match (about.kind, about.device.as_str()) {
         (Kind::Predicted, _) => TimedBy::Model,
+        (_, "cuda") if measured.untraced.is_none() => TimedBy::Cupti,
         (_, "cuda") => TimedBy::Events,
         _ => TimedBy::Clock,
     }
@@ -100,7 +102,7 @@ fn rates(roofs: Roofs) -> RoofRates {
     }
 }
 
-fn totals(ops: &[OpRow], step_us: f64, host_us: f64) -> Totals {
+fn totals(ops: &[OpRow], timed_by: TimedBy, step_us: f64, host_us: f64) -> Totals {
     let floors = ops.iter().map(|op| op.floor_us);
     let floor_us: Option<f64> = floors.sum();
     let bytes = ops.iter().map(|op| op.bytes).sum();
@@ -108,6 +110,7 @@ fn totals(ops: &[OpRow], step_us: f64, host_us: f64) -> Totals {
     let giga_per_s = |amount: u64| amount as f64 / step_us * MICRO / GIGA;
     Totals {
         us: ops.iter().map(|op| op.us).sum::<f64>() + host_us,
+        kernels_us: (timed_by == TimedBy::Cupti).then(|| kernels::us(ops)),
         bytes,
         flops,
         gb_s: giga_per_s(bytes),

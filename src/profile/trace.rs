@@ -191,6 +191,7 @@ impl<W: Write> Events<'_, W> {
     fn kernels(&mut self, pid: usize, op: &OpRecord) -> io::Result<()> {
         let mut start = op.start;
         for launch in op.launches.iter().flatten() {
+            start = start.saturating_add(launch.gap);
             let end = start.saturating_add(launch.time).min(op.end());
             let about = match launch.shape {
                 Some(shape) => json!({

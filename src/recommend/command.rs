@@ -37,7 +37,7 @@ pub struct Source<'a> {
     options: &'a RecommendOptions,
     /// This program's own engine runs the model.
     is_runnable: bool,
-    /// Simulated cards do.
+    /// Simulated cards do, behind the engine's server.
     is_simulated: bool,
 }
 

@@ -11,13 +11,13 @@ use super::judged::Judged;
 use super::layout::{Layout, cards, layouts};
 use super::nearest;
 use super::options::RecommendOptions;
-use super::predict::{self, Predictor};
+use super::predict::{Predictor, server};
 use super::result::{RECOMMENDATION_SCHEMA, Recommendation, Recommended, Rent};
 use super::target::{Demand, Target};
 use crate::fit::{Ask, Engine};
-use crate::ground::Progress;
 use crate::ground::results::Kind;
-use crate::session::{EngineOptions, ModelFiles, SessionError, Wish};
+use crate::ground::{Progress, Unwatched};
+use crate::session::{EngineOptions, ModelFiles, Reading, SessionError, Wish};
 use crate::shape::Quantization;
 
 const PER_MILLION: f64 = 1e6;
@@ -31,12 +31,12 @@ pub fn recommend(
 ) -> Result<Recommendation, SessionError> {
     let start = Instant::now();
     let cards = cards(&options.cards).map_err(Wish::from)?;
-    let base = base(options, &cards[0].0, progress.as_ref())?;
+    let (base, reading) = base(options, &cards[0].0, progress.as_ref())?;
     let target = Target::new(options, base.shape.positions)?;
-    let files = simulated(options, &cards[0].0, progress.as_ref());
-    if let (Err(error), true) = (&files, needs_time(options)) {
+    let files = simulated(options, &cards[0].0, reading);
+    if let (Err(reason), true) = (&files, needs_time(options)) {
         return Err(Wish::Question(format!(
-            "{} does not run on simulated cards ({error}), so no time is known of it; leave out --slo and --request-rate to be told what has room for it",
+            "{} does not run on simulated cards ({reason}), so no time is known of it; leave out --slo and --request-rate to be told what has room for it",
             base.model
         ))
         .into());
@@ -91,38 +91,49 @@ pub fn recommend(
         tried,
         with_room,
         nearest,
-        notes: notes(options, &base, &target, files.as_ref().err(), &untimed),
+        notes: notes(options, &base, &target, files.err(), &untimed),
         target,
         seconds: start.elapsed().as_secs_f64(),
     })
 }
 
-/// The model, and what the engine was told, on some card.
+/// The model, and what the engine was told, on some card; with what was found of it.
 fn base(
     options: &RecommendOptions,
     card: &str,
     progress: &dyn Progress,
-) -> Result<Ask, SessionError> {
+) -> Result<(Ask, Reading), SessionError> {
     let mut question = options.question.clone();
     question.gpu = Some(card.to_owned());
     question.gpus = vec![question.tp.unwrap_or(1)];
-    let mut asks = question.asks(progress)?;
+    let (mut asks, reading) = question.resolved(progress)?;
     // One number of GPUs, one ask.
-    asks.pop()
-        .ok_or_else(|| Wish::Question("no number of GPUs was asked of".to_owned()).into())
+    let none = || Wish::Question("no number of GPUs was asked of".to_owned());
+    Ok((asks.pop().ok_or_else(none)?, reading))
 }
 
-/// The model as a simulated card takes it.
+/// The model as a simulated card behind the engine's server takes it, or why none does.
 fn simulated(
     options: &RecommendOptions,
     card: &str,
-    progress: &dyn Progress,
-) -> Result<ModelFiles, SessionError> {
+    reading: Reading,
+) -> Result<ModelFiles, String> {
     let question = &options.question;
+    let source = reading.source;
+    let source = source.ok_or("a GGUF file has no configuration for them to read")?;
     let mut found = EngineOptions::new(&question.model).device(format!("sim:{card}"));
     found.layers = question.layers;
-    found.server = predict::server(question.engine);
-    ModelFiles::find(&found, progress)
+    found.server = server(question.engine);
+    // What is to be remarked was when it was read.
+    ModelFiles::of(&found, source, &Unwatched).map_err(|error| match error {
+        SessionError::Wish(wish) => match *wish {
+            Wish::OthersRun { why } => {
+                format!("{why}; --engine vllm asks for an engine that runs it")
+            }
+            wish => wish.to_string(),
+        },
+        error => error.to_string(),
+    })
 }
 
 /// Whether room alone does not tell.
@@ -197,15 +208,15 @@ fn notes(
     options: &RecommendOptions,
     base: &Ask,
     target: &Target,
-    unplayed: Option<&SessionError>,
+    unplayed: Option<String>,
     untimed: &[(Layout, String)],
 ) -> Vec<String> {
     let mut notes = vec![
         "prices are rough and dated (`price` names each source); --price CARD=USD or --price FILE.toml replaces them".to_owned(),
     ];
     match unplayed {
-        Some(error) => notes.push(format!(
-            "nothing is said of time: simulated cards do not run this model ({error})"
+        Some(reason) => notes.push(format!(
+            "nothing is said of time: simulated cards do not run this model ({reason})"
         )),
         None => notes.push(match base.engine {
             Engine::Candlepower => "times are those of simulated cards, at their raw capacity".to_owned(),

@@ -34,7 +34,7 @@ impl Layout {
 
     /// In words.
     pub fn place(&self) -> String {
-        placed(self.gpus, &self.card, self.split, self.replicas())
+        placed(self.gpus, &self.card, self.split, self.pp, self.replicas())
     }
 
     /// Cheapest first; those without a price behind all others, fewest GPUs first and of those the smallest.
@@ -49,8 +49,12 @@ impl Layout {
     }
 }
 
-/// Cards and layout, in words.
-pub fn placed(gpus: usize, card: &str, split: Split, copies: usize) -> String {
+/// Cards and layout, in words; `pp`: pipeline stages of a copy.
+pub fn placed(gpus: usize, card: &str, split: Split, pp: usize, copies: usize) -> String {
+    let stages = match pp {
+        1 => String::new(),
+        n => format!(", pp {n}"),
+    };
     let experts = match split.expert_parallel {
         true => ", expert parallel",
         false => "",
@@ -59,7 +63,7 @@ pub fn placed(gpus: usize, card: &str, split: Split, copies: usize) -> String {
         1 => String::new(),
         n => format!(", {n} copies"),
     };
-    format!("{gpus} x {card}, tp {}{experts}{copies}", split.tp)
+    format!("{gpus} x {card}, tp {}{stages}{experts}{copies}", split.tp)
 }
 
 /// The cards that were asked for, with what names them to a device.
@@ -68,8 +72,8 @@ pub fn placed(gpus: usize, card: &str, split: Split, copies: usize) -> String {
 /// There is no such card.
 pub fn cards(asked: &[String]) -> Result<Vec<(String, Gpu)>, HardwareError> {
     if asked.is_empty() {
-        let all = known()?.into_iter();
-        return Ok(all.map(|gpu| (gpu.name.clone(), gpu)).collect());
+        let all = known()?.iter();
+        return Ok(all.map(|gpu| (gpu.name.clone(), gpu.clone())).collect());
     }
     asked
         .iter()

@@ -47,8 +47,14 @@ pub fn latency(metric: &str) -> Option<&str> {
     let statistic = STATISTICS.iter().find_map(|s| name.strip_prefix(s));
     statistic.or_else(|| {
         let (percent, rest) = name.strip_prefix('p')?.split_once('_')?;
-        percent.bytes().all(|b| b.is_ascii_digit()).then_some(rest)
+        is_percent(percent).then_some(rest)
     })
+}
+
+/// `99`, `99.9`.
+pub fn is_percent(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
 /// Whether it is read off the order of the sample.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use rayon::prelude::*;
+
 use super::{ReferenceError, on_card, short_name};
 use crate::bench::{self, Limits, Load, Script};
 use crate::exec::Server;
@@ -52,13 +54,15 @@ pub fn server_cost(
     }
     let task = Task::Requests("reference runs".to_owned());
     progress.start(task, runs.len() as u64 * PREDICTIONS);
-    let mut predict = |simulation: &Simulation, run: &ReferenceRun| {
+    let predict = |simulation: &Simulation, run: &ReferenceRun| {
         let predicted = play(simulation, run, progress.stop());
         progress.advance(1);
         predicted
     };
-    let rows = runs.iter().map(|run| row(options, gpu, run, &mut predict));
-    let rows = rows.collect();
+    let rows = runs
+        .par_iter()
+        .map(|run| row(options, gpu, run, &predict))
+        .collect();
     progress.finish();
     Ok(rows)
 }
@@ -70,14 +74,14 @@ struct Played {
     preemptions: u64,
 }
 
-type Predict<'a> = dyn FnMut(&Simulation, &ReferenceRun) -> Result<Played, String> + 'a;
+type Predict<'a> = dyn Fn(&Simulation, &ReferenceRun) -> Result<Played, String> + Sync + 'a;
 
-fn row(options: &EngineOptions, gpu: &Gpu, run: &ReferenceRun, predict: &mut Predict) -> CostRow {
-    let mut predicted = |server| {
+fn row(options: &EngineOptions, gpu: &Gpu, run: &ReferenceRun, predict: &Predict) -> CostRow {
+    let predicted = |server| {
         let simulation = simulation(options, gpu, run, server)?;
         predict(&simulation, run)
     };
-    let (raw, served) = (predicted(None), predicted(Some(SERVER)));
+    let (raw, served) = rayon::join(|| predicted(None), || predicted(Some(SERVER)));
     let rate = |played: Played| played.tokens_per_s;
     CostRow {
         machine: run.hardware.name.clone(),

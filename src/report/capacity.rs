@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::columns;
 use super::layout::{GAP, chars, wrapped};
+use super::limits::limits;
 use super::number::number;
 use crate::capacity::{Bound, Capacity, Edge, LoadPoint, Objective, Raised, Search, Trial};
 
@@ -23,6 +24,7 @@ pub fn text(answer: &Capacity, width: usize) -> String {
     });
     say(&match &answer.failing {
         Some(point) => format!("fails:  {}", loaded(answer, point, worst(false))),
+        None if answer.partial => "fails:  nothing so far".to_owned(),
         None => "fails:  nothing that was asked for".to_owned(),
     });
     if let Some(line) = bound(answer) {
@@ -40,9 +42,11 @@ pub fn text(answer: &Capacity, width: usize) -> String {
     }
     let seconds = number(answer.seconds);
     let loads = answer.runs.len() + answer.raised.len();
-    let note = match answer.partial {
-        true => "; cut short: the edge lies between the two loads above",
-        false => "",
+    let note = match (answer.partial, &answer.passing, &answer.failing) {
+        (false, ..) => "",
+        (true, Some(_), Some(_)) => "; cut short: the edge lies between the two loads above",
+        (true, Some(_), None) => "; cut short: the edge lies above the load that passes",
+        (true, None, _) => "; cut short: the edge lies below the load that fails",
     };
     out += &wrapped(
         &format!(
@@ -77,20 +81,11 @@ fn title(answer: &Capacity) -> String {
 }
 
 pub(super) fn objective(objective: &Objective) -> String {
-    let slo = &objective.slo;
     let of = match objective.goodput_percent {
         Some(share) => format!("of {share} % of requests "),
         None => format!("p{} ", objective.percentile),
     };
-    let limits = [
-        ("TTFT", slo.ttft_ms),
-        ("TPOT", slo.tpot_ms),
-        ("E2EL", slo.e2el_ms),
-    ];
-    let limits = limits
-        .iter()
-        .filter_map(|(name, limit)| Some(format!("{name} <= {} ms", number((*limit)?))));
-    let limits = limits.collect::<Vec<_>>().join(", ");
+    let limits = limits(&objective.slo);
     let mut words = match limits.is_empty() {
         true => String::new(),
         false => format!("{of}{limits}; "),
@@ -141,7 +136,7 @@ fn held(bound: &Bound) -> String {
             bound.name,
             number(value),
             bound.unit(),
-            number(bound.limit)
+            bound.limit
         ),
         None => format!("{} was not observed", bound.name),
     }

@@ -13,14 +13,19 @@ const HEAD: [&str; 6] = ["metric", "a", "b", "b / a", "interval", "verdict"];
 const DIGITS: usize = 3;
 const ABSENT: &str = "-";
 
-fn cells(metric: &Compared) -> [String; 6] {
+/// Its name, behind that of its load where there are several.
+fn named(metric: &Compared) -> String {
     let load = metric.load.as_ref();
     let load = load.map_or(String::new(), |load| format!("{load} "));
+    format!("{load}{}", metric.name)
+}
+
+fn cells(metric: &Compared) -> [String; 6] {
     let shown = |value: Option<f64>| value.map_or(ABSENT.to_owned(), number);
     let ratio = |value: f64| format!("{value:.DIGITS$}");
     let interval = metric.low.zip(metric.high);
     [
-        format!("{load}{}", metric.name),
+        named(metric),
         shown(metric.a),
         shown(metric.b),
         metric.ratio.map_or(ABSENT.to_owned(), ratio),
@@ -53,7 +58,7 @@ fn reasons(comparison: &Comparison) -> Vec<(String, Vec<&str>)> {
 fn headline(comparison: &Comparison) -> String {
     let judged = comparison.metrics.iter().filter(|m| m.judged);
     let names: Vec<String> = judged
-        .filter_map(|m| Some(format!("{} {:.DIGITS$}", m.name, m.ratio?)))
+        .filter_map(|m| Some(format!("{} {:.DIGITS$}", named(m), m.ratio?)))
         .collect();
     let by = match names.is_empty() {
         true => "no figure that decides is in both".to_owned(),
@@ -82,6 +87,12 @@ pub fn table(comparison: &Comparison, width: usize) -> String {
             difference.what, difference.a, difference.b
         );
         line(&text, 2);
+    }
+    if !comparison.remarks.is_empty() {
+        line("of the results themselves", 0);
+    }
+    for remark in &comparison.remarks {
+        line(&format!("{}  {}", remark.of, remark.text), 2);
     }
     line("", 0);
     let rows: Vec<[String; 6]> = comparison.metrics.iter().map(cells).collect();
@@ -123,6 +134,9 @@ pub fn markdown(comparison: &Comparison) -> String {
     for difference in &comparison.differences {
         let (a, b) = (escaped(&difference.a), escaped(&difference.b));
         let _ = writeln!(out, "- {} differs: {a} in a, {b} in b", difference.what);
+    }
+    for remark in &comparison.remarks {
+        let _ = writeln!(out, "- of {}: {}", remark.of, escaped(&remark.text));
     }
     let _ = write!(
         out,
@@ -190,6 +204,9 @@ pub fn html(comparisons: &[Comparison]) -> String {
                 "<li>{} differs: {} in a, {} in b</li>",
                 parts[0], parts[1], parts[2]
             );
+        }
+        for remark in &comparison.remarks {
+            let _ = writeln!(out, "<li>of {}: {}</li>", remark.of, plain(&remark.text));
         }
         out.push_str("</ul>\n<table>\n<tr>");
         HEAD.iter().for_each(|head| {

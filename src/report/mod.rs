@@ -12,6 +12,7 @@ mod gpus;
 pub mod grid;
 mod headline;
 pub mod layout;
+mod limits;
 pub mod markdown;
 pub mod model;
 pub mod number;

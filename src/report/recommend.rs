@@ -126,7 +126,7 @@ fn place(layout: &Recommended) -> String {
         tp: layout.tp,
         expert_parallel: layout.expert_parallel,
     };
-    placed(layout.gpus, &layout.gpu, split, layout.replicas)
+    placed(layout.gpus, &layout.gpu, split, layout.pp, layout.replicas)
 }
 
 fn legend(found: &Recommendation) -> String {
@@ -162,6 +162,10 @@ fn row(rank: usize, layout: &Recommended) -> [String; HEADS.len()] {
         true => " ep",
         false => "",
     };
+    let stages = match layout.pp {
+        1 => String::new(),
+        n => format!(" pp {n}"),
+    };
     let most = predicted.and_then(|predicted| {
         let most = predicted.capacity?;
         let most = match most.fract() == 0.0 {
@@ -176,7 +180,7 @@ fn row(rank: usize, layout: &Recommended) -> [String; HEADS.len()] {
     [
         rank.to_string(),
         format!("{} x {}", layout.gpus, layout.gpu),
-        format!("{}{experts}", layout.tp),
+        format!("{}{stages}{experts}", layout.tp),
         layout.replicas.to_string(),
         usd(layout.price_per_hour),
         figure(predicted.and_then(|predicted| predicted.ttft_ms)),

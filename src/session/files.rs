@@ -48,22 +48,44 @@ impl ModelFiles {
             settings: HubSettings::from_env(),
         };
         let source = hub::resolve(&options.model, &resolve, progress)?;
+        let mut files = Self::in_source(options, device, source, progress)?;
+        if let (Some(dir), Some(_)) = (&files.source.dir, files.source.tokenizer_json()) {
+            files.tokenizer = Some(Tokenizer::load(dir).map_err(Wish::from)?);
+        }
+        Ok(files)
+    }
+
+    /// Of a model whose files were looked up before; prompts are token ids.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn of(
+        options: &EngineOptions,
+        source: ModelSource,
+        progress: &dyn Progress,
+    ) -> Result<Self, SessionError> {
+        options.check()?;
+        Self::in_source(options, Device::of(options)?, source, progress)
+    }
+
+    fn in_source(
+        options: &EngineOptions,
+        device: Device,
+        source: ModelSource,
+        progress: &dyn Progress,
+    ) -> Result<Self, SessionError> {
         let mut model = Model::find(options, &device, &source, progress)?;
         let model_layers = model.layers();
         if let Some(layers) = options.layers {
             model.keep(layers, &source.config_name())?;
         }
-        let tokenizer = match (&source.dir, source.tokenizer_json()) {
-            (Some(dir), Some(_)) => Some(Tokenizer::load(dir).map_err(Wish::from)?),
-            _ => None,
-        };
         Ok(Self {
             options: options.clone(),
             device,
             source,
             plan: Arc::new(model.plan(options)?),
             model,
-            tokenizer,
+            tokenizer: None,
             model_layers,
         })
     }

@@ -59,6 +59,7 @@ pub use job::Job;
 pub use model::Model;
 pub use options::{ActivationScheme, DEFAULT_MODEL, EngineOptions, LARGEST_COUNT, MOST_THREADS};
 pub use question::Question;
+pub(crate) use reading::Reading;
 pub use serve::serve;
 pub use simulation::{Simulation, SimulationError, Started};
 

@@ -157,13 +157,17 @@ impl Question {
     /// # Errors
     /// As [`answers`](Self::answers).
     pub fn asks(&self, progress: &dyn Progress) -> Result<Vec<Ask>, SessionError> {
+        Ok(self.resolved(progress)?.0)
+    }
+
+    /// The same, with what was found of the model.
+    pub(crate) fn resolved(
+        &self,
+        progress: &dyn Progress,
+    ) -> Result<(Vec<Ask>, Reading), SessionError> {
         let card = self.card()?;
-        let Reading {
-            name: model,
-            mut shape,
-            stored,
-            ..
-        } = self.found(progress)?;
+        let reading = self.found(progress)?;
+        let mut shape = reading.shape.clone();
         if self.quantization == Some(LoadQuantization::Fp8PerBlock) {
             shape = shape.in_fp8(FP8_BLOCK);
         }
@@ -189,9 +193,9 @@ impl Question {
                 _ => (self.ranks(gpus)?, self.pp),
             };
             Ok(Ask {
-                model: model.clone(),
+                model: reading.name.clone(),
                 shape: shape.clone(),
-                stored: stored.clone(),
+                stored: reading.stored.clone(),
                 card: card.clone(),
                 gpus,
                 split: Split {
@@ -214,7 +218,8 @@ impl Question {
                 load: self.load(),
             })
         };
-        counts.into_iter().map(ask).collect()
+        let asks = counts.into_iter().map(ask).collect::<Result<_, Wish>>()?;
+        Ok((asks, reading))
     }
 
     /// Tensor-parallel ranks on `gpus`.

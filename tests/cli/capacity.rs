@@ -1,6 +1,7 @@
 //! `capacity` through the program: its JSON, its exit codes, and the limit that it says binds.
 
 use candlepower::capacity::Capacity;
+use candlepower::report::capacity::text;
 use serde_json::Value;
 
 use crate::cli_support::{Outcome, bad_value, fixture, refused, run};
@@ -192,7 +193,7 @@ fn a_reader_sees_the_edge_and_what_binds() {
     let text = text.succeeded().stdout;
     for part in [
         "predicted",
-        "p95 TTFT <= 500.0 ms, TPOT <= 50.00 ms; no request fails",
+        "p95 TTFT <= 500 ms, TPOT <= 50 ms; no request fails",
         "passes: concurrency 8, ",
         "fails:  concurrency 9, ",
         "bound by max_num_seqs",
@@ -204,6 +205,21 @@ fn a_reader_sees_the_edge_and_what_binds() {
         text.lines().all(|line| line.chars().count() <= 100),
         "{text}"
     );
+}
+
+#[test]
+fn a_search_that_was_cut_short_says_where_the_edge_may_lie() {
+    let whole = capacity(&format!("{LLAMA} --slo tpot:50 --max 4")).succeeded();
+    let mut answer: Capacity = serde_json::from_value(whole.json()).unwrap();
+    answer.partial = true;
+    let said = text(&answer, 100);
+    assert!(said.contains("fails:  nothing so far"), "{said}");
+    let above = "cut short: the edge lies above the load that passes";
+    assert!(said.contains(above), "{said}");
+    answer.failing = answer.passing.take();
+    let said = text(&answer, 100);
+    let below = "cut short: the edge lies below the load that fails";
+    assert!(said.contains(below), "{said}");
 }
 
 #[test]

@@ -107,6 +107,18 @@ fn one_seed_is_no_change_and_a_slower_card_is_slower() {
     assert_eq!(wide["verdict"], "no change", "{wide}");
 }
 
+#[test]
+fn of_several_loads_the_verdict_names_each() {
+    let sim = Sim::new();
+    let loads = "--concurrency 2,4 --requests 8 --output-len 8";
+    let loads: Vec<&str> = loads.split(' ').collect();
+    let a = sim.play("a", &sim.card(1.0), &loads);
+    let said = run(&["compare", &a, &a]).succeeded().stdout;
+    let verdict = "no change: c2 output_throughput 1.000, c2 mean_ttft_ms 1.000";
+    assert!(said.contains(verdict), "{said}");
+    assert!(said.contains("c4 output_throughput 1.000"), "{said}");
+}
+
 /// How fast the CPU is changes while others use it, so that a pair of plays may differ beyond what either tells of itself.
 /// What cannot change is the work, what differs besides, and that one of two is not slower both ways.
 #[test]
@@ -366,4 +378,40 @@ fn every_format_says_the_same() {
     assert!(shown("html").starts_with("<!doctype html>"));
     assert!(!shown("html").contains("http"));
     assert!(shown("markdown").contains("| output_throughput | 120"));
+}
+
+/// Who compares sees what a file's own numbers are worth, before they are divided.
+#[test]
+fn what_does_not_add_up_is_said() {
+    let (merged, whole) = (
+        fixture("vllm-serve-merged.json"),
+        fixture("vllm-serve.json"),
+    );
+    let compared = compare(&[&whole, &merged, "--tolerance", "99%"]).json();
+    let remarks = compared["remarks"].as_array().unwrap();
+    assert_eq!(remarks.len(), 3, "{compared}");
+    for remark in remarks {
+        assert_eq!(remark["of"], "b");
+        let text = remark["text"].as_str().unwrap();
+        assert!(text.starts_with("does not add up"), "{text}");
+    }
+    for format in ["table", "markdown", "html"] {
+        let args = [
+            "compare",
+            &whole,
+            &merged,
+            "--tolerance",
+            "99%",
+            "--format",
+            format,
+        ];
+        let shown = run(&args).stdout;
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("parts of several clients were merged"),
+            "{shown}"
+        );
+    }
+    let same = compare(&[&whole, &whole]).json();
+    assert_eq!(same["remarks"], serde_json::json!([]));
 }

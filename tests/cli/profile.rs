@@ -2,6 +2,7 @@
 
 mod command;
 mod flags;
+mod graphs;
 mod perfetto;
 mod table;
 mod trace;

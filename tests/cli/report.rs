@@ -155,6 +155,18 @@ fn what_holds_no_result_is_named() {
     let out = dir.path().join("result");
     bench(&fixture("llama-tiny"), &out);
     let result = out.to_str().unwrap();
+    for file in ["summary.csv", "results.json", "nothing.json"] {
+        let file = out.join(file);
+        let file = file.to_str().unwrap();
+        refused(
+            &["report", result, "--profile", file],
+            &["--profile", file, "profile --json"],
+        );
+    }
+    fs::remove_file(out.join("report.html")).unwrap();
+    let file = out.join("results.json");
+    run(&["report", file.to_str().unwrap()]).succeeded();
+    assert!(out.join("report.html").is_file());
     let steps = out.join("steps.jsonl");
     let text = fs::read_to_string(&steps).unwrap();
     fs::write(&steps, text.replacen("{\"run\":0", "{\"run\":7", 1)).unwrap();

@@ -127,7 +127,8 @@ fn every_point_is_a_row_and_no_other_beats_the_frontier() {
 fn a_second_run_plays_what_the_first_has_not() {
     let dir = TempDir::new().unwrap();
     let small = format!("{SIM} --grid concurrency=1,4");
-    sweep(dir.path(), &small).succeeded();
+    let said = sweep(dir.path(), &small).succeeded().stderr;
+    assert!(said.contains(&format!("written to {}", dir.path().display())));
     let before = files(dir.path());
     assert_eq!(before.len(), 2);
     sweep(dir.path(), &format!("{SIM} --grid concurrency=1,2,4")).succeeded();
@@ -225,6 +226,7 @@ fn what_cannot_be_is_refused_before_anything_is_played() {
         assert!(!out.exists());
     };
     refuse("--grid no-such=1,2", &["no-such", "bench has no flag"]);
+    refuse("--grid concurency=1,2", &["the nearest is --concurrency"]);
     refuse("--grid tp=1,x", &["the point tp=x", "'x'"]);
     refuse("--grid out=a,b", &["out", "same for every point"]);
     refuse(

@@ -328,6 +328,18 @@ fn a_prediction_too() {
     finds(&original, true);
 }
 
+/// Their deviation is rounding, which reading them again rounds otherwise.
+#[test]
+fn requests_that_all_took_as_long_hold() {
+    let load = "--concurrency 4,16 --requests 40 --output-len 64";
+    let load: Vec<&str> = load.split(' ').collect();
+    let original = Original::new("sim:h100-sxm", "DeepSeek-R1-Distill-Llama-8B", &load);
+    let results: Value = serde_json::from_str(&text(&original.path(), "results.json")).unwrap();
+    let deviation = &results["runs"][0]["extended"]["std_ttft_ms"];
+    assert!(deviation.as_f64().unwrap() < 1e-9, "{deviation}");
+    holds(&original);
+}
+
 #[test]
 fn results_of_many_kinds_hold() {
     let several = [

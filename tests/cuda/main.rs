@@ -1,6 +1,7 @@
 //! The CUDA kernels, each against the plain reference on random shapes: on whatever GPU answers, which in CI is
 //! the virtual one.
 
+mod activity;
 mod attention;
 mod card;
 mod cards;

@@ -1,45 +1,57 @@
-//! `profile` on GPUs: every operation, and below it the kernels that it launched.
+//! `profile` on GPUs, timed by events: every operation, and below it the kernels that it launched.
 
 use candlepower::ops::cuda::Gpu;
 use serde_json::Value;
 
 use crate::cli_support::{Outcome, command, fixture};
 
-/// Steps of two sequences of 40 tokens on a tiny model, with `flags` and `variables`.
-fn profile(flags: &[&str], variables: &[(&str, &str)]) -> Value {
+/// As where CUPTI is not found.
+const EVENTS: [&str; 2] = ["--timed-by", "events"];
+
+/// Two steps of two sequences of 40 tokens on a tiny model, with `flags` and `variables`.
+pub fn profile(flags: &[&str], variables: &[(&str, &str)]) -> Value {
+    let flags = [&["--json", "--batch", "2", "--steps", "2"], flags].concat();
+    steps(&flags, variables).json()
+}
+
+/// Steps of sequences of 40 tokens on a tiny model.
+pub fn steps(flags: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let model = fixture("qwen3-tiny");
-    let args = "profile --device cuda --batch 2 --context 40 --steps 2 --max-model-len 128 --max-num-seqs 4 --max-num-batched-tokens 128 --json --model";
+    let args = "profile --device cuda --context 40 --max-model-len 128 --max-num-seqs 4 --max-num-batched-tokens 128 --model";
     let mut args: Vec<&str> = args.split(' ').collect();
     args.push(&model);
     args.extend(flags);
     let mut command = command(&args);
     command.envs(variables.iter().copied());
-    Outcome::of(command.output().unwrap()).succeeded().json()
+    Outcome::of(command.output().unwrap()).succeeded()
 }
 
-fn rows(profile: &Value) -> &Vec<Value> {
+pub fn rows(profile: &Value) -> &Vec<Value> {
     profile["ops"].as_array().unwrap()
 }
 
-fn row<'a>(profile: &'a Value, name: &str) -> &'a Value {
+pub fn row<'a>(profile: &'a Value, name: &str) -> &'a Value {
     let row = rows(profile).iter().find(|row| row["name"] == name);
     row.unwrap_or_else(|| panic!("{name} is not in {profile}"))
 }
 
-fn kernels<'a>(profile: &'a Value, operation: &str) -> &'a Vec<Value> {
+pub fn kernels<'a>(profile: &'a Value, operation: &str) -> &'a Vec<Value> {
     row(profile, operation)["kernels"].as_array().unwrap()
 }
 
 /// Of all kernels of an operation.
-fn sum(profile: &Value, operation: &str, key: &str) -> f64 {
+pub fn sum(profile: &Value, operation: &str, key: &str) -> f64 {
     let kernels = kernels(profile, operation).iter();
     kernels.map(|kernel| kernel[key].as_f64().unwrap()).sum()
 }
 
 #[test]
 fn every_operation_has_its_kernels_below_it() {
-    let profile = profile(&["--phase", "decode"], &[]);
+    let profile = profile(&[&EVENTS[..], &["--phase", "decode"]].concat(), &[]);
     assert_eq!(profile["timed_by"], "events");
+    let reason = profile["not_observed"]["totals.kernels_us"].as_str();
+    assert!(reason.unwrap().contains("--timed-by"), "{reason:?}");
+    assert!(profile["totals"]["kernels_us"].is_null());
     for (name, kernel) in [
         ("embed", "gather"),
         ("norm", "add_norm"),
@@ -84,18 +96,20 @@ fn bytes_are_those_that_the_virtual_gpu_counts() {
         eprintln!("SKIPPED: a card counts no bytes for us");
         return;
     }
-    let profile = profile(&["--phase", "decode"], &[("VGPU_TRAFFIC", "1")]);
-    assert!(profile["not_observed"]["kernels.bytes"].is_null());
-    for name in ["qkv", "o", "gate_up", "down", "head"] {
-        let formula = row(&profile, name)["bytes"].as_f64().unwrap();
-        let ratio = sum(&profile, name, "bytes") / formula;
-        assert!((1.0..2.0).contains(&ratio), "{name}: {ratio}");
+    for flags in [&EVENTS[..], &[]] {
+        let profile = profile(flags, &[("VGPU_TRAFFIC", "1")]);
+        assert!(profile["not_observed"]["kernels.bytes"].is_null());
+        for name in ["qkv", "o", "gate_up", "down", "head"] {
+            let formula = row(&profile, name)["bytes"].as_f64().unwrap();
+            let ratio = sum(&profile, name, "bytes") / formula;
+            assert!((1.0..2.0).contains(&ratio), "{name}: {ratio}");
+        }
     }
 }
 
 #[test]
 fn what_a_library_launches_has_the_name_of_its_call() {
-    let profile = profile(&["--phase", "prefill"], &[]);
+    let profile = profile(&[&EVENTS[..], &["--phase", "prefill"]].concat(), &[]);
     let calls = &row(&profile, "qkv")["calls"];
     let [product] = kernels(&profile, "qkv").as_slice() else {
         panic!("{}", row(&profile, "qkv"));
@@ -143,9 +157,15 @@ fn sums_over_ranks_and_their_norms_are_one_launch() {
 
 #[test]
 fn the_trace_has_kernels_within_operations() {
+    for flags in [&EVENTS[..], &[]] {
+        kernels_lie_within_operations(flags);
+    }
+}
+
+fn kernels_lie_within_operations(flags: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.json");
-    let profile = profile(&["--trace", path.to_str().unwrap()], &[]);
+    let profile = profile(&[flags, &["--trace", path.to_str().unwrap()]].concat(), &[]);
     let trace: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
     let mut open: Option<(f64, f64)> = None;
@@ -187,7 +207,7 @@ fn a_profiler_that_watches_is_told_of_ranges() {
         ("NVTX_INJECTION64_PATH", "libcuda.so.1"),
         ("VGPU_REPORT", report.to_str().unwrap()),
     ];
-    let profile = profile(&[], &variables);
+    let profile = profile(&EVENTS, &variables);
     let report: Value = serde_json::from_str(&std::fs::read_to_string(&report).unwrap()).unwrap();
     let ranges = report["ranges"].as_object().unwrap();
     let layers = profile["layers"].as_u64().unwrap();
@@ -208,6 +228,6 @@ fn a_profiler_that_watches_is_told_of_ranges() {
 #[test]
 fn a_profiler_that_is_not_there_changes_nothing() {
     let variables = [("NVTX_INJECTION64_PATH", "/nowhere/libinjection.so")];
-    let profile = profile(&[], &variables);
+    let profile = profile(&EVENTS, &variables);
     assert_eq!(profile["timed_by"], "events");
 }

@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 use candlepower::ground::results::ReferenceRun;
 use candlepower::reference::{Reason, comparable, definition, load, rules, value};
 
-fn file(name: &str) -> PathBuf {
+pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/imports")
         .join(name)
 }
 
-fn runs(name: &str) -> Vec<ReferenceRun> {
+pub fn runs(name: &str) -> Vec<ReferenceRun> {
     load(&file(name)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn run(name: &str) -> ReferenceRun {
+pub fn run(name: &str) -> ReferenceRun {
     let mut runs = runs(name);
     assert_eq!(runs.len(), 1, "{name}");
     runs.remove(0)
 }
 
 /// That the run has these figures, and of the four latencies' means and rates no other.
-fn holds(run: &ReferenceRun, figures: &[(&str, f64)]) {
+pub fn holds(run: &ReferenceRun, figures: &[(&str, f64)]) {
     for (name, expected) in figures {
         let found = value(name, run).unwrap_or_else(|| panic!("{}: no {name}", run.name));
         assert!(
@@ -59,26 +59,26 @@ const SEEN: &[&str] = &[
     "mean_e2el_ms",
 ];
 
-const COUNTS: [(&str, f64); 5] = [
+pub const COUNTS: [(&str, f64); 5] = [
     ("completed", 40.0),
     ("failed", 0.0),
     ("duration", 20.0),
     ("total_input_tokens", 4000.0),
     ("total_output_tokens", 2400.0),
 ];
-const RATES: [(&str, f64); 3] = [
+pub const RATES: [(&str, f64); 3] = [
     ("request_throughput", 2.0),
     ("output_throughput", 120.0),
     ("total_token_throughput", 320.0),
 ];
-const LATENCIES: [(&str, f64); 4] = [
+pub const LATENCIES: [(&str, f64); 4] = [
     ("mean_ttft_ms", 100.0),
     ("mean_tpot_ms", 50.0),
     ("mean_itl_ms", 50.0),
     ("mean_e2el_ms", 3050.0),
 ];
 
-fn broken(run: &ReferenceRun) -> usize {
+pub fn broken(run: &ReferenceRun) -> usize {
     let said = run.notes.iter();
     said.filter(|note| note.starts_with("does not add up"))
         .count()
@@ -117,7 +117,7 @@ fn vllm_serve() {
     assert!(run.checks.len() >= 3 && run.checks.iter().all(|check| check.ok));
 }
 
-fn holds_all(run: &ReferenceRun, figures: &[(&str, f64)]) {
+pub fn holds_all(run: &ReferenceRun, figures: &[(&str, f64)]) {
     for (name, expected) in figures {
         let found = value(name, run);
         let close = found.is_some_and(|found| (found - expected).abs() <= 1e-9 * expected.abs());

@@ -5,6 +5,7 @@ mod cli_support;
 mod fit;
 mod hardware;
 mod imports;
+mod imports_of_all_forms;
 mod metrics;
 mod recommend;
 mod simulated;

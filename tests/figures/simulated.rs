@@ -13,7 +13,7 @@ mod others_command;
 mod own;
 mod pauses;
 mod published;
-mod quantised;
+pub mod quantised;
 mod report;
 mod scale;
 mod setup;

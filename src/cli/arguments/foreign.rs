@@ -103,6 +103,25 @@ const TIPS: [(&str, &str); 31] = [
     ),
 ];
 
+/// Flags of `bench` that another command has no use for.
+const ELSEWHERE: [(&str, &str, &str); 3] = [
+    (
+        "capacity",
+        "--concurrency",
+        "it is what is looked for; --min and --max bound the search",
+    ),
+    (
+        "capacity",
+        "--request-rate",
+        "--search rate looks for it; --min and --max bound the search",
+    ),
+    (
+        "capacity",
+        "--out",
+        "the answer is printed; --json > FILE keeps it",
+    ),
+];
+
 /// `words` in ours.
 pub fn rewritten(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut out: Vec<OsString> = Vec::new();
@@ -142,8 +161,8 @@ pub fn capped(words: Vec<OsString>) -> Vec<OsString> {
     words.into_iter().map(ours).collect()
 }
 
-/// An error about another tool's flag says what to use.
-pub fn explained(mut error: Error) -> Error {
+/// An error about another tool's flag, or one of another command, says what to use.
+pub fn explained(mut error: Error, command: &str) -> Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -151,8 +170,12 @@ pub fn explained(mut error: Error) -> Error {
         return error;
     };
     let name = flag.split('=').next().unwrap_or(flag);
-    match TIPS.iter().find(|(theirs, _)| *theirs == name) {
-        Some((_, tip)) => {
+    let elsewhere = ELSEWHERE.iter();
+    let mut elsewhere = elsewhere.filter(|(of, flag, _)| *of == command && *flag == name);
+    let elsewhere = elsewhere.next().map(|(_, _, tip)| *tip);
+    let tip = || TIPS.iter().find(|(theirs, _)| *theirs == name);
+    match elsewhere.or_else(|| Some(tip()?.1)) {
+        Some(tip) => {
             error.remove(ContextKind::SuggestedArg);
             with_tip(error, tip)
         }
@@ -184,6 +207,16 @@ mod tests {
             let said = said.unwrap_or_default();
             assert!(said.contains("unexpected argument"), "{flag}: {said}");
             assert!(said.contains(tip), "{flag}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_flag_of_bench_says_what_another_command_has_in_its_place() {
+        for (command, flag, tip) in ELSEWHERE {
+            let line = ["candlepower", command, "--slo", "tpot:50", flag, "8"];
+            let said = super::super::parse(line.map(OsString::from)).err();
+            let said = said.map(|e| e.to_string()).unwrap_or_default();
+            assert!(said.contains(tip), "{command} {flag}: {said}");
         }
     }
 

@@ -29,7 +29,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> 
         .into_iter()
         .chain(settings.iter().flat_map(Setting::words));
     let all = foreign::capped(all.collect());
-    let explained = |error: Error| foreign::explained(from_where(error, &settings));
+    let name = all
+        .get(1)
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let name = name.to_owned();
+    let explained = |error: Error| foreign::explained(from_where(error, &settings), &name);
     let matches = command.clone().try_get_matches_from(all);
     let matches = matches.map_err(explained)?;
     if let Some((name, chosen)) = matches.subcommand()

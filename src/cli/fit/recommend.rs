@@ -73,7 +73,11 @@ fn prices(given: &[String]) -> anyhow::Result<Prices> {
     let mut prices = Prices::known()?;
     for given in given {
         let Some((card, usd)) = given.split_once('=') else {
-            prices = prices.with(Prices::read(Path::new(given))?);
+            let file = Prices::read(Path::new(given));
+            let file = file.map_err(|error| {
+                anyhow!("--price {given}: {error}; give CARD=USD, or a file of prices")
+            })?;
+            prices = prices.with(file);
             continue;
         };
         let usd = values::positive_number(usd)

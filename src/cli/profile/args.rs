@@ -33,6 +33,10 @@ pub struct ProfileArgs {
     /// How often each step is run [default: for about three seconds, 4 to 64 times]
     #[arg(long, value_name = "N", value_parser = values::positive, help_heading = "Step")]
     pub steps: Option<usize>,
+    /// What times operations on a GPU. auto: its own records of kernels (CUPTI), also within CUDA graphs, where the library is
+    /// found; else events. events: around each operation, without graphs
+    #[arg(long, value_enum, default_value_t = TimerFlag::Auto, help_heading = "Step")]
+    pub timed_by: TimerFlag,
 
     /// Write every step, layer and operation as a Chrome trace, which Perfetto opens
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
@@ -52,6 +56,7 @@ impl ProfileArgs {
             batch: self.batch.clone(),
             context: self.context.clone(),
             steps: self.steps,
+            by_events: self.timed_by == TimerFlag::Events,
         }
     }
 }
@@ -69,4 +74,10 @@ impl From<PhaseFlag> for Phase {
             PhaseFlag::Decode => Self::Decode,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TimerFlag {
+    Auto,
+    Events,
 }

@@ -110,7 +110,12 @@ impl SweepArgs {
             });
             let name = known.and_then(|arg| arg.get_long());
             let (Some(arg), Some(name)) = (known, name) else {
-                return Err(format!("{flag}: bench has no flag --{flag}"));
+                let all = command.get_arguments().filter_map(|arg| arg.get_long());
+                let nearest = all.min_by_key(|name| strsim::levenshtein(name, flag));
+                let nearest = nearest.unwrap_or_default();
+                return Err(format!(
+                    "{flag}: bench has no flag --{flag}; the nearest is --{nearest}"
+                ));
             };
             if is_shared(name) {
                 return Err(format!("{flag}: --{name} is the same for every point"));

@@ -11,7 +11,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::output;
 use crate::bench::{LoadOptions, Preset};
-use crate::capacity::{self, Point, Store, Sweep};
+use crate::capacity::{self, Point, SWEEP, Store, Sweep};
 use crate::report::sweep as report;
 use crate::session::launch;
 
@@ -34,12 +34,15 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
     let store = Store::open(dir, args.bench.overwrite).map_err(Failure::usage)?;
     let swept = capacity::sweep(&points, &store, &progress).map_err(Failure::run)?;
     for (name, text) in [
-        ("sweep.json", report::json(&swept).map_err(Failure::run)?),
+        (SWEEP, report::json(&swept).map_err(Failure::run)?),
         ("sweep.md", report::markdown(&swept)),
         ("sweep.csv", report::csv(&swept)),
         ("frontier.svg", report::svg(&swept)),
     ] {
         store.page(name, &text).map_err(Failure::run)?;
+    }
+    if !args.bench.common.output.quiet {
+        output::note(&format!("written to {}", dir.display()));
     }
     show(args, &swept)?;
     verdict(&swept, points.len())

@@ -75,9 +75,9 @@ pub fn card(results: &Results) -> Result<Gpu, String> {
         return hardware::of_device(&hardware.name, hardware.memory_gib).ok_or_else(unknown);
     };
     // A card of a file is not looked up: the file may be another one now.
-    let known = hardware::known().unwrap_or_default().into_iter();
+    let known = hardware::known().unwrap_or_default().iter();
     let mut same = known.filter(|gpu| gpu.name.eq_ignore_ascii_case(name));
-    same.next().ok_or_else(unknown)
+    same.next().cloned().ok_or_else(unknown)
 }
 
 fn count(results: &Results) -> f64 {

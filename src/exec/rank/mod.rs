@@ -1,6 +1,7 @@
 //! One rank: its kernels, its share of the model, its part of the KV cache.
 
 mod queue;
+mod timeline;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -13,9 +14,9 @@ use super::graphs::{GraphLimits, Graphs};
 use super::sample::{Head, Sampler};
 use super::warm_up::{self, Headroom, WarmUp};
 use super::{ExecError, KvLayout, StepOutput, StepPlan, Times};
-use crate::ground::recorder::{OpRecord, Recorder, Traffic};
+use crate::ground::recorder::{Recorder, Traffic};
 use crate::ground::results::RankMemory;
-use crate::ground::{Clock, ExpertLoad, Progress, Unwatched};
+use crate::ground::{ExpertLoad, Progress, Unwatched};
 use crate::model::{Context, Decoder};
 use crate::ops::{
     Backend, Buffer, DeviceMemory, DeviceRoofs, Kernels, KvLayer, Pick, Sampled, cost,
@@ -190,34 +191,6 @@ impl Rank {
         output.cost = self.recorder.take_total();
         output.cost.bytes += self.expert_bytes_until(self.experts_read()?);
         Ok(())
-    }
-
-    /// From now on operations are timed one by one, on `clock`.
-    pub fn start_timeline(&self, clock: Arc<dyn Clock>) {
-        self.read_at_start.set(self.experts_read.get());
-        self.recorder
-            .start_timeline(clock, self.backend.timer(true));
-    }
-
-    /// Whether a step's operations are those that ran between its submission and the end of the wait for it.
-    pub fn is_timing(&self) -> bool {
-        self.recorder.is_timing()
-    }
-
-    /// The operations since then.
-    pub fn take_timeline(&self) -> Result<Vec<OpRecord>, ExecError> {
-        let mut records = self
-            .recorder
-            .take_timeline()
-            .map_err(candle_core::Error::msg)
-            .map_err(device_error("operations could not be timed"))?;
-        // A device tells of all layers and steps together which experts they read: each gets its part.
-        let read = self.experts_read.get();
-        let weights = self.expert_bytes(self.read_at_start.get(), read);
-        let mut experts: Vec<_> = records.iter_mut().filter(|r| r.name == "experts").collect();
-        let each = weights / experts.len().max(1) as u64;
-        experts.iter_mut().for_each(|r| r.cost.bytes += each);
-        Ok(records)
     }
 
     /// See [`Kernels::experts_read`]; 0 where no layer is sparse.

@@ -90,7 +90,7 @@ impl Rank {
     }
 
     /// Waits until every rank's host has come here; whether any of them brings `is_stopped`.
-    fn meet(&self, is_stopped: bool) -> Result<bool, ExecError> {
+    pub(super) fn meet(&self, is_stopped: bool) -> Result<bool, ExecError> {
         let mut all = Vec::new();
         let met = self.collective.all_gather(&[is_stopped.into()], &mut all);
         met.map_err(device_error("the ranks did not meet"))?;
@@ -180,8 +180,17 @@ impl Rank {
         let _range = self.range(plan);
         // A graph's marks are of its last replay: nobody times two steps at once.
         let is_timed = plan.timed && self.queued.iter().all(|queued| queued.timing.is_none());
-        let counted = self.queue_step(plan, way, is_timed);
-        let (mut traffic, timing) = counted.map_err(|source| self.step_error(source))?;
+        let (mut traffic, timing) = match self.recorded_graph(plan, way) {
+            // Nobody asks what it exchanges while its operations are timed.
+            Some(graph) => {
+                self.queue_recorded(graph, plan)?;
+                (Traffic::default(), None)
+            }
+            None => {
+                let counted = self.queue_step(plan, way, is_timed);
+                counted.map_err(|source| self.step_error(source))?
+            }
+        };
         traffic += self.collective.take_traffic();
         self.queued.push_back(Queued {
             rows: plan.picks.len(),
@@ -215,6 +224,12 @@ impl Rank {
         output.times = Times::Untimed;
         output.device = timing.and_then(|timing| self.times(timing));
         Ok(())
+    }
+
+    /// The graph of a step whose operations are timed in it.
+    fn recorded_graph(&self, plan: &StepPlan, way: Way) -> Option<&Graph> {
+        let graph = self.graphs.of(plan)?;
+        (way == Way::Graph && self.recorder.sees_replays()).then_some(graph)
     }
 
     /// What a graph's collectives bring is counted; others' is the collective's own to tell.
@@ -279,7 +294,7 @@ impl Rank {
         DeviceTimes::of(&around.times().ok()?, &exchanges.ok()?)
     }
 
-    fn queue_of_backend(&self) -> candle_core::Result<&dyn Queue> {
+    pub(super) fn queue_of_backend(&self) -> candle_core::Result<&dyn Queue> {
         match self.backend.queue() {
             Some(queue) => Ok(queue),
             None => bail!("{} queues no steps", self.backend.name()),

@@ -362,6 +362,17 @@ impl Executor for Ranks {
         Ok(())
     }
 
+    fn start_activity(&mut self, clock: &Arc<dyn Clock>) -> Result<Result<(), String>, ExecError> {
+        let clock = clock.clone();
+        let started = self.on_all(move |rank| rank.start_activity(clock.clone()))?;
+        let started: Result<Vec<()>, String> = started.into_iter().collect();
+        if started.is_err() {
+            // Of ranks that did.
+            let _ = self.on_all(|rank| rank.take_timeline())?;
+        }
+        Ok(started.map(drop))
+    }
+
     fn take_timelines(&mut self) -> Result<Vec<Vec<OpRecord>>, ExecError> {
         self.on_all(|rank| rank.take_timeline())?
             .into_iter()

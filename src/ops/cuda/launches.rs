@@ -36,8 +36,10 @@ pub struct Launches {
 }
 
 /// Launches from [`Launches::keep`] on, until this is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Kept {
+    /// Whether events part them.
+    timed: bool,
     seen: Mutex<Seen>,
 }
 
@@ -70,8 +72,10 @@ impl Launches {
         }
     }
 
-    pub fn keep(&self) -> Arc<Kept> {
-        let kept = Arc::default();
+    /// With events between them, where they are `timed`.
+    pub fn keep(&self, timed: bool) -> Arc<Kept> {
+        let seen = Mutex::default();
+        let kept = Arc::new(Kept { timed, seen });
         *lock(&self.kept) = Arc::downgrade(&kept);
         kept
     }
@@ -84,7 +88,7 @@ impl Launches {
         self.own(call, Grid::row(0, 0), || None, launch)
     }
 
-    /// `launch`, which queues `kernel`. Where somebody keeps launches, an event parts it from the one before it, and
+    /// `launch`, which queues `kernel`. Where somebody keeps launches, an event may part it from the one before it, and
     /// `describe` is asked for each grid that was not seen before.
     ///
     /// # Errors
@@ -100,7 +104,7 @@ impl Launches {
             return launch();
         };
         let mut seen = lock(&kept.seen);
-        if let Some(before) = seen.launches.last_mut() {
+        if let Some(before) = seen.launches.last_mut().filter(|_| kept.timed) {
             let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
             before.end = Some(self.stream.record_event(timed).w()?);
         }

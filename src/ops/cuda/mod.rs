@@ -3,11 +3,13 @@
 //! Activations and weights have one type, f32, f16 or bf16; sums, norms, rotations, scores and logits are f32.
 //! A step's rows are uploaded once, by `begin_step`: methods that take them again read the GPU's copy.
 
+mod activity;
 mod answers;
 mod attention;
 #[cfg(feature = "nccl")]
 pub mod communicator;
 mod counted;
+mod cupti;
 mod device;
 mod elementwise;
 pub mod exchange;
@@ -165,6 +167,11 @@ impl Backend for Cuda {
 
     fn timer(&self, profiled: bool) -> Option<Box<dyn Timer>> {
         Some(Box::new(timer::Events::new(&self.gpu, profiled)))
+    }
+
+    fn activity(&self) -> Option<std::result::Result<Box<dyn Timer>, String>> {
+        let activity = activity::Activity::new(&self.gpu);
+        Some(activity.map(|timer| Box::new(timer) as _))
     }
 
     fn range(&self, name: &dyn Fn() -> String) -> Option<Box<dyn Any>> {

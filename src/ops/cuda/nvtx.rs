@@ -164,3 +164,26 @@ impl Drop for Range {
         (self.pop)();
     }
 }
+
+/// Ranges that are open, the inner one first, as they close.
+#[derive(Default)]
+pub struct Watched {
+    operation: Option<Range>,
+    layer: Option<(usize, Option<Range>)>,
+}
+
+impl Watched {
+    /// An operation of a layer begins,
+    pub fn enter(&mut self, name: &str, layer: Option<usize>) {
+        if self.layer.as_ref().map(|(number, _)| *number) != layer {
+            self.layer = None;
+            self.layer = layer.map(|number| (number, Range::open(|| format!("layer {number}"))));
+        }
+        self.operation = Range::open(|| name.to_owned());
+    }
+
+    /// and is over.
+    pub fn leave(&mut self) {
+        self.operation = None;
+    }
+}

@@ -1,5 +1,5 @@
-//! How many threads a multiprocessor holds at once: by the rules that NVIDIA's occupancy calculator has for compute
-//! capability 8.0 to 9.0.
+//! How many threads a multiprocessor holds at once: what a card's driver says of an own kernel; of a library's, and where a
+//! virtual GPU knows no registers, by the rules that NVIDIA's occupancy calculator has for compute capability 8.0 to 9.0.
 
 use candle_core::Result;
 use candle_core::cuda::WrapErr;
@@ -62,20 +62,38 @@ impl Multiprocessor {
     }
 }
 
+/// Of blocks of `block` threads with `registers` each and `shared_bytes`; `None`: the device does not tell its limits.
+pub fn of(gpu: &Gpu, block: u32, registers: u32, shared_bytes: u32) -> Option<f64> {
+    let multiprocessor = Multiprocessor::of(gpu.stream.context()).ok()?;
+    Some(multiprocessor.occupancy(block, registers, shared_bytes))
+}
+
+/// Of blocks of `function`, by the driver; `None`: it does not tell.
+fn told(gpu: &Gpu, function: &CudaFunction, grid: Grid) -> Option<f64> {
+    let multiprocessor = Multiprocessor::of(gpu.stream.context()).ok()?;
+    let shared = grid.shared as usize;
+    let blocks =
+        function.occupancy_max_active_blocks_per_multiprocessor(grid.threads, shared, None);
+    let threads = blocks.ok()? * grid.threads.next_multiple_of(WARP);
+    Some(f64::from(threads) / f64::from(multiprocessor.threads))
+}
+
 /// Of a launch of `function`. A virtual GPU makes up its registers: those of the machine code in this build,
 /// `compiled`, stand for them.
 pub fn shape(gpu: &Gpu, function: &CudaFunction, compiled: Option<u32>, grid: Grid) -> LaunchShape {
     let declared = function.shared_size_bytes().unwrap_or_default() as u32;
     let is_virtual = Gpu::is_virtual(gpu.ordinal()).unwrap_or_default();
-    let registers = match is_virtual {
-        true => compiled,
-        false => function.num_regs().ok().map(|registers| registers as u32),
-    };
     let shared_bytes = declared + grid.shared;
-    let occupancy = registers.and_then(|registers| {
-        let multiprocessor = Multiprocessor::of(gpu.stream.context()).ok()?;
-        Some(multiprocessor.occupancy(grid.threads, registers, shared_bytes))
-    });
+    let (registers, occupancy) = match is_virtual {
+        true => {
+            let of = |registers| of(gpu, grid.threads, registers, shared_bytes);
+            (compiled, compiled.and_then(of))
+        }
+        false => {
+            let registers = function.num_regs().ok();
+            (registers.map(|r| r as u32), told(gpu, function, grid))
+        }
+    };
     LaunchShape {
         grid: grid.blocks.into(),
         block: grid.threads,
@@ -87,7 +105,18 @@ pub fn shape(gpu: &Gpu, function: &CudaFunction, compiled: Option<u32>, grid: Gr
 
 #[cfg(test)]
 mod tests {
+    use candle_core::cuda::cudarc::nvrtc::Ptx;
+
     use super::*;
+
+    /// 4 KiB of shared memory declared.
+    const PTX: &str = ".version 7.0\n.target sm_80\n.address_size 64\n
+        .shared .align 16 .b8 declared[4096];
+        .visible .entry nothing(.param .u64 out) {
+            .reg .b32 %r<2>; .reg .b64 %rd<3>;
+            ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; st.shared.u32 [declared], %r1;
+            ld.shared.u32 %r1, [declared]; st.global.u32 [%rd1], %r1; ret;
+        }";
 
     const KIB: u32 = 1 << 10;
     /// Of a 4090.
@@ -131,5 +160,37 @@ mod tests {
             let expected = f64::from(threads) / f64::from(of.threads);
             assert_eq!(seen, expected, "{block} x {registers}, {shared} on {of:?}");
         }
+    }
+
+    /// A virtual GPU's driver knows no registers.
+    #[test]
+    fn the_driver_says_the_same() {
+        if Gpu::count().unwrap_or_default() == 0 {
+            eprintln!("SKIPPED: no GPU");
+            return;
+        }
+        let gpu = Gpu::open(0).unwrap();
+        let module = gpu.stream.context().load_module(Ptx::from_src(PTX));
+        let function = module.unwrap().load_function("nothing").unwrap();
+        let registers = match Gpu::is_virtual(0).unwrap() {
+            true => 0,
+            false => function.num_regs().unwrap() as u32,
+        };
+        let declared = function.shared_size_bytes().unwrap() as u32;
+        assert_eq!(declared, 4 * KIB);
+        let mut seen = Vec::new();
+        for threads in [32, 33, 96, 128, 256, 512, 1000, 1024] {
+            for shared in [0, 1, 4 * KIB, 12 * KIB, 28 * KIB, 44 * KIB] {
+                let grid = Grid {
+                    shared,
+                    ..Grid::row(1, threads)
+                };
+                let by_driver = told(&gpu, &function, grid).unwrap();
+                let calculated = of(&gpu, threads, registers, declared + shared).unwrap();
+                assert_eq!(by_driver, calculated, "{threads} threads, {shared} bytes");
+                seen.push(calculated);
+            }
+        }
+        assert!(seen.contains(&1.0) && seen.iter().any(|share| *share < 0.1));
     }
 }

@@ -8,7 +8,7 @@ use candle_core::cuda::cudarc::driver::{CudaEvent, DriverError, Profiler, sys};
 use super::counted;
 use super::device::Gpu;
 use super::launches::{Described, Kept, Launched};
-use super::nvtx::Range;
+use super::nvtx::Watched;
 use crate::ground::launch::Launch;
 use crate::ground::recorder::Timer;
 
@@ -27,7 +27,7 @@ pub struct Events {
 impl Events {
     /// For a profile, launches are kept too.
     pub fn new(gpu: &Gpu, profiled: bool) -> Self {
-        let kept = profiled.then(|| gpu.launches.keep());
+        let kept = profiled.then(|| gpu.launches.keep(true));
         let profiled = profiled.then(Profiler::new).and_then(Result::ok);
         Self {
             gpu: gpu.clone(),
@@ -40,28 +40,13 @@ impl Events {
     }
 }
 
-/// Ranges that are open, the inner one first, as they close.
-#[derive(Default)]
-struct Watched {
-    operation: Option<Range>,
-    layer: Option<(usize, Option<Range>)>,
-}
-
 impl Timer for Events {
     fn enter(&mut self, name: &str, layer: Option<usize>) {
-        let Watched {
-            operation,
-            layer: open,
-        } = &mut self.watched;
-        if open.as_ref().map(|(number, _)| *number) != layer {
-            *open = None;
-            *open = layer.map(|number| (number, Range::open(|| format!("layer {number}"))));
-        }
-        *operation = Range::open(|| name.to_owned());
+        self.watched.enter(name, layer);
     }
 
     fn leave(&mut self) {
-        self.watched.operation = None;
+        self.watched.leave();
     }
 
     fn mark(&mut self) -> Result<(), String> {
@@ -125,6 +110,7 @@ fn launch(described: &Described, start: &CudaEvent, end: &CudaEvent) -> Result<L
     Ok(Launch {
         kernel,
         shape,
+        gap: Duration::ZERO,
         time: between(start, end)?,
         bytes: shape.and_then(|_| counted::between(start, end)),
     })

@@ -5,20 +5,46 @@ use serde_json::{Map, Value};
 
 use super::csv;
 use super::draft::{Draft, EXACT, Percentiles};
-use super::value::{MOST, as_number, count, number, parsed, text};
+use super::value::{MOST, as_number, count, has, number, parsed, text};
 use crate::ground::results::ReferenceRun;
 
 /// `avg_ns` is rounded, and the mean of rates is not the rate of the mean time.
 const SPREAD: f64 = 1e-2;
 const INSERT: &str = "INSERT INTO ";
+/// Every row has them: a table that somebody made of such rows may lack what a test was.
+const ROW: [&str; 5] = ["build_commit", "n_prompt", "n_gen", "avg_ns", "avg_ts"];
+const UNFINISHED: &str =
+    "a table of llama-bench without a row: the run ended before its first test had a rate";
+/// How an object begins.
+const OBJECT: &str = "{\"build_commit\"";
 
 pub fn is(value: &Value) -> bool {
-    value.get("avg_ts").is_some() && number(value, "n_prompt").is_some()
+    has(value, &ROW) && number(value, "n_prompt").is_some()
 }
 
 pub fn is_csv(text: &str) -> bool {
-    let first = text.trim_start().lines().next().unwrap_or_default();
-    first.contains("avg_ts") && first.contains("n_prompt")
+    head(text).is_some()
+}
+
+/// The line of names, and what follows; the server's or backend's words may stand before.
+fn head(text: &str) -> Option<&str> {
+    let is_head = |line: &str| ROW.iter().all(|name| line.contains(name)) && !line.contains(INSERT);
+    let at = text.lines().find(|line| is_head(line))?;
+    text.get(text.find(at)?..)
+        .filter(|rest| !rest.starts_with(['{', '[']))
+}
+
+/// The JSON of a text that has other lines before or between; `None` where it has none.
+pub fn unmixed(text: &str) -> Option<String> {
+    let objects = text.lines().filter(|line| line.starts_with(OBJECT));
+    let objects = objects.collect::<Vec<_>>().join("\n");
+    if !objects.is_empty() {
+        return Some(objects);
+    }
+    let list = text.lines().skip_while(|line| *line != "[");
+    let list = list.collect::<Vec<_>>().join("\n");
+    let (list, _) = list.rsplit_once(']')?;
+    list.contains(ROW[0]).then(|| format!("{list}]"))
 }
 
 pub fn is_sql(text: &str) -> bool {
@@ -26,7 +52,8 @@ pub fn is_sql(text: &str) -> bool {
 }
 
 pub fn is_markdown(text: &str) -> bool {
-    let is_head = |line: &str| line.starts_with('|') && line.contains(" t/s ");
+    let is_head =
+        |line: &str| line.starts_with('|') && line.contains(" test |") && line.contains(" t/s |");
     text.lines().any(is_head)
 }
 
@@ -91,15 +118,23 @@ fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-pub fn read_csv(text: &str, source: &str) -> Vec<ReferenceRun> {
-    let rows = csv::rows(text.trim_start(), ',');
-    let Some((header, rows)) = rows.split_first() else {
-        return Vec::new();
-    };
+/// # Errors
+/// It has no row.
+pub fn read_csv(text: &str, source: &str) -> Result<Vec<ReferenceRun>, String> {
+    let rows = csv::rows(head(text).unwrap_or_default(), ',');
+    let (header, rows) = rows.split_first().ok_or(UNFINISHED)?;
     let rows = rows.iter().filter(|row| row.len() == header.len());
-    rows.take(MOST + 1)
-        .map(|row| read(&keyed(header, row), source))
-        .collect()
+    let runs = rows
+        .take(MOST + 1)
+        .map(|row| read(&keyed(header, row), source));
+    finished(runs.collect())
+}
+
+fn finished(runs: Vec<ReferenceRun>) -> Result<Vec<ReferenceRun>, String> {
+    match runs.is_empty() {
+        true => Err(UNFINISHED.to_owned()),
+        false => Ok(runs),
+    }
 }
 
 fn keyed(header: &[String], row: &[String]) -> Value {
@@ -128,7 +163,10 @@ pub fn read_sql(text: &str, source: &str) -> Vec<ReferenceRun> {
 }
 
 /// The table that is printed: `| model | … | test | t/s |`.
-pub fn read_markdown(text: &str, source: &str) -> Vec<ReferenceRun> {
+///
+/// # Errors
+/// It has no row.
+pub fn read_markdown(text: &str, source: &str) -> Result<Vec<ReferenceRun>, String> {
     let mut header: Vec<&str> = Vec::new();
     let mut runs = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('|')) {
@@ -156,5 +194,5 @@ pub fn read_markdown(text: &str, source: &str) -> Vec<ReferenceRun> {
         fill(&mut draft, &test, Some(rate), parsed(deviation));
         runs.push(draft.finish());
     }
-    runs
+    finished(runs)
 }

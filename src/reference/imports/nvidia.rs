@@ -142,10 +142,10 @@ fn measured_phase(value: &Value) -> Option<&Value> {
     measured.next().filter(|_| measured.next().is_none())
 }
 
-/// A table of text, whose numbers are rounded.
-pub fn table(table: &Table, source: &str) -> Draft {
-    let own = OWN.iter().any(|name| table.contains_key(*name));
-    let mut draft = Draft::new(tool(own), source, Percentiles::Linear);
+/// A table of text, whose numbers are rounded; of AIPerf if `own`, or where it has what AIPerf alone has.
+pub fn table(table: &Table, source: &str, own: bool) -> Draft {
+    let own = own || OWN.iter().any(|name| table.contains_key(*name));
+    let mut draft = Draft::new(tool(own), source, Percentiles::Linear).printed();
     fill(&mut draft, table, ROUNDED);
     draft
 }
@@ -178,6 +178,8 @@ fn fill(draft: &mut Draft, table: &Table, part: f64) {
     draft.ours("total_output_tokens", value("total_osl"));
     draft.ours("output_throughput", value("output_token_throughput"));
     draft.ours("total_token_throughput", value("total_token_throughput"));
+    let goodput = value("goodput").or_else(|| value("request_goodput"));
+    draft.ours("request_goodput", goodput);
     // GenAI-Perf counts every request of the profile, empty ones too.
     let rate = value("request_throughput");
     match own {
@@ -223,7 +225,7 @@ fn fill(draft: &mut Draft, table: &Table, part: f64) {
 
 /// What is none of ours.
 fn beside(draft: &mut Draft, table: &Table) {
-    const MAPPED: [&str; 12] = [
+    const MAPPED: [&str; 14] = [
         "request_count",
         "error_request_count",
         "benchmark_duration",
@@ -232,6 +234,8 @@ fn beside(draft: &mut Draft, table: &Table) {
         "output_token_throughput",
         "total_token_throughput",
         "request_throughput",
+        "goodput",
+        "request_goodput",
         "time_to_first_token",
         "request_latency",
         "inter_token_latency",

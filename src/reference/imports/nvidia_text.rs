@@ -5,6 +5,8 @@ use super::nvidia::{Metric, Table, table, tag};
 use super::value::{MOST, count, parsed};
 use crate::ground::results::ReferenceRun;
 
+/// Metrics of which every table of theirs has one.
+const KNOWN: [&str; 3] = ["request_latency", "request_throughput", "request_count"];
 /// Lines of a box, and the bars between its cells.
 const BOX: [char; 2] = ['│', '┃'];
 /// Behind the name of a rate that stands under GenAI-Perf's older table.
@@ -25,7 +27,10 @@ pub fn read_csv(text: &str, source: &str) -> Vec<ReferenceRun> {
     let head = rows.first().and_then(|row| row.first());
     match head.map(String::as_str) {
         Some("Config Name") => configurations(&rows, source),
-        _ => vec![table(&statistics(&rows), source).finish()],
+        _ => {
+            let found = statistics(&rows);
+            of_table(&found, source, false)
+        }
     }
 }
 
@@ -80,7 +85,7 @@ fn configurations(rows: &[Vec<String>], source: &str) -> Vec<ReferenceRun> {
             metric.unit = unit;
             metric.statistics.insert(statistic.to_owned(), value);
         }
-        let mut draft = table(&found, source);
+        let mut draft = table(&found, source, false);
         draft.run.concurrency = draft_load;
         let name = row.first().cloned().unwrap_or_default();
         draft.run.name = format!("GenAI-Perf/{name}");
@@ -95,10 +100,17 @@ fn is_statistic(word: &str) -> bool {
     is_percentile || matches!(word, "min" | "max" | "std")
 }
 
+fn of_table(found: &Table, source: &str, own: bool) -> Vec<ReferenceRun> {
+    let is_known = KNOWN.iter().any(|name| found.contains_key(*name));
+    let run = || table(found, source, own).finish();
+    is_known.then(run).into_iter().collect()
+}
+
 /// A table drawn with lines, and rates under it.
-pub fn read_console(text: &str, source: &str) -> ReferenceRun {
+pub fn read_console(text: &str, source: &str) -> Vec<ReferenceRun> {
     let mut found = Table::new();
     let mut header = Vec::new();
+    let mut own = false;
     for line in text.lines() {
         if line.starts_with(BOX) {
             let cells = line.trim_matches(BOX).split(BOX).map(str::trim);
@@ -106,8 +118,14 @@ pub fn read_console(text: &str, source: &str) -> ReferenceRun {
             let Some(name) = cells.first() else {
                 continue;
             };
-            if *name == "Statistic" {
+            // AIPerf's, and GenAI-Perf's.
+            if ["Metric", "Statistic"].contains(name) {
+                own = *name == "Metric";
                 header = cells.iter().map(|cell| (*cell).to_owned()).collect();
+                continue;
+            }
+            // The unit of a long name stands under it.
+            if name.starts_with('(') || name.is_empty() {
                 continue;
             }
             let (name, unit) = tag(name);
@@ -122,5 +140,5 @@ pub fn read_console(text: &str, source: &str) -> ReferenceRun {
             metric.statistics.extend(value);
         }
     }
-    table(&found, source).finish()
+    of_table(&found, source, own)
 }

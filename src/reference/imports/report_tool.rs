@@ -10,6 +10,15 @@ use crate::reference::short_name;
 
 /// Of its names so many make a row.
 const FEWEST: usize = 4;
+/// Names that no other tool uses; `avg_latency` and its like are others' too, in other units.
+const OWN: [&str; 6] = [
+    "avg_first_token_latency",
+    "avg_tpot",
+    "total_tokens_generated",
+    "overall_total_throughput",
+    "input_tokens_per_sec",
+    "output_tokens_per_sec",
+];
 const TOOL: &str = "the source report's tool";
 const ABSENT: &str = "not in the file";
 
@@ -22,7 +31,14 @@ pub fn is(value: &Value) -> bool {
     let known = Metrics::default().entries();
     let row = row(value);
     let keys = row.into_iter().flat_map(|map| map.keys());
-    keys.filter(|key| known.contains_key(name(key))).count() >= FEWEST
+    let names: Vec<&str> = keys.map(|key| name(key)).collect();
+    let is_own = names.iter().any(|name| OWN.contains(name));
+    is_own
+        && names
+            .iter()
+            .filter(|name| known.contains_key(**name))
+            .count()
+            >= FEWEST
 }
 
 /// The object that has the metrics: the value, or what it holds under `metrics` or `results`.

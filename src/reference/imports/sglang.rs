@@ -1,9 +1,9 @@
-//! Results of SGLang's `bench_serving`, whatever server it was played against.
+//! Results of SGLang's `bench_serving`, whatever server it was played against, and of `bench_offline_throughput`.
 
 use serde_json::Value;
 
-use super::draft::{Draft, EXACT, Percentiles};
-use super::value::{has_any, number, text};
+use super::draft::{Draft, EXACT, Percentiles, ROUNDED};
+use super::value::{first, has_any, number, text};
 use super::vllm;
 use crate::ground::results::ReferenceRun;
 use crate::reference::rules::{CHUNK_GAP, CHUNK_GAP_SHARED};
@@ -17,6 +17,8 @@ const OWN: [&str; 6] = [
     "mean_e2e_latency_ms",
     "median_e2e_latency_ms",
 ];
+/// Keys of the offline benchmark alone.
+const OFFLINE: [&str; 2] = ["last_gen_throughput", "total_latency"];
 const MODEL: [&str; 5] = [
     "model_id",
     "model",
@@ -30,9 +32,25 @@ pub fn is(value: &Value) -> bool {
 }
 
 pub fn read(value: &Value, source: &str) -> ReferenceRun {
-    let mut draft = Draft::new("SGLang bench_serving", source, Percentiles::Linear);
+    played(draft(value, source), value, EXACT)
+}
+
+/// What is printed, under the names that a file has.
+pub fn printed(value: &Value, source: &str) -> ReferenceRun {
+    played(draft(value, source).printed(), value, ROUNDED)
+}
+
+fn draft(value: &Value, source: &str) -> Draft {
+    let tool = match has_any(value, &OFFLINE) {
+        true => "SGLang bench_offline_throughput",
+        false => "SGLang bench_serving",
+    };
+    Draft::new(tool, source, Percentiles::Linear)
+}
+
+fn played(mut draft: Draft, value: &Value, part: f64) -> ReferenceRun {
     let backend = text(value, &["backend"]).unwrap_or_default();
-    let is_native = matches!(&*backend, "sglang" | "sglang-native");
+    let is_native = matches!(&*backend, "sglang" | "sglang-native" | "engine" | "runtime");
     draft.run.backend = if is_native {
         "SGLang".to_owned()
     } else {
@@ -40,7 +58,20 @@ pub fn read(value: &Value, source: &str) -> ReferenceRun {
     };
     draft.run.model = text(value, &MODEL).unwrap_or_default();
     vllm::totals(&mut draft, value);
-    draft.ours("total_token_throughput", number(value, "total_throughput"));
+    // Of the offline benchmark, whose names differ.
+    if draft.figure("completed").is_none() {
+        draft.ours("completed", number(value, "successful_requests"));
+    }
+    if draft.figure("duration").is_none() {
+        draft.ours("duration", number(value, "total_latency"));
+    }
+    draft.beside(
+        "last_gen_throughput",
+        number(value, "last_gen_throughput"),
+        "output tokens a second of the server's last report",
+    );
+    let total = first(value, &["total_throughput", "total_token_throughput"]);
+    draft.ours("total_token_throughput", total);
     draft.ours("mean_in_flight", number(value, "concurrency"));
     vllm::latencies(&mut draft, value);
     vllm::redefine(
@@ -62,18 +93,13 @@ pub fn read(value: &Value, source: &str) -> ReferenceRun {
         number(value, "accept_length"),
         "tokens accepted a step of speculative decoding",
     );
-    draft.check_rates(EXACT);
+    draft.check_rates(part);
     let summed = || {
         let latencies = draft.figure("mean_e2el_ms")? / 1e3 * draft.figure("completed")?;
         Some(latencies / draft.figure("duration")?)
     };
     let (stated, computed) = (draft.figure("mean_in_flight"), summed());
-    draft.check(
-        "latencies / duration = concurrency",
-        stated,
-        computed,
-        EXACT,
-    );
+    draft.check("latencies / duration = concurrency", stated, computed, part);
     let tokens = draft.figure("total_output_tokens");
     if let Some((again, tokens)) = again.zip(tokens).filter(|(a, t)| (a - t).abs() > 0.01 * t) {
         draft.note(format!(

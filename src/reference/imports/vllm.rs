@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::draft::{Draft, EXACT, Percentiles};
+use super::draft::{Draft, EXACT, Percentiles, ROUNDED};
 use super::value::{count, first, has, has_any, number, object, rate, text};
 use super::vllm_reference;
 use crate::ground::results::ReferenceRun;
@@ -24,6 +24,28 @@ const CHUNKS_A_SECOND: &str = "most chunks of the stream in one second";
 /// Requests that may touch one second besides those in flight.
 const A_FEW: f64 = 8.0;
 const CROWD: &str = "most requests that touched one second";
+/// Of speculative decoding, by the files' names.
+const SPECULATED: [(&str, &str); 2] = [
+    (
+        "spec_decode_acceptance_rate",
+        "percent of the drafted tokens that were accepted",
+    ),
+    (
+        "spec_decode_acceptance_length",
+        "tokens a step of speculative decoding: those of the draft that were accepted, and one",
+    ),
+];
+const SERVE: &str = "vLLM bench serve";
+/// Servers that it was played against, where they are not vLLM. `openai` and its like are a way to speak to one.
+const OTHERS: [&str; 7] = [
+    "candlepower",
+    "tgi",
+    "tensorrt-llm",
+    "sglang",
+    "lmdeploy",
+    "deepspeed-mii",
+    "scalellm",
+];
 
 pub fn is_serve(value: &Value) -> bool {
     let of_latency = |name: &String| split(name).is_some();
@@ -40,12 +62,19 @@ pub fn is_latency(value: &Value) -> bool {
 }
 
 pub fn serve(value: &Value, source: &str) -> ReferenceRun {
-    let mut draft = Draft::new("vLLM bench serve", source, Percentiles::Linear);
+    served(Draft::new(SERVE, source, Percentiles::Linear), value, EXACT)
+}
+
+/// What is printed, under the names that a file has.
+pub fn printed_serve(value: &Value, source: &str) -> ReferenceRun {
+    let draft = Draft::new(SERVE, source, Percentiles::Linear).printed();
+    served(draft, value, ROUNDED)
+}
+
+fn served(mut draft: Draft, value: &Value, part: f64) -> ReferenceRun {
     draft.run.model = text(value, &["model_id", "model"]).unwrap_or_default();
-    draft.run.backend = match text(value, &["backend"]).as_deref() {
-        Some("candlepower") => "candlepower".to_owned(),
-        _ => "vLLM".to_owned(),
-    };
+    let server = text(value, &["backend"]).filter(|server| OTHERS.contains(&&**server));
+    draft.run.backend = server.unwrap_or_else(|| "vLLM".to_owned());
     totals(&mut draft, value);
     draft.ours(
         "total_token_throughput",
@@ -57,7 +86,18 @@ pub fn serve(value: &Value, source: &str) -> ReferenceRun {
         _ => CHUNK_GAP,
     };
     redefine(&mut draft, gap);
-    draft.check_rates(EXACT);
+    for (name, definition) in SPECULATED {
+        draft.beside(name, number(value, name), definition);
+    }
+    if let Some(course) = text(value, &["ramp_up_strategy"]) {
+        let rate = |name| number(value, name).map_or("?".to_owned(), |rate| rate.to_string());
+        draft.note(format!(
+            "no one load: requests came at a rate that rose from {} to {} a second ({course})",
+            rate("ramp_up_start_rps"),
+            rate("ramp_up_end_rps")
+        ));
+    }
+    draft.check_rates(part);
     vllm_reference::describe(&mut draft, value);
     draft.finish()
 }
@@ -132,9 +172,7 @@ fn split(name: &str) -> Option<(&str, &'static str)> {
     let name = name.strip_suffix("_ms")?;
     let (statistic, latency) = name.split_once('_')?;
     let known = matches!(statistic, "mean" | "median" | "std" | "max" | "min");
-    let percentile = statistic
-        .strip_prefix('p')
-        .is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    let percentile = statistic.strip_prefix('p').is_some_and(rules::is_percent);
     let (_, ours) = LATENCIES.iter().find(|(theirs, _)| *theirs == latency)?;
     (known || percentile).then_some((statistic, *ours))
 }
@@ -173,6 +211,8 @@ pub fn throughput(value: &Value, source: &str) -> ReferenceRun {
         "total_output_tokens",
         first(value, &["total_output_tokens", "num_output_tokens"]),
     );
+    // Printed, and in no file.
+    draft.ours("output_throughput", number(value, "output_throughput"));
     let all = first(value, &["total_num_tokens"]);
     draft.beside(
         "total_num_tokens",

@@ -6,6 +6,7 @@ use super::load::{Load, loads};
 use super::{beside, title, troubles};
 use crate::ground::results::{Kind, Results};
 use crate::report::columns;
+use crate::report::limits::limits;
 use crate::report::number::number;
 
 const OUTPUT: &str = "output_throughput";
@@ -96,19 +97,11 @@ fn seen(load: &Load) -> Vec<String> {
     let medians =
         (!medians.is_empty()).then(|| format!("a user waits {} (medians)", medians.join(", ")));
     let objective = scenario.goodput.and_then(|slo| {
-        let limits = [
-            ("TTFT", slo.ttft_ms),
-            ("TPOT", slo.tpot_ms),
-            ("E2EL", slo.e2el_ms),
-        ];
-        let limits = limits.iter();
-        let limits = limits.filter_map(|(name, ms)| Some(format!("{name} <= {} ms", (*ms)?)));
-        let limits: Vec<String> = limits.collect();
         let met = load.mean("goodput_attainment_percent")?;
         Some(format!(
             "{} % of requests met the objective {}",
             number(met),
-            limits.join(", ")
+            limits(&slo)
         ))
     });
     medians.into_iter().chain(objective).collect()

@@ -19,16 +19,30 @@ fn meets(point: &PointRow) -> bool {
 }
 
 /// A sweep, and what its points were asked to meet.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ShownSweep<'a> {
-    /// Tells it from the others, such as its directory's name.
-    pub name: &'a str,
-    pub sweep: &'a Sweep,
+    pub(super) name: &'a str,
+    sweep: &'a Sweep,
     /// Each once.
-    pub objectives: &'a [Slo],
+    objectives: Vec<Slo>,
 }
 
-impl ShownSweep<'_> {
+impl<'a> ShownSweep<'a> {
+    /// `name` tells it from the others, such as its directory's.
+    pub fn new(name: &'a str, sweep: &'a Sweep) -> Self {
+        let mut objectives: Vec<Slo> = Vec::new();
+        for slo in sweep.points.iter().filter_map(|point| point.goodput) {
+            if !objectives.contains(&slo) {
+                objectives.push(slo);
+            }
+        }
+        Self {
+            name,
+            sweep,
+            objectives,
+        }
+    }
+
     /// What was swept, on what, and the point that gives most.
     pub fn line(&self) -> String {
         format!("{}: {}", self.what(), self.answer())

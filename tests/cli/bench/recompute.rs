@@ -42,6 +42,18 @@ pub fn recompute(out: &str) {
     );
 }
 
+#[test]
+fn simulated_cards() {
+    for server in ["none", "vllm"] {
+        let flags = format!(
+            "--device sim:h100-sxm --server {server} --tp 2 --concurrency 2,8 --requests 4,20 --output-len 12 --price-per-hour 2"
+        );
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let results = checked(0, &fixture("qwen2-tiny"), &flags);
+        assert_eq!(results["runs"][1]["metrics"]["gpu_index"], json!([0, 1]));
+    }
+}
+
 fn totals(results: &Value, name: &str) -> Vec<u64> {
     let runs = results["runs"].as_array().unwrap();
     runs.iter()

@@ -158,6 +158,7 @@ fn launching() -> Measured {
             shared_bytes: 4096,
             occupancy: Some(0.25),
         }),
+        gap: us(0),
         time: us(time),
         bytes: (blocks > 0).then_some(1_500_000),
     };
@@ -184,6 +185,7 @@ fn launching() -> Measured {
     Measured {
         steps: (0..4).map(|s| (us(10 * s), us(10 * s + 9))).collect(),
         timelines: vec![timeline.collect()],
+        untraced: Some("no library was found".to_owned()),
         ..Measured::default()
     }
 }
@@ -225,6 +227,52 @@ fn launches_stand_below_their_operation_by_kernel_and_shape() {
     assert_eq!(lines[at + 1], "split 2 0.004 8x2x1 128 96 4096 25.0 % 3.00");
     assert_eq!(lines[at + 4], "library 1 0.001 n/o n/o n/o n/o n/o n/o");
     assert!(text.contains("CUDA graphs off"), "{text}");
+}
+
+#[test]
+fn what_times_kernels_on_a_gpu_is_said() {
+    let about = About {
+        device: "cuda".to_owned(),
+        ..about(1, 1)
+    };
+    let by_events = profile(&about, &launching());
+    assert_eq!(by_events.timed_by, TimedBy::Events);
+    assert_eq!(by_events.totals.kernels_us, None);
+    let reason = &by_events.not_observed["totals.kernels_us"];
+    assert_eq!(reason, "no library was found");
+    assert!(text(&[by_events], 200).contains("CUDA graphs off (no library was found)"));
+    let traced = Measured {
+        untraced: None,
+        ..launching()
+    };
+    let by_records = profile(&about, &traced);
+    assert_eq!(by_records.timed_by, TimedBy::Cupti);
+    // Four of each call's, in nine of the step.
+    near(by_records.totals.kernels_us.unwrap(), 8.0);
+    assert!(!by_records.not_observed.contains_key("totals.kernels_us"));
+    let table = text(&[by_records], 200);
+    let said = "kernels 0.008 ms (88.9 % of the step), as CUPTI tells";
+    assert!(table.contains(said), "{table}");
+}
+
+#[test]
+fn a_librarys_long_name_is_cut_in_the_table_alone() {
+    let mut traced = launching();
+    let name = "_Z40ncclDevKernel_AllReduce_Sum_f32_RING_LL24ncclDevKernelArgsStorage";
+    for launch in traced.timelines[0]
+        .iter_mut()
+        .flat_map(|op| op.launches.iter_mut().flatten())
+    {
+        launch.kernel = name.into();
+    }
+    let profile = profile(&about(1, 1), &traced);
+    let kernels = row(&profile, "attend").kernels.as_deref().unwrap();
+    assert_eq!(kernels[0].name, name);
+    let table = text(&[profile], 200);
+    assert!(
+        table.contains(&format!("{}... ", &name[..48])) && !table.contains(name),
+        "{table}"
+    );
 }
 
 #[test]

@@ -33,7 +33,7 @@ const PROMISED: [&str; 21] = [
 const WORDS: [&str; 4] = ["name", "full_name", "sources", "absent"];
 
 fn all() -> Vec<Gpu> {
-    known().unwrap()
+    known().unwrap().to_vec()
 }
 
 #[test]

@@ -71,6 +71,7 @@ fn profile(phase: Phase, rows: usize, us: f64, bytes: u64) -> Profile {
     };
     let totals = Totals {
         us,
+        kernels_us: None,
         bytes,
         flops: 0,
         gb_s: 1.0,

@@ -1,11 +1,12 @@
 //! Words, commands, prices and exit codes.
 
-use candlepower::recommend::Recommendation;
+use candlepower::recommend::{Recommendation, Recommended};
 use serde_json::Value;
 
 use super::{asked, recommended};
 use crate::cli_support::{Outcome, command, fixture, refused, run};
 use crate::fit::checkpoints::llama_gguf;
+use crate::simulated::quantised;
 
 const WISH: &str = "--model DeepSeek-R1-Distill-Llama-8B --max-model-len 4096 --concurrency 40 --input-len 1024 --output-len 256";
 
@@ -81,19 +82,44 @@ fn commands_say_what_was_judged() {
 fn the_simulated_command_draws_what_was_predicted() {
     // Two copies, of which the command plays one.
     for flags in ["--gpu h100-sxm --gpus 1", "--gpu l40s --gpus 4 --tp 2"] {
-        let found = recommended(&format!("{WISH} {flags}"));
-        let layout = &found.layouts[0];
-        let predicted = layout.predicted.as_ref().unwrap();
-        let mut line = words(layout.command.simulated.as_deref().unwrap());
-        line.push("--json");
-        let played = run(&line).succeeded().json();
-        let figure = |name: &str| played["runs"][0]["extended"][name].as_f64().unwrap();
-        let near = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-6, "{flags}: {a} {b}");
-        near(figure("p95_ttft_ms"), predicted.ttft_ms.unwrap());
-        near(figure("p95_tpot_ms"), predicted.tpot_ms.unwrap());
-        let all = figure("output_throughput") * layout.replicas as f64;
-        near(all, predicted.output_throughput.unwrap());
+        draws_what_was_predicted(&recommended(&format!("{WISH} {flags}")).layouts[0]);
     }
+}
+
+fn draws_what_was_predicted(layout: &Recommended) {
+    let predicted = layout.predicted.as_ref().unwrap();
+    let mut line = words(layout.command.simulated.as_deref().unwrap());
+    line.push("--json");
+    let played = run(&line).succeeded().json();
+    let figure = |name: &str| played["runs"][0]["extended"][name].as_f64().unwrap();
+    let near = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-6, "{line:?}: {a} {b}");
+    near(figure("p95_ttft_ms"), predicted.ttft_ms.unwrap());
+    near(figure("p95_tpot_ms"), predicted.tpot_ms.unwrap());
+    let all = figure("output_throughput") * layout.replicas as f64;
+    near(all, predicted.output_throughput.unwrap());
+}
+
+#[test]
+fn weights_that_only_other_engines_run_are_timed_behind_their_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = quantised::write(dir.path(), Some(quantised::awq()));
+    // No prompt is read for it.
+    let tokenizer = dir.path().join("tokenizer.json");
+    std::fs::write(&tokenizer, "{").unwrap();
+    let wish = format!(
+        "--model {model} --gpu rtx4090-24g --gpus 1 --max-model-len 2048 --concurrency 4 --slo tpot:20"
+    );
+    let found = recommended(&wish);
+    std::fs::remove_file(tokenizer).unwrap();
+    let layout = &found.layouts[0];
+    assert_eq!(layout.quantisation.as_deref(), Some("awq"));
+    draws_what_was_predicted(layout);
+    assert!(layout.command.vllm.is_some() && layout.command.candlepower.is_none());
+    let reason = &layout.absent["candlepower"];
+    assert!(reason.contains("own engine does not run"), "{reason}");
+    let own = format!("fit --recommend {wish} --engine candlepower");
+    let own: Vec<&str> = own.split(' ').collect();
+    refused(&own, &["awq", "--engine vllm", "leave out --slo"]);
 }
 
 #[test]
@@ -169,6 +195,10 @@ fn prices_of_ones_own_decide_and_cards_without_come_last() {
         &["fit", "--recommend", "--price", "h100-sxm=x"],
         &["--price h100-sxm=x"],
     );
+    refused(
+        &["fit", "--recommend", "--price", "h100-sxm"],
+        &["--price h100-sxm", "give CARD=USD"],
+    );
     let stages = run(&["fit", "--recommend", "--gpu", "h100-sxm", "--pp", "2"]);
     assert!(
         stages.code == Some(2) && stages.stderr.contains("'--pp <N>'"),
@@ -203,10 +233,14 @@ fn a_gguf_file_is_started_by_llama_server() {
         assert!(!layout.absent[name].is_empty());
     }
     let path = path.to_str().unwrap();
+    let asked = ["fit", "--recommend", "--model", path];
     refused(
-        &["fit", "--recommend", "--model", path, "--slo", "tpot:50"],
-        &["leave out --slo"],
+        &[&asked[..], &["--slo", "tpot:50"]].concat(),
+        &["GGUF", "leave out --slo"],
     );
+    let two = ["--gpu", "a100-80g", "--gpus", "2", "--format", "markdown"];
+    let two = run(&[&asked[..], &two].concat()).succeeded().stdout;
+    assert!(two.contains("**1. 2 x a100-80g, tp 1, pp 2**"), "{two}");
 }
 
 fn nearest(flags: &str) -> (Outcome, Value) {

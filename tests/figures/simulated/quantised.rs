@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::cli_support::{refused, run};
 
 /// A checkpoint's configuration, with its weights as `quantization` says.
-fn write(dir: &Path, quantization: Option<Value>) -> String {
+pub fn write(dir: &Path, quantization: Option<Value>) -> String {
     let card = cards::find("DeepSeek-R1-Distill-Llama-8B").unwrap();
     let mut config: Value = serde_json::from_str(card.config_json).unwrap();
     config["torch_dtype"] = json!("float16");
@@ -21,7 +21,7 @@ fn write(dir: &Path, quantization: Option<Value>) -> String {
     dir.to_str().unwrap().to_owned()
 }
 
-fn awq() -> Value {
+pub fn awq() -> Value {
     json!({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": true, "version": "gemm"})
 }
 

@@ -7,7 +7,7 @@ use crate::driver::{capture, codes, current, driver, set_current};
 /// A context's handle is this and its device.
 const BASE: u64 = 0xc0_0000;
 
-fn device_of(context: u64) -> Result<Option<usize>, i32> {
+pub(crate) fn device_of(context: u64) -> Result<Option<usize>, i32> {
     if context == 0 {
         return Ok(None);
     }

@@ -24,6 +24,10 @@ export! {
     fn cuDriverGetVersion(version: *mut i32) {
         put(version, VERSION)
     }
+    /// Of NVIDIA's own tools, as its CUPTI.
+    fn cuGetExportTable(_table: *mut u64, _id: u64) {
+        Err(codes::ERROR_NOT_FOUND)
+    }
     fn cuDeviceGetCount(count: *mut i32) {
         put(count, driver().config.device.len() as i32)
     }

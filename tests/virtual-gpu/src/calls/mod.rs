@@ -12,6 +12,7 @@ mod occupancy;
 mod pool;
 mod stream;
 
+pub(crate) use context::device_of as context_device;
 pub(crate) use device::{pci_of as device_pci, uuid_of as device_uuid};
 
 use std::ffi::CStr;

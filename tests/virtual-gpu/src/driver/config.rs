@@ -1,6 +1,8 @@
 //! What machine to be: from the file named by VGPU_CONFIG and a few variables of the environment.
 
 use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error, StrDeserializer};
 
 const GIB: f64 = (1u64 << 30) as f64;
 
@@ -35,6 +37,7 @@ pub struct Config {
     pub weak: bool,
     /// Memory is counted and never touched: kernels, products, collectives and copies do nothing.
     pub unbacked: bool,
+    pub cupti: Tracer,
     pub device: Vec<Device>,
     pub fault: Vec<Planned>,
 }
@@ -117,6 +120,41 @@ pub enum Trouble {
     RemoteError,
 }
 
+/// How CUPTI behaves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tracer {
+    #[default]
+    Well,
+    /// Of a toolkit before all that have such records,
+    Old,
+    /// or behind those that are known.
+    New,
+    /// Another tool has it.
+    Busy,
+    /// It asks for rights that the program has not.
+    Unprivileged,
+    /// Buffers hold one record.
+    Tiny,
+    /// One record in so many finds no room, and is counted.
+    Drops,
+    /// The last record is never told.
+    Silent,
+    /// One kernel is not the program's.
+    Stranger,
+    /// Kernels have no times.
+    Timeless,
+}
+
+impl std::str::FromStr for Tracer {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let text: StrDeserializer<'_, Error> = text.into_deserializer();
+        Self::deserialize(text)
+    }
+}
+
 /// A fault on demand: at the n-th launch of a device (or allocation, for out-of-memory), from 1, or at its n-th
 /// collective.
 #[derive(Clone, Debug, Deserialize)]
@@ -148,6 +186,7 @@ impl Default for Config {
             atomics: false,
             weak: false,
             unbacked: false,
+            cupti: Tracer::Well,
             device: vec![Device::default()],
             fault: Vec::new(),
         }
@@ -260,6 +299,7 @@ impl Config {
         config.weak |= variable::<u8>("VGPU_WEAK")?.is_some_and(|v| v != 0);
         config.locks |= variable::<u8>("VGPU_LOCKS")?.is_some_and(|v| v != 0);
         config.unbacked |= variable::<u8>("VGPU_UNBACKED")?.is_some_and(|v| v != 0);
+        config.cupti = variable("VGPU_CUPTI")?.unwrap_or(config.cupti);
         config.report = variable("VGPU_REPORT")?.or(config.report);
         config.traffic |= variable::<u8>("VGPU_TRAFFIC")?.is_some_and(|v| v != 0);
         config.traffic |= config.report.is_some();

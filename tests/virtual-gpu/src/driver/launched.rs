@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::Device;
 use super::kernels::{Function, check};
+use super::traced::Ran;
 use super::work::{Begin, Begun, Failure, Progress};
 use super::world::Count;
 use super::{Driver, codes, faults};
@@ -115,6 +116,15 @@ impl Begun for Launched {
         }
         let counters = self.grid.counters();
         driver.count(device, &kernel.name, &counters);
+        let (grid, block, dynamic) = self.shape;
+        driver.ran(device, counters.warp_instructions, || Ran {
+            name: kernel.name.clone(),
+            grid,
+            block,
+            registers: 0,
+            shared: [kernel.shared_bytes as u32, dynamic],
+            bytes: counters.bytes(),
+        });
         Ok(Progress::Done(counters.warp_instructions))
     }
 

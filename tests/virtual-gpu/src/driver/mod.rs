@@ -12,6 +12,7 @@ mod perform;
 pub mod pools;
 mod ready;
 mod report;
+pub mod traced;
 pub mod work;
 pub mod world;
 
@@ -35,6 +36,8 @@ pub struct Driver {
     /// How often each range was opened that a program names for profilers.
     pub ranges: Mutex<BTreeMap<String, u64>>,
     pub bus: Arc<Bus>,
+    /// Who is told of each kernel that has run.
+    pub tracer: Mutex<Option<fn(traced::Record)>>,
 }
 
 thread_local! {
@@ -94,6 +97,7 @@ pub fn driver() -> &'static Driver {
             calls: Mutex::default(),
             ranges: Mutex::default(),
             bus: Arc::default(),
+            tracer: Mutex::default(),
         }
     })
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use super::gemm::{self, Activation, Cut, Data, Matrix, Product};
 use crate::calls::{device_now, export, put, stream_now, take};
+use crate::driver::traced::Ran;
 use crate::driver::work::{Failure, Work};
 use crate::driver::{Driver, codes, driver};
 
@@ -78,7 +79,15 @@ pub fn submit(stream: u64, product: Product) -> Result<(), i32> {
                 ));
             }
         }
-        Ok((2 * product.m * product.n * product.k * product.batch) as u64 / FLOPS)
+        let nanoseconds = (2 * product.m * product.n * product.k * product.batch) as u64 / FLOPS;
+        driver.ran(device, nanoseconds, || Ran {
+            name: format!("virtual_gemm_{}x{}x{}", product.m, product.n, product.k),
+            grid: [1; 3],
+            block: [128, 1, 1],
+            registers: 128,
+            ..Ran::default()
+        });
+        Ok(nanoseconds)
     };
     driver()
         .enqueue(id, Work::Run(Arc::new(run)))

@@ -5,6 +5,7 @@ mod collective;
 mod communicators;
 mod cublas;
 mod cublas_lt;
+mod cupti;
 mod curand;
 mod gemm;
 mod hub;

@@ -12,6 +12,7 @@ use super::communicators::{
 use super::link::Link;
 use crate::calls::{device_now, export, put, stream_now, take};
 use crate::driver::config::Trouble;
+use crate::driver::traced::Ran;
 use crate::driver::work::{Begun, Failure, Meeting, Part, Work};
 use crate::driver::{Driver, codes, driver, faults, log};
 
@@ -64,7 +65,20 @@ fn collective(handle: u64, call: Call, send: u64, receive: u64, stream: u64) -> 
                     format!("{:?}: {f}", call.kind),
                 )
             })?;
-            Ok(call.count * bytes_of(call.ty).unwrap_or(1) as u64 / LINK)
+            let nanoseconds = call.count * bytes_of(call.ty).unwrap_or(1) as u64 / LINK;
+            for part in parts {
+                let device = driver.world().streams.get(&part.stream).map(|s| s.device);
+                if let Some(device) = device {
+                    driver.ran(device, nanoseconds, || Ran {
+                        name: format!("ncclDevKernel_{:?}", call.kind),
+                        grid: [1; 3],
+                        block: [512, 1, 1],
+                        registers: 96,
+                        ..Ran::default()
+                    });
+                }
+            }
+            Ok(nanoseconds)
         };
         let parts = Mutex::new(vec![None; size]);
         (

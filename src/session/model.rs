@@ -19,7 +19,7 @@ pub enum Model {
     /// Other engines do: a simulated card takes it by its shape.
     Others {
         /// All that is known of it.
-        shape: ModelShape,
+        shape: Box<ModelShape>,
         /// Why the own engine does not.
         why: String,
     },
@@ -55,7 +55,10 @@ impl Model {
                 // The card may be right, and only the words before it are missing.
                 simulates_others(options, device, &why)?;
                 let shape = of_others(source, progress)?;
-                Self::Others { shape, why }
+                Self::Others {
+                    shape: Box::new(shape),
+                    why,
+                }
             }
         };
         model.under(options, device)

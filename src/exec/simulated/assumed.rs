@@ -18,6 +18,17 @@ pub fn untimed(shape: &ModelShape) -> Option<String> {
             shape.layers.len()
         ));
     }
+    let keeps = |layer: usize| shape.layers[layer].kv != Kv::Nothing;
+    let mut queries = shape
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.role == Role::Query);
+    if queries.any(|tensor| tensor.layer.is_some_and(|layer| !keeps(layer))) {
+        return Some(
+            "nothing is known of how long attention takes in layers that read what others keep"
+                .to_owned(),
+        );
+    }
     (shape.family == SPARSE).then(|| {
         "nothing is known of how long its indexer takes, nor how many tokens its attention reads"
             .to_owned()

@@ -84,7 +84,7 @@ impl Attention<'_> {
 
     /// Of a query's products with K and with V, all heads together.
     fn widths(&self, running: bool) -> [usize; 2] {
-        let q_width = self.shapes.q_width();
+        let q_width = self.layer.q_width;
         match (self.layer.kv, running) {
             // With the latents as they lie there.
             (Kv::Latent { width, rotary }, true) => {

@@ -120,7 +120,7 @@ impl Work<'_> {
                 ops.push(halves);
             }
         }
-        let written = count * (2 * self.shapes.q_width() + 2 * layer.kv_width);
+        let written = 2 * count * (layer.q_width + layer.kv_width);
         ops.push(self.stream("write_kv", written));
         ops.push(self.attend(&attention, rows));
         ops.push(self.linear("o", &layer.o, count));

@@ -27,6 +27,8 @@ pub struct Layer {
     pub kv: Kv,
     /// Elements that one token adds to the KV cache, K and V together.
     pub kv_width: usize,
+    /// Of the queries of one token.
+    pub q_width: usize,
     /// What makes Q, K and V of a token, or the latents of all of them.
     pub qkv: Matrix,
     /// `None`: K and V are kept as they are.
@@ -62,7 +64,6 @@ pub struct Routed {
 pub struct Shapes {
     pub rank: RankShape,
     pub hidden: usize,
-    pub head_dim: usize,
     /// Of each layer.
     pub norms: usize,
     /// Bytes of an activation.
@@ -82,6 +83,7 @@ impl Shapes {
         let empty = |layer: &shape::Layer| Layer {
             kv: layer.kv,
             kv_width: layer.kv.elements_per_token(plan.tp()),
+            q_width: rank.num_heads * shape.head_dim,
             qkv: Matrix::default(),
             latent: matches!(layer.kv, Kv::Latent { .. }).then(Latent::default),
             o: Matrix::default(),
@@ -98,12 +100,12 @@ impl Shapes {
         };
         for part in plan.tensors() {
             let tensor = part.tensor;
+            // Tables of inputs for each layer are no heads.
+            let is_tied = tensor.role == Role::Embedding && shape.tie_word_embeddings;
             let matrix = match tensor.layer {
                 Some(layer) => layers[layer].of(tensor, hidden),
                 None if tensor.role == Role::Head => Some(&mut head),
-                None if tensor.role == Role::Embedding && shape.tie_word_embeddings => {
-                    Some(&mut head)
-                }
+                None if is_tied && tensor.shape.last() == Some(&hidden) => Some(&mut head),
                 None => None,
             };
             if let Some(matrix) = matrix {
@@ -115,10 +117,9 @@ impl Shapes {
             outputs: rank.vocab_rows,
             ..head
         };
-        let q_width = rank.num_heads * shape.head_dim;
         let mut kinds = Vec::new();
         let layers = layers.into_iter().map(|layer| {
-            let layer = layer.sized(hidden, q_width, rank.experts.len());
+            let layer = layer.sized(hidden, rank.experts.len());
             let known = kinds.iter().position(|kind| *kind == layer);
             known.unwrap_or_else(|| {
                 kinds.push(layer);
@@ -129,17 +130,12 @@ impl Shapes {
         Self {
             rank,
             hidden,
-            head_dim: shape.head_dim,
             norms: shape.norms,
             element: dtype.bytes(),
             head,
             kinds,
             layers,
         }
-    }
-
-    pub fn q_width(&self) -> usize {
-        self.rank.num_heads * self.head_dim
     }
 }
 
@@ -176,18 +172,24 @@ impl Layer {
     }
 
     /// With what goes in and out of each matrix, of which all that read the same are one; of routed ones `held` are here.
-    fn sized(self, hidden: usize, q_width: usize, held: usize) -> Self {
+    fn sized(self, hidden: usize, held: usize) -> Self {
         let latent_width = match self.kv {
             Kv::Latent { width, rotary } => width - rotary,
             _ => hidden,
         };
+        let o = self.o.giving(hidden, 1);
         Self {
+            // Heads of some layers are wider than the others'.
+            q_width: match self.latent {
+                Some(_) => self.q_width,
+                None => o.inputs,
+            },
             qkv: self.qkv.taking(hidden, 1),
             latent: self.latent.map(|latent| Latent {
-                queries: latent.queries.giving(q_width, 1),
+                queries: latent.queries.giving(self.q_width, 1),
                 unpack: latent.unpack.taking(latent_width, 1),
             }),
-            o: self.o.giving(hidden, 1),
+            o,
             gate_up: self.gate_up.taking(hidden, 1),
             down: self.down.giving(hidden, 1),
             routed: self.routed.map(|routed| Routed {

@@ -1,9 +1,11 @@
 //! Models that this program's engine does not run, by their shapes: what a step reads and multiplies, counted by hand; and
 //! its own families, which come to the same by either way.
 
+use candlepower::exec::simulated::untimed;
 use candlepower::ground::recorder::{Cost, OpRecord};
 use candlepower::model::ModelSpec;
 use candlepower::parallel::{ShardPlan, Split};
+use candlepower::shape::{Role, TensorSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -184,6 +186,49 @@ fn latents_cost_more_with_the_context() {
     let [short, long] = [1000, 30_000].map(|context| seconds(8, context));
     assert!(long > 1.05 * short && long < 3.0 * short, "{short} {long}");
     assert!(seconds(16, 1000) < short);
+}
+
+/// Of every family that fit knows: no weight is left out of a step that reaches all experts, or there is a reason why
+/// it has no time.
+#[test]
+fn every_family_is_timed_or_refused() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/fit/");
+    let text = std::fs::read_to_string(format!("{dir}families.json")).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let (mut timed, mut refused) = (0, Vec::new());
+    for row in rows {
+        let (name, shape) = (row["model"].as_str().unwrap(), shape(&row["config"]));
+        if untimed(&shape).is_some() {
+            refused.push(name.to_owned());
+            continue;
+        }
+        timed += 1;
+        let plan = ShardPlan::split(&shape, Split::from(1)).unwrap();
+        let held = |tensor: &TensorSpec| {
+            let is_head = tensor.shape.last() == Some(&shape.hidden_size);
+            match tensor.role {
+                Role::Norm | Role::Tower | Role::Other | Role::Mixer => false,
+                Role::Embedding => shape.tie_word_embeddings && is_head,
+                _ => true,
+            }
+        };
+        let weights = plan.weight_bytes(0, |tensor, elements| {
+            u64::from(held(tensor)) * tensor.bytes(elements, HALF as usize)
+        });
+        let mut device = Device::new(&shape, gpu("b200"), 1.into(), |_| ());
+        let (time, output) = device.step(&vec![(1, 2); 2048]);
+        let read = output.cost.bytes as f64 / weights as f64;
+        assert!(
+            read > 0.999 && !time.is_zero(),
+            "{name}: {read} of its weights"
+        );
+    }
+    assert!(timed > 40, "{timed}");
+    let says = |part: &str| refused.iter().any(|name| name.contains(part));
+    assert!(
+        says("gemma-3n") && says("Jamba") && !says("gemma-3-") && !says("Mixtral"),
+        "{refused:?}"
+    );
 }
 
 /// A configuration of the four families, and what it is split over.

@@ -31,6 +31,16 @@ pub struct Card {
     pub link: Link,
 }
 
+/// NVLink with switches that every card is on.
+const SWITCHED_NVLINK: u32 = 4;
+
+impl Card {
+    /// Whether switches of NVLink reduce for them.
+    pub(super) fn is_switched(&self) -> bool {
+        matches!(self.link, Link::NvLink(generation) if generation >= SWITCHED_NVLINK)
+    }
+}
+
 impl From<&Gpu> for Card {
     fn from(gpu: &Gpu) -> Self {
         Self {

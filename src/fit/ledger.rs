@@ -95,7 +95,7 @@ impl Ledger {
 fn budget(ask: &Ask, memory: u64, settings: Settings) -> u64 {
     let shared = match ask.engine {
         Engine::Candlepower | Engine::Vllm(_) | Engine::LlamaCpp(_) => memory,
-        Engine::Sglang => memory.saturating_sub(sglang::BEFORE_LOADING),
+        Engine::Sglang => memory.saturating_sub(sglang::before_loading(ask)),
     };
     (shared as f64 * settings.utilization) as u64
 }

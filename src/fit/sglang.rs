@@ -6,7 +6,11 @@ use super::terms::{Item, Settings, Stage, Terms};
 
 /// Bytes that are taken before anything is loaded: the CUDA context and NCCL. 0.42 to 0.52 GiB: fit2-039, fit2-040,
 /// fit2-046.
-pub(super) const BEFORE_LOADING: u64 = 460 << 20;
+const BEFORE_LOADING: u64 = 460 << 20;
+/// NCCL over NVLink's switches, which is there by then too: 2.01 GiB of eight ranks on H200 (sglang#11716), 2.50 on B200
+/// (sglang#5390). From so many ranks on, as with vLLM.
+const SWITCHED_NCCL: u64 = 2 << 30;
+const SWITCHED_FROM: usize = 4;
 /// Over the weights, when they are loaded: 0.05 to 0.13 GiB (fit2-039, fit2-046), 0.28 of four ranks (fit2-036).
 const LOADING_GIB: f64 = 0.08;
 const LOADING_WITH_PEERS_GIB: f64 = 0.25;
@@ -35,6 +39,14 @@ const ROOMY_MIB: f64 = 10_240.0;
 const STATES_TO_KV: f64 = 0.9;
 /// Requests at a time at most.
 const MAX_RUNNING_REQUESTS: usize = 4096;
+
+/// Bytes that are taken before anything is loaded, of which the share is none.
+pub(super) fn before_loading(ask: &Ask) -> u64 {
+    match ask.card.is_switched() && ask.split.tp >= SWITCHED_FROM {
+        true => BEFORE_LOADING + SWITCHED_NCCL,
+        false => BEFORE_LOADING,
+    }
+}
 
 pub(super) fn settings(ask: &Ask) -> Settings {
     let limits = ask.limits;

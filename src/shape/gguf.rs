@@ -29,6 +29,11 @@ const NAMES: &[(&str, &str)] = &[
     ("granitehybrid", "granitemoehybrid"),
     ("minimax-m2", "minimax_m2"),
     ("mistral3", "mistral"),
+    ("gemma4", "gemma4_text"),
+    ("gemma3n", "gemma3n_text"),
+    ("deci", "nemotron-nas"),
+    ("kimi-linear", "kimi_linear"),
+    ("lfm2moe", "lfm2_moe"),
 ];
 
 /// Keys of a configuration, and the ends of ggml's keys for them.
@@ -53,7 +58,12 @@ const KEYS: &[(&str, &str)] = &[
     ("mamba_d_ssm", "ssm.inner_size"),
     ("mamba_n_groups", "ssm.group_count"),
     ("attention_chunk_size", "attention.chunk_size"),
+    ("num_kv_shared_layers", "attention.shared_kv_layers"),
+    ("conv_L_cache", "shortconv.l_cache"),
 ];
+
+/// Ends of keys that only models with recurrent layers have.
+const RECURRENT: [&str; 3] = ["ssm.state_size", "shortconv.l_cache", "kda.head_dim"];
 
 /// The shape of what `header` describes; `file` names it.
 ///
@@ -170,16 +180,41 @@ fn config(header: &GgufHeader, file: &str) -> Result<Map<String, Value>, ShapeEr
             config.insert((*key).to_owned(), value.into());
         }
     }
-    if let Some(Said::Counts(heads)) = said("attention.head_count_kv")
-        && heads.contains(&0)
-    {
-        let recurrent = said("ssm.state_size").is_some();
-        let kind = |heads: &u64| match (heads, recurrent) {
-            (0, true) => "mamba",
-            _ => "full_attention",
+    if let Some(Said::Counts(heads)) = said("attention.head_count_kv") {
+        let recurrent = RECURRENT.iter().any(|end| said(end).is_some());
+        if recurrent && heads.contains(&0) {
+            let kind = |heads: &u64| match heads {
+                0 => "mamba",
+                _ => "full_attention",
+            };
+            let kinds: Vec<&str> = heads.iter().map(kind).collect();
+            config.insert("layer_types".to_owned(), kinds.into());
+        } else if heads.iter().any(|&of_layer| of_layer != heads[0]) {
+            let key = "num_key_value_heads_per_layer";
+            config.insert(key.to_owned(), heads.clone().into());
+        }
+    }
+    if let Some(Said::Counts(windows)) = said("attention.sliding_window_pattern") {
+        let kind = |window: &u64| match window {
+            0 => "full_attention",
+            _ => "sliding_attention",
         };
-        let kinds: Vec<&str> = heads.iter().map(kind).collect();
+        let kinds: Vec<&str> = windows.iter().map(kind).collect();
         config.insert("layer_types".to_owned(), kinds.into());
+    }
+    if let Some(Said::Count(in_windows)) = said("attention.key_length_swa") {
+        let of_all = config.insert("head_dim".to_owned(), (*in_windows).into());
+        config.insert("global_head_dim".to_owned(), of_all.into());
+    }
+    if let Some(Said::Count(head_dim)) = said("kda.head_dim") {
+        let count = |key: &str| config.get(key).cloned().unwrap_or_default();
+        let linear = [
+            ("head_dim".to_owned(), (*head_dim).into()),
+            ("num_heads".to_owned(), count("num_attention_heads")),
+            ("short_conv_kernel_size".to_owned(), count("mamba_d_conv")),
+        ];
+        let linear: Map<String, Value> = linear.into_iter().collect();
+        config.insert("linear_attn_config".to_owned(), linear.into());
     }
     if let Some(Said::Count(heads)) = said("ssm.time_step_rank") {
         // Mamba has a rank there, its successor heads, which then divide what is inside.
@@ -223,6 +258,56 @@ fn config(header: &GgufHeader, file: &str) -> Result<Map<String, Value>, ShapeEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// KV elements of a token, and elements of the states of a sequence.
+    fn kept(architecture: &str, values: &[(&str, Said)]) -> (usize, usize) {
+        let text = |text: &str| Said::Text(text.to_owned());
+        let own = values.iter().map(|(end, value)| {
+            let key = format!("{architecture}.{end}");
+            (key, value.clone())
+        });
+        let usual = [
+            ("embedding_length", 1024),
+            ("context_length", 4096),
+            ("vocab_size", 1000),
+        ];
+        let usual = usual.map(|(end, count)| (format!("{architecture}.{end}"), Said::Count(count)));
+        let mut said: std::collections::HashMap<String, Said> = own.chain(usual).collect();
+        said.insert("general.architecture".to_owned(), text(architecture));
+        let header = GgufHeader {
+            said,
+            tensors: Vec::new(),
+        };
+        let shape = read(&header, "m.gguf").unwrap();
+        let states = shape.layers.iter().filter_map(|layer| layer.state);
+        let states = states.map(|state| state.conv + state.temporal).sum();
+        (shape.kv_elements_per_token(1), states)
+    }
+
+    #[test]
+    fn layers_keep_what_lists_in_the_header_say() {
+        let heads = ("attention.head_count", Said::Count(8));
+        let width = ("attention.key_length", Said::Count(128));
+        let layers = ("block_count", Said::Count(4));
+        let lists = |heads: [u64; 4]| ("attention.head_count_kv", Said::Counts(heads.to_vec()));
+        let base = [heads, width, layers];
+        let with = |more: Vec<(&'static str, Said)>| [base.to_vec(), more].concat();
+        // Nothing where there is no attention.
+        let nas = with(vec![lists([2, 0, 0, 4])]);
+        assert_eq!(kept("deci", &nas), (2 * 128 * (2 + 4), 0));
+        let windows = (
+            "attention.sliding_window_pattern",
+            Said::Counts(vec![1, 0, 1, 0]),
+        );
+        let size = ("attention.sliding_window", Said::Count(512));
+        let in_windows = ("attention.key_length_swa", Said::Count(64));
+        let shared = ("attention.shared_kv_layers", Said::Count(2));
+        let gemma = with(vec![lists([4, 2, 4, 2]), windows, size, in_windows, shared]);
+        assert_eq!(kept("gemma4", &gemma), (2 * (4 * 64 + 2 * 128), 0));
+        let taps = ("shortconv.l_cache", Said::Count(3));
+        let lfm = with(vec![lists([0, 4, 0, 0]), taps]);
+        assert_eq!(kept("lfm2", &lfm), (2 * 4 * 128, 3 * 1024 * 2));
+    }
 
     #[test]
     fn latents_are_kept_by_files_that_split_them() {

@@ -38,6 +38,26 @@ impl<'a> Keys<'a> {
         self.up_to(LARGEST_SIZE, names)
     }
 
+    /// The same where a list has one for each layer, which must be alike.
+    pub fn of_each_layer(&self, names: &[&str]) -> Result<Option<usize>, ShapeError> {
+        let listed = names
+            .iter()
+            .find_map(|name| Some((name, self.value(name)?.as_array()?)));
+        let Some((name, list)) = listed else {
+            return self.count(names);
+        };
+        let first = list.first().and_then(Value::as_u64);
+        match first.filter(|&first| first <= LARGEST_SIZE && list.iter().all(|n| n == &list[0])) {
+            Some(first) => Ok(Some(first as usize)),
+            None => Err(ShapeError::invalid(
+                self.file,
+                name,
+                format!("a list of {}", list.len()),
+                "layers that differ in it are not known",
+            )),
+        }
+    }
+
     /// The same of a length in tokens; 0 is none.
     pub fn length(&self, names: &[&str]) -> Result<Option<usize>, ShapeError> {
         Ok(self

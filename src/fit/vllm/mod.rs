@@ -94,12 +94,18 @@ fn second_runner(release: &Release, ask: &Ask) -> bool {
 
 pub(super) fn terms(release: &Release, stage: &Stage) -> Terms {
     let graphs_in_budget = release.reserves_graphs[usize::from(second_runner(release, stage.ask))];
+    let weights = weights::item(release, stage);
+    let multiplied = weights::while_multiplied(release, stage);
     Terms {
-        weights: weights::item(release, stage),
+        while_loading: match multiplied {
+            0 => 0,
+            // The CUDA context is there too, which the budget of such releases does not count.
+            beside => weights.bytes + beside + (outside::CONTEXT_GIB * GIB) as u64,
+        },
+        weights,
         activations: activations::item(release, stage),
         overhead: outside::item(release, stage),
         graphs: graphs::item(release, stage, graphs_in_budget),
-        while_loading: 0,
         graphs_in_budget,
         beyond_graphs: match graphs_in_budget {
             true => graphs::beyond_estimate(release, stage),

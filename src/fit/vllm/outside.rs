@@ -3,7 +3,6 @@
 use super::super::ask::Ask;
 use super::super::releases::Release;
 use super::super::terms::{Item, Stage};
-use crate::hardware::Link;
 
 /// A stage that has no peers of its own layers: fit2-078, fit2-079.
 const STAGE_GIB: f64 = 0.07;
@@ -20,9 +19,6 @@ const REGISTERED_GIB: f64 = 0.4;
 /// fit2-077, fit2-087 and fit2-088 (2.07, 2.13, 2.10, 2.21 in all), one report on H100.
 const WORKSPACE_GIB: f64 = 1.78;
 const WORKSPACE_GIB_PER_RANK_AND_FEATURE: f64 = 4.9e-6;
-/// NVLink with switches that every card is on.
-const SWITCHED_NVLINK: u32 = 4;
-
 pub(super) fn item(release: &Release, stage: &Stage) -> Item {
     let (ask, outside) = (stage.ask, release.outside);
     let tp = ask.split.tp;
@@ -47,14 +43,14 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
 }
 
 /// The CUDA context, which is there before vLLM looks how much is free: 0.5 (fit2-087) on the largest cards, less on others.
-const CONTEXT_GIB: f64 = 0.3;
+pub(super) const CONTEXT_GIB: f64 = 0.3;
 /// And what NCCL has by then: 1.53 in all (fit2-087).
 const NCCL_BEFORE_GIB: f64 = 1.2;
 
 /// GiB of the card that are taken when vLLM looks whether its share is free; `None`: the release does not look.
 pub(in super::super) fn before_start(release: &Release, ask: &Ask) -> Option<f64> {
     let nccl = match (ask.split.tp, release.outside.counts_nccl) {
-        (2.., false) if switched(ask) => NCCL_BEFORE_GIB,
+        (2.., false) if ask.card.is_switched() => NCCL_BEFORE_GIB,
         _ => 0.0,
     };
     (release.since >= LOOKS_SINCE).then_some(CONTEXT_GIB + nccl)
@@ -63,17 +59,13 @@ pub(in super::super) fn before_start(release: &Release, ask: &Ask) -> Option<f64
 /// First whose worker refuses a share that is not free (`request_memory`).
 const LOOKS_SINCE: [u32; 3] = [0, 9, 1];
 
-fn switched(ask: &Ask) -> bool {
-    matches!(ask.card.link, Link::NvLink(generation) if generation >= SWITCHED_NVLINK)
-}
-
 /// No library alone takes so much.
 const CONTEXT_FROM_GIB: f64 = 0.35;
 
 /// GiB of what ranks of a layer exchange through, and words for it.
 fn peers(release: &Release, ask: &Ask) -> (f64, &'static str) {
     let tp = ask.split.tp;
-    match (switched(ask), release.outside.counts_nccl) {
+    match (ask.card.is_switched(), release.outside.counts_nccl) {
         (true, true) if tp >= SWITCHED_FROM => (SWITCHED_NCCL_GIB, ", NCCL over NVLink's switches"),
         (true, false) if release.outside.all_reduce_workspace => {
             let exchanged = (tp * ask.shape.hidden_size) as f64;

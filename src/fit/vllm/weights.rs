@@ -122,6 +122,21 @@ fn lora_bytes(stage: &Stage, lora: Lora) -> u64 {
     features * (lora.rank * lora.adapters * stage.ask.dtype().bytes()) as u64
 }
 
+/// Inputs of what unpacks a layer's latent and of its query, and the latent's width; `None`: it has none.
+fn latent(ask: &Ask, layer: usize) -> Option<[usize; 3]> {
+    let Kv::Latent { width, .. } = ask.shape.layers[layer].kv else {
+        return None;
+    };
+    let inputs = |unpacks: bool| {
+        let tensors = ask.shape.tensors.iter().filter(|tensor| {
+            let query = tensor.role == Role::Query && tensor.layer == Some(layer);
+            query && tensor.shape.len() == 2 && tensor.name.contains("kv_b_proj") == unpacks
+        });
+        tensors.map(|tensor| tensor.shape[1]).max().unwrap_or(0)
+    };
+    Some([inputs(true), inputs(false), width])
+}
+
 /// Of each layer with a latent, for a rank's heads: the query's matrix times what unpacks K, what unpacks V times the
 /// output's, and the query's part that is rotated (`W_Q_UK`, `W_UV_O`, `W_QR`). The first two are FP8 where the checkpoint is.
 fn absorbed(stage: &Stage) -> u64 {
@@ -132,21 +147,39 @@ fn absorbed(stage: &Stage) -> u64 {
         _ => element,
     };
     let bytes = |layer: usize| {
-        let Kv::Latent { width, .. } = ask.shape.layers[layer].kv else {
-            return 0;
-        };
-        let inputs = |unpacks: bool| {
-            let tensors = ask.shape.tensors.iter().filter(|tensor| {
-                let query = tensor.role == Role::Query && tensor.layer == Some(layer);
-                query && tensor.shape.len() == 2 && tensor.name.contains("kv_b_proj") == unpacks
-            });
-            tensors.map(|tensor| tensor.shape[1]).max().unwrap_or(0)
-        };
-        let (latent, query) = (inputs(true), inputs(false));
+        let [latent, query, width] = latent(ask, layer)?;
         let products = latent * (query + ask.shape.hidden_size) * multiplied;
-        heads * (products + query * (width - latent.min(width)) * element)
+        Some(heads * (products + query * (width - latent.min(width)) * element))
     };
-    stage.layers.clone().map(bytes).sum::<usize>() as u64
+    stage.layers.clone().filter_map(bytes).sum::<usize>() as u64
+}
+
+/// Of a product in f32, that are there at once: it, its blocks in order, and those scaled and clipped (`scaled_quantize`).
+const COPIES: usize = 4;
+
+/// Bytes beside the weights while the last layer's products are made of matrices in FP8, which are widened to f32
+/// (`process_weights_after_loading`); 0: none are.
+pub(super) fn while_multiplied(release: &Release, stage: &Stage) -> u64 {
+    let (ask, heads) = (stage.ask, stage.plan.rank_shape(0).num_heads);
+    let fp8 = matches!(ask.shape.quantization, Some(Quantization::Fp8 { .. }));
+    if release.latent != Latent::Absorbed || !fp8 {
+        return 0;
+    }
+    let elements = |layer: usize| {
+        let [latent, query, _] = latent(ask, layer)?;
+        let tensors = ask.shape.tensors.iter().filter(|tensor| {
+            let matrix = tensor.shape.len() == 2 && !matches!(tensor.format, Format::Scale { .. });
+            let multiplied = matches!(tensor.role, Role::Query | Role::Output);
+            matrix && multiplied && tensor.layer == Some(layer)
+        });
+        let widened = tensors
+            .map(|tensor| tensor.elements() as usize)
+            .sum::<usize>();
+        let product = heads * latent * query.max(ask.shape.hidden_size);
+        Some(COPIES * product + widened / ask.split.tp)
+    };
+    let most = stage.layers.clone().filter_map(elements).max();
+    (most.unwrap_or(0) * size_of::<f32>()) as u64
 }
 
 /// Of rank 0, which holds as much as any; `None`: there is no draft model, or it cannot be split so, and then each rank

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ground::json::{self, Limits};
 use crate::ground::terminal::listed;
+use crate::hub::download::patiently;
 use crate::hub::error::HubError;
 use crate::hub::http::Client;
 use crate::hub::layout::stays_inside;
@@ -12,8 +13,9 @@ const END: &str = ".gguf";
 const NUMBERED: &str = "-of-";
 /// Of one model.
 const MOST_PARTS: usize = 1000;
-/// In names of files that belong to a model and are none: a projector for images, what a quantiser measured.
-const BESIDE: [&str; 2] = ["mmproj", "imatrix"];
+/// Of files that belong to a model and are none: a projector for images, what a quantiser measured.
+const PROJECTOR: &str = "mmproj";
+const MEASURED: &str = "imatrix";
 /// Types that are not told by their first letters.
 const PLAIN_TYPES: [&str; 5] = ["F16", "BF16", "F32", "FP16", "FP32"];
 /// Before a type, what it was made with.
@@ -31,7 +33,8 @@ impl Files {
     /// # Errors
     /// The hub failed, or does not list files.
     pub fn read(client: &Client) -> Result<Self, HubError> {
-        let text = client.described(Limits::CONFIG.bytes)?;
+        let most = Limits::CONFIG.bytes;
+        let text = patiently(client, |_| true, || client.described(most))?;
         let json = json::parse(&text, Limits::CONFIG)
             .map_err(|error| client.no_list(error.to_string()))?;
         let siblings = json.value["siblings"].as_array();
@@ -136,8 +139,9 @@ pub fn other_parts(first: &str) -> Vec<String> {
 pub(super) fn models(files: &[String]) -> Vec<Model> {
     let mut models: BTreeMap<(&str, usize), BTreeMap<usize, &String>> = BTreeMap::new();
     for file in files {
-        let name = base(file).to_ascii_lowercase();
-        if BESIDE.iter().any(|beside| name.contains(beside)) {
+        let name = base(&file[..file.len() - END.len()]).to_ascii_lowercase();
+        let measured = name.starts_with(MEASURED) || name.ends_with(MEASURED);
+        if name.contains(PROJECTOR) || measured {
             continue;
         }
         let whole = (&file[..file.len() - END.len()], 1, 1);
@@ -179,16 +183,20 @@ pub(super) fn meant<'a>(models: &'a [Model], choice: &str) -> Vec<&'a Model> {
         let stem = model.stem.to_ascii_lowercase();
         [&*path, base(&path), &*stem, base(&stem)].contains(&&*choice)
     };
-    let is_type = |model: &&Model| {
+    let of_type = |model: &&Model| {
         let label = model.label().map(|label| label.to_ascii_lowercase());
         label.as_ref() == Some(&choice)
     };
+    let chosen_is_type = is_type(&choice.to_ascii_uppercase());
     let ends_so = |model: &&Model| {
         let stem = model.stem.to_ascii_lowercase();
         let before = stem.strip_suffix(&choice);
-        before.is_some_and(|before| before.ends_with(['-', '.', '_', '/']))
+        before.is_some_and(|before| {
+            // Types have underscores themselves.
+            before.ends_with('_') && chosen_is_type || before.ends_with(['-', '.', '/'])
+        })
     };
-    let ways: [&dyn Fn(&&Model) -> bool; 3] = [&is_file, &is_type, &ends_so];
+    let ways: [&dyn Fn(&&Model) -> bool; 3] = [&is_file, &of_type, &ends_so];
     let found = ways.map(|way| models.iter().filter(way).collect::<Vec<_>>());
     let mut found = found.into_iter().filter(|found| !found.is_empty());
     found.next().unwrap_or_default()
@@ -227,7 +235,14 @@ mod tests {
                 &["mistral-7b.Q4_K_S.gguf", "mistral-7b.fp16.gguf"],
                 &["Q4_K_S", "FP16"],
             ),
-            (&["x.i1-IQ2_XXS.gguf", "x.imatrix.gguf"], &["I1-IQ2_XXS"]),
+            (
+                &[
+                    "x.i1-IQ2_XXS.gguf",
+                    "x.imatrix.gguf",
+                    "imatrix_unsloth.gguf",
+                ],
+                &["I1-IQ2_XXS"],
+            ),
             (
                 &["BF16/x-00001-of-00002.gguf", "BF16/x-00002-of-00002.gguf"],
                 &["BF16"],

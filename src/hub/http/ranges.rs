@@ -9,7 +9,6 @@ use ureq::Body;
 use super::{
     Client, DESCRIPTION, OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE, range_start, total_size,
 };
-use crate::hub::download::patiently;
 use crate::hub::error::HubError;
 use crate::hub::waiting::{Ended, stoppable};
 
@@ -83,21 +82,15 @@ impl Client<'_> {
     /// # Errors
     /// As [`probe`](Self::probe); also when it is longer.
     pub fn described(&self, most: u64) -> Result<Vec<u8>, HubError> {
-        patiently(
-            self,
-            |_| true,
-            || {
-                let url = self.repo.description_url(&self.endpoint);
-                let answer = self.follow(DESCRIPTION, url, None)?;
-                self.check_status(DESCRIPTION, &answer.response)?;
-                let body = answer.response.into_body();
-                let (bytes, _) = self.body(DESCRIPTION, body, most + 1)?;
-                match bytes.len() as u64 > most {
-                    true => Err(self.too_large(DESCRIPTION, bytes.len() as u64, most)),
-                    false => Ok(bytes),
-                }
-            },
-        )
+        let url = self.repo.description_url(&self.endpoint);
+        let answer = self.follow(DESCRIPTION, url, None)?;
+        self.check_status(DESCRIPTION, &answer.response)?;
+        let body = answer.response.into_body();
+        let (bytes, _) = self.body(DESCRIPTION, body, most + 1)?;
+        match bytes.len() as u64 > most {
+            true => Err(self.too_large(DESCRIPTION, bytes.len() as u64, most)),
+            false => Ok(bytes),
+        }
     }
 
     /// At most `most` bytes of a body, in the time that the slowest server may take for them; and why there are no more.

@@ -29,7 +29,11 @@ pub(super) fn behind(keys: &Keys, sizes: &Sizes) -> Result<Vec<Behind>, ShapeErr
         false => sizes.width,
     });
     let first = keys
-        .count(&["first_k_dense_replace", "moe_layer_start_index"])?
+        .count(&[
+            "first_k_dense_replace",
+            "moe_layer_start_index",
+            "num_dense_layers",
+        ])?
         .unwrap_or(0);
     // A list of it names each layer.
     let frequency = keys
@@ -96,11 +100,11 @@ fn experts(keys: &Keys, sizes: &Sizes) -> Result<Option<(Experts, usize)>, Shape
         "moe_k",
         "top_k_experts",
     ];
-    let per_token = keys.size(&names)?;
+    let per_token = keys.of_each_layer(&names)?.unwrap_or(0);
     let width = keys
-        .count(&["moe_intermediate_size"])?
+        .of_each_layer(&["moe_intermediate_size"])?
         .unwrap_or(sizes.width);
-    if width == 0 || per_token > count {
+    if width == 0 || per_token == 0 || per_token > count {
         return Err(ShapeError::invalid(
             keys.file,
             "num_experts",
@@ -113,9 +117,10 @@ fn experts(keys: &Keys, sizes: &Sizes) -> Result<Option<(Experts, usize)>, Shape
         "shared_intermediate_size",
         "moe_shared_expert_intermediate_size",
     ])?;
-    let shared_count = keys.count(&[
+    let shared_count = keys.of_each_layer(&[
         "n_shared_experts",
         "num_shared_experts",
+        "num_shared_expert",
         "moe_num_shared_experts",
     ])?;
     let shared = match (stated, shared_count, keys.text("model_type")) {

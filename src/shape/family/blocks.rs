@@ -39,12 +39,15 @@ pub(super) fn blocks(keys: &Keys, sizes: &Sizes) -> Result<Option<Vec<Block>>, S
             .iter()
             .map(|heads| heads.as_u64().unwrap_or(0) as usize);
         let heads: Vec<usize> = heads.collect();
-        if let Some(odd) = heads.iter().find(|&&heads| !shares(sizes, heads)) {
+        if let Some(odd) = heads
+            .iter()
+            .find(|&&heads| heads > 0 && !shares(sizes, heads))
+        {
             let rule = format!("{} attention heads cannot share them evenly", sizes.heads);
             return Err(invalid(KV_HEADS, &odd.to_string(), rule));
         }
         let block = |heads: usize| Block {
-            kv_heads: Some(heads),
+            kv_heads: Some(heads).filter(|&heads| heads > 0),
             width: sizes.width,
         };
         return Ok(Some(heads.into_iter().map(block).collect()));

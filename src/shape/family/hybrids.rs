@@ -1,6 +1,6 @@
 //! The families of which some layers carry a state from token to token, as data: where each differs from others.
 
-use super::kind::{Family, Windows};
+use super::kind::{Family, QkNorm, Windows};
 use super::table::{DEEPSEEK, LLAMA, QWEN3};
 
 pub(super) const HYBRIDS: &[Family] = &[
@@ -51,6 +51,12 @@ pub(super) const HYBRIDS: &[Family] = &[
     },
     Family {
         names: &["bamba"],
+        ..LLAMA
+    },
+    Family {
+        names: &["lfm2", "lfm2_moe"],
+        qk_norm: QkNorm::Head,
+        tied: true,
         ..LLAMA
     },
     Family {

@@ -15,6 +15,15 @@ const WINDOW: &str = "sliding_window";
 /// `max_window_layers` of Qwen configurations that do not state it.
 const QWEN_MAX_WINDOW_LAYERS: usize = 28;
 
+/// Kinds of layers that carry a state, as `layer_types` has them.
+const RECURRENT: [&str; 5] = [
+    "linear_attention",
+    "mamba",
+    "recurrent",
+    "conv",
+    "short_conv",
+];
+
 /// How a layer mixes tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Mixers {
@@ -67,7 +76,7 @@ pub(super) fn mixers(
     };
     let is_recurrent = |layer: usize| match (&pattern, types.get(layer)) {
         (Some(pattern), _) => pattern[layer] == b'M',
-        (None, Some(kind)) => ["linear_attention", "mamba", "recurrent"].contains(kind),
+        (None, Some(kind)) => RECURRENT.contains(kind),
         (None, None) => {
             let full = listed.and_then(|list| list.get(layer)?.as_u64());
             match (full, &named, period, interval) {
@@ -116,7 +125,10 @@ fn with_attention(keys: &Keys) -> Result<Option<Vec<u64>>, ShapeError> {
     };
     match keys.object("linear_attn_config") {
         Some(linear) => named(&linear, "full_attn_layers", 1),
-        None => named(keys, "attn_layer_indices", 0),
+        None => match named(keys, "attn_layer_indices", 0)? {
+            None => named(keys, "full_attn_idxs", 0),
+            found => Ok(found),
+        },
     }
 }
 

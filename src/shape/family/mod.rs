@@ -9,6 +9,7 @@ mod recurrent;
 mod sizes;
 mod table;
 mod tower;
+mod ungated;
 mod weights;
 
 use serde_json::{Map, Value};
@@ -19,6 +20,7 @@ use self::kind::Family;
 use self::mixers::mixers;
 use self::sizes::Sizes;
 use self::table::FAMILIES;
+use self::ungated::UNGATED;
 use self::weights::{Model, list};
 use super::error::ShapeError;
 use super::keys::Keys;
@@ -74,7 +76,7 @@ pub(super) fn decoder(config: &Map<String, Value>) -> Map<String, Value> {
 }
 
 fn all() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(HYBRIDS)
+    FAMILIES.iter().chain(UNGATED).chain(HYBRIDS)
 }
 
 /// The family that goes by `model_type`.

@@ -34,6 +34,9 @@ pub(super) fn recurrent(keys: &Keys, sizes: &Sizes) -> Result<Option<Recurrent>,
     if let Some(linear) = keys.object("linear_attn_config") {
         return Ok(Some(kimi_delta(&linear)?));
     }
+    if let Some(taps) = keys.count(&["conv_L_cache"])? {
+        return Ok(Some(short_convolution(sizes.hidden, taps.max(1))));
+    }
     let heads = keys.count(&["mamba_n_heads", "mamba_num_heads"])?;
     let Some(state) = keys.count(&["mamba_d_state", "ssm_state_size"])? else {
         return Ok(None);
@@ -131,6 +134,21 @@ fn kimi_delta(keys: &Keys) -> Result<Recurrent, ShapeError> {
             in_f32: true,
         },
     })
+}
+
+/// A gated convolution over the last few tokens (LFM2).
+fn short_convolution(hidden: usize, taps: usize) -> Recurrent {
+    Recurrent {
+        inputs: 3 * hidden,
+        conv: [hidden, taps],
+        within: 0,
+        output: hidden,
+        state: State {
+            conv: hidden * (taps - 1),
+            temporal: 0,
+            in_f32: false,
+        },
+    }
 }
 
 /// Lightning attention (MiniMax-01): as many heads as attention has, and a gate.

@@ -41,13 +41,23 @@ impl Sizes {
                 .unwrap_or(heads),
         };
         let head_dim = keys.count(&["head_dim", "attention_head_dim", "kv_channels"])?;
-        let names = [WIDTH, "ffn_hidden_size", "ffn_dim", "n_inner"];
+        let names = [
+            WIDTH,
+            "ffn_hidden_size",
+            "ffn_dim",
+            "n_inner",
+            "block_ff_dim",
+        ];
         let widths = widths(keys, layers)?;
         let stated = match widths.iter().max() {
             Some(&widest) => Some(widest),
             None => keys.count(&names)?,
         };
         let width = match (stated, keys.text("model_type")) {
+            (Some(width), Some("lfm2")) if keys.flag("block_auto_adjust_ff_dim", true) => {
+                // Of two matrices' size, made up of three.
+                (2 * width / 3).next_multiple_of(256)
+            }
             (Some(width), _) => width,
             (None, Some("falcon" | "RefinedWeb" | "RefinedWebModel")) => 4 * hidden,
             (None, _) => keys.count(&["moe_intermediate_size"])?.unwrap_or(0),

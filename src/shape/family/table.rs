@@ -1,4 +1,4 @@
-//! The families of models whose every layer has attention, as data: where each differs from Llama. Sizes come from a
+//! The families of models whose every layer has attention and a gated MLP, as data: where each differs from Llama. Sizes come from a
 //! model's configuration.
 //!
 //! Source: the configuration and modelling files of each family in Hugging Face transformers.
@@ -96,24 +96,12 @@ const COHERE: Family = Family {
     ..LLAMA
 };
 
-/// Everything with a bias, and no gate.
-const OPT: Family = Family {
-    names: &["opt"],
-    qkv_bias: Flag::Key("enable_bias", true),
-    o_bias: Flag::Key("enable_bias", true),
-    mlp_bias: Flag::Key("enable_bias", true),
-    gated: false,
-    norm_bias: true,
-    tied: true,
-    learned_positions: Some(2),
-    ..LLAMA
-};
-
 pub(super) const DEEPSEEK: Family = Family {
     names: &[
         "deepseek_v2",
         "deepseek_v3",
         "deepseek_v32",
+        "glm_moe_dsa",
         "kimi_k2",
         "glm4_moe_lite",
         "minicpm3",
@@ -132,7 +120,7 @@ const OLMO2: Family = Family {
 pub(super) const FAMILIES: &[Family] = &[
     LLAMA,
     Family {
-        names: &["mistral", "ministral", "mixtral", "pixtral"],
+        names: &["mistral", "ministral", "ministral3", "mixtral", "pixtral"],
         qkv_bias: Flag::Never,
         o_bias: Flag::Never,
         windows: Windows::All,
@@ -189,16 +177,6 @@ pub(super) const FAMILIES: &[Family] = &[
         ..GEMMA3
     },
     Family {
-        names: &["phi"],
-        qkv_bias: Flag::Always,
-        o_bias: Flag::Always,
-        mlp_bias: Flag::Always,
-        gated: false,
-        norms: 1,
-        norm_bias: true,
-        ..LLAMA
-    },
-    Family {
         names: &["phi3"],
         qkv_bias: Flag::Never,
         o_bias: Flag::Never,
@@ -219,18 +197,6 @@ pub(super) const FAMILIES: &[Family] = &[
         ..COHERE
     },
     Family {
-        names: &["falcon", "RefinedWeb", "RefinedWebModel"],
-        qkv_bias: Flag::Key("bias", false),
-        o_bias: Flag::Key("bias", false),
-        mlp_bias: Flag::Key("bias", false),
-        gated: false,
-        norms: 1,
-        norm_bias: true,
-        tied: true,
-        defaults: &[("max_position_embeddings", 2048)],
-        ..LLAMA
-    },
-    Family {
         names: &["internlm2"],
         qkv_bias: Flag::Key("bias", false),
         o_bias: Flag::Key("bias", false),
@@ -241,12 +207,6 @@ pub(super) const FAMILIES: &[Family] = &[
         qkv_bias: Flag::Key("attention_bias", true),
         o_bias: Flag::Key("attention_out_bias", false),
         defaults: &[("head_dim", 128)],
-        ..LLAMA
-    },
-    Family {
-        names: &["nemotron"],
-        gated: false,
-        norm_bias: true,
         ..LLAMA
     },
     Family {
@@ -315,18 +275,6 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     Family {
-        names: &["starcoder2"],
-        qkv_bias: Flag::Key("use_bias", true),
-        o_bias: Flag::Key("use_bias", true),
-        mlp_bias: Flag::Key("use_bias", true),
-        gated: false,
-        norm_bias: true,
-        tied: true,
-        windows: Windows::All,
-        ..LLAMA
-    },
-    OPT,
-    Family {
         names: &["stablelm"],
         qkv_bias: Flag::Key("use_qkv_bias", false),
         o_bias: Flag::Never,
@@ -350,6 +298,19 @@ pub(super) const FAMILIES: &[Family] = &[
     Family {
         names: &["dots1"],
         qk_norm: QkNorm::Head,
+        ..LLAMA
+    },
+    Family {
+        names: &["hunyuan_v1_dense", "hunyuan_v1_moe"],
+        qk_norm: QkNorm::HeadIf("use_qk_norm"),
+        ..LLAMA
+    },
+    Family {
+        names: &["bailing_moe", "bailing_moe_v2"],
+        qkv_bias: Flag::Key("use_qkv_bias", false),
+        o_bias: Flag::Key("use_bias", false),
+        mlp_bias: Flag::Never,
+        qk_norm: QkNorm::HeadIf("use_qk_norm"),
         ..LLAMA
     },
 ];

@@ -315,6 +315,20 @@ impl List<'_> {
         let both = heads * (nope + value);
         self.matrix(&at("kv_b_proj"), [both, rank], Role::Query, 1);
         self.matrix(&at("o_proj"), [h, heads * value], Role::Output, 1);
+        // What picks the tokens that attention looks at (DeepSeek V3.2, GLM-5); every rank holds it.
+        let indexer = keys
+            .count(&["index_n_heads"])?
+            .zip(keys.count(&["index_head_dim"])?);
+        if let Some((heads, head_dim)) = indexer {
+            let rank = keys.size(&["q_lora_rank"])?;
+            self.matrix(
+                &at("indexer.wq_b"),
+                [heads * head_dim, rank],
+                Role::Latent,
+                1,
+            );
+            self.plain(&at("indexer.weights"), &[heads + head_dim, h], Role::Latent);
+        }
         if keys.flag("mla_use_output_gate", false) {
             self.matrix(&at("g_proj"), [heads * value, h], Role::Query, 1);
         }

@@ -12,6 +12,7 @@ use super::words::Words;
 use crate::fit::{Answer, Ask, Engine, KvType, LlamaCpp, Release, Verdict};
 use crate::hub::gguf::GgufId;
 use crate::hub::{HubId, cards};
+use crate::metrics::quantile::fewest_for;
 use crate::session::ModelFiles;
 use crate::shape::WeightType;
 
@@ -201,6 +202,8 @@ impl<'a> Source<'a> {
     fn bench(&self, words: Words, judged: &Judged, answer: &Answer, target: &Target) -> Words {
         let (layout, question) = (&judged.layout, &self.options.question);
         let share = target.demand.share(layout.replicas());
+        // As many as were predicted of: fewer have no such percentile.
+        let fewest = fewest_for(self.options.objective.percentile);
         let words = words
             .given("--layers", question.layers)
             .flag("--tp", layout.split.tp)
@@ -215,7 +218,7 @@ impl<'a> Source<'a> {
         let words = match target.demand {
             Demand::Concurrency(_) => words
                 .flag("--concurrency", share)
-                .flag("--requests", share as usize * WAVES),
+                .flag("--requests", (share as usize * WAVES).max(fewest)),
             Demand::RequestRate(_) => words
                 .flag("--request-rate", share)
                 .flag("--requests", (share * SECONDS).ceil() as usize),

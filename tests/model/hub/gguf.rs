@@ -49,13 +49,13 @@ fn beginning(vocabulary: bool, tensors: &[(String, [u64; 2])]) -> (Vec<u8>, u64)
         bytes.extend(TOKENS.to_le_bytes());
         (0..TOKENS).for_each(|token| bytes.extend(word(&format!("a token, number {token}"))));
     }
-    let mut data = 0;
+    let mut data = 0_u64;
     for (name, shape) in tensors {
         bytes.extend(word(name));
         bytes.extend(2_u32.to_le_bytes());
         shape.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
         bytes.extend(Q4_K.to_le_bytes());
-        bytes.extend((data as u64).to_le_bytes());
+        bytes.extend(data.to_le_bytes());
         data += shape[0] * shape[1] / 256 * 144;
     }
     bytes.resize(bytes.len().next_multiple_of(32), 0);

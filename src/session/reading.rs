@@ -114,8 +114,10 @@ fn gguf_on_hub(
     match hub::gguf::header(&id, settings, progress) {
         Ok(Some(header)) => of_gguf_header(model, &header, layers).map(Some),
         Ok(None) => Ok(None),
-        // A mirror may have no lists of files.
-        Err(HubError::NotFound { .. }) if id.choice.is_none() => Ok(None),
+        // A mirror may have no lists of files; without a network what else is missing tells more.
+        Err(HubError::NotFound { .. } | HubError::Offline { .. }) if id.choice.is_none() => {
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }

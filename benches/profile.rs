@@ -11,7 +11,7 @@ use candlepower::ground::recorder::{Cost, Recorder};
 use candlepower::ground::results::Kind;
 use candlepower::ground::{Clock, Unwatched, WallClock};
 use candlepower::model::ModelSpec;
-use candlepower::profile::{self, About, Load, Phase, Profile, StepCount};
+use candlepower::profile::{self, About, Load, Phase, Profile, StepCount, Steps};
 
 const BLOCK_SIZE: usize = 16;
 const SLICE_LAYERS: usize = 4;
@@ -146,8 +146,11 @@ fn profiled(
 ) -> Profile {
     let clock: Arc<dyn Clock> = Arc::new(WallClock::start());
     let plan = Arc::new(load.plan(BLOCK_SIZE, spec.vocab_size));
-    let count = StepCount::Exactly(steps);
-    let measured = profile::measure(ranks, &clock, &plan, count, None, ("step", &Unwatched));
+    let steps = Steps {
+        count: StepCount::Exactly(steps),
+        by_events: false,
+    };
+    let measured = profile::measure(ranks, &clock, &plan, steps, None, ("step", &Unwatched));
     let about = About {
         kind: Kind::Measured,
         device: "cpu".to_owned(),

@@ -73,7 +73,7 @@ pub fn measure(
     clock: &Arc<dyn Clock>,
     plan: &Arc<StepPlan>,
     steps: Steps,
-    mut counters: Option<&mut Counters>,
+    counters: Option<&mut Counters>,
     (label, progress): (&str, &dyn Progress),
 ) -> Result<Measured, ExecError> {
     let mut runner = Runner {
@@ -109,7 +109,6 @@ pub fn measure(
         Ok(measured) => measured,
         Err(reason) => {
             runner.executor.start_timelines(clock)?;
-            let counters = counters.as_deref_mut();
             let (steps, counts) = runner.run(count, counters, label, progress)?;
             Measured {
                 timelines: of(&steps, runner.executor.take_timelines()?),

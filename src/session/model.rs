@@ -91,15 +91,7 @@ impl Model {
     pub(super) fn keep(&mut self, layers: usize, file: &str) -> Result<(), SessionError> {
         match self {
             Self::Own(spec) => keep_layers(spec, layers, file),
-            Self::Others { shape, .. } => {
-                let all = shape.layers.len();
-                if layers > all {
-                    let file = file.to_owned();
-                    return Err(Wish::Layers { layers, all, file }.into());
-                }
-                shape.keep_layers(layers);
-                Ok(())
-            }
+            Self::Others { shape, .. } => keep_layers_of_shape(shape, layers, file),
         }
     }
 
@@ -210,12 +202,27 @@ pub(super) fn keep_layers(
     layers: usize,
     file: &str,
 ) -> Result<(), SessionError> {
-    let all = spec.num_hidden_layers;
+    are_there(layers, spec.num_hidden_layers, file)?;
+    spec.truncate_layers(layers);
+    Ok(())
+}
+
+/// The same of a shape.
+pub(super) fn keep_layers_of_shape(
+    shape: &mut ModelShape,
+    layers: usize,
+    file: &str,
+) -> Result<(), SessionError> {
+    are_there(layers, shape.layers.len(), file)?;
+    shape.keep_layers(layers);
+    Ok(())
+}
+
+fn are_there(layers: usize, all: usize, file: &str) -> Result<(), Wish> {
     if layers > all {
         let file = file.to_owned();
-        return Err(Wish::Layers { layers, all, file }.into());
+        return Err(Wish::Layers { layers, all, file });
     }
-    spec.truncate_layers(layers);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{SessionError, Wish};
-use super::model::keep_layers;
+use super::model::{keep_layers, keep_layers_of_shape};
 use super::outline::of_configuration;
 use crate::fit::StoredBytes;
 use crate::ground::Progress;
@@ -245,16 +245,10 @@ fn of_files(
 }
 
 fn keep(shape: &mut ModelShape, layers: Option<usize>, file: &str) -> Result<(), SessionError> {
-    let Some(layers) = layers else {
-        return Ok(());
-    };
-    let all = shape.layers.len();
-    if layers > all {
-        let file = file.to_owned();
-        return Err(Wish::Layers { layers, all, file }.into());
+    match layers {
+        Some(layers) => keep_layers_of_shape(shape, layers, file),
+        None => Ok(()),
     }
-    shape.keep_layers(layers);
-    Ok(())
 }
 
 /// The first file of the one GGUF model that lies in a directory without a configuration.

@@ -130,16 +130,6 @@ fn of_all() -> u64 {
     beginning(false, &[vec![embedding()], tensors(0..LAYERS)].concat()).1
 }
 
-/// Bytes of all answers to requests for parts.
-fn moved(server: &Server) -> u64 {
-    let part = |range: &str| {
-        let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-        Some(last.parse::<u64>().ok()? + 1 - start.parse::<u64>().ok()?)
-    };
-    let ranges = server.seen().into_iter().filter_map(|seen| seen.range);
-    ranges.filter_map(|range| part(&range)).sum()
-}
-
 #[test]
 fn a_header_is_read_by_parts_and_kept() {
     let server = Server::start(repository(&[
@@ -152,7 +142,7 @@ fn a_header_is_read_by_parts_and_kept() {
     let header = found(&home, &model).unwrap().unwrap();
     assert_eq!(size(&header), of_all());
     let own = beginning(true, &[vec![embedding()], tensors(0..LAYERS)].concat()).0;
-    let (moved, own) = (moved(&server), own.len() as u64);
+    let (moved, own) = (server.moved(), own.len() as u64);
     // Twice the header at most, of a file of more than a gigabyte.
     assert!(
         own > 3_000_000 && (own..2 * own).contains(&moved),
@@ -239,7 +229,7 @@ fn parts_are_one_model() {
         .unwrap()
         .unwrap();
     assert_eq!(size(&header), of_all());
-    assert!(moved(&server) < 12_000_000);
+    assert!(server.moved() < 12_000_000);
     let server = Server::start(repository(&parts[..2]));
     let message = refused(&home(&server), MODEL);
     assert!(

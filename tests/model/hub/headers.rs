@@ -83,23 +83,13 @@ fn home(server: &Server) -> Home {
     home
 }
 
-/// Bytes of all answers to requests for parts.
-fn moved(server: &Server) -> u64 {
-    let part = |range: &str| {
-        let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-        Some(last.parse::<u64>().ok()? + 1 - start.parse::<u64>().ok()?)
-    };
-    let ranges = server.seen().into_iter().filter_map(|seen| seen.range);
-    ranges.filter_map(|range| part(&range)).sum()
-}
-
 #[test]
 fn seventy_thousand_tensors_are_known_by_a_few_megabytes() {
     let server = Server::start(repository(Manner::Oversold));
     let mut home = home(&server);
     let tensors = found(&home).unwrap().unwrap();
     assert_eq!(tensors.len(), SHARDS * IN_EACH);
-    let moved = moved(&server);
+    let moved = server.moved();
     assert!((4_000_000..MOST_MOVED).contains(&moved), "{moved} bytes");
     let shape = read(&Files {
         config: Named {

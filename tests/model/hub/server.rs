@@ -97,6 +97,16 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// Bytes of all answers to requests for parts.
+    pub fn moved(&self) -> u64 {
+        let part = |range: &str| {
+            let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            Some(last.parse::<u64>().ok()? + 1 - start.parse::<u64>().ok()?)
+        };
+        let ranges = self.seen().into_iter().filter_map(|seen| seen.range);
+        ranges.filter_map(|range| part(&range)).sum()
+    }
+
     /// Requests for a file that wanted more than its first byte.
     pub fn transfers(&self, file: &str) -> Vec<Seen> {
         let wanted =

@@ -54,7 +54,7 @@ fn a_run_of_the_same_load_has_both_beside_it() {
     assert_eq!(value("mean_ttft_ms", &found[1]), Some(200.0));
 }
 
-/// vLLM 0.32.0 for CPUs with SmolLM2-135M, as the script measured it on two cores that others used too.
+/// vLLM 0.32.0 for CPUs with SmolLM2-135M, as the script measured it on two quiet Zen 4 cores.
 #[test]
 fn a_file_that_vllm_was_measured_for() {
     let runs = runs("vllm-cpu-smollm2.json");

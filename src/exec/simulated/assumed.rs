@@ -2,8 +2,8 @@
 
 use crate::shape::{Kv, ModelShape, Quantization, Role};
 
-/// Whose attention chooses the tokens that it reads.
-const SPARSE: &str = "deepseek_v32";
+/// In names of what chooses the tokens that attention reads.
+const INDEXER: &str = "indexer";
 
 /// Why steps of such a model have no known time, to stand behind "for"; `None`: they have.
 pub fn untimed(shape: &ModelShape) -> Option<String> {
@@ -29,7 +29,8 @@ pub fn untimed(shape: &ModelShape) -> Option<String> {
                 .to_owned(),
         );
     }
-    (shape.family == SPARSE).then(|| {
+    let mut names = shape.tensors.iter().map(|tensor| &tensor.name);
+    names.any(|name| name.contains(INDEXER)).then(|| {
         "nothing is known of how long its indexer takes, nor how many tokens its attention reads"
             .to_owned()
     })

@@ -229,6 +229,11 @@ fn every_family_is_timed_or_refused() {
         says("gemma-3n") && says("Jamba") && !says("gemma-3-") && !says("Mixtral"),
         "{refused:?}"
     );
+    // One family's latents with an indexer, and without.
+    assert!(
+        says("GLM-5") && !says("DeepSeek-V3") && !says("GLM-4.5"),
+        "{refused:?}"
+    );
 }
 
 /// A configuration of the four families, and what it is split over.

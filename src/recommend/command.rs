@@ -10,7 +10,7 @@ use super::result::Commands;
 use super::target::{Demand, Target};
 use super::words::Words;
 use crate::fit::{Answer, Ask, Engine, KvType, LlamaCpp, Release, Verdict};
-use crate::hub::gguf::GgufId;
+use crate::hub::gguf::{self, GgufId};
 use crate::hub::{HubId, cards};
 use crate::metrics::quantile::fewest_for;
 use crate::session::ModelFiles;
@@ -135,12 +135,14 @@ impl<'a> Source<'a> {
             return Err("llama-server runs GGUF files; ask with --model FILE.gguf".to_owned());
         };
         let model = &self.options.question.model;
-        if !is_gguf(model) {
+        let on_hub = on_hub(model);
+        if on_hub.is_none() && !gguf::is_gguf(model) {
             return Err(format!(
                 "llama-server takes a GGUF file, and {model} is none; give the (first) file as --model"
             ));
         }
-        if on_hub(model).is_some_and(|(repo, _)| repo.to_string() != repo.id) {
+        let at_revision = |(repo, _): &(HubId, String)| repo.to_string() != repo.id;
+        if on_hub.as_ref().is_some_and(at_revision) {
             return Err(format!(
                 "llama-server takes no revision, as {model} has; fetch the file"
             ));
@@ -152,9 +154,9 @@ impl<'a> Source<'a> {
         let tokens = answer.max_num_batched_tokens;
         let on_host = Some(own.cpu_moe_layers).filter(|&layers| layers > 0);
         let words = Words::of("llama-server");
-        let words = match on_hub(model) {
+        let words = match on_hub {
             None => words.flag("-m", model),
-            Some((repo, choice)) if is_gguf_file(&choice) => {
+            Some((repo, choice)) if gguf::is_gguf(&choice) => {
                 words.flag("-hf", repo.id).flag("-hff", choice)
             }
             Some((repo, choice)) => words.flag("-hf", format!("{}:{choice}", repo.id)),
@@ -297,17 +299,13 @@ fn servers(words: &Words, replicas: usize, ranks: usize) -> String {
 
 /// Whether a model is a GGUF file, or a quantisation on the hub.
 pub fn is_gguf(model: &str) -> bool {
-    is_gguf_file(model) || on_hub(model).is_some()
+    gguf::is_gguf(model) || on_hub(model).is_some()
 }
 
 /// The repository, and what is chosen of it.
 fn on_hub(model: &str) -> Option<(HubId, String)> {
     let id = GgufId::parse(model).filter(|_| !Path::new(model).exists())?;
     Some((id.repo, id.choice?))
-}
-
-fn is_gguf_file(model: &str) -> bool {
-    model.to_ascii_lowercase().ends_with(".gguf")
 }
 
 /// As vLLM and SGLang name it.

@@ -12,14 +12,12 @@ use crate::fit::StoredBytes;
 use crate::ground::Progress;
 use crate::ground::gguf_header::{self, GgufError, GgufHeader};
 use crate::ground::safetensors_header::Stored;
-use crate::hub::gguf::{GgufId, other_parts};
+use crate::hub::gguf::{GgufId, is_gguf, other_parts};
 use crate::hub::{
     self, DummyReason, HubError, HubSettings, ModelSource, ResolveOptions, WeightFiles, cards,
 };
 use crate::model::{Checkpoint, Described, ModelSpec, SpecError};
 use crate::shape::{ModelShape, ShapeError, gguf};
-
-const GGUF: &str = ".gguf";
 
 /// What was found of a model.
 #[derive(Debug, Clone)]
@@ -50,7 +48,7 @@ pub fn read(
     if let Some(file) = gguf_alone(path) {
         return of_gguf(model, &file, layers);
     }
-    if model.to_ascii_lowercase().ends_with(GGUF) && path.is_file() {
+    if is_gguf(model) && path.is_file() {
         return of_gguf(model, path, layers);
     }
     let options = ResolveOptions {
@@ -259,8 +257,7 @@ fn gguf_alone(dir: &Path) -> Option<PathBuf> {
     let names = std::fs::read_dir(dir).ok()?.flatten();
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
     // A projector for images belongs to another file.
-    let model =
-        |name: &String| name.to_ascii_lowercase().ends_with(GGUF) && !name.starts_with("mmproj");
+    let model = |name: &String| is_gguf(name) && !name.starts_with("mmproj");
     let mut files: Vec<PathBuf> = names.filter(model).map(|name| dir.join(name)).collect();
     files.sort();
     let first = files.first()?;

@@ -99,8 +99,9 @@ impl Simulation {
     /// The model cannot be split so, does not fit, or nothing is known of the cards' link.
     pub fn start(&self) -> Result<Started, SimulationError> {
         let plan = Arc::new(ShardPlan::split(&self.shape, self.split)?);
-        let kv_dtype = self.kv_dtype();
-        let answer = self.answer()?;
+        let ask = self.ask();
+        let (dtype, kv_dtype) = (ask.dtype(), self.kv_dtype(&ask));
+        let answer = self.answer(&ask)?;
         let layout = KvLayout {
             num_blocks: self.num_blocks(&answer, &plan, kv_dtype),
             block_size: self.scheduler.block_size,
@@ -111,7 +112,7 @@ impl Simulation {
         let setup = Setup {
             plan,
             gpu: self.gpu.clone(),
-            dtype: self.dtype(),
+            dtype,
             graphs: self.graphs,
             all_reduce: self.all_reduce,
             server: self.server,
@@ -149,10 +150,10 @@ impl Simulation {
         self.ask().dtype()
     }
 
-    fn kv_dtype(&self) -> DType {
-        match (self.kv_type, self.dtype()) {
+    fn kv_dtype(&self, ask: &Ask) -> DType {
+        match (self.kv_type, ask.dtype()) {
             // A checkpoint may wish for it.
-            (KvType::Auto, _) if self.ask().kv_bytes() == 1 => DType::F8E4M3,
+            (KvType::Auto, _) if ask.kv_bytes() == 1 => DType::F8E4M3,
             (KvType::Fp8, _) => DType::F8E4M3,
             (KvType::F32, _) | (KvType::Auto, WeightType::F32) => DType::F32,
             (KvType::F16, _) | (KvType::Auto, WeightType::F16) => DType::F16,
@@ -162,8 +163,8 @@ impl Simulation {
 
     /// # Errors
     /// It does not run on that card.
-    fn answer(&self) -> Result<Answer, SimulationError> {
-        let answer = fit::answer(&self.ask());
+    fn answer(&self, ask: &Ask) -> Result<Answer, SimulationError> {
+        let answer = fit::answer(ask);
         let holds = match self.kv_bytes {
             None => answer.fits,
             Some(_) => !matches!(answer.verdict, Verdict::Unsupported | Verdict::NoWeights),

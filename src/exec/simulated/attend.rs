@@ -1,13 +1,11 @@
 //! What attention reads and multiplies: of caches by head, by window and chunk, and of latents.
 
+use super::calibration::FMA;
 use super::limits::{Limits, Unit};
 use super::shapes::{Layer, Shapes};
 use crate::ground::recorder::Cost;
 use crate::ops::Rows;
 use crate::shape::Kv;
-
-/// Two FLOPs a multiply-add.
-const FMA: u64 = 2;
 
 /// Of the sequences of one phase: those that run, one query each, or those whose prompts are computed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,19 +17,28 @@ struct Phase {
     pairs: u64,
 }
 
-impl Phase {
-    fn new(rows: &Rows, kv: Kv, running: bool) -> Self {
-        let mut phase = Self::default();
+/// Both of a step, in layers of a kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Phases {
+    running: Phase,
+    prompts: Phase,
+}
+
+impl Phases {
+    pub fn new(rows: &Rows, kv: Kv) -> Self {
+        let mut phases = Self::default();
         for s in 0..rows.sequences() {
-            let own = rows.query(s).len();
-            if (own == 1) == running {
-                let (tokens, pairs) = seen(rows, kv, s);
-                phase.tokens += tokens;
-                phase.pairs += pairs;
-                phase.queries += own;
-            }
+            let queries = rows.query(s).len();
+            let phase = match queries {
+                1 => &mut phases.running,
+                _ => &mut phases.prompts,
+            };
+            let (tokens, pairs) = seen(rows, kv, s);
+            phase.tokens += tokens;
+            phase.pairs += pairs;
+            phase.queries += queries;
         }
-        phase
+        phases
     }
 }
 
@@ -57,49 +64,48 @@ pub struct Attention<'a> {
     /// Bytes of an element in the cache.
     pub kv_element: usize,
     pub limits: &'a Limits,
+    pub phases: Phases,
 }
 
 impl Attention<'_> {
-    /// What a phase costs, and the seconds that it keeps the card busy.
-    pub fn of(&self, rows: &Rows, running: bool) -> (Cost, f64) {
-        let phase = Phase::new(rows, self.layer.kv, running);
+    /// What the queries of running requests cost, and the seconds that they keep the card busy.
+    pub fn running(&self) -> (Cost, f64) {
+        let phase = &self.phases.running;
+        let Kv::Latent { width, rotary } = self.layer.kv else {
+            let cost = self.cost(phase, [self.layer.q_width; 2]);
+            return (cost, self.limits.busy(cost, Unit::Decode));
+        };
+        // With the latents as they lie there.
         let heads = self.shapes.rank.num_heads;
-        let [keys, values] = self.widths(running);
-        let cached = phase.tokens * (self.layer.kv_width * self.kv_element) as u64;
-        let cost = Cost {
-            bytes: cached + (phase.queries * (keys + values) * self.shapes.element) as u64,
-            flops: FMA * phase.pairs * (keys + values) as u64,
-        };
-        let busy = match (running, self.layer.kv) {
-            (true, Kv::Latent { .. }) => {
-                let filled = heads.next_multiple_of(self.limits.tile_rows());
-                let flops = cost.flops * filled as u64 / heads.max(1) as u64;
-                self.limits.busy(Cost { flops, ..cost }, Unit::Latents)
-            }
-            (true, _) => self.limits.busy(cost, Unit::Decode),
-            (false, _) => self.limits.busy(cost, Unit::Prefill),
-        };
+        let cost = self.cost(phase, [width, width - rotary].map(|width| heads * width));
+        let filled = heads.next_multiple_of(self.limits.tile_rows());
+        let flops = cost.flops * filled as u64 / heads.max(1) as u64;
+        let busy = self.limits.busy(Cost { flops, ..cost }, Unit::Latents);
         (cost, busy)
     }
 
-    /// Of a query's products with K and with V, all heads together.
-    fn widths(&self, running: bool) -> [usize; 2] {
-        let q_width = self.layer.q_width;
-        match (self.layer.kv, running) {
-            // With the latents as they lie there.
-            (Kv::Latent { width, rotary }, true) => {
-                [width, width - rotary].map(|width| self.shapes.rank.num_heads * width)
-            }
-            (Kv::Latent { .. }, false) => [q_width, self.layer.o.inputs],
-            _ => [q_width; 2],
+    /// The same of prompts.
+    pub fn prompts(&self) -> (Cost, f64) {
+        let values = match self.layer.kv {
+            Kv::Latent { .. } => self.layer.o.inputs,
+            _ => self.layer.q_width,
+        };
+        let cost = self.cost(&self.phases.prompts, [self.layer.q_width, values]);
+        (cost, self.limits.busy(cost, Unit::Prefill))
+    }
+
+    /// `widths`: of a query's products with K and with V, all heads together.
+    fn cost(&self, phase: &Phase, [keys, values]: [usize; 2]) -> Cost {
+        let cached = phase.tokens * (self.layer.kv_width * self.kv_element) as u64;
+        Cost {
+            bytes: cached + (phase.queries * (keys + values) * self.shapes.element) as u64,
+            flops: FMA * phase.pairs * (keys + values) as u64,
         }
     }
 
     /// Tokens whose K and V are made of latents in a step: those that prompts see, and as much work for each that runs,
     /// whose query and sum go through the same matrix.
-    pub fn unpacked(&self, rows: &Rows) -> usize {
-        let [running, prompts] =
-            [true, false].map(|running| Phase::new(rows, self.layer.kv, running));
-        running.queries + prompts.tokens as usize
+    pub fn unpacked(&self) -> usize {
+        self.phases.running.queries + self.phases.prompts.tokens as usize
     }
 }

@@ -5,8 +5,8 @@
 //! "The cases" are the rows of `tests/fixtures/calibration/throughput_cases.json`; "the report's rows" are those of
 //! `models/vllm_reference.json`; "the H100" is this project's own run (`kernels/NOTES.md`).
 
-/// FLOPs of an f32 multiply-add.
-pub const FMA: f64 = 2.0;
+/// FLOPs of a multiply-add.
+pub const FMA: u64 = 2;
 /// f32 lanes of an SM: of compute capabilities 7.0 to 8.0, and of all later ones (white papers).
 pub const EARLY_SM_LANES: f64 = 64.0;
 pub const SM_LANES: f64 = 128.0;

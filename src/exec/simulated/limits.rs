@@ -140,7 +140,7 @@ fn sm_clocks(gpu: &Gpu) -> Option<f64> {
         true => EARLY_SM_LANES,
         false => SM_LANES,
     };
-    Some(gpu.f32_tflops? * TERA / (lanes * FMA))
+    Some(gpu.f32_tflops? * TERA / (lanes * FMA as f64))
 }
 
 fn matmul(gpu: &Gpu, dtype: WeightType) -> f64 {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::all_reduce::Exchange;
-use super::attend::Attention;
-use super::calibration::GATHER_OF_ALL_REDUCE;
+use super::attend::{Attention, Phases};
+use super::calibration::{FMA, GATHER_OF_ALL_REDUCE};
 use super::limits::{Limits, Unit};
 use super::shapes::{Latent, Layer, Matrix, Routed, Shapes};
 use crate::exec::StepPlan;
@@ -13,8 +13,6 @@ use crate::ground::recorder::{Cost, OpRecord, Recorder, Traffic};
 use crate::hardware::HardwareError;
 use crate::ops::Rows;
 
-/// Two FLOPs a multiply-add.
-const FMA: u64 = 2;
 /// Sampling reads logits in f32.
 const LOGIT_BYTES: usize = 4;
 /// x and the delta in, x and the normed out.
@@ -106,6 +104,7 @@ impl Work<'_> {
             layer,
             kv_element: self.kv_element,
             limits: self.limits,
+            phases: Phases::new(rows, layer.kv),
         };
         ops.push(self.linear("qkv", &layer.qkv, count));
         if let Some(Latent { queries, unpack }) = &layer.latent {
@@ -115,14 +114,14 @@ impl Work<'_> {
             }
             if !unpack.is_none() {
                 // In halves: before attention and behind it.
-                let mut halves = self.linear("qkv", unpack, attention.unpacked(rows));
+                let mut halves = self.linear("qkv", unpack, attention.unpacked());
                 halves.time += duration(self.limits.kernel(0.0));
                 ops.push(halves);
             }
         }
         let written = 2 * count * (layer.q_width + layer.kv_width);
         ops.push(self.stream("write_kv", written));
-        ops.push(self.attend(&attention, rows));
+        ops.push(self.attend(&attention));
         ops.push(self.linear("o", &layer.o, count));
     }
 
@@ -170,8 +169,8 @@ impl Work<'_> {
     }
 
     /// Prompts and running requests are two phases of one kernel: neither hides the other.
-    fn attend(&self, attention: &Attention, rows: &Rows) -> OpRecord {
-        let [running, prompts] = [true, false].map(|running| attention.of(rows, running));
+    fn attend(&self, attention: &Attention) -> OpRecord {
+        let (running, prompts) = (attention.running(), attention.prompts());
         let seconds = self.limits.kernel(running.1 + prompts.1);
         let mut cost = running.0;
         cost += prompts.0;

@@ -4,7 +4,7 @@ mod kept;
 mod names;
 mod ranged;
 
-pub use names::other_parts;
+pub use names::{is_gguf, other_parts};
 
 use self::kept::Kept;
 use self::names::{Files, models};

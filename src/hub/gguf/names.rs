@@ -56,7 +56,8 @@ impl Files {
     }
 }
 
-fn is_gguf(name: &str) -> bool {
+/// Whether a file is one, by its name.
+pub fn is_gguf(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(END)
 }
 

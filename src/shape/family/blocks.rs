@@ -1,14 +1,12 @@
 //! Layers that a search chose one by one (DeciLM, Nemotron-NAS): some lack attention, some an MLP, and none is like the
 //! others.
 
-use super::sizes::Sizes;
+use super::sizes::{Sizes, of_three};
 use crate::shape::error::ShapeError;
 use crate::shape::keys::Keys;
 
 const BLOCKS: &str = "block_configs";
 const KV_HEADS: &str = "num_key_value_heads_per_layer";
-/// Widths of MLPs are multiples of it, rounded up.
-const WIDTH_STEP: usize = 256;
 /// Of the hidden size, as an MLP's width may be: far beyond any.
 const MOST_WIDENING: f64 = 1024.0;
 
@@ -100,12 +98,11 @@ fn shares(sizes: &Sizes, heads: usize) -> bool {
     heads > 0 && sizes.heads.is_multiple_of(heads)
 }
 
-/// Of two matrices' size, made up of three.
+/// As a factor of the hidden size for an MLP of two matrices, or as it is.
 fn width(ffn: &Keys, sizes: &Sizes) -> Result<usize, ShapeError> {
     match ffn.number("ffn_mult") {
         Some(factor) if (0.0..MOST_WIDENING).contains(&factor) => {
-            let exact = 2.0 * factor * sizes.hidden as f64 / 3.0;
-            Ok((exact as usize).next_multiple_of(WIDTH_STEP))
+            Ok(of_three(2.0 * factor * sizes.hidden as f64))
         }
         Some(factor) => Err(ShapeError::invalid(
             ffn.file,

@@ -24,6 +24,8 @@ pub(super) struct Sizes {
 }
 
 const WIDTH: &str = "intermediate_size";
+/// Multiples that such widths are rounded up to.
+const WIDTH_STEP: usize = 256;
 
 impl Sizes {
     pub fn read(keys: &Keys) -> Result<Self, ShapeError> {
@@ -55,8 +57,7 @@ impl Sizes {
         };
         let width = match (stated, keys.text("model_type")) {
             (Some(width), Some("lfm2")) if keys.flag("block_auto_adjust_ff_dim", true) => {
-                // Of two matrices' size, made up of three.
-                (2 * width / 3).next_multiple_of(256)
+                of_three(2.0 * width as f64)
             }
             (Some(width), _) => width,
             (None, Some("falcon" | "RefinedWeb" | "RefinedWebModel")) => 4 * hidden,
@@ -86,6 +87,11 @@ impl Sizes {
             _ => Ok(sizes),
         }
     }
+}
+
+/// Width of an MLP of three matrices that are as large as two of another would be, whose widths come to `both`.
+pub(super) fn of_three(both: f64) -> usize {
+    ((both / 3.0) as usize).next_multiple_of(WIDTH_STEP)
 }
 
 /// Gemma 3n's models may have as many as they have layers.

@@ -4,6 +4,7 @@ use crate::common::random::Random;
 use candlepower::ops::cpu::attention::{Attend, attend, attend_with};
 use candlepower::ops::cpu::attention_kernel::AttentionKernel;
 use candlepower::ops::cpu::kernel_portable::Portable;
+use candlepower::ops::cpu::packing::Activations;
 use candlepower::ops::cpu::panel::PanelElement;
 use candlepower::ops::cpu::workers::Workers;
 use float8::F8E4M3;
@@ -69,10 +70,15 @@ impl Sequence {
     }
 
     /// Softmax attention of one query head, in f64.
-    fn expected(&self, shape: &Shape, position: usize, head: usize) -> Vec<f64> {
+    fn expected(&self, shape: &Shape, rounds: bool, position: usize, head: usize) -> Vec<f64> {
         let d = shape.head_dim;
         let kv_head = head / (shape.heads / shape.kv_heads);
         let q = &self.q[(position * shape.heads + head) * d..][..d];
+        let scaled = |q: &f32| match rounds {
+            true => bf16::from_f32(q * scale(shape)).to_f64(),
+            false => f64::from(*q) * f64::from(scale(shape)),
+        };
+        let q: Vec<f64> = q.iter().map(scaled).collect();
         let row = |of: &[f32], at: usize| {
             let start = (at * shape.kv_heads + kv_head) * d;
             of[start..start + d]
@@ -85,11 +91,8 @@ impl Sequence {
             .map_or(0, |window| (position + 1).saturating_sub(window));
         let scores: Vec<f64> = (start..=position)
             .map(|at| {
-                let dot = q
-                    .iter()
-                    .zip(row(&self.k, at))
-                    .map(|(q, k)| f64::from(*q) * k);
-                dot.sum::<f64>() * f64::from(scale(shape))
+                let dot = q.iter().zip(row(&self.k, at)).map(|(q, k)| q * k);
+                dot.sum::<f64>()
             })
             .collect();
         let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -204,6 +207,7 @@ impl<KV: PanelElement> Batch<KV> {
             table_stride: self.table_stride,
             window: self.shape.window,
             scale: scale(&self.shape),
+            activations: Activations::F32,
             out_stride: self.out_stride(),
         }
     }
@@ -230,17 +234,22 @@ impl<KV: PanelElement> Batch<KV> {
     }
 }
 
-fn check(shape: &Shape, sequences: &[Sequence], out: &[Vec<f32>], what: &str) {
+/// Of kernels that round queries and weights to bf16 with `rounds`.
+fn check(shape: &Shape, sequences: &[Sequence], out: &[Vec<f32>], rounds: bool, what: &str) {
+    // Values are below 1; scores reach tens, so weights carry their rounding, or are rounded themselves.
+    let bound = if rounds { 0.004 } else { 1e-5 };
     let mut out = out.iter();
     for sequence in sequences {
         for position in sequence.new_positions() {
             let row = out.next().unwrap();
             for (head, got) in row.chunks(shape.head_dim).enumerate() {
-                for (got, want) in got.iter().zip(sequence.expected(shape, position, head)) {
+                for (got, want) in got
+                    .iter()
+                    .zip(sequence.expected(shape, rounds, position, head))
+                {
                     let error = (f64::from(*got) - want).abs();
-                    // Values are below 1; scores reach tens, so weights carry their rounding.
                     assert!(
-                        error < 1e-5,
+                        error < bound,
                         "{what} {shape:?} at {position}, head {head}: {got} not {want}"
                     );
                 }
@@ -260,6 +269,31 @@ fn random_shape(random: &mut Random) -> Shape {
     }
 }
 
+fn in_bf16<KV: PanelElement>(args: &Attend<'_, KV>, out: &mut [f32]) {
+    let activations = Activations::Bf16;
+    attend(
+        &Attend {
+            activations,
+            ..*args
+        },
+        out,
+    );
+}
+
+/// Whether this host's best kernel for activations in bf16 rounds queries and weights.
+fn rounds<KV: PanelElement>(shape: &Shape) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use candlepower::ops::cpu::kernel_avx512_bf16::Avx512Bf16;
+        Avx512Bf16::detect().is_some() && Avx512Bf16::attends::<KV>(shape.head_dim)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = shape;
+        false
+    }
+}
+
 fn random_shapes<KV: PanelElement + Into<f32>>(seed: u64, of: fn(f32) -> KV) {
     let mut random = Random(seed);
     for _ in 0..40 {
@@ -274,9 +308,17 @@ fn random_shapes<KV: PanelElement + Into<f32>>(seed: u64, of: fn(f32) -> KV) {
             .collect();
         let block_size = random.pick(&[1, 3, 16, 32]);
         let batch = Batch::new(&mut random, shape, block_size, &sequences, of);
-        check(&shape, &sequences, &batch.run(attend), "best kernel");
+        check(&shape, &sequences, &batch.run(attend), false, "best kernel");
+        let best = batch.run(in_bf16);
+        check(
+            &shape,
+            &sequences,
+            &best,
+            rounds::<KV>(&shape),
+            "best kernel of bf16",
+        );
         let portable = batch.run(|args, out| attend_with(Portable, args, out));
-        check(&shape, &sequences, &portable, "portable");
+        check(&shape, &sequences, &portable, false, "portable");
     }
 }
 
@@ -301,13 +343,13 @@ fn both_kernels_agree_with_f64_on_f32() {
 }
 
 /// Every row of one sequence: decoded alone, in chunks, whole, beside others, in any block size.
-fn same_bits<A: AttentionKernel>(kernel: A) {
+fn same_bits<A: AttentionKernel>(kernel: A, head_dim: usize) {
     let mut random = Random(4);
     for window in [None, Some(37)] {
         let shape = Shape {
             heads: 14,
             kv_heads: 2,
-            head_dim: 72,
+            head_dim,
             window,
         };
         let whole = Sequence::new(&mut random, &shape, (150, 150), 4.0, bf16::from_f32);
@@ -338,7 +380,7 @@ fn same_bits<A: AttentionKernel>(kernel: A) {
 
 #[test]
 fn a_row_has_the_same_bits_in_every_chunk_batch_and_block_size() {
-    same_bits(Portable);
+    same_bits(Portable, 72);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -348,7 +390,16 @@ fn a_row_has_the_same_bits_in_every_chunk_batch_and_block_size_with_avx2() {
         eprintln!("skipped: this host has no AVX2, FMA and F16C");
         return;
     };
-    same_bits(kernel);
+    same_bits(kernel, 72);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_row_has_the_same_bits_in_every_chunk_batch_and_block_size_with_pairs_of_bf16() {
+    match candlepower::ops::cpu::kernel_avx512_bf16::Avx512Bf16::detect() {
+        Some(kernel) => [64, 96].into_iter().for_each(|d| same_bits(kernel, d)),
+        None => eprintln!("skipped: this host has no AVX512_BF16"),
+    }
 }
 
 /// Contexts of several stretches: a row's bits are the same whether one thread took them all in turn
@@ -371,7 +422,13 @@ fn long_contexts_have_the_same_bits_on_any_number_of_threads() {
             let batch = Batch::new(&mut random, shape, 16, &sequences, bf16::from_f32);
             let mut workers = Workers::new(threads, false).unwrap();
             let out = workers.install(|| batch.run(attend));
-            check(&shape, &sequences, &out, &format!("{threads} threads"));
+            check(
+                &shape,
+                &sequences,
+                &out,
+                false,
+                &format!("{threads} threads"),
+            );
             out
         };
         let expected = run(1, at(CONTEXT, CONTEXT));
@@ -424,15 +481,16 @@ fn a_nan_is_not_hidden() {
     let shape = Shape {
         heads: 1,
         kv_heads: 1,
-        head_dim: 16,
+        head_dim: 32,
         window: None,
     };
     let mut random = Random(6);
-    let mut sequence = Sequence::new(&mut random, &shape, (1, 20), 1.0, |x| x);
-    sequence.k[5 * 16] = f32::NAN;
-    let batch = Batch::new(&mut random, shape, 16, &[sequence], |x| x);
+    let mut sequence = Sequence::new(&mut random, &shape, (1, 20), 1.0, bf16::from_f32);
+    sequence.k[5 * 32] = f32::NAN;
+    let batch = Batch::new(&mut random, shape, 16, &[sequence], bf16::from_f32);
     for out in [
         batch.run(attend),
+        batch.run(in_bf16),
         batch.run(|args, out| attend_with(Portable, args, out)),
     ] {
         assert!(out[0].iter().all(|x| x.is_nan()));

@@ -49,6 +49,11 @@ pub fn shift(max: f32) -> f32 {
 
 /// What an instruction set supplies. A value of the type proves that the host has it.
 pub trait AttentionKernel: Copy + Send + Sync {
+    /// Whether queries, keys, values and weights meet as pairs of bf16, of which a word holds two: neighbouring elements
+    /// of a query or key, `[.., head_dim / 2]` words, and neighbouring positions of weights and values, the latter
+    /// `[starts.len() / 2, head_dim]` words, beside a last odd one zeros.
+    const PAIRS: bool = false;
+
     /// `tile[j] = cache[starts[j]..][..head_dim]`, widened; `tile` is `[starts.len(), head_dim]`.
     ///
     /// `next` is read after that: a kernel may ask memory for it now, for blocks lie anywhere and the

@@ -10,9 +10,7 @@ use super::shared::SharedOut;
 use super::tile::{MicroKernel, Scaling, Sums, TILE_SUMS, Tile, tile_rows};
 use super::workers;
 
-/// How far ahead of its use a lone tile's weights are asked for.
-const PREFETCH_STEPS: usize = 32;
-/// At least so many bytes: 32 steps of e4m3 are too few.
+/// At least so many bytes ahead of its use a lone tile's weights are asked for: 32 steps of e4m3 are too few.
 const PREFETCH_BYTES: usize = 1 << 10;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs of one).
 pub(super) const MIN_PARALLEL: usize = 1 << 18;
@@ -97,7 +95,7 @@ pub(super) unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
 ) {
     let tiles = rows.len().div_ceil(M::ROWS);
     let most = tallest_panels::<M>(rows.len());
-    let prefetched = (PREFETCH_STEPS * PANEL).max(PREFETCH_BYTES / size_of::<W>());
+    let prefetched = (M::prefetch_steps(rows.len()) * PANEL).max(PREFETCH_BYTES / size_of::<W>());
     let packing = Packing::of::<M, W>(job.activations);
     let panel_stride = PANEL * packed_steps::<W>(job.k);
     let mut column_scales = COLUMN_SCALES.take();

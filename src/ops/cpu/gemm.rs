@@ -18,6 +18,8 @@ use super::shared::SharedOut;
 use super::tile::{MicroKernel, tile_rows};
 use super::workers;
 
+/// Rows of a block: 120 rows of 512 steps are 240 KiB, half of a common L2.
+pub(super) const ROW_BLOCK: usize = 120;
 /// Activations below which they are packed on the calling thread.
 pub(super) const MIN_PARALLEL_PACK: usize = 1 << 16;
 
@@ -58,7 +60,7 @@ pub(super) fn for_row_blocks<M: MicroKernel, W: PanelElement>(
 ) {
     // Taken, not borrowed: a thread that waits for others may run another call of this function.
     let mut packed = PACKED.take();
-    let blocks = job.rows.div_ceil(M::ROW_BLOCK);
+    let blocks = job.rows.div_ceil(ROW_BLOCK);
     let block = job.rows.div_ceil(blocks).next_multiple_of(M::ROWS);
     for start in (0..job.rows).step_by(block) {
         let rows = start..job.rows.min(start + block);
@@ -85,11 +87,9 @@ fn pack_activations<M: MicroKernel, W: PanelElement>(
         let range = tile_rows(rows.len(), tiles, tile);
         // SAFETY: tiles are disjoint ranges of rows, so of `packed`, and `packed` is whole.
         let steps = unsafe { out.slice(range.start * job.k, range.len() * job.k) };
-        let height = range.len();
-        for (r, row) in range.enumerate() {
-            let row = &job.x[(rows.start + row) * job.ldx..][..job.k];
-            packing.put(steps, height, r, row);
-        }
+        let first = rows.start + range.start;
+        let row = |r: usize| &job.x[(first + r) * job.ldx..][..job.k];
+        packing.tile(steps, range.len(), row);
     };
     if rows.len() * job.k < MIN_PARALLEL_PACK {
         (0..tiles).for_each(pack);

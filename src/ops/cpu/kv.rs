@@ -7,6 +7,7 @@ use half::{bf16, f16};
 use super::attention::{self, Attend};
 use super::e4m3;
 use super::elementwise::{for_rows, rotate};
+use super::packing::Activations;
 use super::panel::PanelElement;
 use crate::ops::row::rms_norm_in_place;
 use crate::ops::storage::{self, Element};
@@ -115,6 +116,7 @@ fn with_norm(norm: Option<&Norm>, f: impl FnOnce(HeadNorm) -> Result<()>) -> Res
 pub fn attend<T: CacheElement>(
     qkv: &candle_core::Tensor,
     shape: &AttentionShape,
+    activations: Activations,
     rows: &Rows,
     cache: &KvLayer,
     out: &Buffer,
@@ -139,6 +141,7 @@ pub fn attend<T: CacheElement>(
                         table_stride: rows.max_blocks,
                         window: shape.window,
                         scale: shape.scale(),
+                        activations,
                         out_stride: shape.q_width(),
                     };
                     attention::attend(&args, out);

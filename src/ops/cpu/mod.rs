@@ -194,7 +194,9 @@ impl Kernels for Cpu {
         cache: &KvLayer,
         out: &Buffer,
     ) -> Result<()> {
-        by_dtype!(cache.k.dtype(), T => kv::attend::<T>(qkv, shape, rows, cache, out))
+        by_dtype!(cache.k.dtype(), T => {
+            kv::attend::<T>(qkv, shape, self.activations, rows, cache, out)
+        })
     }
 
     fn silu_mul(&self, gate_up: &Tensor, rows: usize, out: &Buffer) -> Result<()> {

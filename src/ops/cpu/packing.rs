@@ -12,6 +12,9 @@ pub enum Activations {
     Bf16,
 }
 
+/// Steps of all rows of a tile that become words one after another: 12 KiB of 12 rows.
+const STRETCH: usize = 256;
+
 /// What becomes of a row on its way into a tile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Packing {
@@ -47,6 +50,19 @@ impl Packing {
         }
     }
 
+    /// The first `rows` become a tile: a stretch of all of them at a time, which stays near.
+    pub fn tile<'a>(self, tile: &mut [f32], height: usize, row: impl Fn(usize) -> &'a [f32]) {
+        let words = self.words(STRETCH) * height;
+        for (i, words) in tile.chunks_mut(words).enumerate() {
+            for r in 0..height {
+                let row = row(r);
+                let start = (i * STRETCH).min(row.len());
+                let end = row.len().min(start + STRETCH);
+                self.put(words, height, r, &row[start..end]);
+            }
+        }
+    }
+
     /// `row` becomes row `r` of a tile of `height`, from the tile's first word on.
     pub fn put(self, tile: &mut [f32], height: usize, r: usize, row: &[f32]) {
         let words = tile.chunks_exact_mut(height);
@@ -65,14 +81,27 @@ impl Packing {
                 let (pairs, last) = row.as_chunks::<2>();
                 let mut words = words;
                 for (pair, word) in pairs.iter().zip(&mut words) {
-                    word[r] = f32::from_bits(rounded(pair[1]) | rounded(pair[0]) >> u16::BITS);
+                    word[r] = self::pair(pair[0], pair[1]);
                 }
                 if let (Some(word), [value]) = (words.next(), last) {
-                    word[r] = f32::from_bits(rounded(*value) >> u16::BITS);
+                    word[r] = self::pair(*value, 0.0);
                 }
             }
         }
     }
+}
+
+/// Appends the words of an even number of values: see [`Packing::Pairs`].
+pub(super) fn pairs(mut values: impl Iterator<Item = f32>, words: &mut Vec<f32>) {
+    while let (Some(first), Some(second)) = (values.next(), values.next()) {
+        words.push(pair(first, second));
+    }
+}
+
+/// Two bf16 as a word.
+#[inline(always)]
+fn pair(first: f32, second: f32) -> f32 {
+    f32::from_bits(rounded(second) | rounded(first) >> u16::BITS)
 }
 
 /// The bits of the f32 that is the nearest bf16, ties to even. Straight-line code.

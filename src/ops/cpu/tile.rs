@@ -142,8 +142,6 @@ pub trait MicroKernel: Copy + Send + Sync {
     /// Most steps of a block of k: its weights and a tile's activations lie in L1 together. For bf16
     /// these are 16 KiB and, of 6 rows, 12 KiB. Half of it loses 6 % to the ends of such tiles.
     const K_BLOCK: usize = 512;
-    /// Rows of a block: 120 rows of 512 steps are 240 KiB, half of a common L2.
-    const ROW_BLOCK: usize = 120;
     /// Whether activations meet bf16 weights in pairs of bf16.
     const PAIRS: bool = false;
     /// What activations are multiplied by before they meet e4m3 weights.
@@ -154,6 +152,11 @@ pub trait MicroKernel: Copy + Send + Sync {
     /// Panels at once for a tile of `rows`: enough independent sums to hide the add latency. A kernel
     /// also takes one; and, for tiles from half of `ROWS` up, what a tile one row taller takes.
     fn panels(rows: usize) -> usize;
+
+    /// How far ahead of its use a lone tile's weights are asked for.
+    fn prefetch_steps(_rows: usize) -> usize {
+        32
+    }
 
     /// Continues `sums`, `[rows, panels * 16]`, with one multiply-add a step, in order of k, but of bf16 weights the second
     /// of a pair before the first. Scaled: with one a

@@ -6,6 +6,7 @@ use super::super::attention_kernel::{
     AttentionKernel, SPAN, Scores, Softmax, TILE_POSITIONS, higher, shift,
 };
 use super::super::kernel_portable::weight;
+use super::super::packing::pairs;
 use super::super::panel::PanelElement;
 use super::super::shared::SharedOut;
 use super::Attend;
@@ -14,7 +15,7 @@ use super::plan::{Item, STRETCH, Split, partial_len, positions, stretches};
 /// What a thread needs for one item; kept between calls.
 #[derive(Default)]
 pub struct Scratch {
-    /// Scaled queries, `[kv heads, rows, group, head_dim]`.
+    /// Scaled queries, `[kv heads, rows, group, head_dim]`, or half as many words of pairs.
     q: Vec<f32>,
     /// The current stretch, and those before it.
     stretch: Running,
@@ -67,7 +68,7 @@ pub unsafe fn attend_item<A: AttentionKernel, KV: PanelElement>(
 ) {
     let head_dim = args.head_dim;
     let queries = item.queries(args.group());
-    scratch.load(args, item);
+    scratch.load::<A, KV>(args, item);
     if let Some(part) = item.part {
         scratch.stretch(kernel, args, item, part.stretch as usize);
         let width = partial_len(head_dim);
@@ -132,12 +133,16 @@ pub unsafe fn join<KV: PanelElement>(
 
 impl Scratch {
     /// The item's queries, scaled.
-    fn load<KV: PanelElement>(&mut self, args: &Attend<'_, KV>, item: Item) {
+    fn load<A: AttentionKernel, KV: PanelElement>(&mut self, args: &Attend<'_, KV>, item: Item) {
         self.q.clear();
         for kv_head in item.kv_heads() {
             for row in item.rows() {
                 let row = &args.q[row * args.q_stride..][columns(args, kv_head)];
-                self.q.extend(row.iter().map(|value| value * args.scale));
+                let scaled = row.iter().map(|value| value * args.scale);
+                match A::PAIRS {
+                    false => self.q.extend(scaled),
+                    true => pairs(scaled, &mut self.q),
+                }
             }
         }
         self.tile.resize(TILE_POSITIONS * args.head_dim, 0.0);
@@ -185,6 +190,7 @@ impl Scratch {
         let (head_dim, group) = (args.head_dim, args.group());
         let first_position = positions(args, item).start;
         let queries = item.rows as usize * group;
+        let together = if A::PAIRS { 2 } else { 1 };
         let Scratch {
             q,
             stretch,
@@ -192,7 +198,7 @@ impl Scratch {
             scores,
             ..
         } = self;
-        let heads = q.chunks_exact(queries * head_dim);
+        let heads = q.chunks_exact(queries * head_dim / together);
         let heads = heads.zip(stretch.sums.chunks_exact_mut(queries * head_dim));
         let heads = heads.zip(stretch.states.chunks_exact_mut(queries));
         for (head, ((q, sums), states)) in heads.enumerate() {
@@ -210,7 +216,7 @@ impl Scratch {
             kernel.softmax(scores, filled, states);
             for i in 0..tiles.count {
                 let (found, next) = (tiles.get(i), tiles.get(i + 1));
-                let tile = &mut tile[..found.len() * head_dim];
+                let tile = &mut tile[..found.len().div_ceil(together) * head_dim];
                 kernel.gather(v, found, next, head_dim, tile);
                 kernel.weigh(scores, i * TILE_POSITIONS, states, tile, head_dim, sums);
             }

@@ -17,7 +17,10 @@ use self::plan::Plan;
 use super::attention_kernel::{AttentionKernel, TILE_POSITIONS};
 #[cfg(target_arch = "x86_64")]
 use super::kernel_avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+use super::kernel_avx512_bf16::Avx512Bf16;
 use super::kernel_portable::Portable;
+use super::packing::Activations;
 use super::panel::PanelElement;
 use super::shared::SharedOut;
 use super::workers;
@@ -48,6 +51,9 @@ pub struct Attend<'a, KV> {
     /// A row sees itself and the `window - 1` positions before it (at least itself); `None`: all before it.
     pub window: Option<usize>,
     pub scale: f32,
+    /// Of queries, and of the weights of positions, where they meet a cache of bf16. A hint: a host without pairs
+    /// of bf16 leaves them in f32.
+    pub activations: Activations,
     /// Distance of output rows, at least `heads * head_dim`.
     pub out_stride: usize,
 }
@@ -152,6 +158,12 @@ impl<KV: PanelElement> Attend<'_, KV> {
 /// names a block past the cache.
 #[cfg(target_arch = "x86_64")]
 pub fn attend<KV: PanelElement>(args: &Attend<'_, KV>, out: &mut [f32]) {
+    if args.activations == Activations::Bf16
+        && Avx512Bf16::attends::<KV>(args.head_dim)
+        && let Some(kernel) = Avx512Bf16::detect()
+    {
+        return attend_with(kernel, args, out);
+    }
     match Avx2::detect() {
         Some(kernel) => attend_with(kernel, args, out),
         None => attend_with(Portable, args, out),

@@ -130,11 +130,9 @@ impl<'a> Layer<'a> {
             let packing = self.packing::<M>(&self.experts.held[chunk.expert].gate_up)?;
             for range in tiles::<M>(chunk.rows) {
                 let steps = &mut packed[range.start * hidden..range.end * hidden];
-                let height = range.len();
-                for (r, row) in rows[range].iter().enumerate() {
-                    let row = &x[*row as usize * hidden..][..hidden];
-                    packing.put(steps, height, r, row);
-                }
+                let rows = &rows[range];
+                let row = |r: usize| &x[rows[r] as usize * hidden..][..hidden];
+                packing.tile(steps, rows.len(), row);
             }
             if let Some(scales) = self.in_rounding {
                 round::<M>(scales, chunk.rows, packed);

@@ -149,7 +149,7 @@ fn softmax_rows(scores: &mut [Scores], filled: usize, states: &mut [Softmax]) {
 /// Asks memory for what lies from `next` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn ask<KV>(cache: &[KV], next: Option<&usize>, head_dim: usize) {
+pub fn ask<KV>(cache: &[KV], next: Option<&usize>, head_dim: usize) {
     let Some(&next) = next else { return };
     for line in (next..next + head_dim).step_by(CACHE_LINE / size_of::<KV>()) {
         _mm_prefetch::<_MM_HINT_T0>(cache.as_ptr().wrapping_add(line).cast());
@@ -194,7 +194,7 @@ unsafe fn widen_columns<KV: PanelElement>(
 /// Eight rows of eight become their columns.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn turn(rows: [__m256; LANES]) -> [__m256; LANES] {
+pub fn turn(rows: [__m256; LANES]) -> [__m256; LANES] {
     // In each half of a vector: two elements of two rows, then one of four.
     let pairs: [__m256; LANES] = from_fn(|i| {
         let (a, b) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);

@@ -3,7 +3,7 @@
 // Tiles are small arrays that live in registers: only constant bounds and plain indices keep them there.
 #![allow(clippy::needless_range_loop)]
 
-mod attention;
+pub(super) mod attention;
 
 use std::arch::x86_64::*;
 

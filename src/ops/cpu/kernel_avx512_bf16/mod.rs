@@ -7,6 +7,8 @@
 // Tiles are small arrays that live in registers: only constant bounds and plain indices keep them there.
 #![allow(clippy::needless_range_loop)]
 
+mod attention;
+
 use std::arch::x86_64::*;
 use std::array::from_fn;
 use std::mem::transmute;
@@ -32,14 +34,22 @@ impl Avx512Bf16 {
 
 impl MicroKernel for Avx512Bf16 {
     const ROWS: usize = Avx512::ROWS;
-    const K_BLOCK: usize = Avx512::K_BLOCK;
-    /// Their activations are half as large.
-    const ROW_BLOCK: usize = 2 * Avx512::ROW_BLOCK;
+    /// Two panels' weights (160 KiB) and the activations of a block of rows (600 KiB) lie in L2 and arrive from there in
+    /// time: blocks that fit L1 would bring each sum back from memory for every one of them.
+    const K_BLOCK: usize = 2560;
     const PAIRS: bool = true;
     const E4M3_FACTOR: f32 = Avx512::E4M3_FACTOR;
 
     fn panels(rows: usize) -> usize {
         Avx512::panels(rows)
+    }
+
+    /// To L2, for as far ahead lines of L1 that wait for memory are too few. Four panels come fast enough by themselves.
+    fn prefetch_steps(rows: usize) -> usize {
+        match rows {
+            1..=4 => 32,
+            _ => 128,
+        }
     }
 
     /// Of other weights [`Avx512`]'s.
@@ -82,7 +92,7 @@ unsafe fn multiply<W: PanelElement, const R: usize, const P: usize>(
         for _ in 0..tile.depth.div_ceil(PAIR) {
             let weights: [__m512bh; P] = from_fn(|p| {
                 let panel = w.add(p * panel_stride);
-                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(ahead).cast());
+                _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_add(ahead).cast());
                 transmute(_mm512_loadu_si512(panel.cast()))
             });
             for r in 0..R {

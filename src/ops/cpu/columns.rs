@@ -15,7 +15,7 @@ const PREFETCH_BYTES: usize = 1 << 10;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs of one).
 pub(super) const MIN_PARALLEL: usize = 1 << 18;
 /// Runs of panels a thread: where another program takes a core for a while, the other one goes on.
-const PARTS_PER_THREAD: usize = 4;
+const PARTS_PER_THREAD: usize = 16;
 
 thread_local! {
     /// Scales of the columns of a group of panels, for each block of k that is taken at once.

@@ -21,7 +21,7 @@ use super::workers;
 /// Rows of a block: 120 rows of 512 steps are 240 KiB, half of a common L2.
 pub(super) const ROW_BLOCK: usize = 120;
 /// Activations below which they are packed on the calling thread.
-pub(super) const MIN_PARALLEL_PACK: usize = 1 << 16;
+pub(super) const MIN_PARALLEL_PACK: usize = 1 << 14;
 
 /// `out[i] = x[i] Wᵀ + bias` with the best kernel of this host, on the current `workers`.
 ///

@@ -15,6 +15,9 @@ pub enum Activations {
 /// Steps of all rows of a tile that become words one after another: 12 KiB of 12 rows.
 const STRETCH: usize = 256;
 
+/// Pairs that are rounded together.
+const BATCH: usize = 16;
+
 /// What becomes of a row on its way into a tile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Packing {
@@ -80,7 +83,15 @@ impl Packing {
             Self::Pairs => {
                 let (pairs, last) = row.as_chunks::<2>();
                 let mut words = words;
-                for (pair, word) in pairs.iter().zip(&mut words) {
+                // Rounded side by side, as vectors, before each goes to its place.
+                let (batches, rest) = pairs.as_chunks::<BATCH>();
+                for pairs in batches {
+                    let batch = pairs.map(|[first, second]| self::pair(first, second));
+                    for (rounded, word) in batch.into_iter().zip(&mut words) {
+                        word[r] = rounded;
+                    }
+                }
+                for (pair, word) in rest.iter().zip(&mut words) {
                     word[r] = self::pair(pair[0], pair[1]);
                 }
                 if let (Some(word), [value]) = (words.next(), last) {
@@ -138,6 +149,23 @@ mod tests {
         }
         assert!(f32::from_bits(rounded(f32::NAN)).is_nan());
         assert!(f32::from_bits(rounded(f32::from_bits(u32::MAX))).is_nan());
+    }
+
+    #[test]
+    fn rows_of_any_length_become_pairs() {
+        for k in [1, 2, 31, 32, 33, 64, 67, 255, 300] {
+            let row: Vec<f32> = (0..k).map(|i| i as f32 * 0.37 - 20.0).collect();
+            let mut tile = vec![f32::NAN; 3 * Packing::Pairs.words(k)];
+            Packing::Pairs.tile(&mut tile, 3, |_| &row);
+            for (i, word) in tile.chunks(3).enumerate() {
+                let value = |i: usize| row.get(i).map_or(0, |&x| bf16::from_f32(x).to_bits());
+                let bits = u32::from(value(2 * i)) | u32::from(value(2 * i + 1)) << 16;
+                assert!(
+                    word.iter().all(|word| word.to_bits() == bits),
+                    "{k}, pair {i}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The CPU's paged attention at the shapes of real models beside what this host can do:
 //! `cargo bench --bench cpu_attention [-- FILTER]`.
 
+mod activations;
 mod cards;
 mod roofs;
 

@@ -1,6 +1,7 @@
 //! The CPU's kernels that pass over rows once, at the widths of real models, beside what moving their
 //! bytes costs: `cargo bench --bench cpu_elementwise [-- FILTER]`.
 
+mod activations;
 mod cards;
 mod roofs;
 

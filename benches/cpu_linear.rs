@@ -1,6 +1,7 @@
 //! The CPU's linear layers at the shapes of real models beside what this host can do:
 //! `cargo bench --bench cpu_linear [-- FILTER]`.
 
+mod activations;
 mod cards;
 mod roofs;
 
@@ -10,7 +11,7 @@ use candle_core::DType;
 use candlepower::ground::recorder::Cost;
 use candlepower::ops::cpu::panel::PANEL;
 use candlepower::ops::{Kernels, Linear};
-use roofs::{Beside, Case, Place, Traffic, activations};
+use roofs::{Beside, Case, Place, Traffic};
 
 const ROWS: [usize; 7] = [1, 2, 4, 8, 32, 100, 512];
 /// Of Qwen3-235B-A22B's attention, and one of its experts.

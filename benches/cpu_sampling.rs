@@ -1,6 +1,7 @@
 //! From rows of logits to tokens, beside what reading the logits once costs:
 //! `cargo bench --bench cpu_sampling [-- FILTER]`.
 
+mod activations;
 mod cards;
 mod roofs;
 

@@ -1,6 +1,7 @@
 //! One step of a whole decoder, operation by operation, beside this host's roofs:
 //! `cargo bench --bench decoder [-- CARD [LAYERS]]`.
 
+mod activations;
 mod roofs;
 mod steps;
 

@@ -4,6 +4,7 @@
 //! Rows choose as those of a trained router nearly do: each expert as often as any other, apart from chance.
 //! Calls take different choices in turn, so that weights come from memory.
 
+mod activations;
 mod cards;
 mod roofs;
 

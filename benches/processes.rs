@@ -1,6 +1,7 @@
 //! One process with a thread for every core beside as many pinned processes with one thread each, in turns: what the
 //! threads' meetings cost. `cargo bench --bench processes [-- CARD [LAYERS]]`.
 
+mod activations;
 mod steps;
 
 use std::io::{BufRead, BufReader, Lines, Write, stdin};

@@ -1,6 +1,7 @@
 //! What profiling costs, and how well a slice of a model tells its whole:
 //! `cargo bench --bench profile [-- cost | slice]`.
 
+mod activations;
 mod steps;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! One step on two ranks beside the same step on one, the same threads in all, in turns:
 //! `cargo bench --bench tensor_parallel [-- CARD [LAYERS]]`.
 
+mod activations;
 mod steps;
 
 use std::sync::Arc;

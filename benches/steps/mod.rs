@@ -2,9 +2,6 @@
 // Each benchmark takes what it needs.
 #![allow(dead_code)]
 
-#[path = "../activations/mod.rs"]
-pub mod activations;
-
 use std::sync::Arc;
 
 use candle_core::DType;
@@ -54,7 +51,7 @@ pub fn load(spec: &ModelSpec, tp: usize, threads: usize) -> Ranks {
     };
     let plan = ShardPlan::new(&spec.shape(), tp).expect("a legal split");
     let elements = plan.kv_elements_per_token();
-    let (spec, cpu) = (spec.clone(), activations::cpu());
+    let (spec, cpu) = (spec.clone(), crate::activations::cpu());
     let build = move |collective: Box<dyn Collective>| {
         let share = Share {
             spec: &spec,

@@ -9,6 +9,7 @@ from pathlib import Path
 from . import checkpoint
 from .engine import POLITE, ROOT, Engine, PeerError, call
 from .loads import INPUT_LEN, REPEATS, Work, decode, prefill
+from .python_engines import cpu_flags
 
 
 @dataclass
@@ -73,6 +74,9 @@ class Candlepower(Engine):
             dataset.write_text("".join(json.dumps({"prompt_ids": ids, "output_len": output_len}) + "\n" for ids in prompts))
             arguments = ["--model", model, "--threads", work.threads, "--dataset", dataset, "--reference", "none",
                          "--concurrency", ",".join(map(str, concurrency)), "--requests", ",".join(map(str, requests))]
+            # As the peers do where the processor multiplies bf16.
+            if "avx512_bf16" in cpu_flags():
+                arguments += ["--dtype", "bf16"]
             call([self.binary, "bench", *arguments, "--out", out, "--quiet"], self.log)
             results = json.loads((out / "results.json").read_text())
             lines, steps = (read_lines(out / f"{name}.jsonl") for name in ("requests", "steps"))

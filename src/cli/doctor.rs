@@ -11,6 +11,7 @@ use super::output;
 use crate::ground::results::{AllReduce, GpuInfo, GpuLink};
 use crate::ground::revision;
 use crate::hub::HubSettings;
+use crate::ops::cpu::Cpu;
 use crate::report::cards;
 use crate::report::layout::wrapped;
 use crate::session::{self, gpus};
@@ -35,7 +36,9 @@ struct Findings {
     cpu: String,
     cores: usize,
     cpu_features: Vec<&'static str>,
+    /// Of activations in f32, and in bf16 (`--dtype bf16`).
     kernels: &'static str,
+    bf16_kernels: &'static str,
     ram_gib: f64,
     available_gib: f64,
     gpus: Vec<String>,
@@ -122,7 +125,8 @@ fn look() -> Findings {
         os: machine.os.clone(),
         cpu: machine.cpu.clone(),
         cores: machine.cores,
-        kernels: if fast(&features) { "avx2" } else { "portable" },
+        kernels: Cpu::F32.kernels(),
+        bf16_kernels: Cpu::BF16.kernels(),
         cpu_features: features,
         ram_gib: memory.total as f64 / GIB,
         available_gib: memory.available as f64 / GIB,
@@ -153,6 +157,7 @@ fn cpu_features() -> Vec<&'static str> {
             ("fma", is_x86_feature_detected!("fma")),
             ("f16c", is_x86_feature_detected!("f16c")),
             ("avx512f", is_x86_feature_detected!("avx512f")),
+            ("avx512bw", is_x86_feature_detected!("avx512bw")),
             ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
         ];
         let found = features.into_iter().filter(|(_, there)| *there);
@@ -200,7 +205,7 @@ fn page(f: &Findings) -> String {
         "candlepower  {} {}\n\
          os           {}\n\
          cpu          {}, {} cores, {}\n\
-         kernels      {}\n\
+         kernels      {}; with --dtype bf16 {}\n\
          memory       {:.1} GiB, {:.1} available\n\
          gpus         {gpus}\n\
          {set_up}\
@@ -218,6 +223,7 @@ fn page(f: &Findings) -> String {
         f.cores,
         f.cpu_features.join(" "),
         f.kernels,
+        f.bf16_kernels,
         f.ram_gib,
         f.available_gib,
         or(&f.driver, "none"),

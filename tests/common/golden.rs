@@ -76,3 +76,17 @@ pub fn largest_of_all(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
         .map(|(f, e)| largest_difference(f, e))
         .fold(0.0, f32::max)
 }
+
+/// Root of the mean square difference over that of `expected`.
+pub fn relative_rms(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f64 {
+    let (mut difference, mut size) = (0.0, 0.0);
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found.len(), expected.len());
+        for (&f, &e) in found.iter().zip(expected) {
+            assert!(f.is_finite(), "a logit is {f}");
+            difference += f64::from(f - e).powi(2);
+            size += f64::from(e).powi(2);
+        }
+    }
+    (difference / size).sqrt()
+}

@@ -62,6 +62,8 @@ pub fn fixture(name: &str) -> PathBuf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     Cpu,
+    /// With activations in bf16.
+    CpuBf16,
     Reference,
 }
 
@@ -69,6 +71,7 @@ impl Backend {
     pub fn kernels(self) -> Box<dyn ops::Backend> {
         match self {
             Self::Cpu => Box::new(Cpu::F32),
+            Self::CpuBf16 => Box::new(Cpu::BF16),
             Self::Reference => Box::new(Reference),
         }
     }

@@ -9,7 +9,7 @@ use candlepower::parallel::gpus::Link;
 use candlepower::parallel::{AllReduce, Collective, Split};
 use candlepower::scheduler::Policy;
 
-use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all};
+use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all, relative_rms};
 use crate::common::probe::Probe;
 use crate::common::{Connected, FIXTURES, Model, Session, Setup, fixture};
 use crate::support::ordinal;
@@ -68,20 +68,6 @@ fn greedy_is_golden(name: &str, setup: &Setup) {
     let mut session = session(&model, DType::F32, setup);
     let together = session.together(&golden.prompts, golden.max_tokens());
     assert_eq!(together, golden.greedy, "{name}, {setup:?}");
-}
-
-/// Root of the mean square difference over that of `expected`.
-fn relative_rms(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f64 {
-    let (mut difference, mut size) = (0.0, 0.0);
-    for (found, expected) in found.iter().zip(expected) {
-        assert_eq!(found.len(), expected.len());
-        for (&f, &e) in found.iter().zip(expected) {
-            assert!(f.is_finite(), "a logit is {f}");
-            difference += f64::from(f - e).powi(2);
-            size += f64::from(e).powi(2);
-        }
-    }
-    (difference / size).sqrt()
 }
 
 /// Of rows of `width` logits each.

@@ -3,7 +3,7 @@
 use candle_core::DType;
 use candlepower::scheduler::Policy;
 
-use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all};
+use crate::common::golden::{F32_TOLERANCE, Golden, largest_of_all, relative_rms};
 use crate::common::probe::Probe;
 use crate::common::random::Random;
 use crate::common::{Arrival, Backend, DENSE, FIXTURES, Model, Session, Setup, fixture};
@@ -17,6 +17,9 @@ const BF16_TOLERANCE: f32 = 0.3;
 /// Two backends with bf16 caches round the same way but for numbers that f32 noise moves over a rounding boundary.
 /// Measured: up to 0.002.
 const BF16_AGREEMENT: f32 = 0.02;
+
+/// Activations of bf16 are off by as much in each layer's input: their root mean square over that of the logits.
+const BF16_RMS: f64 = 0.02;
 
 /// Plays the golden prompts alone and together in one engine.
 fn check(model: &Model, golden: &Golden, setup: &Setup, name: &str) {
@@ -236,6 +239,24 @@ fn logits_with_a_bf16_cache_stay_near() {
             let apart = largest_of_all(&cpu, &reference);
             println!("{name} bf16 chunk {chunk}: backends {apart:.2e} apart");
             assert!(apart < BF16_AGREEMENT, "{name}, chunk {chunk}: {apart}");
+        }
+    }
+}
+
+/// As they come from pairs of bf16 where the processor multiplies them, and from rounded activations elsewhere.
+#[test]
+fn logits_of_bf16_activations_stay_near_and_keep_their_bits_in_every_chunk() {
+    for name in DENSE {
+        for kv in [DType::BF16, DType::F32] {
+            let golden = Golden::logits(name);
+            let (whole, _) = logits(name, Backend::CpuBf16, kv, 16, 512);
+            let rms = relative_rms(&whole, &golden);
+            println!("{name} bf16 activations, {kv:?} cache: {rms:.4}");
+            assert!((1e-4..BF16_RMS).contains(&rms), "{name}, {kv:?}: {rms}");
+            for chunk in [13, 1] {
+                let (found, _) = logits(name, Backend::CpuBf16, kv, 16, chunk);
+                assert!(found == whole, "{name}, {kv:?}, chunk {chunk}: other bits");
+            }
         }
     }
 }

@@ -296,6 +296,32 @@ proptest! {
     }
 
     #[test]
+    fn a_gated_layer_is_its_two_operations(
+        seed in any::<u64>(),
+        panels in 1usize..20,
+        k in 1usize..400,
+        count in 16usize..260,
+        dtype in prop::sample::select(&DTYPES[..]),
+        cpu in prop::sample::select(&[Cpu::F32, Cpu::BF16][..]),
+        bias in any::<bool>(),
+    ) {
+        let mut random = Random(seed);
+        let width = 16 * panels;
+        let weight = Stored::plain(tensor(&mut random, 2 * width, k).to_dtype(dtype).unwrap());
+        let bias = bias.then(|| vector(&mut random, 2 * width));
+        let gate_up = cpu.pack(&[&weight], bias).unwrap();
+        let x = tensor(&mut random, count + SPARE, k);
+        prop_assert!(cpu.gates(&x, &gate_up, count).unwrap());
+        let (sums, apart) = (untouched(count, 2 * width), untouched(count, width));
+        let (sums, apart, together) = (copied(&sums), copied(&apart), copied(&apart));
+        cpu.linear(&x, &gate_up, count, &sums).unwrap();
+        cpu.silu_mul(&sums, count, &apart).unwrap();
+        cpu.gated(&x, &gate_up, count, &together).unwrap();
+        // The same kernels in the same order: not a bit differs.
+        prop_assert_eq!(values(&apart), values(&together));
+    }
+
+    #[test]
     fn gather_of_any_rows(seed in any::<u64>(), width in 1usize..100, count in 1usize..20) {
         let mut random = Random(seed);
         let x = tensor(&mut random, 30, width);

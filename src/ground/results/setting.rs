@@ -103,8 +103,8 @@ pub struct Hardware {
 pub struct Roofs {
     /// Bytes a second read from memory.
     pub read_bytes_per_s: f64,
-    /// f32 multiply-adds from registers, two operations each, a second; of simulated devices, tensor
-    /// operations in the type of the activations.
+    /// Multiply-adds from registers in the type of the activations, two operations each, a second; of simulated devices,
+    /// tensor operations in it.
     pub flop_per_s: f64,
 }
 

@@ -42,3 +42,11 @@ macro_rules! with_best_kernel {
 }
 
 pub(super) use with_best_kernel;
+
+/// The kernel of linear layers that this host takes for `activations`, by name.
+pub fn name(activations: super::packing::Activations) -> &'static str {
+    fn of<M: super::tile::MicroKernel>(_kernel: M) -> &'static str {
+        M::NAME
+    }
+    with_best_kernel!(activations, kernel => of(kernel))
+}

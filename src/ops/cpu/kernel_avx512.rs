@@ -52,6 +52,7 @@ macro_rules! by_shape {
 pub(super) use by_shape;
 
 impl MicroKernel for Avx512 {
+    const NAME: &'static str = "avx512";
     const ROWS: usize = 12;
     /// Two panels' weights (16 KiB of bf16) and a tile's activations (12 KiB).
     const K_BLOCK: usize = 256;

@@ -41,6 +41,7 @@ macro_rules! by_shape {
 }
 
 impl MicroKernel for Neon {
+    const NAME: &'static str = "neon";
     const ROWS: usize = 6;
     const E4M3_FACTOR: f32 = 256.0;
 

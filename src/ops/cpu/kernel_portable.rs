@@ -23,6 +23,7 @@ pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 impl MicroKernel for Portable {
+    const NAME: &'static str = "portable";
     /// Two rows of 16 sums fit the registers of a host without wide vectors.
     const ROWS: usize = 2;
 

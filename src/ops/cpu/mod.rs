@@ -12,6 +12,7 @@ mod cursor;
 pub mod e4m3;
 mod elementwise;
 mod experts;
+mod gated;
 pub mod gemm;
 pub mod highest;
 mod job;
@@ -68,6 +69,11 @@ impl Cpu {
     pub const BF16: Self = Self {
         activations: Activations::Bf16,
     };
+
+    /// The instruction set of its linear layers on this host, by name.
+    pub fn kernels(self) -> &'static str {
+        best::name(self.activations)
+    }
 }
 
 impl Backend for Cpu {
@@ -207,6 +213,14 @@ impl Kernels for Cpu {
                 Ok(())
             })
         })
+    }
+
+    fn gates(&self, _x: &Tensor, gate_up: &Linear, rows: usize) -> Result<bool> {
+        Ok(gated::gates(gate_up, rows))
+    }
+
+    fn gated(&self, x: &Tensor, gate_up: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+        gated::gated(x, gate_up, self.activations, rows, out)
     }
 
     fn route(

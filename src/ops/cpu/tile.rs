@@ -137,6 +137,8 @@ impl<'a> Sums<'a> {
 
 /// What an instruction set supplies. A value of the type proves that the host has it.
 pub trait MicroKernel: Copy + Send + Sync {
+    /// What `doctor` calls it.
+    const NAME: &'static str;
     /// Rows of the tallest tile.
     const ROWS: usize;
     /// Most steps of a block of k: its weights and a tile's activations lie in L1 together. For bf16

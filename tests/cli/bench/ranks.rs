@@ -78,3 +78,14 @@ fn a_split_that_the_model_does_not_allow_is_refused_before_loading() {
     );
     refuse("16", &["--tp 16", "8 attention heads", "1, 2, 4, 8"]);
 }
+
+#[test]
+fn activations_in_bf16_are_named() {
+    let auto = bench(&[]);
+    assert_eq!(auto["engine"]["dtype"], "f32");
+    let bf16 = bench(&["--dtype", "bf16", "--tp", "2"]);
+    assert_eq!(bf16["engine"]["dtype"], "bf16");
+    assert_eq!(bf16["engine"]["ranks"].as_array().unwrap().len(), 2);
+    let metrics = &bf16["runs"][0]["metrics"];
+    assert_eq!(metrics["successful_requests"], 8, "{metrics}");
+}

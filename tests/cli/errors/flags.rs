@@ -136,7 +136,6 @@ fn what_this_version_lacks_is_refused_with_a_way_out() {
         ("--device", "cuda", "--device cpu"),
         ("--device", "sim:h100", "candlepower gpus"),
         ("--device", "xyz", "--device cpu"),
-        ("--dtype", "bf16", "--dtype auto"),
         ("--dtype", "f16", "f32"),
     ] {
         refused(
@@ -161,6 +160,12 @@ fn what_this_version_lacks_is_refused_with_a_way_out() {
         "weight-only",
     ];
     let fp8 = fixture("qwen3-fp8-tiny");
+    refused(
+        &[
+            "bench", "--model", &fp8, "--device", "cpu", "--dtype", "bf16",
+        ],
+        &["--dtype bf16", "weights of bf16", "--dtype auto"],
+    );
     refused(
         &[&["bench", "--model", &fp8], &simulated[..]].concat(),
         &[

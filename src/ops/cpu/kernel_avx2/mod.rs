@@ -73,6 +73,7 @@ macro_rules! by_shape {
 }
 
 impl MicroKernel for Avx2 {
+    const NAME: &'static str = "avx2";
     const ROWS: usize = 6;
     const E4M3_ACTIVATIONS: f32 = TWO_TO_60;
     const E4M3_FACTOR: f32 = TWO_TO_60;

@@ -33,6 +33,7 @@ impl Avx512Bf16 {
 }
 
 impl MicroKernel for Avx512Bf16 {
+    const NAME: &'static str = "avx512_bf16";
     const ROWS: usize = Avx512::ROWS;
     /// Two panels' weights (160 KiB) and the activations of a block of rows (600 KiB) lie in L2 and arrive from there in
     /// time: blocks that fit L1 would bring each sum back from memory for every one of them.

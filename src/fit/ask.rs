@@ -8,7 +8,7 @@ use super::load_quantization::LoadQuantization;
 use super::releases::{Latent, Release};
 use crate::hardware::{Capability, Gpu, Link};
 use crate::parallel::Split;
-use crate::shape::{Format, Kv, Layer, ModelShape, TensorSpec, WeightType};
+use crate::shape::{Format, Heads, Kv, Layer, ModelShape, TensorSpec, WeightType};
 
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
 /// Unpacked heads of a latent that lie between the two are filled up to the larger: what attention kernels of the time
@@ -221,21 +221,27 @@ impl Ask {
 
     /// What the engine keeps of a token in `layer`.
     pub(super) fn kept(&self, layer: &Layer) -> Kv {
-        let latent = match self.engine {
-            Engine::Vllm(release) => release.latent,
-            Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => Latent::Kept,
+        let (latent, fills_values) = match self.engine {
+            Engine::Vllm(release) => (release.latent, release.fills_values),
+            Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => (Latent::Kept, false),
         };
+        let filled = |heads: Heads| Heads::alike(heads.count, heads.key_dim);
         match (layer.kv, latent) {
-            (Kv::Latent { .. }, Latent::Unpacked) => Kv::Full {
-                num_heads: self.shape.num_attention_heads,
-                head_dim: match self.shape.head_dim {
+            (Kv::Latent { .. }, Latent::Unpacked) => {
+                let head_dim = match self.shape.head_dim {
                     small @ ..=WIDEST_BUT_ONE => small,
                     _ => WIDEST,
-                },
-            },
+                };
+                Kv::Full(Heads::alike(self.shape.num_attention_heads, head_dim))
+            }
             (Kv::Latent { width, rotary }, Latent::Absorbed) => Kv::Latent {
                 width: width.next_multiple_of(LINE / self.kv_bytes()),
                 rotary,
+            },
+            (Kv::Full(heads), _) if fills_values => Kv::Full(filled(heads)),
+            (Kv::Window { heads, window }, _) if fills_values => Kv::Window {
+                heads: filled(heads),
+                window,
             },
             (kv, _) => kv,
         }

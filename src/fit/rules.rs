@@ -6,10 +6,13 @@ use super::releases::Release;
 use super::vllm;
 use crate::hardware::Capability;
 use crate::parallel::{self, Split};
-use crate::shape::{ModelShape, Quantization, WeightType};
+use crate::shape::{Kv, ModelShape, Quantization, WeightType};
 
 /// First compute capability on which SGLang runs FP8 weights, be it widened to 16 bits in the kernel.
 const SGLANG_FP8: Capability = Capability { major: 8, minor: 0 };
+
+/// Matrices that are several in one may end within a block from here on (vllm#30836).
+const MERGED_MAY_END_WITHIN: [u32; 3] = [0, 14, 0];
 
 /// vLLM fills the vocabulary up to a multiple of this.
 const VOCAB_PADDING: usize = 64;
@@ -34,7 +37,7 @@ impl Broken {
 pub(super) fn broken(ask: &Ask) -> Option<Broken> {
     let own = match ask.engine {
         Engine::Candlepower | Engine::LlamaCpp(_) => split_rule(ask),
-        Engine::Vllm(_) | Engine::Sglang => vllm_split_rule(&ask.shape, ask.split),
+        Engine::Vllm(_) | Engine::Sglang => vllm_split_rule(ask, ask.split),
     };
     own.map(|rule| Broken {
         hint: Some(legal_hint(ask)),
@@ -52,7 +55,7 @@ pub(super) fn legal(ask: &Ask) -> Vec<usize> {
     if let Engine::Vllm(_) | Engine::Sglang = ask.engine {
         legal.retain(|&tp| {
             let split = Split { tp, ..ask.split };
-            vllm_split_rule(&ask.shape, split).is_none()
+            vllm_split_rule(ask, split).is_none()
         });
     }
     legal
@@ -100,7 +103,8 @@ fn length_rule(ask: &Ask) -> Option<Broken> {
 }
 
 /// What vLLM asserts of a split, in the order and words in which a user meets them.
-fn vllm_split_rule(shape: &ModelShape, split: Split) -> Option<String> {
+fn vllm_split_rule(ask: &Ask, split: Split) -> Option<String> {
+    let shape = &ask.shape;
     let Split {
         tp,
         expert_parallel,
@@ -134,18 +138,34 @@ fn vllm_split_rule(shape: &ModelShape, split: Split) -> Option<String> {
         .map(|size| format!("{size} is not divisible by {tp}"))
         .or_else(|| {
             let share = |size: usize| size / tp;
-            fp8_rule(shape, tp, dense.map(share), expert.map(share))
+            let merged_may_end_within = match ask.engine {
+                Engine::Vllm(release) => release.since >= MERGED_MAY_END_WITHIN,
+                // SGLang runs MiMo-V2 on four ranks, none of which has whole blocks of K (sglang#15464).
+                _ => shape.layers.iter().any(|layer| differs(layer.kv)),
+            };
+            fp8_rule(
+                shape,
+                tp,
+                (dense.map(share), expert.map(share)),
+                merged_may_end_within,
+            )
         })
         .or_else(|| quantised::split_rule(shape, split))
 }
 
+/// K and V of a head are of different widths.
+fn differs(kv: Kv) -> bool {
+    kv.heads()
+        .is_some_and(|heads| heads.key_dim != heads.value_dim)
+}
+
 /// What vLLM asserts of weights in FP8 blocks: a rank's part of q, k, v, o and of gate, up, down (`dense`
-/// and `expert` features of it) is whole blocks.
+/// and `expert` features of it) is whole blocks; of q, k, v and of gate, up it may end within one later.
 fn fp8_rule(
     shape: &ModelShape,
     tp: usize,
-    dense: Option<usize>,
-    expert: Option<usize>,
+    (dense, expert): (Option<usize>, Option<usize>),
+    merged_may_end_within: bool,
 ) -> Option<String> {
     let Some(Quantization::Fp8 {
         block: [block_n, block_k],
@@ -165,9 +185,10 @@ fn fp8_rule(
         };
         (!size.is_multiple_of(block)).then(rule)
     };
-    let rows = |size, what| whole(size, what, "n", block_n);
-    let columns = |size, what| whole(size, what, "k", block_k);
     let output = "Weight output_partition_size";
+    let rows = |size, what| whole(size, what, "n", block_n);
+    let merged = |size| rows(size, output).filter(|_| !merged_may_end_within);
+    let columns = |size, what| whole(size, what, "k", block_k);
     let input = "Weight input_size_per_partition";
     let kv_heads = shape.num_key_value_heads();
     let kv_size = kv_heads * shape.head_dim;
@@ -175,10 +196,10 @@ fn fp8_rule(
         shape.num_attention_heads * shape.head_dim / tp,
         kv_size / tp.min(kv_heads),
     );
-    let attention = rows(q, output).or_else(|| rows(kv, output));
+    let attention = merged(q).or_else(|| merged(kv));
     attention
         .or_else(|| columns(q, input))
-        .or_else(|| rows(dense?, output))
+        .or_else(|| merged(dense?))
         .or_else(|| columns(dense?, input))
         .or_else(|| rows(expert?, "The output_size of gate's and up's weight"))
         .or_else(|| columns(expert?, "The input_size of down's weight"))

@@ -2,7 +2,7 @@
 
 use super::spec::ModelSpec;
 use super::tensors::{expected, outline};
-use crate::shape::{Experts, Kv, Layer, Mlp, ModelShape, TensorSpec};
+use crate::shape::{Experts, Heads, Kv, Layer, Mlp, ModelShape, TensorSpec};
 
 /// Before attention and before the MLP.
 const NORMS: usize = 2;
@@ -54,17 +54,10 @@ impl ModelSpec {
     }
 
     fn kv(&self, layer: usize) -> Kv {
-        let (num_heads, head_dim) = (self.num_key_value_heads, self.head_dim);
+        let heads = Heads::alike(self.num_key_value_heads, self.head_dim);
         match self.layer_window(layer) {
-            None => Kv::Full {
-                num_heads,
-                head_dim,
-            },
-            Some(window) => Kv::Window {
-                num_heads,
-                head_dim,
-                window,
-            },
+            None => Kv::Full(heads),
+            Some(window) => Kv::Window { heads, window },
         }
     }
 

@@ -216,7 +216,7 @@ fn kv_layers(shape: &ModelShape, element: usize) -> Vec<KvLayers> {
     let mut kinds: Vec<KvLayers> = Vec::new();
     for layer in &shape.layers {
         let kind = match layer.kv {
-            Kv::Full { .. } => "full",
+            Kv::Full(_) => "full",
             Kv::Window { .. } => "window",
             Kv::Chunked { .. } => "chunked",
             Kv::Latent { .. } => "latent",

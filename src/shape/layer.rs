@@ -10,24 +10,37 @@ pub struct Layer {
     pub mlp: Mlp,
 }
 
+/// K and V by head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    pub count: usize,
+    /// Elements of K in each.
+    pub key_dim: usize,
+    /// Elements of V in each.
+    pub value_dim: usize,
+}
+
+impl Heads {
+    /// K and V alike, as nearly all models have them.
+    pub fn alike(count: usize, head_dim: usize) -> Self {
+        Self {
+            count,
+            key_dim: head_dim,
+            value_dim: head_dim,
+        }
+    }
+}
+
 /// What a layer keeps of the tokens that it has seen. Here alone is worked out how much that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kv {
     /// K and V of every token.
-    Full { num_heads: usize, head_dim: usize },
+    Full(Heads),
     /// The same, of which a token sees the last `window`, itself included. Whether what no token sees any more
     /// is given back is the engine's choice.
-    Window {
-        num_heads: usize,
-        head_dim: usize,
-        window: usize,
-    },
+    Window { heads: Heads, window: usize },
     /// The same, of which a token sees those of its own run of `chunk` tokens.
-    Chunked {
-        num_heads: usize,
-        head_dim: usize,
-        chunk: usize,
-    },
+    Chunked { heads: Heads, chunk: usize },
     /// One vector of `width` elements a token for all heads, K and V in one (multi-head latent attention):
     /// every rank holds all of it. The last `rotary` of them carry the position, and are of K alone.
     Latent { width: usize, rotary: usize },
@@ -62,26 +75,15 @@ impl Kv {
     /// Heads that ranks share: each holds an even share of them, and where ranks are more, neighbours hold
     /// the same one. `None`: nothing is kept by head.
     pub fn num_heads(self) -> Option<usize> {
-        Some(self.heads()?.0)
+        Some(self.heads()?.count)
     }
 
-    /// KV heads, and elements of one.
-    pub(super) fn heads(self) -> Option<(usize, usize)> {
+    /// `None`: nothing is kept by head.
+    pub fn heads(self) -> Option<Heads> {
         match self {
-            Self::Full {
-                num_heads,
-                head_dim,
+            Self::Full(heads) | Self::Window { heads, .. } | Self::Chunked { heads, .. } => {
+                Some(heads)
             }
-            | Self::Window {
-                num_heads,
-                head_dim,
-                ..
-            }
-            | Self::Chunked {
-                num_heads,
-                head_dim,
-                ..
-            } => Some((num_heads, head_dim)),
             Self::Latent { .. } | Self::Nothing => None,
         }
     }
@@ -89,7 +91,7 @@ impl Kv {
     /// Elements that one token takes on each of `tp` ranks: K and V.
     pub fn elements_per_token(self, tp: usize) -> usize {
         match (self, self.heads()) {
-            (_, Some((heads, head_dim))) => 2 * of_rank(heads, tp) * head_dim,
+            (_, Some(heads)) => of_rank(heads.count, tp) * (heads.key_dim + heads.value_dim),
             (Self::Latent { width, .. }, None) => width,
             (_, None) => 0,
         }
@@ -99,9 +101,16 @@ impl Kv {
     /// `None`: a token takes nothing.
     pub fn factors(self, tp: usize) -> Option<(&'static str, String)> {
         match (self, self.heads()) {
-            (_, Some((heads, head_dim))) => {
-                let heads = of_rank(heads, tp);
-                Some(("2 (K and V)", format!("{heads} KV heads x {head_dim}")))
+            (_, Some(heads)) => {
+                let count = of_rank(heads.count, tp);
+                let (key, value) = (heads.key_dim, heads.value_dim);
+                Some(match key == value {
+                    true => ("2 (K and V)", format!("{count} KV heads x {key}")),
+                    false => (
+                        "1",
+                        format!("{count} KV heads x ({key} of K + {value} of V)"),
+                    ),
+                })
             }
             (Self::Latent { width, .. }, None) => Some(("1 (K and V in one)", width.to_string())),
             (_, None) => None,
@@ -113,7 +122,7 @@ impl Kv {
         match self {
             Self::Window { window, .. } => Some(window),
             Self::Chunked { chunk, .. } => Some(chunk),
-            Self::Full { .. } | Self::Latent { .. } | Self::Nothing => None,
+            Self::Full(_) | Self::Latent { .. } | Self::Nothing => None,
         }
     }
 }
@@ -157,27 +166,29 @@ mod tests {
 
     #[test]
     fn ranks_share_kv_heads_until_each_has_one() {
-        let (num_heads, head_dim) = (8, 128);
-        let full = Kv::Full {
-            num_heads,
-            head_dim,
-        };
+        let heads = Heads::alike(8, 128);
+        let full = Kv::Full(heads);
         let window = Kv::Window {
-            num_heads,
-            head_dim,
+            heads,
             window: 4096,
         };
-        let chunked = Kv::Chunked {
-            num_heads,
-            head_dim,
-            chunk: 8192,
-        };
+        let chunked = Kv::Chunked { heads, chunk: 8192 };
         for kv in [full, window, chunked] {
             let of_each = [1, 2, 8, 16, 32].map(|tp| kv.elements_per_token(tp));
             assert_eq!(of_each, [2048, 1024, 256, 256, 256]);
             let (before, behind) = kv.factors(4).unwrap();
             assert_eq!((before, &*behind), ("2 (K and V)", "2 KV heads x 128"));
         }
+        let uneven = Kv::Full(Heads {
+            value_dim: 64,
+            ..heads
+        });
+        assert_eq!([1, 16].map(|tp| uneven.elements_per_token(tp)), [1536, 192]);
+        let (before, behind) = uneven.factors(4).unwrap();
+        assert_eq!(
+            (before, &*behind),
+            ("1", "2 KV heads x (128 of K + 64 of V)")
+        );
         let windows = [full, window, chunked].map(Kv::window);
         assert_eq!(windows, [None, Some(4096), Some(8192)]);
     }

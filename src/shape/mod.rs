@@ -17,7 +17,7 @@ mod weight_type;
 use std::sync::Arc;
 
 pub use error::ShapeError;
-pub use layer::{Experts, Kv, Layer, Mlp, State};
+pub use layer::{Experts, Heads, Kv, Layer, Mlp, State};
 pub use quantization::{Code, Method, Quantization, Scheme};
 pub use tensor::{Format, Role, SCALE_SUFFIX, TensorSpec, scale_name};
 pub use weight_type::WeightType;
@@ -32,7 +32,7 @@ pub struct ModelShape {
     /// As its configuration names it: `model_type`.
     pub family: String,
     pub hidden_size: usize,
-    /// Query heads of every layer.
+    /// Query heads of a layer; where they differ, of the one with the most.
     pub num_attention_heads: usize,
     /// Of a query head.
     pub head_dim: usize,

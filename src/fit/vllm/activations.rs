@@ -97,9 +97,7 @@ fn forward(release: &Release, stage: &Stage) -> Part {
 fn unpacked(stage: &Stage) -> usize {
     let (ask, heads) = (stage.ask, stage.plan.rank_shape(0).num_heads);
     let kept = |layer: &Layer| match (layer.kv, ask.kept(layer)) {
-        (Kv::Latent { .. }, Kv::Full { head_dim, .. }) => {
-            heads * (4 * head_dim + 2 * ask.shape.head_dim)
-        }
+        (Kv::Latent { .. }, Kv::Full(kept)) => heads * (4 * kept.key_dim + 2 * ask.shape.head_dim),
         _ => 0,
     };
     let layers = ask.shape.layers[stage.layers.clone()].iter();

@@ -2,6 +2,7 @@
 
 mod behind;
 mod blocks;
+mod heads;
 mod hybrids;
 mod kind;
 mod mixers;
@@ -152,9 +153,9 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
     };
     let sizes = Sizes::read(keys)?;
     let vocab_size = keys.size(&["vocab_size", "padded_vocab_size"])?;
-    let layers = mixers(keys, family, &sizes)?
-        .into_iter()
-        .zip(behind(keys, &sizes)?);
+    let mixers = mixers(keys, family, &sizes)?;
+    let queries = mixers.iter().map(|mixers| mixers.queries).max();
+    let layers = mixers.into_iter().zip(behind(keys, &sizes)?);
     let layers = layers.map(|(mixers, behind)| Layer {
         kv: mixers.kept(),
         state: mixers.recurrent.map(|recurrent| recurrent.state),
@@ -204,7 +205,7 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
     Ok(ModelShape {
         family: model_type(keys).to_owned(),
         hidden_size: sizes.hidden,
-        num_attention_heads: sizes.heads,
+        num_attention_heads: queries.unwrap_or(sizes.heads),
         head_dim: latent.map_or(sizes.head_dim, |(nope, rope)| nope + rope),
         vocab_size,
         norms: norms(keys, family),

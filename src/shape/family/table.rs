@@ -296,6 +296,15 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     Family {
+        names: &["mimo_v2_flash"],
+        ..LLAMA
+    },
+    Family {
+        names: &["step3p5"],
+        qk_norm: QkNorm::Head,
+        ..LLAMA
+    },
+    Family {
         names: &["dots1"],
         qk_norm: QkNorm::Head,
         ..LLAMA

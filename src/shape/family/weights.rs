@@ -8,7 +8,7 @@ use super::sizes::Sizes;
 use crate::shape::error::ShapeError;
 use crate::shape::keys::Keys;
 use crate::shape::quantizer::Quantizer;
-use crate::shape::{Format, Kv, Role, TensorSpec};
+use crate::shape::{Format, Heads, Kv, Role, TensorSpec};
 
 /// What the list follows from.
 pub(super) struct Model<'a> {
@@ -170,14 +170,30 @@ impl List<'_> {
         let module = format!("model.layers.{layer}");
         let norms = norms(&model.keys, model.family);
         self.norm(&format!("{module}.norms"), norms * model.sizes.hidden);
-        let Mixers { kv, recurrent, .. } = model.mixers[layer];
+        let Mixers {
+            kv,
+            queries,
+            recurrent,
+            ..
+        } = model.mixers[layer];
         match (kv, kv.heads()) {
             (Kv::Latent { .. }, _) => self.latent_attention(&module)?,
             (_, Some(heads)) => {
                 // K stands for V too.
-                let one =
-                    matches!(kv, Kv::Full { .. }) && model.keys.flag("attention_k_eq_v", false);
-                self.attention(&module, heads, one);
+                let all = matches!(kv, Kv::Full(_));
+                let one = all && model.keys.flag("attention_k_eq_v", false);
+                self.attention(&module, queries, heads, one);
+                let sinks = match all {
+                    true => "add_full_attention_sink_bias",
+                    false => "add_swa_attention_sink_bias",
+                };
+                if model.keys.flag(sinks, false) {
+                    self.plain(
+                        &format!("{module}.self_attn.sinks"),
+                        &[queries],
+                        Role::Query,
+                    );
+                }
             }
             (_, None) => {}
         }
@@ -250,24 +266,25 @@ impl List<'_> {
         Ok(())
     }
 
-    /// With so many KV heads of so many features; `one`: K stands for V too.
-    fn attention(&mut self, layer: &str, (kv_heads, head_dim): (usize, usize), one: bool) {
-        let (family, sizes) = (self.model.family, self.model.sizes);
-        let (h, q, kv) = (sizes.hidden, sizes.heads * head_dim, kv_heads * head_dim);
+    /// With so many query heads beside those that are kept; `one`: K stands for V too.
+    fn attention(&mut self, layer: &str, queries: usize, kept: Heads, one: bool) {
+        let (family, h) = (self.model.family, self.model.sizes.hidden);
+        let [q, output] = [kept.key_dim, kept.value_dim].map(|width| queries * width);
+        let [k, v] = [kept.key_dim, kept.value_dim].map(|width| kept.count * width);
         let gate = match family.gated_attention && self.model.keys.flag("attn_output_gate", true) {
             true => 2,
             false => 1,
         };
         for (name, shape, role, bias) in [
             ("q_proj", [gate * q, h], Role::Query, family.qkv_bias),
-            ("k_proj", [kv, h], Role::KeyValue, family.qkv_bias),
+            ("k_proj", [k, h], Role::KeyValue, family.qkv_bias),
             (
                 "v_proj",
-                [if one { 0 } else { kv }, h],
+                [if one { 0 } else { v }, h],
                 Role::KeyValue,
                 family.qkv_bias,
             ),
-            ("o_proj", [h, q], Role::Output, family.o_bias),
+            ("o_proj", [h, output], Role::Output, family.o_bias),
         ] {
             let module = format!("{layer}.self_attn.{name}");
             self.matrix(&module, shape, role, 1);
@@ -277,11 +294,15 @@ impl List<'_> {
             };
             self.bias(&module, shape[0], role, bias);
         }
+        if self.model.keys.flag("use_head_wise_attn_gate", false) {
+            let module = format!("{layer}.self_attn.g_proj");
+            self.matrix(&module, [queries, h], Role::Query, 1);
+        }
         let [queries, keys] = match family.qk_norm {
-            QkNorm::Head => [head_dim; 2],
-            QkNorm::HeadIf(key) if self.model.keys.flag(key, false) => [head_dim; 2],
-            QkNorm::Whole => [q, kv],
-            QkNorm::WholeIf(key) if self.model.keys.flag(key, false) => [q, kv],
+            QkNorm::Head => [kept.key_dim; 2],
+            QkNorm::HeadIf(key) if self.model.keys.flag(key, false) => [kept.key_dim; 2],
+            QkNorm::Whole => [q, k],
+            QkNorm::WholeIf(key) if self.model.keys.flag(key, false) => [q, k],
             QkNorm::Never | QkNorm::HeadIf(_) | QkNorm::WholeIf(_) => [0, 0],
         };
         self.plain(

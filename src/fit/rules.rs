@@ -1,6 +1,6 @@
 //! What the shapes and the card forbid, before any byte is counted.
 
-use super::ask::{Ask, Engine};
+use super::ask::{Ask, Engine, KvType};
 use super::quantised;
 use super::releases::Release;
 use super::vllm;
@@ -13,6 +13,9 @@ const SGLANG_FP8: Capability = Capability { major: 8, minor: 0 };
 
 /// Matrices that are several in one may end within a block from here on (vllm#30836).
 const MERGED_MAY_END_WITHIN: [u32; 3] = [0, 14, 0];
+
+/// First release that serves DeepSeek-V4.
+const COMPRESSED: [u32; 3] = [0, 20, 0];
 
 /// vLLM fills the vocabulary up to a multiple of this.
 const VOCAB_PADDING: usize = 64;
@@ -44,6 +47,7 @@ pub(super) fn broken(ask: &Ask) -> Option<Broken> {
         rule,
     })
     .or_else(|| stages_rule(ask))
+    .or_else(|| compressed_rule(ask))
     .or_else(|| length_rule(ask))
     .or_else(|| card_rule(ask))
     .or_else(|| free_rule(ask))
@@ -81,6 +85,39 @@ fn stages_rule(ask: &Ask) -> Option<Broken> {
             "{} pipeline stages need a layer each, and the model has {layers}",
             ask.pp
         ))
+    })
+}
+
+/// Whose cache of compressed latents is not known.
+fn compressed_rule(ask: &Ask) -> Option<Broken> {
+    let family = Some(&ask.shape.family).filter(|_| ask.has_compressed())?;
+    let of_vllm = "--engine vllm --vllm-version 0.21 is";
+    let (rule, hint) = match (ask.engine, ask.kv_type) {
+        (Engine::Vllm(release), _) if release.since < COMPRESSED => (
+            format!("vLLM serves {family} from 0.20 on, and these are the rules of {release}"),
+            "--vllm-version 0.21 tells a newer one",
+        ),
+        (Engine::Vllm(_), KvType::Auto | KvType::Fp8) => return None,
+        (Engine::Vllm(_), _) => (
+            format!("the KV cache of {family} is in FP8: no other layout of it is known"),
+            "--kv-cache-dtype fp8 is",
+        ),
+        (Engine::Candlepower, _) => (
+            format!("this program's own engine does not run the compressed latents of {family}"),
+            of_vllm,
+        ),
+        (Engine::Sglang, _) => (
+            format!("how SGLang lays out the compressed latents of {family} is not known"),
+            of_vllm,
+        ),
+        (Engine::LlamaCpp(_), _) => (
+            format!("how llama.cpp lays out the compressed latents of {family} is not known"),
+            of_vllm,
+        ),
+    };
+    Some(Broken {
+        rule,
+        hint: Some(hint.to_owned()),
     })
 }
 

@@ -26,6 +26,7 @@ impl ModelSpec {
             head_dim: self.head_dim,
             vocab_size: self.vocab_size,
             norms: NORMS,
+            streams: 1,
             positions: self.positions(),
             rotary_rows: self.positions(),
             tie_word_embeddings: self.tie_word_embeddings,

@@ -71,7 +71,7 @@ impl Attention<'_> {
     /// What the queries of running requests cost, and the seconds that they keep the card busy.
     pub fn running(&self) -> (Cost, f64) {
         let phase = &self.phases.running;
-        let Kv::Latent { width, rotary } = self.layer.kv else {
+        let Kv::Latent { width, rotary, .. } = self.layer.kv else {
             let cost = self.cost(phase, [self.layer.q_width, self.layer.o.inputs]);
             return (cost, self.limits.busy(cost, Unit::Decode));
         };

@@ -174,7 +174,7 @@ impl Layer {
     /// With what goes in and out of each matrix, of which all that read the same are one; of routed ones `held` are here.
     fn sized(self, hidden: usize, held: usize) -> Self {
         let latent_width = match self.kv {
-            Kv::Latent { width, rotary } => width - rotary,
+            Kv::Latent { width, rotary, .. } => width - rotary,
             _ => hidden,
         };
         let o = self.o.giving(hidden, 1);

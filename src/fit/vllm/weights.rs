@@ -17,7 +17,7 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
     let ask = stage.ask;
     let plan = stage.weights as f64 / GIB;
     // Cosines and sines of every position, in the activations' type.
-    let rope = (ask.shape.rotary_rows * ask.shape.head_dim * ask.dtype().bytes()) as f64 / GIB;
+    let rope = (rotary(ask) * ask.dtype().bytes()) as f64 / GIB;
     let rounded = rounding(stage) as f64 / GIB;
     let mut gib = plan + rope + rounded;
     let mut how = format!(
@@ -51,6 +51,20 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
         how += &format!(" - {offloaded:.2} in the host's memory");
     }
     Item::from_gib(gib, how)
+}
+
+/// Cosines and sines of all positions.
+fn rotary(ask: &Ask) -> usize {
+    let compressed = ask.shape.layers.iter().find_map(|layer| match layer.kv {
+        Kv::Compressed(kept) => Some(kept),
+        _ => None,
+    });
+    ask.shape.rotary_rows
+        * match compressed {
+            // By two bases: of windows, and of compressed latents.
+            Some(kept) => 2 * kept.rotary,
+            None => ask.shape.head_dim,
+        }
 }
 
 /// What PyTorch's allocator adds to matrices: from `LARGE` on it takes whole pages, and what is left of the last one

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::blocks::blocks;
+use super::compressed::compressed;
 use super::heads::{of_all, of_some};
 use super::kind::{Family, Windows};
 use super::recurrent::{Recurrent, recurrent};
@@ -146,11 +147,20 @@ fn kv(
     (types, num_heads): (&[&str], usize),
     layer: usize,
 ) -> Result<(Kv, usize), ShapeError> {
+    if let Some(kept) = compressed(keys, sizes, layer)? {
+        return Ok((Kv::Compressed(kept), sizes.heads));
+    }
     if let Some(rank) = keys.count(&["kv_lora_rank"])? {
         let rotary = keys.size(&["qk_rope_head_dim"])?;
+        // Later models of the kind take what an earlier layer picked.
+        let picks = keys.texts("indexer_types")?.get(layer) != Some(&"shared");
         let latent = Kv::Latent {
             width: rank + rotary,
             rotary,
+            index: keys
+                .count(&["index_head_dim"])?
+                .filter(|_| picks)
+                .unwrap_or(0),
         };
         return Ok((latent, sizes.heads));
     }

@@ -2,6 +2,7 @@
 
 mod behind;
 mod blocks;
+mod compressed;
 mod heads;
 mod hybrids;
 mod kind;
@@ -26,7 +27,7 @@ use self::weights::{Model, list};
 use super::error::ShapeError;
 use super::keys::Keys;
 use super::quantizer::Quantizer;
-use super::{Kv, Layer, Mlp, ModelShape, WeightType};
+use super::{Layer, Mlp, ModelShape, WeightType};
 
 /// Where the decoder of a model with other parts is described.
 const NESTED: [&str; 4] = [
@@ -187,15 +188,6 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
     }
     let positions = positions(keys)?;
     let mut assumptions = Vec::new();
-    if layers
-        .iter()
-        .any(|layer| matches!(layer.kv, Kv::Latent { .. }))
-        && keys.value("index_head_dim").is_some()
-    {
-        assumptions.push(
-            "the keys of the sparse indexer, which newer DeepSeek models keep beside the latents, are not counted".to_owned(),
-        );
-    }
     if keys
         .list("cross_attention_layers")?
         .is_some_and(|list| !list.is_empty())
@@ -209,6 +201,7 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
         head_dim: latent.map_or(sizes.head_dim, |(nope, rope)| nope + rope),
         vocab_size,
         norms: norms(keys, family),
+        streams: keys.count(&["hc_mult"])?.unwrap_or(1),
         positions,
         rotary_rows: rotary_rows(keys, positions),
         tie_word_embeddings: keys.flag("tie_word_embeddings", family.tied),

@@ -64,8 +64,8 @@ pub(super) fn list(model: &Model, quantizer: &Quantizer) -> Result<Vec<TensorSpe
     Ok(list.tensors)
 }
 
-struct List<'a> {
-    model: &'a Model<'a>,
+pub(super) struct List<'a> {
+    pub(super) model: &'a Model<'a>,
     quantizer: &'a Quantizer,
     /// So far, those too that were too many to be added.
     weights: u128,
@@ -96,7 +96,7 @@ impl List<'_> {
         self.weights <= MOST_WEIGHTS && !shape.contains(&0) && count > 0
     }
 
-    fn plain(&mut self, name: &str, shape: &[usize], role: Role) {
+    pub(super) fn plain(&mut self, name: &str, shape: &[usize], role: Role) {
         if self.counts(shape, 1) {
             self.push(name.to_owned(), shape.to_vec(), role, 1);
         }
@@ -127,7 +127,7 @@ impl List<'_> {
     }
 
     /// The weights of `count` modules alike, packed if the quantiser packs them.
-    fn matrix(&mut self, module: &str, shape: [usize; 2], role: Role, count: usize) {
+    pub(super) fn matrix(&mut self, module: &str, shape: [usize; 2], role: Role, count: usize) {
         if !self.counts(&shape, count) {
             return;
         }
@@ -177,7 +177,8 @@ impl List<'_> {
             ..
         } = model.mixers[layer];
         match (kv, kv.heads()) {
-            (Kv::Latent { .. }, _) => self.latent_attention(&module)?,
+            (Kv::Latent { index, .. }, _) => self.latent_attention(&module, index > 0)?,
+            (Kv::Compressed(kept), _) => self.compressed_attention(&module, kept)?,
             (_, Some(heads)) => {
                 // K stands for V too.
                 let all = matches!(kv, Kv::Full(_));
@@ -221,6 +222,7 @@ impl List<'_> {
                 self.mlp(&format!("{module}.shared_experts"), [shared, h], 1);
             }
         }
+        self.streams(&module)?;
         self.beside_layer(&module)
     }
 
@@ -312,7 +314,8 @@ impl List<'_> {
         );
     }
 
-    fn latent_attention(&mut self, layer: &str) -> Result<(), ShapeError> {
+    /// `picks`: with an indexer of its own.
+    fn latent_attention(&mut self, layer: &str, picks: bool) -> Result<(), ShapeError> {
         let (keys, sizes) = (self.model.keys, self.model.sizes);
         let (h, heads) = (sizes.hidden, sizes.heads);
         let rank = keys.size(&["kv_lora_rank"])?;
@@ -339,7 +342,8 @@ impl List<'_> {
         // What picks the tokens that attention looks at (DeepSeek V3.2, GLM-5); every rank holds it.
         let indexer = keys
             .count(&["index_n_heads"])?
-            .zip(keys.count(&["index_head_dim"])?);
+            .zip(keys.count(&["index_head_dim"])?)
+            .filter(|_| picks);
         if let Some((heads, head_dim)) = indexer {
             let rank = keys.size(&["q_lora_rank"])?;
             self.matrix(

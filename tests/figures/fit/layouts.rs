@@ -81,3 +81,100 @@ fn layers_with_a_window_may_have_more_heads() {
     let found = weights(&path) - weights(&alike);
     assert!((found - more).abs() < 0.02, "{found} {more}");
 }
+
+const FLASH: &str = "deepseek-ai/DeepSeek-V4-Flash";
+
+/// DeepSeek-V4: the start that a log of 0.22 tells of, and the longest that would have fit there (vllm#44376).
+#[test]
+fn compressed_latents_lie_in_pages_of_many_kinds() {
+    let quantization = json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
+    let more = [
+        ("quantization_config", quantization),
+        ("expert_dtype", json!("fp4")),
+    ];
+    let (_folder, path) = config(FLASH, &more);
+    let two = |more: &str| {
+        let limits = "--gpus 2 --expert-parallel --gpu-memory-utilization 0.95 --max-num-batched-tokens 16384";
+        ask(
+            &path,
+            &format!("{limits} --engine vllm --vllm-version 0.22 {more}"),
+        )
+    };
+    let answer = two("--gpu-memory 94.5 --max-model-len 30000");
+    assert_eq!(text(&answer, "verdict"), "LEN", "{answer}");
+    let reason = text(&answer, "reason");
+    assert!(reason.contains("needs 6.66 GiB of KV cache"), "{reason}");
+    // With as much as was logged, 5.44 GiB, a request of 13,528 tokens fits, and hardly one more.
+    let kv = number(&answer["per_rank"], "kv_gib");
+    let memory = 94.5 + (5.44 - kv) / 0.95;
+    let answer = two(&format!("--gpu-memory {memory:.4} --max-model-len 30000"));
+    let longest = number(&answer, "max_model_len_that_fits");
+    assert!((longest / 13_528.0 - 1.0).abs() < 2e-3, "{longest}");
+}
+
+#[test]
+fn compressed_latents_are_answered_where_their_layout_is_known() {
+    let (_folder, path) = config(FLASH, &[]);
+    for (more, said) in [
+        ("", "own engine does not run"),
+        ("--engine sglang", "SGLang"),
+        ("--engine llama.cpp", "llama.cpp"),
+        ("--engine vllm --vllm-version 0.19", "from 0.20 on"),
+        (
+            "--engine vllm --vllm-version 0.21 --kv-cache-dtype bf16",
+            "FP8",
+        ),
+    ] {
+        let answer = ask(&path, &format!("--gpus 8 {more}"));
+        assert_eq!(text(&answer, "verdict"), "UNSUPPORTED", "{more}");
+        let reason = text(&answer, "reason");
+        assert!(
+            reason.contains(said) && reason.contains("deepseek_v4"),
+            "{reason}"
+        );
+    }
+}
+
+/// DeepSeek-V3.2: a latent of 576 in FP8 with scales and 64 in 16 bits, 656 B, and a key of 128 with a scale beside it:
+/// 43.67 GiB for 975,424 tokens on B200 (sglang#11309).
+#[test]
+fn an_indexer_keeps_keys_beside_the_latents() {
+    let more = [
+        ("model_type", json!("deepseek_v32")),
+        ("index_head_dim", json!(128)),
+        ("index_n_heads", json!(64)),
+    ];
+    let (_folder, path) = config("deepseek-ai/DeepSeek-V3", &more);
+    let token = |gpu: &str, more: &str| {
+        let model = path.display();
+        let answer = fit(&format!("--model {model} --gpu {gpu} --gpus 16 {more}"));
+        number(&answer, "kv_bytes_per_token")
+    };
+    let logged = 43.67 * (1_u64 << 30) as f64 / 975_424.0;
+    let sglang = token("b200", "--engine sglang");
+    assert!((sglang / logged - 1.0).abs() < 1e-3, "{sglang} {logged}");
+    let of_61 = |each: usize| (61 * each) as f64;
+    for (gpu, more, each) in [
+        ("h200", "--engine sglang", 1152 + 132),
+        ("h200", "--engine vllm --vllm-version 0.11", 656 + 132),
+        ("h200", "--engine vllm --vllm-version 0.12", 1152 + 132),
+        (
+            "h200",
+            "--engine vllm --vllm-version 0.12 --kv-cache-dtype fp8",
+            656 + 132,
+        ),
+    ] {
+        assert_eq!(token(gpu, more), of_61(each), "{gpu} {more}");
+    }
+    // Layers that read what an earlier one picked have no key.
+    let types: Vec<&str> = (0..61)
+        .map(|n| if n % 2 == 0 { "full" } else { "shared" })
+        .collect();
+    let more = [more.to_vec(), vec![("indexer_types", json!(types))]].concat();
+    let (_folder, shared) = config("deepseek-ai/DeepSeek-V3", &more);
+    let answer = ask(&shared, "--gpus 16 --engine vllm --vllm-version 0.12");
+    assert_eq!(
+        number(&answer, "kv_bytes_per_token"),
+        (61 * 1152 + 31 * 132) as f64
+    );
+}

@@ -1,6 +1,6 @@
 //! What a rank holds before the first step: its share of the model, and what was asked for beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::ask::{Ask, GIB, Lora};
 use super::super::releases::{Latent, Release};
@@ -31,6 +31,11 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
             lora.adapters, lora.rank
         );
     }
+    let copies = copies(stage) as f64 / GIB;
+    if copies > 0.0 {
+        gib += copies;
+        how += &format!(" + {copies:.2} of K's weights in the place of V's");
+    }
     let products = match release.latent {
         Latent::Absorbed => absorbed(stage) as f64 / GIB,
         _ => 0.0,
@@ -51,6 +56,30 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
         how += &format!(" - {offloaded:.2} in the host's memory");
     }
     Item::from_gib(gib, how)
+}
+
+/// Bytes of a rank's weights of K in layers that have none of V: they lie there twice, once for each (`gemma4.py`).
+fn copies(stage: &Stage) -> u64 {
+    let named = |part: &str| {
+        let parts = stage.plan.tensors();
+        let part = part.to_owned();
+        parts.filter(move |one| one.tensor.name.contains(&part))
+    };
+    let with_v: HashSet<usize> = named("v_proj").filter_map(|one| one.tensor.layer).collect();
+    // Where no layer has a V of that name, they are named in another way.
+    if with_v.is_empty() {
+        return 0;
+    }
+    let copied = named("k_proj").filter(|one| {
+        let here = one
+            .tensor
+            .layer
+            .filter(|layer| stage.layers.contains(layer));
+        here.is_some_and(|layer| !with_v.contains(&layer))
+    });
+    copied
+        .map(|one| stage.ask.bytes(one.tensor, one.elements(0)))
+        .sum()
 }
 
 /// Cosines and sines of all positions.

@@ -178,3 +178,21 @@ fn an_indexer_keeps_keys_beside_the_latents() {
         (61 * 1152 + 31 * 132) as f64
     );
 }
+
+/// Gemma 4: ten layers see all tokens by K alone; vLLM loads its weights into the place of V's too, and keeps both.
+#[test]
+fn k_that_stands_for_v_lies_twice_in_memory() {
+    let model = "google/gemma-4-31B-it (text)";
+    let (_folder, path) = config(model, &[]);
+    let answer = ask(
+        &path,
+        "--gpus 2 --engine vllm --vllm-version 0.21 --explain",
+    );
+    let copies = 10.0 * 4.0 * 512.0 * 5376.0 * 2.0 / 2.0 / (1_u64 << 30) as f64;
+    let said = format!("{copies:.2} of K's weights in the place of V's");
+    assert!(answer.to_string().contains(&said), "{said}: {answer}");
+    let (_folder, path) = config(model, &[]);
+    let own = ask(&path, "--gpus 2 --engine sglang");
+    let weights = |answer: &Value| number(&answer["per_rank"], "weights_gib");
+    assert!(weights(&answer) > weights(&own) + copies, "{answer} {own}");
+}

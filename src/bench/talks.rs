@@ -102,7 +102,7 @@ impl<'a> Talks<'a> {
             return false;
         };
         talk.turn += 1;
-        let goes_on = talk.turn < self.of.turns;
+        let goes_on = talk.turn < self.of.turns_in(talk.index);
         if goes_on {
             let arrival = end.saturating_add(self.of.think_time);
             self.resting.push_back((arrival, talk));

@@ -45,7 +45,7 @@ fn main() {
                         (caches.collect::<Vec<_>>(), qkv, out)
                     },
                     |(caches, qkv, out), turn| {
-                        Cpu.attend(qkv, &shape, &step, &caches[turn % caches.len()], out)
+                        Cpu::F32.attend(qkv, &shape, &step, &caches[turn % caches.len()], out)
                     },
                 );
             }

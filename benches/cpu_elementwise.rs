@@ -93,12 +93,12 @@ fn norms(size: &mut Size, spec: &ModelSpec) {
         plain,
         two,
         || (buffer(), buffer()),
-        |(x, out)| Cpu.add_norm(x, None, &norm, rows, out),
+        |(x, out)| Cpu::F32.add_norm(x, None, &norm, rows, out),
     );
     let added = ("add_norm", width, Traffic::Update);
     let operands = || (buffer(), buffer(), buffer());
     size.run(added, four, operands, |(x, delta, out)| {
-        Cpu.add_norm(x, Some(delta), &norm, rows, out)
+        Cpu::F32.add_norm(x, Some(delta), &norm, rows, out)
     });
 }
 
@@ -112,7 +112,7 @@ fn cache_rows(size: &mut Size, spec: &ModelSpec) {
         table,
         cost::Activations::F32.copy(rows, width),
         rotation,
-        |out| Cpu.rope(&rope, &step.positions, out),
+        |out| Cpu::F32.rope(&rope, &step.positions, out),
     );
     let (width, cost) = (
         shape.qkv_width(),
@@ -127,7 +127,7 @@ fn cache_rows(size: &mut Size, spec: &ModelSpec) {
     };
     let write = ("write_kv", width, Traffic::Update);
     size.run(write, cost, operands, |(qkv, rotation, cache)| {
-        Cpu.write_kv(qkv, &shape, norms.as_ref(), rotation, &step, cache)
+        Cpu::F32.write_kv(qkv, &shape, norms.as_ref(), rotation, &step, cache)
     });
 }
 
@@ -138,7 +138,9 @@ fn activation(size: &mut Size, spec: &ModelSpec) {
         cost::Activations::F32.silu_mul(rows, width),
     );
     let operands = || (cards::buffer(rows, 2 * width), cards::buffer(rows, width));
-    size.run(gated, cost, operands, |(x, out)| Cpu.silu_mul(x, rows, out));
+    size.run(gated, cost, operands, |(x, out)| {
+        Cpu::F32.silu_mul(x, rows, out)
+    });
 }
 
 fn embedding(size: &mut Size, spec: &ModelSpec, table: &impl Deref<Target = Linear>) {
@@ -157,7 +159,7 @@ fn embedding(size: &mut Size, spec: &ModelSpec, table: &impl Deref<Target = Line
     };
     let embed = ("embed", width, Traffic::Copy);
     size.run(embed, cost, operands, |(tokens, out)| {
-        Cpu.embed(table, 0, tokens, out)
+        Cpu::F32.embed(table, 0, tokens, out)
     });
 }
 
@@ -171,6 +173,6 @@ fn gather(size: &mut Size, spec: &ModelSpec) {
         gather,
         cost::Activations::F32.copy(rows, width),
         operands,
-        |(x, out)| Cpu.gather(x, &indices, out),
+        |(x, out)| Cpu::F32.gather(x, &indices, out),
     );
 }

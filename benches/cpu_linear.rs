@@ -8,10 +8,9 @@ use std::cell::{LazyCell, RefCell};
 
 use candle_core::DType;
 use candlepower::ground::recorder::Cost;
-use candlepower::ops::cpu::Cpu;
-use candlepower::ops::cpu::panel::packed_len;
+use candlepower::ops::cpu::panel::PANEL;
 use candlepower::ops::{Kernels, Linear};
-use roofs::{Beside, Case, Place, Traffic};
+use roofs::{Beside, Case, Place, Traffic, activations};
 
 const ROWS: [usize; 7] = [1, 2, 4, 8, 32, 100, 512];
 /// Of Qwen3-235B-A22B's attention, and one of its experts.
@@ -53,6 +52,7 @@ fn measure(
             .map(|_| cards::weights(n, k, dtype))
             .collect::<Vec<Linear>>()
     });
+    let cpu = activations::cpu();
     let is_head = layer == "head";
     for rows in ROWS {
         if is_head && rows > MAX_HEAD_ROWS {
@@ -68,7 +68,7 @@ fn measure(
                     LazyCell::force(&weights),
                 )
             },
-            |(x, out, weights), turn| Cpu.linear(x, &weights[turn % weights.len()], rows, out),
+            |(x, out, weights), turn| cpu.linear(x, &weights[turn % weights.len()], rows, out),
         );
         if is_head {
             let space = cards::buffer(1, 1);
@@ -86,7 +86,7 @@ fn measure(
                     )
                 },
                 |(x, out, weights), turn| {
-                    Cpu.greedy(
+                    cpu.greedy(
                         x,
                         &weights[turn % weights.len()],
                         &(0..n),
@@ -108,7 +108,8 @@ fn case(
     rows: usize,
 ) -> Case {
     // As `ops::cost`: weights once, activations once each way; scales are a thousandth of it.
-    let bytes = packed_len(n, k) * dtype.size_in_bytes() + rows * (n + k) * size_of::<f32>();
+    let bytes =
+        n.next_multiple_of(PANEL) * k * dtype.size_in_bytes() + rows * (n + k) * size_of::<f32>();
     Case {
         kernel: layer,
         name: format!("{model} {n} x {k}, {rows} rows"),

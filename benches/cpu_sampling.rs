@@ -94,7 +94,7 @@ fn main() {
                         },
                         |(sets, state), turn| {
                             let head = Head {
-                                kernels: &Cpu,
+                                kernels: &Cpu::F32,
                                 collective: &Solo,
                                 vocab: &(0..vocabulary),
                                 vocab_size: vocabulary,
@@ -112,7 +112,7 @@ fn main() {
 
 /// Normally distributed: how far a selection gets depends on the values.
 fn logits(rows: usize, vocabulary: usize) -> Buffer {
-    let buffer = Cpu.buffer(rows, vocabulary).expect("a buffer");
+    let buffer = Cpu::F32.buffer(rows, vocabulary).expect("a buffer");
     let normal = Normal::new(0.0, DEVIATION).expect("a distribution");
     let mut rng = StdRng::seed_from_u64(0);
     let filled = storage::write(&buffer, |values: &mut [f32]| {

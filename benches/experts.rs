@@ -70,7 +70,7 @@ fn measure(beside: &mut Beside, name: &'static str, dtype: DType) {
             )
         };
         beside.kernel(&case, set_up, |(x, out, space), turn| {
-            Cpu.experts(x, &experts, &routes[turn % STEPS], rows, space, out)
+            Cpu::F32.experts(x, &experts, &routes[turn % STEPS], rows, space, out)
         });
     }
 }
@@ -92,7 +92,7 @@ fn choices(rows: usize, step: usize) -> Routes {
         }
     }
     let routes = Routes {
-        experts: Cpu.index_buffer(rows, TOP_K).expect("a buffer"),
+        experts: Cpu::F32.index_buffer(rows, TOP_K).expect("a buffer"),
         weights: cards::buffer(rows, TOP_K),
     };
     let written = storage::write(&routes.experts, |experts: &mut [u32]| {

@@ -101,7 +101,7 @@ pub fn weights(n: usize, k: usize, dtype: DType) -> Linear {
         shape: (n, k),
         dtype,
     };
-    Cpu.pack(&[&flat], None).expect("weights are packed")
+    Cpu::F32.pack(&[&flat], None).expect("weights are packed")
 }
 
 pub fn norm(width: usize, spec: &ModelSpec) -> Norm {
@@ -127,14 +127,14 @@ pub fn rope(spec: &ModelSpec) -> Rope {
 
 /// A written workspace buffer: pages that nobody wrote are all one page of zeros.
 pub fn buffer(rows: usize, width: usize) -> Buffer {
-    let buffer = Cpu.buffer(rows, width).expect("a buffer");
+    let buffer = Cpu::F32.buffer(rows, width).expect("a buffer");
     fill(&buffer, ACTIVATION);
     buffer
 }
 
 /// A written cache for [`rows`].
 pub fn cache(shape: &AttentionShape, sequences: usize, context: usize) -> KvLayer {
-    let cache = Cpu.kv_layer(blocks(sequences, context), BLOCK_SIZE, shape, DType::BF16);
+    let cache = Cpu::F32.kv_layer(blocks(sequences, context), BLOCK_SIZE, shape, DType::BF16);
     let cache = cache.expect("a cache");
     fill(&cache.k, bf16::from_f32(CACHED));
     fill(&cache.v, bf16::from_f32(CACHED));

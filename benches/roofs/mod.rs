@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each bench uses its own part")]
 
+#[path = "../activations/mod.rs"]
+pub mod activations;
 mod traffic;
 
 use std::cell::{Cell, LazyCell};
@@ -84,7 +86,9 @@ pub fn beside(measure: impl FnOnce(&mut Beside)) {
 impl Beside {
     fn look(&mut self) {
         self.read = self.read.max(roof::read_bandwidth().unwrap());
-        self.peak = self.peak.max(roof::multiply_add_peak());
+        self.peak = self
+            .peak
+            .max(roof::multiply_add_peak(activations::cpu().activations));
         self.looked = Instant::now();
         println!(
             "{} threads: {:.1} GB/s read from memory, {:.0} GFLOP/s multiply-add",

@@ -2,6 +2,9 @@
 // Each benchmark takes what it needs.
 #![allow(dead_code)]
 
+#[path = "../activations/mod.rs"]
+pub mod activations;
+
 use std::sync::Arc;
 
 use candle_core::DType;
@@ -9,7 +12,6 @@ use candlepower::exec::{Executor, KvLayout, Rank, Ranks, StepPlan};
 use candlepower::ground::Sampling;
 use candlepower::hub::cards;
 use candlepower::model::{Decoder, DummyWeights, ModelSpec, Share, StepLimits, WeightType};
-use candlepower::ops::cpu::Cpu;
 use candlepower::ops::{Pick, Rows};
 use candlepower::parallel::{Collective, ShardPlan};
 
@@ -52,15 +54,15 @@ pub fn load(spec: &ModelSpec, tp: usize, threads: usize) -> Ranks {
     };
     let plan = ShardPlan::new(&spec.shape(), tp).expect("a legal split");
     let elements = plan.kv_elements_per_token();
-    let spec = spec.clone();
+    let (spec, cpu) = (spec.clone(), activations::cpu());
     let build = move |collective: Box<dyn Collective>| {
         let share = Share {
             spec: &spec,
             plan: &plan,
             rank: collective.rank(),
         };
-        let decoder = Decoder::load(share, &weights, &Cpu, limits, &mut |_| ())?;
-        Ok(Rank::new(Box::new(Cpu), collective, decoder))
+        let decoder = Decoder::load(share, &weights, &cpu, limits, &mut |_| ())?;
+        Ok(Rank::new(Box::new(cpu), collective, decoder))
     };
     let mut ranks =
         Ranks::load(tp, threads, u64::MAX, elements, Arc::new(build)).expect("the model loads");

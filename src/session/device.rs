@@ -41,7 +41,7 @@ impl Device {
             }
             other => return Err(Wish::Device(other.to_owned()).into()),
         }
-        if matches!(options.dtype, Some(WeightType::Bf16 | WeightType::F16)) {
+        if options.dtype == Some(WeightType::F16) {
             return Err(Wish::CpuType.into());
         }
         Ok(Self::Cpu)

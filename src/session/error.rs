@@ -87,9 +87,13 @@ pub enum Wish {
         source: HardwareError,
     },
     #[error(
-        "--dtype bf16 and f16 are for GPUs: the CPU kernels compute in f32; use --dtype auto or f32"
+        "--dtype f16 is for GPUs: the CPU kernels compute in f32, or multiply in bf16; use --dtype auto, f32 or bf16"
     )]
     CpuType,
+    #[error(
+        "--dtype bf16 on the CPU multiplies weights of bf16, and {name} holds {weights}; use --dtype auto"
+    )]
+    CpuWeights { name: String, weights: &'static str },
     #[error("--layers {layers} is more than the {all} layers of {file}; ask for at most those")]
     Layers {
         layers: usize,

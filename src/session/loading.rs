@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use candle_core::DType;
 
-use super::error::SessionError;
+use super::error::{SessionError, Wish};
 use super::files::ModelFiles;
 use super::host_memory;
 use crate::exec::{Build, ExecError, Executor, Rank, Ranks, Threads};
 use crate::ground::{Progress, Task, results};
-use crate::model::{Decoder, Share};
+use crate::model::{Decoder, Share, WeightType};
 use crate::ops::cpu::Cpu;
+use crate::ops::cpu::packing::Activations;
 use crate::parallel::Collective;
 use crate::telemetry::{GpuProbe, Memory, machine};
 
 pub struct Loading {
     pub weight_dtype: DType,
+    pub activations: Activations,
     /// Of the ranks on this machine.
     pub threads: Threads,
     /// Bytes of this machine's memory that its ranks leave for the KV cache.
@@ -49,6 +51,14 @@ impl Loading {
     ) -> Result<Self, SessionError> {
         let (source, weight_dtype) = files.weight_source(progress)?;
         let options = &files.options;
+        let activations = match (options.dtype, weight_dtype) {
+            (Some(WeightType::Bf16), DType::BF16) => Activations::Bf16,
+            (Some(WeightType::Bf16), other) => {
+                let (name, weights) = (files.source.name.clone(), other.as_str());
+                return Err(Wish::CpuWeights { name, weights }.into());
+            }
+            _ => Activations::F32,
+        };
         let limits = options.step_limits();
         let room = host_memory::left_for_kv(
             &files.plan,
@@ -60,7 +70,7 @@ impl Loading {
         )?;
         progress.start(Task::Load, files.weight_bytes(ranks, weight_dtype));
         let (spec, plan) = (files.model.spec()?.clone(), files.plan.clone());
-        let seen = progress.clone();
+        let (seen, cpu) = (progress.clone(), Cpu { activations });
         let build = move |collective: Box<dyn Collective>| {
             let rank = collective.rank();
             let share = Share {
@@ -69,11 +79,12 @@ impl Loading {
                 rank,
             };
             let mut advance = |bytes| seen.advance(bytes);
-            let decoder = Decoder::load(share, source.as_ref(), &Cpu, limits, &mut advance)?;
-            Ok(Rank::new(Box::new(Cpu), collective, decoder))
+            let decoder = Decoder::load(share, source.as_ref(), &cpu, limits, &mut advance)?;
+            Ok(Rank::new(Box::new(cpu), collective, decoder))
         };
         Ok(Self {
             weight_dtype,
+            activations,
             threads: Threads {
                 count: options.threads.unwrap_or_else(default_threads),
                 pinned: options.pin_threads,

@@ -24,3 +24,19 @@ macro_rules! each_fused_kernel {
         }
     }};
 }
+
+/// The same for activations in bf16, with the kernel that multiplies pairs of them.
+macro_rules! each_bf16_kernel {
+    ($kernel:ident, $name:ident => $body:expr) => {{
+        each_fused_kernel!($kernel, $name => $body);
+        #[cfg(target_arch = "x86_64")]
+        {
+            use candlepower::ops::cpu::kernel_avx512_bf16::Avx512Bf16;
+            let $name = "AVX512_BF16";
+            match Avx512Bf16::detect() {
+                Some($kernel) => $body,
+                None => eprintln!("skipped: this host has no {}", $name),
+            }
+        }
+    }};
+}

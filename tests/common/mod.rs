@@ -68,7 +68,7 @@ pub enum Backend {
 impl Backend {
     pub fn kernels(self) -> Box<dyn ops::Backend> {
         match self {
-            Self::Cpu => Box::new(Cpu),
+            Self::Cpu => Box::new(Cpu::F32),
             Self::Reference => Box::new(Reference),
         }
     }

@@ -34,8 +34,8 @@ pub fn dummy(spec: &ModelSpec, split: Split) -> Ranks {
             plan: &shared,
             rank: collective.rank(),
         };
-        let decoder = Decoder::load(share, &weights, &Cpu, LIMITS, &mut |_| ())?;
-        Ok(Rank::new(Box::new(Cpu), collective, decoder))
+        let decoder = Decoder::load(share, &weights, &Cpu::F32, LIMITS, &mut |_| ())?;
+        Ok(Rank::new(Box::new(Cpu::F32), collective, decoder))
     };
     let elements = plan.kv_elements_per_token();
     let mut ranks = Ranks::load(split.tp, 2, u64::MAX, elements, Arc::new(build)).unwrap();

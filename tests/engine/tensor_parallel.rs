@@ -307,13 +307,14 @@ fn a_failed_rank_stops_all_with_its_reason() {
                     plan: &plan,
                     rank,
                 };
-                let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| ())?;
+                let decoder =
+                    Decoder::load(share, source.as_ref(), &Cpu::F32, LIMITS, &mut |_| ())?;
                 let collective = Failing {
                     left: Cell::new(if rank == culprit { left } else { usize::MAX }),
                     inner,
                     panics,
                 };
-                Ok(Rank::new(Box::new(Cpu), Box::new(collective), decoder))
+                Ok(Rank::new(Box::new(Cpu::F32), Box::new(collective), decoder))
             };
             let mut ranks = Ranks::load(4, 2, 1 << 30, elements, Arc::new(build)).unwrap();
             let layout = KvLayout {
@@ -384,8 +385,8 @@ fn a_rank_that_cannot_be_built_is_told() {
                 plan: &plan,
                 rank,
             };
-            let decoder = Decoder::load(share, source.as_ref(), &Cpu, LIMITS, &mut |_| ())?;
-            Ok(Rank::new(Box::new(Cpu), collective, decoder))
+            let decoder = Decoder::load(share, source.as_ref(), &Cpu::F32, LIMITS, &mut |_| ())?;
+            Ok(Rank::new(Box::new(Cpu::F32), collective, decoder))
         };
         let failed = Ranks::load(4, 4, 1 << 30, 1, Arc::new(build));
         let error = failed.err().unwrap().to_string();

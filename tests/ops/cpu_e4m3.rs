@@ -3,6 +3,7 @@
 use crate::common::random::Random;
 use candlepower::ops::cpu::gemm::{Gemm, linear_with};
 use candlepower::ops::cpu::kernel_portable::Portable;
+use candlepower::ops::cpu::packing::Activations;
 use candlepower::ops::cpu::panel::{PanelElement, Source, pack, packed_len};
 use candlepower::ops::cpu::scales::Scales;
 use candlepower::ops::cpu::tile::MicroKernel;
@@ -49,7 +50,7 @@ struct Case {
 impl Case {
     fn new(random: &mut Random, rows: usize, n: usize, k: usize, block: [usize; 2]) -> Self {
         let plain: Vec<F8E4M3> = (0..n * k).map(|_| e4m3(random)).collect();
-        let mut packed = vec![<F8E4M3 as PanelElement>::ZERO; packed_len(n, k)];
+        let mut packed = vec![<F8E4M3 as PanelElement>::ZERO; packed_len::<F8E4M3>(n, k)];
         let source = Source {
             values: &plain,
             stride: k,
@@ -91,6 +92,7 @@ impl Case {
             x: &self.x,
             ldx: self.k + X_PAD,
             rows: self.rows,
+            activations: Activations::F32,
             w: &self.packed,
             n: self.n,
             k: self.k,

@@ -296,7 +296,7 @@ proptest! {
     #[test]
     fn routing_agrees_with_the_reference(seed in any::<u64>(), rows in 1usize..71) {
         let case = Case::new(seed, rows, DType::F32);
-        let (cpu, cpu_load) = case.routes(&Cpu);
+        let (cpu, cpu_load) = case.routes(&Cpu::F32);
         let (plain, load) = case.routes(&Reference);
         prop_assert_eq!(cpu.experts.to_vec2::<u32>()?, plain.experts.to_vec2::<u32>()?);
         prop_assert_eq!(load.iter().sum::<u32>() as usize, rows * case.routing.top_k);
@@ -320,9 +320,9 @@ proptest! {
         threads in 1usize..4,
     ) {
         let case = Case::new(seed, rows, dtype);
-        let (routes, _) = case.routes(&Cpu);
-        let experts = case.experts(&Cpu, false);
-        let out = with_threads(threads, || case.run(&Cpu, &experts, &case.x, &routes));
+        let (routes, _) = case.routes(&Cpu::F32);
+        let experts = case.experts(&Cpu::F32, false);
+        let out = with_threads(threads, || case.run(&Cpu::F32, &experts, &case.x, &routes));
         for (i, (&out, want)) in out.iter().zip(case.expected(&routes)).enumerate() {
             let error = (f64::from(out) - want.value).abs();
             prop_assert!(error <= TOLERANCE * want.size, "{i}: {out}, {want:?}");
@@ -344,13 +344,13 @@ proptest! {
         quantize in any::<bool>(),
     ) {
         let case = Case::new(seed, rows, dtype);
-        let (routes, _) = case.routes(&Cpu);
-        let experts = case.experts(&Cpu, quantize);
-        let together = with_threads(2, || case.run(&Cpu, &experts, &case.x, &routes));
+        let (routes, _) = case.routes(&Cpu::F32);
+        let experts = case.experts(&Cpu::F32, quantize);
+        let together = with_threads(2, || case.run(&Cpu::F32, &experts, &case.x, &routes));
         for row in 0..rows {
             let one = |b: &Buffer| buffer(b.i(row..row + 1).unwrap());
             let routes = Routes { experts: one(&routes.experts), weights: one(&routes.weights) };
-            let alone = case.run(&Cpu, &experts, &one(&case.x), &routes);
+            let alone = case.run(&Cpu::F32, &experts, &one(&case.x), &routes);
             let among = &together[row * case.hidden..][..case.hidden];
             prop_assert_eq!(bits(&alone), bits(among));
         }
@@ -359,11 +359,11 @@ proptest! {
     #[test]
     fn experts_agree_with_the_reference(seed in any::<u64>(), rows in 1usize..20) {
         let case = Case::new(seed, rows, DType::F8E4M3);
-        let (routes, _) = case.routes(&Cpu);
+        let (routes, _) = case.routes(&Cpu::F32);
         let run = |kernels: &dyn Backend| {
             case.run(kernels, &case.experts(kernels, false), &case.x, &routes)
         };
-        for (cpu, plain) in run(&Cpu).into_iter().zip(run(&Reference)) {
+        for (cpu, plain) in run(&Cpu::F32).into_iter().zip(run(&Reference)) {
             prop_assert!((cpu - plain).abs() <= 1e-4 * (1.0 + plain.abs()), "{cpu} {plain}");
         }
     }
@@ -371,14 +371,14 @@ proptest! {
     #[test]
     fn experts_of_several_ranks_add_up(seed in any::<u64>(), rows in 1usize..20) {
         let mut case = Case::new(seed, rows, DType::BF16);
-        let (routes, _) = case.routes(&Cpu);
+        let (routes, _) = case.routes(&Cpu::F32);
         let all = case.routing.num_experts;
         case.held = 0..all;
-        let whole = case.run(&Cpu, &case.experts(&Cpu, false), &case.x, &routes);
+        let whole = case.run(&Cpu::F32, &case.experts(&Cpu::F32, false), &case.x, &routes);
         let mut sum = vec![0.0; whole.len()];
         for held in [0..all / 2, all / 2..all] {
             case.held = held;
-            let part = case.run(&Cpu, &case.experts(&Cpu, false), &case.x, &routes);
+            let part = case.run(&Cpu::F32, &case.experts(&Cpu::F32, false), &case.x, &routes);
             sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
         for (sum, whole) in sum.iter().zip(whole) {
@@ -403,10 +403,10 @@ proptest! {
             true => pack(kernels, &stored).with_quantized_activations(),
             false => pack(kernels, &stored),
         };
-        let (cpu, plain) = (of(&Cpu), of(&Reference));
+        let (cpu, plain) = (of(&Cpu::F32), of(&Reference));
         prop_assert_eq!(cpu.weight.dtype(), if mixed { DType::F32 } else { DType::F8E4M3 });
         let (out, expected) = (untouched(rows, cpu.n), untouched(rows, cpu.n));
-        Cpu.linear(&x, &cpu, rows, &out)?;
+        Cpu::F32.linear(&x, &cpu, rows, &out)?;
         Reference.linear(&x, &plain, rows, &expected)?;
         let weights: Vec<Vec<f64>> = stored.iter().flat_map(Stored::wide).collect();
         let (out, expected) = (out.to_vec2::<f32>()?, expected.to_vec2::<f32>()?);
@@ -440,7 +440,7 @@ fn broken_scales_and_nans_are_refused() {
         scales,
         ..good.clone()
     };
-    for kernels in [&Cpu as &dyn Backend, &Reference] {
+    for kernels in [&Cpu::F32 as &dyn Backend, &Reference] {
         let refuse = |parts: &[&dyn WeightRows], word: &str| {
             let error = kernels.pack(parts, None).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
@@ -462,22 +462,22 @@ fn broken_scales_and_nans_are_refused() {
         moved.scales.as_mut().unwrap().offset[1] = 2;
         refuse(&[&good, &moved], "have blocks");
     }
-    let linear = Cpu.pack(&[&good], None).unwrap();
-    let out = Cpu.buffer(1, 10).unwrap();
-    let error = Cpu.embed(&linear, 0, &[0], &out).unwrap_err();
+    let linear = Cpu::F32.pack(&[&good], None).unwrap();
+    let out = Cpu::F32.buffer(1, 10).unwrap();
+    let error = Cpu::F32.embed(&linear, 0, &[0], &out).unwrap_err();
     assert!(error.to_string().contains("never e4m3"), "{error}");
 }
 
 #[test]
 fn a_row_that_chose_nobody_here_gets_zeros() {
     let mut case = Case::new(5, 6, DType::F32);
-    let (routes, _) = case.routes(&Cpu);
+    let (routes, _) = case.routes(&Cpu::F32);
     let all_the_same = storage::write(&routes.experts, |experts: &mut [u32]| {
         experts.fill(1);
         Ok(())
     });
     all_the_same.unwrap();
     case.held = 2..4;
-    let out = case.run(&Cpu, &case.experts(&Cpu, false), &case.x, &routes);
+    let out = case.run(&Cpu::F32, &case.experts(&Cpu::F32, false), &case.x, &routes);
     assert!(out.iter().all(|v| *v == 0.0));
 }

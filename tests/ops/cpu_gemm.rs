@@ -3,7 +3,8 @@
 use crate::common::random::Random;
 use candlepower::ops::cpu::gemm::{Gemm, linear, linear_with};
 use candlepower::ops::cpu::kernel_portable::Portable;
-use candlepower::ops::cpu::panel::{PanelElement, Source, pack, packed_len, unpack_row};
+use candlepower::ops::cpu::packing::Activations;
+use candlepower::ops::cpu::panel::{Element, PanelElement, Source, pack, packed_len, unpack_row};
 use candlepower::ops::cpu::tile::MicroKernel;
 use candlepower::ops::cpu::workers::Workers;
 use candlepower::ops::row;
@@ -14,6 +15,7 @@ struct Case<W> {
     n: usize,
     k: usize,
     rows: usize,
+    activations: Activations,
     plain: Vec<W>,
     packed: Vec<W>,
     x: Vec<f32>,
@@ -27,7 +29,7 @@ const OUT_PAD: usize = 5;
 impl<W: PanelElement> Case<W> {
     fn new(random: &mut Random, (rows, n, k): (usize, usize, usize), of: fn(f32) -> W) -> Self {
         let plain = random.vec(n * k, of);
-        let mut packed = vec![W::ZERO; packed_len(n, k)];
+        let mut packed = vec![W::ZERO; packed_len::<W>(n, k)];
         pack(
             Source {
                 values: &plain,
@@ -44,6 +46,7 @@ impl<W: PanelElement> Case<W> {
             n,
             k,
             rows,
+            activations: Activations::F32,
             plain,
             packed,
             x,
@@ -56,6 +59,7 @@ impl<W: PanelElement> Case<W> {
             x: &self.x,
             ldx: self.k + X_PAD,
             rows: self.rows,
+            activations: self.activations,
             w: &self.packed,
             n: self.n,
             k: self.k,
@@ -65,13 +69,31 @@ impl<W: PanelElement> Case<W> {
         }
     }
 
+    fn in_bf16(self) -> Self {
+        let activations = Activations::Bf16;
+        Self {
+            activations,
+            ..self
+        }
+    }
+
+    /// A row of activations as the weights meet it.
+    fn met(&self, row: usize) -> impl Iterator<Item = f32> {
+        let row = &self.x[row * (self.k + X_PAD)..][..self.k];
+        let rounds = self.activations == Activations::Bf16 && W::ELEMENT == Element::Bf16;
+        row.iter().map(move |&x| match rounds {
+            true => bf16::from_f32(x).to_f32(),
+            false => x,
+        })
+    }
+
     fn out(&self) -> Vec<f32> {
         vec![f32::NAN; self.rows * (self.n + OUT_PAD)]
     }
 
     fn check(&self, out: &[f32], what: &str) {
         for row in 0..self.rows {
-            let x = &self.x[row * (self.k + X_PAD)..];
+            let x: Vec<f32> = self.met(row).collect();
             for column in 0..self.n {
                 let w = &self.plain[column * self.k..][..self.k];
                 let products = x
@@ -126,6 +148,18 @@ const SHAPES: [(usize, usize, usize); 18] = [
 fn against_f64<W: PanelElement>(of: fn(f32) -> W) {
     let mut random = Random(7);
     for shape in SHAPES {
+        let case = Case::new(&mut random, shape, of).in_bf16();
+        let mut out = case.out();
+        linear(&case.job(), &mut out);
+        case.check(&out, "best kernel of bf16");
+        let mut out = case.out();
+        linear_with(Portable, &case.job(), &mut out);
+        case.check(&out, "portable, bf16");
+        each_bf16_kernel!(kernel, name => {
+            let mut out = case.out();
+            linear_with(kernel, &case.job(), &mut out);
+            case.check(&out, name);
+        });
         let case = Case::new(&mut random, shape, of);
         let mut out = case.out();
         linear(&case.job(), &mut out);
@@ -149,9 +183,17 @@ fn kernels_agree_with_f64() {
 }
 
 /// Each row alone, and in batches of every size up to `rows`, under one and several threads.
-fn same_bits<M: MicroKernel, W: PanelElement>(kernel: M, of: fn(f32) -> W) {
-    let (rows, n, k) = (130, 131, 1100);
-    let case = Case::new(&mut Random(11), (rows, n, k), of);
+fn same_bits<M: MicroKernel, W: PanelElement>(
+    kernel: M,
+    activations: Activations,
+    of: fn(f32) -> W,
+) {
+    // More than a block of rows, and an odd k.
+    let (rows, n, k) = (260, 131, 1101);
+    let case = Case {
+        activations,
+        ..Case::new(&mut Random(11), (rows, n, k), of)
+    };
     let ldo = n + OUT_PAD;
     let mut alone = case.out();
     for row in 0..rows {
@@ -164,7 +206,7 @@ fn same_bits<M: MicroKernel, W: PanelElement>(kernel: M, of: fn(f32) -> W) {
     }
     for threads in [1, 3] {
         let mut workers = Workers::new(threads, false).unwrap();
-        for batch in (1..=20).chain([64, 120, 121, rows]) {
+        for batch in (1..=20).chain([64, 120, 121, 241, rows]) {
             let mut out = case.out();
             workers.install(|| {
                 linear_with(
@@ -187,26 +229,50 @@ fn same_bits<M: MicroKernel, W: PanelElement>(kernel: M, of: fn(f32) -> W) {
 
 #[test]
 fn a_row_has_the_same_bits_in_every_batch() {
-    same_bits(Portable, bf16::from_f32);
-    same_bits(Portable, |x| x);
+    same_bits(Portable, Activations::F32, bf16::from_f32);
+    same_bits(Portable, Activations::Bf16, bf16::from_f32);
+    same_bits(Portable, Activations::F32, |x| x);
 }
 
 #[test]
 fn a_row_has_the_same_bits_in_every_batch_with_fused_kernels() {
     each_fused_kernel!(kernel, _name => {
-        same_bits(kernel, bf16::from_f32);
-        same_bits(kernel, f16::from_f32);
-        same_bits(kernel, |x| x);
+        same_bits(kernel, Activations::F32, bf16::from_f32);
+        same_bits(kernel, Activations::F32, f16::from_f32);
+        same_bits(kernel, Activations::F32, |x| x);
     });
+    each_bf16_kernel!(kernel, _name => same_bits(kernel, Activations::Bf16, bf16::from_f32));
 }
 
-/// The chain of fused multiply-adds that every element must be, then its bias.
+/// The chain of fused multiply-adds that every element must be, then its bias: in order of k, but of bf16 weights each
+/// pair from behind.
 fn chain<W: PanelElement>(case: &Case<W>, row: usize, column: usize) -> f32 {
-    let x = &case.x[row * (case.k + X_PAD)..];
+    let x: Vec<f32> = case.met(row).collect();
     let w = &case.plain[column * case.k..][..case.k];
-    let steps = x.iter().zip(w);
+    let together = if W::ELEMENT == Element::Bf16 { 2 } else { 1 };
+    let pairs = x.chunks(together).zip(w.chunks(together));
+    let steps = pairs.flat_map(|(x, w)| x.iter().zip(w).rev());
     let sum = steps.fold(0.0_f32, |sum, (x, w)| x.mul_add(w.to_f32(), sum));
     case.bias.as_ref().map_or(sum, |bias| sum + bias[column])
+}
+
+fn is_the_chain<M: MicroKernel, W: PanelElement>(kernel: M, name: &str, case: &Case<W>) {
+    let mut out = case.out();
+    linear_with(kernel, &case.job(), &mut out);
+    for row in 0..case.rows {
+        for column in 0..case.n {
+            let got = out[row * (case.n + OUT_PAD) + column];
+            let want = chain(case, row, column);
+            assert_eq!(
+                got.to_bits(),
+                want.to_bits(),
+                "{name} {}x{}x{} at {row},{column}: {got} not {want}",
+                case.rows,
+                case.n,
+                case.k
+            );
+        }
+    }
 }
 
 /// So every fused kernel gives the bits of every other.
@@ -215,21 +281,9 @@ fn one_chain<W: PanelElement>(of: fn(f32) -> W) {
     let odd_shapes = (1..=14).chain([25, 31]).map(|rows| (rows, 167, 29));
     for shape in SHAPES.into_iter().chain(odd_shapes) {
         let case = Case::new(&mut random, shape, of);
-        each_fused_kernel!(kernel, name => {
-            let mut out = case.out();
-            linear_with(kernel, &case.job(), &mut out);
-            for row in 0..case.rows {
-                for column in 0..case.n {
-                    let got = out[row * (case.n + OUT_PAD) + column];
-                    let want = chain(&case, row, column);
-                    assert_eq!(
-                        got.to_bits(),
-                        want.to_bits(),
-                        "{name} {shape:?} at {row},{column}: {got} not {want}"
-                    );
-                }
-            }
-        });
+        each_fused_kernel!(kernel, name => is_the_chain(kernel, name, &case));
+        let case = case.in_bf16();
+        each_bf16_kernel!(kernel, name => is_the_chain(kernel, name, &case));
     }
 }
 
@@ -265,7 +319,7 @@ fn no_rows_and_no_columns_are_nothing_to_do() {
 fn a_padded_panel_column_is_zero_and_unpacking_undoes_packing() {
     let (n, k) = (37, 300);
     let plain = Random(5).vec(n * k, bf16::from_f32);
-    let mut packed = vec![bf16::ZERO; packed_len(n, k)];
+    let mut packed = vec![bf16::ZERO; packed_len::<bf16>(n, k)];
     pack(
         Source {
             values: &plain,
@@ -298,7 +352,7 @@ fn stacked_parts_and_slices_pack_as_one_matrix() {
         .flat_map(|row| &row[columns.clone()])
         .copied()
         .collect();
-    let mut want = vec![f16::ZERO; packed_len(n, k)];
+    let mut want = vec![f16::ZERO; packed_len::<f16>(n, k)];
     pack(
         Source {
             values: &narrow,
@@ -310,7 +364,7 @@ fn stacked_parts_and_slices_pack_as_one_matrix() {
         &mut want,
     );
 
-    let mut got = vec![f16::ZERO; packed_len(n, k)];
+    let mut got = vec![f16::ZERO; packed_len::<f16>(n, k)];
     // Out of order, and with part boundaries inside panels and a part within one.
     for part in [39..61, 0..18, 18..21, 21..39] {
         let values = &whole[part.start * wide + columns.start..];

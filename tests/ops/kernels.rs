@@ -76,7 +76,7 @@ fn both(outputs: &[Tensor], tolerance: f32, f: impl Fn(&dyn Backend, &[Buffer]) 
         f(kernels, &buffers).unwrap();
         buffers
     };
-    let (cpu, reference) = (run(&Cpu), run(&Reference));
+    let (cpu, reference) = (run(&Cpu::F32), run(&Reference));
     for ((cpu, reference), start) in cpu.iter().zip(&reference).zip(outputs) {
         assert_close(cpu, reference, tolerance);
         assert_ne!(values(reference), values(start), "the oracle wrote nothing");
@@ -182,14 +182,14 @@ proptest! {
         let weight = Stored::plain(tensor(&mut random, n, k).to_dtype(dtype).unwrap());
         let bias = bias.then(|| vector(&mut random, n));
         let x = tensor(&mut random, count + SPARE, k);
-        let head = Cpu.pack(&[&weight], bias.clone()).unwrap();
+        let head = Cpu::F32.pack(&[&weight], bias.clone()).unwrap();
         let logits = copied(&untouched(count, n));
-        Cpu.linear(&x, &head, count, &logits).unwrap();
+        Cpu::F32.linear(&x, &head, count, &logits).unwrap();
         // The last rows may stand for no token.
         let tokens = random.within(0..n + 1);
         let vocab = 7000..7000 + tokens;
         let (mut found, mut expected) = (Vec::new(), Vec::new());
-        Cpu.greedy(&x, &head, &vocab, count, &logits, &mut found).unwrap();
+        Cpu::F32.greedy(&x, &head, &vocab, count, &logits, &mut found).unwrap();
         // Not merely close: the same kernels see the same numbers in the same order.
         for (row, &(token, logit)) in logits.to_vec2::<f32>().unwrap().iter().zip(&found) {
             let highest = row[..tokens].iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -262,7 +262,7 @@ proptest! {
             kernels.write_kv(&qkv, &shape, norms.as_ref(), &rotation, &rows, &cache)?;
             Ok::<_, candle_core::Error>((query(&qkv)?, cache))
         };
-        let (q, cache) = run(&Cpu).unwrap();
+        let (q, cache) = run(&Cpu::F32).unwrap();
         let (expected_q, expected) = run(&Reference).unwrap();
         assert_close(&q, &expected_q, F32_TOLERANCE);
         assert_close(&cache.k, &expected.k, step_of(dtype));
@@ -326,7 +326,7 @@ proptest! {
             .collect();
         let vocab = 50..50 + tokens;
         let (mut found, mut expected) = (Vec::new(), Vec::new());
-        Cpu.summarize(&logits, &vocab, &asks, &mut found).unwrap();
+        Cpu::F32.summarize(&logits, &vocab, &asks, &mut found).unwrap();
         Reference.summarize(&logits, &vocab, &asks, &mut expected).unwrap();
         prop_assert_eq!(found.len(), expected.len());
         let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * (1.0 + b);
@@ -347,7 +347,7 @@ fn greedy_takes_the_first_of_equals_and_reports_what_is_not_a_number() {
     const K: usize = 3;
     let head = |values: Vec<f32>| {
         let weight = Tensor::from_vec(values, (N, K), &Device::Cpu).unwrap();
-        Cpu.pack(&[&Stored::plain(weight)], None).unwrap()
+        Cpu::F32.pack(&[&Stored::plain(weight)], None).unwrap()
     };
     let x = Tensor::ones((2, K), DType::F32, &Device::Cpu).unwrap();
     let (mut found, space) = (Vec::new(), copied(&untouched(1, 1)));
@@ -356,12 +356,14 @@ fn greedy_takes_the_first_of_equals_and_reports_what_is_not_a_number() {
     for column in [130, 390] {
         values[column * K] = 3.0;
     }
-    Cpu.greedy(&x, &head(values.clone()), &(0..N), 2, &space, &mut found)
+    Cpu::F32
+        .greedy(&x, &head(values.clone()), &(0..N), 2, &space, &mut found)
         .unwrap();
     assert_eq!(found, [(130, 4.0), (130, 4.0)]);
     for bad in [f32::NAN, f32::INFINITY] {
         values[200 * K + 1] = bad;
-        Cpu.greedy(&x, &head(values.clone()), &(0..N), 2, &space, &mut found)
+        Cpu::F32
+            .greedy(&x, &head(values.clone()), &(0..N), 2, &space, &mut found)
             .unwrap();
         assert!(
             found.iter().all(|(_, logit)| !logit.is_finite()),
@@ -408,10 +410,10 @@ fn an_e4m3_cache_is_off_by_a_few_percent_and_saturates() {
     for context in [64, 700] {
         let qkv: Vec<f32> = (0..context * WIDTH).map(|_| normal(&mut random)).collect();
         let qkv = Tensor::from_vec(qkv, (context, WIDTH), &Device::Cpu).unwrap();
-        let exact = attend_through_a_cache(&Cpu, DType::F32, &qkv);
+        let exact = attend_through_a_cache(&Cpu::F32, DType::F32, &qkv);
         let size: f32 = exact.iter().map(|v| v * v).sum();
         let error = |dtype: DType| {
-            let out = attend_through_a_cache(&Cpu, dtype, &qkv);
+            let out = attend_through_a_cache(&Cpu::F32, dtype, &qkv);
             let squares = out.iter().zip(&exact).map(|(a, b)| (a - b) * (a - b));
             (squares.sum::<f32>() / size).sqrt()
         };
@@ -422,7 +424,7 @@ fn an_e4m3_cache_is_off_by_a_few_percent_and_saturates() {
     }
     // Of values past the largest number, the largest is kept: nothing is infinite.
     let large = Tensor::full(1000.0_f32, (3, WIDTH), &Device::Cpu).unwrap();
-    for kernels in [&Cpu as &dyn Backend, &Reference] {
+    for kernels in [&Cpu::F32 as &dyn Backend, &Reference] {
         let out = attend_through_a_cache(kernels, DType::F8E4M3, &large);
         assert!(out.iter().all(|v| (v - 448.0).abs() < 0.01), "{:?}", out[0]);
     }

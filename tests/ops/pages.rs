@@ -35,7 +35,7 @@ fn weights_lie_in_huge_pages() {
     };
     for dtype in [DType::BF16, DType::F32] {
         let weights = Tensor::zeros((ROWS, COLUMNS), dtype, &Device::Cpu).unwrap();
-        let linear = Cpu.pack(&[&Stored::plain(weights)], None).unwrap();
+        let linear = Cpu::F32.pack(&[&Stored::plain(weights)], None).unwrap();
         let bytes = ROWS * COLUMNS * dtype.size_in_bytes();
         let huge = huge_bytes().unwrap() - before;
         assert!(

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::job::Gemm;
-use super::panel::{PANEL, PanelElement};
+use super::packing::Packing;
+use super::panel::{PANEL, PanelElement, packed_steps, steps_together};
 use super::shared::SharedOut;
 use super::tile::{MicroKernel, Scaling, Sums, TILE_SUMS, Tile, tile_rows};
 use super::workers;
@@ -97,6 +98,8 @@ pub(super) unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
     let tiles = rows.len().div_ceil(M::ROWS);
     let most = tallest_panels::<M>(rows.len());
     let prefetched = (PREFETCH_STEPS * PANEL).max(PREFETCH_BYTES / size_of::<W>());
+    let packing = Packing::of::<M, W>(job.activations);
+    let panel_stride = PANEL * packed_steps::<W>(job.k);
     let mut column_scales = COLUMN_SCALES.take();
     let mut k_start = 0;
     loop {
@@ -119,16 +122,16 @@ pub(super) unsafe fn panel_range<M: MicroKernel, W: PanelElement>(
                 let (ahead, ahead_step) = match tiles {
                     1 => (prefetched, PANEL),
                     _ => (
-                        group * PANEL * job.k + tile * k.len() * PANEL / tiles,
+                        group * panel_stride + tile * k.len() * PANEL / tiles,
                         PANEL.div_ceil(tiles),
                     ),
                 };
                 let task = Tile {
-                    x: &packed[range.start * job.k + k.start * range.len()..],
+                    x: &packed[range.start * job.k + packing.words(k.start) * range.len()..],
                     rows: range.len(),
                     depth: k.len(),
-                    w: &job.w[panel * PANEL * job.k + k.start * PANEL..],
-                    panel_stride: PANEL * job.k,
+                    w: &job.w[panel * panel_stride + k.start * PANEL..],
+                    panel_stride,
                     panels: group,
                     scaling,
                     ahead,
@@ -161,7 +164,9 @@ fn next_k_block<M: MicroKernel, W: PanelElement>(
     match &job.scales {
         None => {
             let blocks = job.k.div_ceil(M::K_BLOCK).max(1);
-            job.k.min(start + job.k.div_ceil(blocks).max(1))
+            let steps = job.k.div_ceil(blocks).max(1);
+            let steps = steps.next_multiple_of(steps_together::<W>());
+            job.k.min(start + steps)
         }
         Some(scales) => {
             let more = M::K_BLOCK.saturating_sub(scales.block[1]) / scales.block[1];

@@ -2,8 +2,9 @@
 //!
 //! Rows are taken in blocks whose activations stay in L2, K in blocks whose weights stay in L1, and
 //! the panels are split over the threads once. An output element is one chain of multiply-adds over
-//! k in order, whatever the tile, block or thread: a row's result is the same bits in every batch. Of an
-//! e4m3 weight it is one such chain for each block of its scales, and one over the blocks in order.
+//! k, whatever the tile, block or thread: a row's result is the same bits in every batch. The chain goes in order
+//! of k; of bf16 weights in order of pairs, a pair's second step before its first, as processors do that multiply
+//! such pairs. Of an e4m3 weight it is one such chain for each block of its scales, and one over the blocks in order.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -11,13 +12,12 @@ use std::ops::Range;
 use super::best::with_best_kernel;
 use super::columns::columns;
 pub use super::job::Gemm;
+use super::packing::Packing;
 use super::panel::PanelElement;
 use super::shared::SharedOut;
 use super::tile::{MicroKernel, tile_rows};
 use super::workers;
 
-/// Rows of a block: 120 rows of 512 steps are 240 KiB, half of a common L2.
-pub(super) const ROW_BLOCK: usize = 120;
 /// Activations below which they are packed on the calling thread.
 pub(super) const MIN_PARALLEL_PACK: usize = 1 << 16;
 
@@ -26,7 +26,7 @@ pub(super) const MIN_PARALLEL_PACK: usize = 1 << 16;
 /// # Panics
 /// If a slice is shorter than its shape says.
 pub fn linear<W: PanelElement>(job: &Gemm<'_, W>, out: &mut [f32]) {
-    with_best_kernel!(kernel => linear_with(kernel, job, out));
+    with_best_kernel!(job.activations, kernel => linear_with(kernel, job, out));
 }
 
 thread_local! {
@@ -45,7 +45,7 @@ pub fn linear_with<M: MicroKernel, W: PanelElement>(kernel: M, job: &Gemm<'_, W>
     job.check(out);
     let out = SharedOut::new(out);
     // One row is a tile as it is.
-    if job.rows == 1 && M::activation_factor(W::ELEMENT) == 1.0 {
+    if job.rows == 1 && Packing::of::<M, W>(job.activations).is_plain() {
         return columns(kernel, job, 0..1, &job.x[..job.k], out);
     }
     for_row_blocks::<M, W>(job, |rows, packed| columns(kernel, job, rows, packed, out));
@@ -58,7 +58,7 @@ pub(super) fn for_row_blocks<M: MicroKernel, W: PanelElement>(
 ) {
     // Taken, not borrowed: a thread that waits for others may run another call of this function.
     let mut packed = PACKED.take();
-    let blocks = job.rows.div_ceil(ROW_BLOCK);
+    let blocks = job.rows.div_ceil(M::ROW_BLOCK);
     let block = job.rows.div_ceil(blocks).next_multiple_of(M::ROWS);
     for start in (0..job.rows).step_by(block) {
         let rows = start..job.rows.min(start + block);
@@ -72,7 +72,7 @@ pub(super) fn for_row_blocks<M: MicroKernel, W: PanelElement>(
     PACKED.set(packed);
 }
 
-/// `packed`: tiles one after another, each `[k, rows of the tile]`.
+/// `packed`: tiles one after another, each `[words of k, rows of the tile]` with room for `[k, rows]`.
 fn pack_activations<M: MicroKernel, W: PanelElement>(
     job: &Gemm<'_, W>,
     rows: Range<usize>,
@@ -80,31 +80,20 @@ fn pack_activations<M: MicroKernel, W: PanelElement>(
 ) {
     let tiles = rows.len().div_ceil(M::ROWS);
     let out = SharedOut::new(packed);
+    let packing = Packing::of::<M, W>(job.activations);
     let pack = |tile: usize| {
         let range = tile_rows(rows.len(), tiles, tile);
         // SAFETY: tiles are disjoint ranges of rows, so of `packed`, and `packed` is whole.
         let steps = unsafe { out.slice(range.start * job.k, range.len() * job.k) };
-        let row = |row: usize| &job.x[(rows.start + row) * job.ldx..][..job.k];
-        let factor = M::activation_factor(W::ELEMENT);
-        pack_tile(steps, range.len(), range.map(row), factor);
+        let height = range.len();
+        for (r, row) in range.enumerate() {
+            let row = &job.x[(rows.start + row) * job.ldx..][..job.k];
+            packing.put(steps, height, r, row);
+        }
     };
     if rows.len() * job.k < MIN_PARALLEL_PACK {
         (0..tiles).for_each(pack);
     } else {
         workers::each(tiles, pack);
-    }
-}
-
-/// The `height` rows of a tile, times `factor`, side by side at each step.
-pub(super) fn pack_tile<'a>(
-    steps: &mut [f32],
-    height: usize,
-    rows: impl Iterator<Item = &'a [f32]>,
-    factor: f32,
-) {
-    for (r, row) in rows.enumerate() {
-        for (step, &value) in steps.chunks_exact_mut(height).zip(row) {
-            step[r] = value * factor;
-        }
     }
 }

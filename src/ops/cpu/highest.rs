@@ -33,7 +33,7 @@ thread_local! {
 /// # Panics
 /// If a slice is shorter than its shape says, or `highest` is not `[rows]`.
 pub fn highest<W: PanelElement>(job: &Gemm<'_, W>, highest: &mut [(u32, f32)]) {
-    with_best_kernel!(kernel => highest_with(kernel, job, highest));
+    with_best_kernel!(job.activations, kernel => highest_with(kernel, job, highest));
 }
 
 /// [`highest`] with a given kernel.

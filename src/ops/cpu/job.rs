@@ -1,6 +1,7 @@
 //! One linear layer over some rows, as data, with its bounds.
 
-use super::panel::{Element, PANEL, PanelElement, packed_len};
+use super::packing::Activations;
+use super::panel::{Element, PANEL, PanelElement, packed_len, packed_steps};
 use super::scales::Scales;
 
 /// `out = x Wᵀ + b`.
@@ -10,6 +11,7 @@ pub struct Gemm<'a, W> {
     pub x: &'a [f32],
     pub ldx: usize,
     pub rows: usize,
+    pub activations: Activations,
     /// Packed `[n, k]`.
     pub w: &'a [W],
     pub n: usize,
@@ -31,7 +33,10 @@ impl<W: PanelElement> Gemm<'_, W> {
     }
 
     pub(super) fn check_weight(&self) {
-        assert!(self.w.len() >= packed_len(self.n, self.k), "packed weight");
+        assert!(
+            self.w.len() >= packed_len::<W>(self.n, self.k),
+            "packed weight"
+        );
         assert!(self.bias.is_none_or(|bias| bias.len() >= self.n), "bias");
         let scaled = matches!(W::ELEMENT, Element::E4m3);
         assert!(scaled == self.scales.is_some(), "e4m3 weights have scales");
@@ -44,7 +49,7 @@ impl<W: PanelElement> Gemm<'_, W> {
     pub(super) fn panels_from(&self, panel: usize, width: usize) -> Self {
         let first = panel * PANEL;
         Self {
-            w: &self.w[first * self.k..],
+            w: &self.w[first * packed_steps::<W>(self.k)..],
             n: width,
             scales: self.scales.map(|scales| scales.starting_at(first)),
             bias: self.bias.map(|bias| &bias[first..]),

@@ -7,14 +7,13 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::cursor::Cursor;
-use super::panel::{Element, PANEL, PanelElement};
+use super::panel::{Element, PANEL, PanelElement, steps_together};
 use super::tile::{MicroKernel, Sums, Tile};
 
-const CACHE_LINE: usize = 64;
-/// The byte shuffle that widens a bf16 step, its 32 bytes present twice: see [`spread`].
-const SPREAD: [u8; CACHE_LINE] = spread();
-/// A shuffle's index for a zero byte.
-const ZERO_BYTE: u8 = 0x80;
+pub(super) const CACHE_LINE: usize = 64;
+/// The upper half of each 32-bit lane: the second bf16 of a pair, as an f32.
+const UPPER_HALF: i32 = 0xFFFF_0000_u32 as i32;
+const BF16_SHIFT: u32 = 16;
 
 /// An e4m3 byte's sign, exponent and mantissa where an f16 has them, which then is 2^-8 of the number.
 const E4M3_IN_F16: i16 = 0xBF80_u16 as i16;
@@ -30,22 +29,6 @@ impl Avx512 {
         let present = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
         present.then_some(Self(()))
     }
-}
-
-/// Lane `i` of the first 8 takes the lower half of pair `i`, of the last 8 the upper half of pair
-/// `i - 8`: columns in order. A shuffle stays within 16 bytes (4 pairs), so the indices repeat.
-const fn spread() -> [u8; CACHE_LINE] {
-    let mut bytes = [ZERO_BYTE; CACHE_LINE];
-    let mut column = 0;
-    while column < PANEL {
-        let lane = column * size_of::<f32>();
-        let half = column / (PANEL / 2) * size_of::<u16>();
-        let from = (lane % size_of::<__m128i>() + half) as u8;
-        bytes[lane + 2] = from;
-        bytes[lane + 2 + 1] = from + 1;
-        column += 1;
-    }
-    bytes
 }
 
 /// Calls `$function::<$type, rows, panels>`: 4 to 24 sums.
@@ -66,6 +49,8 @@ macro_rules! by_shape {
     };
 }
 
+pub(super) use by_shape;
+
 impl MicroKernel for Avx512 {
     const ROWS: usize = 12;
     /// Two panels' weights (16 KiB of bf16) and a tile's activations (12 KiB).
@@ -80,26 +65,30 @@ impl MicroKernel for Avx512 {
     }
 
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>) {
-        tile.check(&sums);
+        tile.check(&sums, false);
         // SAFETY: `self` proves the features; `check` held the extents the pointers run over, and
         // the shape called is the tile's own.
         unsafe { by_shape!(multiply::<W>, tile.rows, tile.panels, (tile, sums)) }
     }
 }
 
-/// One step of a panel, widened; of e4m3, over [`E4M3_FACTOR`].
+/// One step of a panel, widened; of e4m3, over [`E4M3_FACTOR`]. Of a bf16 pair the `second` step or the first.
 ///
 /// # Safety
-/// `step` points to 16 elements.
+/// `step` points to 16 elements, of bf16 to a pair of such steps.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-unsafe fn panel_step<W: PanelElement>(step: *const W, spread: __m512i) -> __m512 {
-    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32, 16 of e4m3; `ELEMENT` is sealed to the type.
+unsafe fn panel_step<W: PanelElement>(step: *const W, second: bool) -> __m512 {
+    // SAFETY: a pair of steps of bf16 is 64 bytes; 16 elements are 32 of f16, 64 of f32, 16 of e4m3; `ELEMENT` is
+    // sealed to the type.
     unsafe {
         match W::ELEMENT {
             Element::Bf16 => {
-                let twice = _mm512_broadcast_i64x4(_mm256_loadu_si256(step.cast()));
-                _mm512_castsi512_ps(_mm512_shuffle_epi8(twice, spread))
+                let pairs = _mm512_loadu_si512(step.cast());
+                _mm512_castsi512_ps(match second {
+                    true => _mm512_and_si512(pairs, _mm512_set1_epi32(UPPER_HALF)),
+                    false => _mm512_slli_epi32::<BF16_SHIFT>(pairs),
+                })
             }
             Element::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(step.cast())),
             Element::F32 => _mm512_loadu_ps(step.cast()),
@@ -176,29 +165,53 @@ unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
     mut local: Local<R, P>,
 ) -> Local<R, P> {
     let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
+    let together = steps_together::<W>();
+    let panel_stride = cursor.panel_stride;
     let (mut x, mut w, mut ahead) = (cursor.x, cursor.w, cursor.ahead);
+    let mut step = 0;
     // SAFETY: steps and rows by the caller; a prefetch may name any address.
     unsafe {
-        let spread = _mm512_loadu_si512(SPREAD.as_ptr().cast());
-        for step in 0..depth {
-            let weights: [__m512; P] = from_fn(|p| {
-                let panel = w.add(p * cursor.panel_stride);
-                if step % line_steps == 0 {
-                    _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(ahead).cast());
-                }
-                panel_step(panel, spread)
-            });
-            for r in 0..R {
-                let x = _mm512_set1_ps(*x.add(r));
+        while step < depth {
+            if step % line_steps == 0 {
                 for p in 0..P {
-                    local[r][p] = _mm512_fmadd_ps(x, weights[p], local[r][p]);
+                    let line = w.wrapping_add(p * panel_stride + ahead);
+                    _mm_prefetch::<_MM_HINT_T0>(line.cast());
                 }
             }
-            x = x.add(R);
-            w = w.add(PANEL);
-            ahead = ahead.wrapping_add(cursor.ahead_step).wrapping_sub(PANEL);
+            let taken = together.min(depth - step);
+            if taken > 1 {
+                take_step::<W, R, P>(x.add(R), w, true, panel_stride, &mut local);
+            }
+            take_step::<W, R, P>(x, w, false, panel_stride, &mut local);
+            (step, x, w) = (step + taken, x.add(taken * R), w.add(taken * PANEL));
+            ahead = ahead
+                .wrapping_add(taken * cursor.ahead_step)
+                .wrapping_sub(taken * PANEL);
         }
     }
     (cursor.x, cursor.w, cursor.ahead) = (x, w, ahead);
     local
+}
+
+/// # Safety
+/// `R` activations lie at `x`, and at `w` a step of each of `P` panels, of bf16 a pair of them.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn take_step<W: PanelElement, const R: usize, const P: usize>(
+    x: *const f32,
+    w: *const W,
+    second: bool,
+    panel_stride: usize,
+    local: &mut Local<R, P>,
+) {
+    // SAFETY: by the caller.
+    unsafe {
+        let weights: [__m512; P] = from_fn(|p| panel_step(w.add(p * panel_stride), second));
+        for r in 0..R {
+            let x = _mm512_set1_ps(*x.add(r));
+            for p in 0..P {
+                local[r][p] = _mm512_fmadd_ps(x, weights[p], local[r][p]);
+            }
+        }
+    }
 }

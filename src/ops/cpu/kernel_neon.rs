@@ -7,7 +7,7 @@
 
 use std::arch::aarch64::*;
 
-use super::panel::{Element, PANEL, PanelElement};
+use super::panel::{Element, PANEL, PanelElement, steps_together};
 use super::tile::{MicroKernel, Sums, Tile};
 
 const LANES: usize = 4;
@@ -54,7 +54,7 @@ impl MicroKernel for Neon {
     }
 
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>) {
-        tile.check(&sums);
+        tile.check(&sums, false);
         assert!(tile.rows <= Self::ROWS && [1, Self::panels(tile.rows)].contains(&tile.panels));
         // SAFETY: `check` held the extents the pointers run over, and the shape called is the
         // tile's own by the line above.
@@ -62,26 +62,23 @@ impl MicroKernel for Neon {
     }
 }
 
-/// One step of a panel, widened: columns in order, 4 a register.
+/// One step of a panel, widened: columns in order, 4 a register. Of a bf16 pair the `second` step or the first.
 ///
 /// # Safety
-/// `step` points to 16 elements.
+/// `step` points to 16 elements, of bf16 to a pair of such steps.
 #[inline(always)]
-unsafe fn panel_step<W: PanelElement>(step: *const W) -> [float32x4_t; QUARTERS] {
-    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32, 16 of e4m3; `ELEMENT` is sealed to the type.
+unsafe fn panel_step<W: PanelElement>(step: *const W, second: bool) -> [float32x4_t; QUARTERS] {
+    // SAFETY: a pair of steps of bf16 is 64 bytes; 16 elements are 32 of f16, 64 of f32, 16 of e4m3; `ELEMENT` is
+    // sealed to the type.
     unsafe {
         match W::ELEMENT {
-            Element::Bf16 => {
-                let pairs: *const u32 = step.cast();
-                let (a, b) = (vld1q_u32(pairs), vld1q_u32(pairs.add(LANES)));
-                let mask = vdupq_n_u32(UPPER_HALF);
-                [
-                    vreinterpretq_f32_u32(vshlq_n_u32::<BF16_SHIFT>(a)),
-                    vreinterpretq_f32_u32(vshlq_n_u32::<BF16_SHIFT>(b)),
-                    vreinterpretq_f32_u32(vandq_u32(a, mask)),
-                    vreinterpretq_f32_u32(vandq_u32(b, mask)),
-                ]
-            }
+            Element::Bf16 => std::array::from_fn(|i| {
+                let pairs = vld1q_u32(step.cast::<u32>().add(i * LANES));
+                vreinterpretq_f32_u32(match second {
+                    true => vandq_u32(pairs, vdupq_n_u32(UPPER_HALF)),
+                    false => vshlq_n_u32::<BF16_SHIFT>(pairs),
+                })
+            }),
             Element::F16 => std::array::from_fn(|i| {
                 let bits = vld1_u16(step.cast::<u16>().add(i * LANES));
                 vcvt_f32_f16(vreinterpret_f16_u16(bits))
@@ -169,21 +166,44 @@ unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
     depth: usize,
     mut local: Local<R, P>,
 ) -> Local<R, P> {
+    let together = steps_together::<W>();
+    let mut step = 0;
     // SAFETY: steps and rows by the caller.
     unsafe {
-        for _ in 0..depth {
-            for p in 0..P {
-                let weights = panel_step(w.add(p * panel_stride));
-                for r in 0..R {
-                    for quarter in 0..QUARTERS {
-                        let sum = local[r][p][quarter];
-                        local[r][p][quarter] = vfmaq_n_f32(sum, weights[quarter], *x.add(r));
-                    }
-                }
+        while step < depth {
+            let taken = together.min(depth - step);
+            if taken > 1 {
+                take_step::<W, R, P>(x.add(R), w, true, panel_stride, &mut local);
             }
-            x = x.add(R);
-            w = w.add(PANEL);
+            take_step::<W, R, P>(x, w, false, panel_stride, &mut local);
+            x = x.add(taken * R);
+            w = w.add(taken * PANEL);
+            step += taken;
         }
     }
     local
+}
+
+/// # Safety
+/// `R` activations lie at `x`, and at `w` a step of each of `P` panels, of bf16 a pair of them.
+#[inline(always)]
+unsafe fn take_step<W: PanelElement, const R: usize, const P: usize>(
+    x: *const f32,
+    w: *const W,
+    second: bool,
+    panel_stride: usize,
+    local: &mut Local<R, P>,
+) {
+    // SAFETY: by the caller.
+    unsafe {
+        for p in 0..P {
+            let weights = panel_step(w.add(p * panel_stride), second);
+            for r in 0..R {
+                for quarter in 0..QUARTERS {
+                    let sum = local[r][p][quarter];
+                    local[r][p][quarter] = vfmaq_n_f32(sum, weights[quarter], *x.add(r));
+                }
+            }
+        }
+    }
 }

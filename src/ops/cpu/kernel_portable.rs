@@ -6,7 +6,7 @@
 use super::attention_kernel::{
     AttentionKernel, CHAIN, Scores, Softmax, TILE_POSITIONS, higher, shift,
 };
-use super::panel::{PANEL, PanelElement, slot};
+use super::panel::{PANEL, PanelElement, steps_together};
 use super::tile::{MicroKernel, Sums, Tile};
 
 /// Whether the compiled code has a fused multiply-add instruction.
@@ -31,7 +31,7 @@ impl MicroKernel for Portable {
     }
 
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>) {
-        tile.check(&sums);
+        tile.check(&sums, false);
         assert!(tile.rows <= Self::ROWS && tile.panels == 1);
         match tile.rows {
             1 => rows::<W, 1>(tile, sums),
@@ -74,13 +74,16 @@ fn steps<W: PanelElement, const R: usize>(
     depth: usize,
     local: &mut [[f32; PANEL]; R],
 ) {
-    let (weights, _) = w.as_chunks::<PANEL>();
-    let (x, _) = x.as_chunks::<R>();
-    for (weights, x) in weights.iter().zip(x).take(depth) {
-        for column in 0..PANEL {
-            let weight = weights[slot::<W>(column)].to_f32();
-            for r in 0..R {
-                local[r][column] = multiply_add::<FUSED>(x[r], weight, local[r][column]);
+    let together = steps_together::<W>();
+    let (x, _) = x[..depth * R].as_chunks::<R>();
+    for (weights, x) in w.chunks_exact(PANEL * together).zip(x.chunks(together)) {
+        // The later one of a pair first.
+        for (step, x) in x.iter().enumerate().rev() {
+            for column in 0..PANEL {
+                let weight = weights[column * together + step].to_f32();
+                for r in 0..R {
+                    local[r][column] = multiply_add::<FUSED>(x[r], weight, local[r][column]);
+                }
             }
         }
     }

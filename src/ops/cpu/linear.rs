@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 
 use super::elementwise::for_rows;
 use super::gemm::{self, Gemm};
+use super::packing::Activations;
 use super::scales::Scales;
 use super::{e4m3, storage};
 use crate::ops::{BlockScales, Buffer, Linear};
@@ -15,10 +16,16 @@ thread_local! {
     static ROUNDED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-pub fn linear(x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+pub fn linear(
+    x: &Tensor,
+    w: &Linear,
+    activations: Activations,
+    rows: usize,
+    out: &Buffer,
+) -> Result<()> {
     let ldx = x.dim(1)?;
     storage::read(x, |x: &[f32]| match rounding(w) {
-        None => multiply(x, ldx, w, rows, out),
+        None => multiply(x, ldx, w, activations, rows, out),
         Some(scales) => {
             let mut rounded = ROUNDED.take();
             rounded.resize(rows * w.k, 0.0);
@@ -26,7 +33,7 @@ pub fn linear(x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
                 rounded.copy_from_slice(&x[row * ldx..][..w.k]);
                 e4m3::quantize_blocks(rounded, scales.block[1], scales.column_offset);
             });
-            let done = multiply(&rounded, w.k, w, rows, out);
+            let done = multiply(&rounded, w.k, w, activations, rows, out);
             ROUNDED.set(rounded);
             done
         }
@@ -40,14 +47,21 @@ pub(super) fn rounding(w: &Linear) -> Option<&BlockScales> {
         .filter(|scales| scales.quantize_activations)
 }
 
-fn multiply(x: &[f32], ldx: usize, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
+fn multiply(
+    x: &[f32],
+    ldx: usize,
+    w: &Linear,
+    activations: Activations,
+    rows: usize,
+    out: &Buffer,
+) -> Result<()> {
     let ldo = out.dim(1)?;
     let (n, k) = (w.n, w.k);
     with_bias(w, |bias| {
         with_scales(w, |scales| {
             by_dtype!(w.weight.dtype(), T => storage::read(&w.weight, |packed: &[T]| {
                 storage::write(out, |out: &mut [f32]| {
-                    let job = Gemm { x, ldx, rows, w: packed, n, k, scales, bias, ldo };
+                    let job = Gemm { x, ldx, rows, activations, w: packed, n, k, scales, bias, ldo };
                     gemm::linear(&job, out);
                     Ok(())
                 })

@@ -19,12 +19,15 @@ mod job;
 pub mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod kernel_avx512;
+#[cfg(target_arch = "x86_64")]
+pub mod kernel_avx512_bf16;
 #[cfg(target_arch = "aarch64")]
 pub mod kernel_neon;
 pub mod kernel_portable;
 mod kv;
 mod linear;
 mod pack;
+pub mod packing;
 pub mod pages;
 pub mod panel;
 pub mod pin;
@@ -43,6 +46,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::{bf16, f16, vec::HalfBitsVecExt};
 
 use self::gemm::Gemm;
+use self::packing::Activations;
 use self::panel::unpack_row;
 use super::sampling::summary;
 use super::storage;
@@ -53,13 +57,24 @@ use super::{
 
 /// Picks the instruction set of the host at each call; holds no state of its own.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Cpu;
+pub struct Cpu {
+    pub activations: Activations,
+}
+
+impl Cpu {
+    pub const F32: Self = Self {
+        activations: Activations::F32,
+    };
+    pub const BF16: Self = Self {
+        activations: Activations::Bf16,
+    };
+}
 
 impl Backend for Cpu {
     fn measure_roofs(&self) -> Option<DeviceRoofs> {
         Some(DeviceRoofs {
             read_bytes_per_s: roof::read_bandwidth()?,
-            flop_per_s: roof::multiply_add_peak(),
+            flop_per_s: roof::multiply_add_peak(self.activations),
         })
     }
 
@@ -154,7 +169,7 @@ impl Kernels for Cpu {
     }
 
     fn linear(&self, x: &Tensor, w: &Linear, rows: usize, out: &Buffer) -> Result<()> {
-        linear::linear(x, w, rows, out)
+        linear::linear(x, w, self.activations, rows, out)
     }
 
     fn write_kv(
@@ -212,7 +227,7 @@ impl Kernels for Cpu {
         space: &ExpertSpace,
         out: &Buffer,
     ) -> Result<()> {
-        experts::experts(x, experts, routes, rows, space, out)
+        experts::experts(x, experts, routes, self.activations, rows, space, out)
     }
 
     fn gather(&self, x: &Tensor, indices: &[u32], out: &Buffer) -> Result<()> {
@@ -264,8 +279,9 @@ impl Kernels for Cpu {
             by_plain_dtype!(head.weight.dtype(), T => storage::read(&head.weight, |packed: &[T]| {
                 storage::read(x, |values: &[f32]| {
                     let (ldx, n) = (x.dim(1)?, vocab.len());
-                    let (k, scales) = (head.k, None);
-                    let job = Gemm { x: values, ldx, rows, w: packed, n, k, scales, bias, ldo: 0 };
+                    let (k, scales, activations) = (head.k, None, self.activations);
+                    let w = packed;
+                    let job = Gemm { x: values, ldx, rows, activations, w, n, k, scales, bias, ldo: 0 };
                     highest::highest(&job, out);
                     Ok(())
                 })

@@ -9,6 +9,8 @@ use crate::ops::weight::{BlockScales, Linear, WeightRows, check_e4m3, read_widen
 
 /// Elements read from a source at a time while packing: bounds the second copy.
 const PACK_CHUNK: usize = 1 << 22;
+/// Weights begin on one: a step of bf16 pairs is one, and loads that cross two cost twice.
+const CACHE_LINE: usize = 64;
 
 pub fn pack(parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
     let Some(first) = parts.first() else {
@@ -37,7 +39,12 @@ fn pack_as<T: Element + PanelElement>(
     n: usize,
     k: usize,
 ) -> Result<Tensor> {
-    let mut packed = pages::huge(<T as PanelElement>::ZERO, packed_len(n, k));
+    let len = packed_len::<T>(n, k);
+    let spare = CACHE_LINE / size_of::<T>();
+    let mut room = pages::huge(<T as PanelElement>::ZERO, len + spare);
+    // The system's large blocks begin behind a header.
+    let first_line = room.as_ptr().align_offset(CACHE_LINE).min(spare);
+    let packed = &mut room[first_line..first_line + len];
     let chunk = (PACK_CHUNK / k).max(1);
     let mut first = 0;
     for part in parts {
@@ -62,12 +69,12 @@ fn pack_as<T: Element + PanelElement>(
                     rows: count,
                     k,
                 };
-                panel::pack(source, first + start, &mut packed);
+                panel::pack(source, first + start, packed);
                 Ok(())
             })?;
         }
         first += rows;
     }
-    let len = packed.len();
-    Tensor::from_vec(packed, len, &Device::Cpu)
+    let all = room.len();
+    Tensor::from_vec(room, all, &Device::Cpu)?.narrow(0, first_line, len)
 }

@@ -4,9 +4,10 @@
 //! `ceil(n / 16)` panels of 16 output columns. A panel is K-major: 16 elements, one for each
 //! column, for each k-step, so that a kernel streams it front to back. Columns past `n` are zero.
 //!
-//! Within a bf16 step, column `i` and column `i + 8` share a 32-bit lane, the lower column in the
-//! low half: a left shift widens columns 0..8 to f32, a mask widens 8..16. The other types keep
-//! their columns in order.
+//! Of bf16, two neighbouring steps lie together: a column's two elements share a 32-bit lane, the earlier
+//! in the low half, columns in order. A left shift widens the one to f32, a mask the other, and where a
+//! processor multiplies pairs of bf16, this is how it wants them. The last step of an odd `k` has a
+//! partner of zeros. The other types have a step after a step.
 
 use float8::F8E4M3;
 use half::{bf16, f16};
@@ -15,9 +16,9 @@ use super::{e4m3, workers};
 
 /// Output columns of a panel.
 pub const PANEL: usize = 16;
-/// Columns that one widening of a bf16 step yields.
-const HALF_PANEL: usize = PANEL / 2;
-/// Steps transposed at a time: source rows and destination of a block stay in L1.
+/// Steps of a pair.
+const PAIR: usize = 2;
+/// Steps transposed at a time, whole pairs: source rows and destination of a block stay in L1.
 const PACK_STEPS: usize = 256;
 
 /// How weights and cached keys and values are stored.
@@ -86,18 +87,22 @@ impl PanelElement for F8E4M3 {
     }
 }
 
-/// Elements of a packed `[n, k]` matrix.
-pub fn packed_len(n: usize, k: usize) -> usize {
-    n.next_multiple_of(PANEL) * k
+/// Steps that lie together.
+pub(super) const fn steps_together<W: PanelElement>() -> usize {
+    match W::ELEMENT {
+        Element::Bf16 => PAIR,
+        Element::F16 | Element::F32 | Element::E4m3 => 1,
+    }
 }
 
-/// Where column `column` of a panel lies within a step.
-#[inline(always)]
-pub(super) fn slot<W: PanelElement>(column: usize) -> usize {
-    match W::ELEMENT {
-        Element::Bf16 => 2 * (column % HALF_PANEL) + column / HALF_PANEL,
-        Element::F16 | Element::F32 | Element::E4m3 => column,
-    }
+/// Elements of one column of a panel of `k` steps.
+pub(super) fn packed_steps<W: PanelElement>(k: usize) -> usize {
+    k.next_multiple_of(steps_together::<W>())
+}
+
+/// Elements of a packed `[n, k]` matrix.
+pub fn packed_len<W: PanelElement>(n: usize, k: usize) -> usize {
+    n.next_multiple_of(PANEL) * packed_steps::<W>(k)
 }
 
 /// The rows of a row-major matrix: row `i` is `values[i * stride..][..k]`.
@@ -129,18 +134,23 @@ pub fn pack<W: PanelElement>(source: Source<'_, W>, first: usize, packed: &mut [
     }
     let end = first + rows;
     let panels = first / PANEL..end.div_ceil(PANEL);
-    let range = panels.start * PANEL * k..panels.end * PANEL * k;
-    workers::each_chunk(&mut packed[range], PANEL * k, |i, panel| {
+    let panel_len = PANEL * packed_steps::<W>(k);
+    let range = panels.start * panel_len..panels.end * panel_len;
+    let together = steps_together::<W>();
+    workers::each_chunk(&mut packed[range], panel_len, |i, panel| {
         let index = panels.start + i;
         let columns = first.max(index * PANEL)..end.min((index + 1) * PANEL);
         for (block, steps) in panel.chunks_mut(PACK_STEPS * PANEL).enumerate() {
-            let depth = steps.len() / PANEL;
+            let done = block * PACK_STEPS;
+            let depth = (k - done).min(PACK_STEPS);
             for row in columns.clone() {
-                let start = (row - first) * stride + block * PACK_STEPS;
-                let slot = slot::<W>(row - index * PANEL);
-                let row = &values[start..start + depth];
-                for (step, &value) in steps.chunks_exact_mut(PANEL).zip(row) {
-                    step[slot] = value;
+                let start = (row - first) * stride + done;
+                let slot = (row - index * PANEL) * together;
+                let row = values[start..start + depth].chunks(together);
+                for (steps, values) in steps.chunks_exact_mut(PANEL * together).zip(row) {
+                    for (element, &value) in steps[slot..].iter_mut().zip(values) {
+                        *element = value;
+                    }
                 }
             }
         }
@@ -152,9 +162,14 @@ pub fn pack<W: PanelElement>(source: Source<'_, W>, first: usize, packed: &mut [
 /// # Panics
 /// If `row` is past the packed rows.
 pub fn unpack_row<W: PanelElement>(packed: &[W], row: usize, out: &mut [f32]) {
-    let panel = &packed[row / PANEL * PANEL * out.len()..][..PANEL * out.len()];
-    let slot = slot::<W>(row % PANEL);
-    for (value, step) in out.iter_mut().zip(panel.chunks_exact(PANEL)) {
-        *value = step[slot].to_f32();
+    let panel_len = PANEL * packed_steps::<W>(out.len());
+    let panel = &packed[row / PANEL * panel_len..][..panel_len];
+    let together = steps_together::<W>();
+    let slot = row % PANEL * together;
+    let steps = panel.chunks_exact(PANEL * together);
+    for (values, steps) in out.chunks_mut(together).zip(steps) {
+        for (value, element) in values.iter_mut().zip(&steps[slot..]) {
+            *value = element.to_f32();
+        }
     }
 }

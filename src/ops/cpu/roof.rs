@@ -1,13 +1,15 @@
 //! What this host can do at best, measured: the roofs that kernels are held against.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+use std::arch::x86_64::*;
 use std::hint::black_box;
+#[cfg(target_arch = "x86_64")]
+use std::mem::transmute;
 use std::time::Instant;
 
 #[cfg(target_arch = "x86_64")]
-use super::{kernel_avx2::Avx2, kernel_avx512::Avx512};
-use super::{kernel_portable::multiply_add, pages, workers};
+use super::{kernel_avx2::Avx2, kernel_avx512::Avx512, kernel_avx512_bf16::Avx512Bf16};
+use super::{kernel_portable::multiply_add, packing::Activations, pages, workers};
 
 /// Tries, of which the best counts: a roof is what the host can do, not what it did under load.
 /// Tries are short, under a millisecond, so that a few fall between what else the host runs.
@@ -72,13 +74,14 @@ fn sum(words: &[u64]) -> u64 {
     lanes.fold(0, |sum, lane| sum.wrapping_add(*lane))
 }
 
-/// FLOPs a second of f32 multiply-adds on the current `workers`, nothing read or written.
-pub fn multiply_add_peak() -> f64 {
+/// FLOPs a second of multiply-adds on the current `workers`, nothing read or written: of f32, or of pairs of bf16 where
+/// `activations` are such and this host multiplies them.
+pub fn multiply_add_peak(activations: Activations) -> f64 {
     let threads = workers::threads();
-    let sums = chains();
+    let sums = chains(activations);
     let seconds = best_seconds(|| {
         workers::each(threads, |_| {
-            chains();
+            chains(activations);
         });
     });
     (2 * sums * MULTIPLY_ADD_STEPS * threads) as f64 / seconds
@@ -86,7 +89,11 @@ pub fn multiply_add_peak() -> f64 {
 
 /// Runs chains in the widest registers of this host; gives how many sums they were.
 #[cfg(target_arch = "x86_64")]
-fn chains() -> usize {
+fn chains(activations: Activations) -> usize {
+    if activations == Activations::Bf16 && Avx512Bf16::detect().is_some() {
+        // SAFETY: the features were just detected.
+        return unsafe { bf16_chains() };
+    }
     match (Avx512::detect(), Avx2::detect()) {
         // SAFETY: the features were just detected.
         (Some(_), _) => unsafe { avx512_chains() },
@@ -98,7 +105,7 @@ fn chains() -> usize {
 
 /// Runs chains in the widest registers of this host; gives how many sums they were.
 #[cfg(not(target_arch = "x86_64"))]
-fn chains() -> usize {
+fn chains(_activations: Activations) -> usize {
     // 20 registers of NEON, whose hosts start up to four a cycle.
     multiply_adds::<{ cfg!(target_arch = "aarch64") }, LANES>()
 }
@@ -114,6 +121,21 @@ fn avx512_chains() -> usize {
         }
     }
     black_box(sums).len() * WIDE_LANES
+}
+
+/// A sum of each lane takes two products a step.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn bf16_chains() -> usize {
+    // SAFETY: both are 64 bytes without padding.
+    let factor: __m512bh = unsafe { transmute(black_box(_mm512_set1_ps(0.0))) };
+    let mut sums = black_box([_mm512_set1_ps(1.0); CHAINS]);
+    for _ in 0..MULTIPLY_ADD_STEPS {
+        for sums in &mut sums {
+            *sums = _mm512_dpbf16_ps(*sums, factor, factor);
+        }
+    }
+    2 * black_box(sums).len() * WIDE_LANES
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::panel::{Element, PANEL, PanelElement};
+use super::panel::{Element, PANEL, PanelElement, packed_steps};
 use super::shared::SharedOut;
 
 /// Most sums of a tile: AVX-512's 24 registers of 16. AVX2 takes 12 of 8, NEON 24 of 4; the rest of
@@ -33,7 +33,7 @@ impl<'a> Scaling<'a> {
 /// `rows` activation rows against `panels` neighbouring panels, over `depth` steps of k.
 #[derive(Debug, Clone, Copy)]
 pub struct Tile<'a, W> {
-    /// `[depth, rows]`.
+    /// `[words, rows]`: a word for each of `depth` steps, or for each two where the kernel takes them in pairs.
     pub x: &'a [f32],
     pub rows: usize,
     pub depth: usize,
@@ -52,11 +52,17 @@ pub struct Tile<'a, W> {
 
 impl<W: PanelElement> Tile<'_, W> {
     /// Holds what a kernel's pointers rely on.
-    pub(super) fn check(&self, sums: &Sums) {
-        assert!(self.x.len() >= self.depth * self.rows);
+    pub(super) fn check(&self, sums: &Sums, pairs: bool) {
+        let words = if pairs {
+            self.depth.div_ceil(2)
+        } else {
+            self.depth
+        };
+        assert!(self.x.len() >= words * self.rows);
         assert!(self.panels > 0 && self.rows > 0);
         assert!(self.rows * self.panels * PANEL <= TILE_SUMS);
-        assert!(self.w.len() >= (self.panels - 1) * self.panel_stride + self.depth * PANEL);
+        let steps = packed_steps::<W>(self.depth);
+        assert!(self.w.len() >= (self.panels - 1) * self.panel_stride + steps * PANEL);
         assert!(sums.rows == self.rows && sums.width == self.panels * PANEL);
         assert!(matches!(W::ELEMENT, Element::E4m3) == self.scaling.is_some());
     }
@@ -136,6 +142,10 @@ pub trait MicroKernel: Copy + Send + Sync {
     /// Most steps of a block of k: its weights and a tile's activations lie in L1 together. For bf16
     /// these are 16 KiB and, of 6 rows, 12 KiB. Half of it loses 6 % to the ends of such tiles.
     const K_BLOCK: usize = 512;
+    /// Rows of a block: 120 rows of 512 steps are 240 KiB, half of a common L2.
+    const ROW_BLOCK: usize = 120;
+    /// Whether activations meet bf16 weights in pairs of bf16.
+    const PAIRS: bool = false;
     /// What activations are multiplied by before they meet e4m3 weights.
     const E4M3_ACTIVATIONS: f32 = 1.0;
     /// What their products then still are to be multiplied by: the weights' scales are.
@@ -145,15 +155,8 @@ pub trait MicroKernel: Copy + Send + Sync {
     /// also takes one; and, for tiles from half of `ROWS` up, what a tile one row taller takes.
     fn panels(rows: usize) -> usize;
 
-    /// What activations are multiplied by before they meet weights of `element`.
-    fn activation_factor(element: Element) -> f32 {
-        match element {
-            Element::E4m3 => Self::E4M3_ACTIVATIONS,
-            Element::Bf16 | Element::F16 | Element::F32 => 1.0,
-        }
-    }
-
-    /// Continues `sums`, `[rows, panels * 16]`, with one multiply-add a step, in order of k. Scaled: with one a
+    /// Continues `sums`, `[rows, panels * 16]`, with one multiply-add a step, in order of k, but of bf16 weights the second
+    /// of a pair before the first. Scaled: with one a
     /// block, of the sum of its steps from zero and its column's scale.
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>);
 }

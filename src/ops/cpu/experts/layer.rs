@@ -8,8 +8,9 @@ use candle_core::Result;
 use super::each;
 use super::plan::{Chunk, Item, Plan};
 use crate::ops::cpu::columns::{MIN_PARALLEL, panel_range, tallest_panels};
-use crate::ops::cpu::gemm::{Gemm, MIN_PARALLEL_PACK, pack_tile};
+use crate::ops::cpu::gemm::{Gemm, MIN_PARALLEL_PACK};
 use crate::ops::cpu::linear::{rounding, with_bias, with_scales};
+use crate::ops::cpu::packing::{Activations, Packing};
 use crate::ops::cpu::panel::{PANEL, PanelElement};
 use crate::ops::cpu::shared::SharedOut;
 use crate::ops::cpu::tile::{MicroKernel, tile_rows};
@@ -44,6 +45,7 @@ fn grown(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
 
 pub struct Layer<'a> {
     experts: &'a Experts,
+    activations: Activations,
     hidden: usize,
     width: usize,
     /// How the rows that come in, and those that go to `down`, are rounded.
@@ -53,9 +55,10 @@ pub struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     /// `first` stands for the shape of all.
-    pub fn of(experts: &'a Experts, first: &'a Expert) -> Self {
+    pub fn of(experts: &'a Experts, first: &'a Expert, activations: Activations) -> Self {
         Self {
             experts,
+            activations,
             hidden: first.gate_up.k,
             width: first.down.k,
             in_rounding: rounding(&first.gate_up),
@@ -76,8 +79,7 @@ impl<'a> Layer<'a> {
         // The room of what comes out serves what goes in, until then.
         storage::write(&space.out, |packed: &mut [f32]| {
             storage::read(x, |x: &[f32]| {
-                self.take_in::<M>(x, plan, &mut packed[..plan.rows.len() * hidden]);
-                Ok(())
+                self.take_in::<M>(x, plan, &mut packed[..plan.rows.len() * hidden])
             })
         })?;
         plan.cut(workers::threads(), width.div_ceil(PANEL));
@@ -116,29 +118,34 @@ impl<'a> Layer<'a> {
     }
 
     /// Each chunk's rows of `x` as its tiles read them.
-    fn take_in<M: MicroKernel>(&self, x: &[f32], plan: &Plan, packed: &mut [f32]) {
+    fn take_in<M: MicroKernel>(&self, x: &[f32], plan: &Plan, packed: &mut [f32]) -> Result<()> {
         let hidden = self.hidden;
-        let elements = packed.len();
+        let parallel = packed.len() >= MIN_PARALLEL_PACK;
         let out = SharedOut::new(packed);
         let take = |i: usize| {
             let chunk = plan.chunks[i];
             // SAFETY: chunks are disjoint runs of places, and `packed` is borrowed for as long.
             let packed = unsafe { out.slice(chunk.first * hidden, chunk.rows * hidden) };
             let rows = &plan.rows[chunk.first..][..chunk.rows];
-            let factor = activation_factor::<M>(&self.experts.held[chunk.expert].gate_up);
+            let packing = self.packing::<M>(&self.experts.held[chunk.expert].gate_up)?;
             for range in tiles::<M>(chunk.rows) {
                 let steps = &mut packed[range.start * hidden..range.end * hidden];
-                let row = |row: &u32| &x[*row as usize * hidden..][..hidden];
-                pack_tile(steps, range.len(), rows[range].iter().map(row), factor);
+                let height = range.len();
+                for (r, row) in rows[range].iter().enumerate() {
+                    let row = &x[*row as usize * hidden..][..hidden];
+                    packing.put(steps, height, r, row);
+                }
             }
             if let Some(scales) = self.in_rounding {
                 round::<M>(scales, chunk.rows, packed);
             }
+            Ok(())
         };
-        match elements < MIN_PARALLEL_PACK {
-            true => (0..plan.chunks.len()).for_each(take),
-            false => workers::each_when_free(plan.chunks.len(), take),
-        }
+        each(plan.chunks.len(), parallel, take)
+    }
+
+    fn packing<M: MicroKernel>(&self, weight: &Linear) -> Result<Packing> {
+        by_dtype!(weight.weight.dtype(), W => Ok(Packing::of::<M, W>(self.activations)))
     }
 
     /// An item's columns of `silu(gate) * up`, into the chunk's tiles of `activated`.
@@ -155,12 +162,12 @@ impl<'a> Layer<'a> {
         let panels = item.panels(self.width.div_ceil(PANEL), unit);
         let group = (WAITING_SUMS / (chunk.rows * PANEL)).max(1);
         let group = group.next_multiple_of(unit);
-        by_dtype!(weight.weight.dtype(), W => with_job(weight, chunk.rows, |job: &Gemm<'_, W>| {
+        by_dtype!(weight.weight.dtype(), W => with_job(weight, chunk.rows, self.activations, |job: &Gemm<'_, W>| {
             let mut waiting = WAITING.take();
             for panel in panels.clone().step_by(group) {
                 let end = panels.end.min(panel + group) * PANEL;
                 let columns = panel * PANEL..end.min(self.width);
-                self.activate(kernel, job, chunk, columns, packed, activated, &mut waiting);
+                self.activate(kernel, job, chunk, columns, packed, activated, &mut waiting)?;
             }
             WAITING.set(waiting);
             Ok(())
@@ -177,7 +184,7 @@ impl<'a> Layer<'a> {
         packed: &[f32],
         activated: SharedOut,
         waiting: &mut Waiting,
-    ) {
+    ) -> Result<()> {
         let (rows, width) = (chunk.rows, columns.len());
         // Up begins where gate ends, perhaps within a panel.
         let up_column = self.width + columns.start;
@@ -203,20 +210,20 @@ impl<'a> Layer<'a> {
         let up = grown(&mut waiting.up, rows * up_width);
         multiply(up_column / PANEL, up_width, up);
         let row = grown(&mut waiting.activated, width);
-        let factor = activation_factor::<M>(&self.experts.held[chunk.expert].down);
+        let packing = self.packing::<M>(&self.experts.held[chunk.expert].down)?;
         for range in tiles::<M>(rows) {
             let height = range.len();
-            let start = (chunk.first + range.start) * self.width + columns.start * height;
+            let first = packing.words(columns.start) * height;
+            let start = (chunk.first + range.start) * self.width + first;
             // SAFETY: these columns of this chunk's tiles are the item's alone; `activated` is borrowed.
-            let steps = unsafe { activated.slice(start, width * height) };
+            let steps = unsafe { activated.slice(start, packing.words(width) * height) };
             for (r, i) in range.enumerate() {
                 let up = &up[i * up_width + skipped..][..width];
                 activation::silu_mul(&gate[i * width..][..width], up, row);
-                for (step, &value) in steps.chunks_exact_mut(height).zip(&*row) {
-                    step[r] = value * factor;
-                }
+                packing.put(steps, height, r, row);
             }
         }
+        Ok(())
     }
 
     /// An item's columns of the chunk's rows of `out`.
@@ -231,19 +238,11 @@ impl<'a> Layer<'a> {
         let weight = &self.experts.held[chunk.expert].down;
         let panels = item.panels(self.hidden.div_ceil(PANEL), tallest_panels::<M>(chunk.rows));
         let places = chunk.first..chunk.first + chunk.rows;
-        by_dtype!(weight.weight.dtype(), W => with_job(weight, chunk.rows, |job: &Gemm<'_, W>| {
+        by_dtype!(weight.weight.dtype(), W => with_job(weight, chunk.rows, self.activations, |job: &Gemm<'_, W>| {
             // SAFETY: these columns of this chunk's rows are the item's alone; `out` is borrowed.
             unsafe { panel_range(kernel, job, places, packed, panels, out) };
             Ok(())
         }))
-    }
-}
-
-/// What activations are multiplied by before they meet `weight`.
-fn activation_factor<M: MicroKernel>(weight: &Linear) -> f32 {
-    match weight.scales {
-        None => 1.0,
-        Some(_) => M::E4M3_ACTIVATIONS,
     }
 }
 
@@ -278,6 +277,7 @@ fn round<M: MicroKernel>(scales: &BlockScales, rows: usize, packed: &mut [f32]) 
 fn with_job<W: Element + PanelElement>(
     weight: &Linear,
     rows: usize,
+    activations: Activations,
     f: impl FnOnce(&Gemm<'_, W>) -> Result<()>,
 ) -> Result<()> {
     with_bias(weight, |bias| {
@@ -287,6 +287,7 @@ fn with_job<W: Element + PanelElement>(
                     x: &[],
                     ldx: 0,
                     rows,
+                    activations,
                     w: packed,
                     n: weight.n,
                     k: weight.k,

@@ -17,6 +17,7 @@ use self::layer::Layer;
 use self::plan::Plan;
 use super::best::with_best_kernel;
 use super::elementwise::for_rows;
+use super::packing::Activations;
 use super::workers;
 use crate::ops::storage;
 use crate::ops::{Buffer, ExpertSpace, Experts, Routes};
@@ -29,6 +30,7 @@ pub fn experts(
     x: &Buffer,
     experts: &Experts,
     routes: &Routes,
+    activations: Activations,
     rows: usize,
     space: &ExpertSpace,
     out: &Buffer,
@@ -42,8 +44,8 @@ pub fn experts(
     })?;
     let done = match experts.held.first() {
         Some(first) if !plan.chunks.is_empty() => {
-            let layer = Layer::of(experts, first);
-            with_best_kernel!(kernel => layer.run(kernel, x, &mut plan, space))
+            let layer = Layer::of(experts, first, activations);
+            with_best_kernel!(activations, kernel => layer.run(kernel, x, &mut plan, space))
         }
         _ => Ok(()),
     };

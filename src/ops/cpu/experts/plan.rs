@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use crate::ops::Experts;
-use crate::ops::cpu::gemm::ROW_BLOCK;
 
 /// Items that a thread is left, so that uneven ones even out.
 const ITEMS_PER_THREAD: usize = 16;
+/// Rows of one expert that are computed together, at most.
+const CHUNK_ROWS: usize = 120;
 /// Rows below which an expert's time is that of reading its weights.
 const STREAMED_ROWS: usize = 3;
 /// Of a choice whose expert another rank holds.
@@ -56,7 +57,7 @@ impl Plan {
         for expert in 0..experts.held.len() {
             let (first, rows) = (self.starts[expert], self.starts[expert + 1]);
             self.starts[expert + 1] += first;
-            let blocks = rows.div_ceil(ROW_BLOCK);
+            let blocks = rows.div_ceil(CHUNK_ROWS);
             let start = |block: usize| block * rows / blocks;
             self.chunks.extend((0..blocks).map(|block| Chunk {
                 expert,

@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 
 use super::attention_kernel::LANES;
 use super::cursor::Cursor;
-use super::panel::{Element, PANEL, PanelElement};
+use super::panel::{Element, PANEL, PanelElement, steps_together};
 use super::tile::{MicroKernel, Sums, Tile};
 
 const CACHE_LINE: usize = 64;
@@ -87,7 +87,7 @@ impl MicroKernel for Avx2 {
     }
 
     fn tile<W: PanelElement>(self, tile: Tile<'_, W>, sums: Sums<'_>) {
-        tile.check(&sums);
+        tile.check(&sums, false);
         assert!(tile.rows <= Self::ROWS && [1, Self::panels(tile.rows)].contains(&tile.panels));
         // SAFETY: `self` proves the features; `check` held the extents the pointers run over, and
         // the shape called is the tile's own by the line above.
@@ -95,24 +95,30 @@ impl MicroKernel for Avx2 {
     }
 }
 
-/// One step of a panel, widened: columns 0..8 and 8..16; of e4m3, 2^-120 of it.
+/// One step of a panel, widened: columns 0..8 and 8..16; of e4m3, 2^-120 of it. Of a bf16 pair the `second` step or the
+/// first.
 ///
 /// # Safety
-/// `step` points to 16 elements.
+/// `step` points to 16 elements, of bf16 to a pair of such steps.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn panel_step<W: PanelElement>(step: *const W) -> [__m256; 2] {
-    // SAFETY: 16 elements are 32 bytes of bf16 or f16, 64 of f32, 16 of e4m3; `ELEMENT` is sealed to the type.
+unsafe fn panel_step<W: PanelElement>(step: *const W, second: bool) -> [__m256; 2] {
+    let upper = |pairs| {
+        let upper = _mm256_and_si256(pairs, _mm256_set1_epi32(UPPER_HALF));
+        _mm256_castsi256_ps(upper)
+    };
+    let lower = |pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<BF16_SHIFT>(pairs));
+    // SAFETY: a pair of steps of bf16 is 64 bytes; 16 elements are 32 of f16, 64 of f32, 16 of e4m3; `ELEMENT` is
+    // sealed to the type.
     unsafe {
         match W::ELEMENT {
-            Element::Bf16 | Element::E4m3 => {
-                let pairs = match W::ELEMENT {
-                    Element::E4m3 => e4m3_pairs(step.cast()),
-                    _ => _mm256_loadu_si256(step.cast()),
-                };
-                let upper = _mm256_and_si256(pairs, _mm256_set1_epi32(UPPER_HALF));
-                let lower = _mm256_slli_epi32::<BF16_SHIFT>(pairs);
-                [_mm256_castsi256_ps(lower), _mm256_castsi256_ps(upper)]
+            Element::Bf16 => [step, step.add(PANEL)].map(|half| {
+                let pairs = _mm256_loadu_si256(half.cast());
+                if second { upper(pairs) } else { lower(pairs) }
+            }),
+            Element::E4m3 => {
+                let pairs = e4m3_pairs(step.cast());
+                [lower(pairs), upper(pairs)]
             }
             Element::F16 | Element::F32 => [widen(step), widen(step.add(LANES))],
         }
@@ -245,9 +251,9 @@ unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
     let line_steps = CACHE_LINE / (PANEL * size_of::<W>());
     let near = cursor.ahead_step == PANEL;
     let (mut x, mut w, mut ahead) = (cursor.x, cursor.w, cursor.ahead);
-    // A line of weights a turn: a turn of one step of e4m3 is too short to hide what it waits for, and of
-    // bf16 a third of its instructions are the loop's own (2.5 for each multiply-add, of 2 steps 2.1).
-    let turn = if R > 2 { line_steps } else { 1 };
+    // A line of weights a turn: a turn of one step of e4m3 is too short to hide what it waits for.
+    let together = steps_together::<W>();
+    let turn = if R > 2 { line_steps } else { together };
     let mut step = 0;
     // SAFETY: steps and rows by the caller; a prefetch may name any address.
     unsafe {
@@ -258,16 +264,19 @@ unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
                 }
             }
             if turn > 1 && step + turn <= depth {
-                for i in 0..turn {
-                    let w = w.add(i * PANEL);
-                    take_step::<W, R, P>(x.add(i * R), w, cursor.panel_stride, &mut local);
+                for i in (0..turn).step_by(together) {
+                    let (x, w) = (x.add(i * R), w.add(i * PANEL));
+                    if together > 1 {
+                        take_step::<W, R, P>(x.add(R), w, true, cursor.panel_stride, &mut local);
+                    }
+                    take_step::<W, R, P>(x, w, false, cursor.panel_stride, &mut local);
                 }
                 (step, x, w) = (step + turn, x.add(turn * R), w.add(turn * PANEL));
                 ahead = ahead
                     .wrapping_add(turn * cursor.ahead_step)
                     .wrapping_sub(turn * PANEL);
             } else {
-                take_step::<W, R, P>(x, w, cursor.panel_stride, &mut local);
+                take_step::<W, R, P>(x, w, false, cursor.panel_stride, &mut local);
                 (step, x, w) = (step + 1, x.add(R), w.add(PANEL));
                 ahead = ahead.wrapping_add(cursor.ahead_step).wrapping_sub(PANEL);
             }
@@ -278,19 +287,20 @@ unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
 }
 
 /// # Safety
-/// `R` activations lie at `x`, and at `w` a step of each of `P` panels.
+/// `R` activations lie at `x`, and at `w` a step of each of `P` panels, of bf16 a pair of them.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn take_step<W: PanelElement, const R: usize, const P: usize>(
     x: *const f32,
     w: *const W,
+    second: bool,
     panel_stride: usize,
     local: &mut Local<R, P>,
 ) {
     // SAFETY: by the caller.
     unsafe {
         for p in 0..P {
-            let weights = panel_step(w.add(p * panel_stride));
+            let weights = panel_step(w.add(p * panel_stride), second);
             for r in 0..R {
                 let x = _mm256_broadcast_ss(&*x.add(r));
                 for half in 0..2 {

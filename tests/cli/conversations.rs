@@ -67,6 +67,12 @@ fn recorded_conversations_grow_and_find_what_was_said() {
     );
     let end = requests[0]["tokens"][9].as_f64().unwrap();
     near(&arrivals(&requests)[1..2], &[end + 1.5]);
+    // Each is played to its end, also where there is a place for the next while they think.
+    let side_by_side = load.replace("--concurrency 1", "--concurrency 2");
+    let (_, beside) = checked(&side_by_side);
+    assert_eq!(lengths(&beside), [(40, 10), (30, 5), (74, 10)]);
+    let rate = load.replace("--concurrency 1", "--request-rate 100");
+    assert_eq!(lengths(&checked(&rate).1), [(40, 10), (30, 5), (74, 10)]);
     let (_, again) = checked(&format!("{load} --requests 5"));
     assert_eq!(lengths(&again)[3..], [(40, 10), (74, 10)]);
     // Each is found as far as it was computed, but for the token that is to be computed.

@@ -3,6 +3,7 @@
 mod behind;
 mod blocks;
 mod compressed;
+mod compressed_weights;
 mod heads;
 mod hybrids;
 mod kind;

@@ -3,19 +3,16 @@
 use serde_json::Value;
 
 use super::keys::named;
-use super::row::{Ask, Output};
 use crate::text::Conversation;
 
-/// All questions of such turns that were answered, with what says how long each answer is; where none was, the first.
-pub fn turns(name: &str, turns: &[Value]) -> Result<Vec<(Ask, Output)>, String> {
+/// All questions of such turns that were answered, with their answers; where the first was not, it alone of these.
+pub fn turns(name: &str, turns: &[Value]) -> Result<Vec<(String, Option<String>)>, String> {
     let mut asked = Vec::new();
     let mut rest = turns;
     while let Some((question, answer, behind)) = next(name, rest)? {
         rest = behind;
-        match answer {
-            Some(answer) => asked.push((Ask::Text(question), Output::As(answer))),
-            None if asked.is_empty() => asked.push((Ask::Text(question), Output::Open)),
-            None => {}
+        if answer.is_some() || asked.is_empty() {
+            asked.push((question, answer));
         }
     }
     Ok(asked)

@@ -130,7 +130,10 @@ fn turns(value: Value, unused: &mut BTreeSet<String>) -> Result<Vec<(Ask, Output
     if let Some((name, Value::Array(list))) = find(&object, &MESSAGES) {
         let speaks = |turn: &Value| turn.get("from").is_some();
         return match list.is_empty() || list.iter().any(speaks) {
-            true => dialogue::turns(name, list),
+            true => Ok(dialogue::turns(name, list)?
+                .into_iter()
+                .map(spoken)
+                .collect()),
             false => Err(format!(
                 "{name} go through the chat template all at once, so they have no turns to be played one by one; leave --turns out, or give {FORMS}"
             )),
@@ -150,6 +153,11 @@ fn turns(value: Value, unused: &mut BTreeSet<String>) -> Result<Vec<(Ask, Output
         },
     };
     list.iter().map(turn).collect()
+}
+
+fn spoken((question, answer): (String, Option<String>)) -> (Ask, Output) {
+    let output = answer.map_or(Output::Open, Output::As);
+    (Ask::Text(question), output)
 }
 
 fn no_turns(object: &Object) -> String {

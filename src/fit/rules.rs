@@ -175,11 +175,10 @@ fn vllm_split_rule(ask: &Ask, split: Split) -> Option<String> {
         .map(|size| format!("{size} is not divisible by {tp}"))
         .or_else(|| {
             let share = |size: usize| size / tp;
-            let merged_may_end_within = match ask.engine {
-                Engine::Vllm(release) => release.since >= MERGED_MAY_END_WITHIN,
-                // SGLang runs MiMo-V2 on four ranks, none of which has whole blocks of K (sglang#15464).
-                _ => shape.layers.iter().any(|layer| differs(layer.kv)),
-            };
+            let newer = matches!(ask.engine, Engine::Vllm(release) if release.since >= MERGED_MAY_END_WITHIN);
+            // Who runs MiMo-V2 does not ask it: on four ranks none has whole blocks of K (vllm#30836, sglang#15464).
+            let merged_may_end_within =
+                newer || shape.layers.iter().any(|layer| differs(layer.kv));
             fp8_rule(
                 shape,
                 tp,

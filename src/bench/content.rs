@@ -7,8 +7,8 @@ use super::options::LoadOptions;
 use crate::ground::Progress;
 use crate::session::{ModelFiles, RunError, SessionError, Wish};
 use crate::text::{Conversation, TextError};
-use crate::workload::dataset::{self, NotEncoded};
-use crate::workload::{Conversations, Drawn, Prefixes, Synthetic, Work};
+use crate::workload::dataset::{self, NotEncoded, talks};
+use crate::workload::{Conversations, Drawn, Prefixes, Synthetic, Turns, Work};
 
 /// Prompt tokens of a load that says nothing.
 const DEFAULT_INPUT_LEN: usize = 100;
@@ -39,8 +39,11 @@ impl Content {
         files: &ModelFiles,
         progress: &dyn Progress,
     ) -> Result<Self, SessionError> {
-        let (work, prompt) = work(load, files, progress)?;
-        let mut remarks = remarks(&work, load);
+        let Made {
+            work,
+            words: prompt,
+            mut remarks,
+        } = work(load, files, progress)?;
         length_for(work.least_room(), files)?;
         let context = files.max_model_len(files.model.positions())?;
         if work.longest() > context {
@@ -62,6 +65,7 @@ impl Content {
     pub fn items(&self) -> Option<usize> {
         match &self.work {
             Work::Dataset(items) => Some(items.len()),
+            Work::Conversations(talks) => talks.recorded().map(Iterator::count),
             _ => None,
         }
     }
@@ -93,11 +97,28 @@ pub(super) fn length_for(longest: usize, files: &ModelFiles) -> Result<usize, Se
     }
 }
 
+/// What requests ask, in words too, and what is to be said of it.
+struct Made {
+    work: Work,
+    words: String,
+    remarks: Vec<String>,
+}
+
+impl Made {
+    fn new(work: Work, words: String) -> Self {
+        Self {
+            work,
+            words,
+            remarks: Vec::new(),
+        }
+    }
+}
+
 fn work(
     load: &LoadOptions,
     files: &ModelFiles,
     progress: &dyn Progress,
-) -> Result<(Work, String), SessionError> {
+) -> Result<Made, SessionError> {
     let default_output = match load.scenario {
         Some(preset) => preset.output_len(),
         None => DEFAULT_OUTPUT_LEN,
@@ -105,7 +126,7 @@ fn work(
     let output_len = load.output_len.unwrap_or(default_output.into());
     if let Some(text) = &load.prompt {
         let prompt = files.encode(text, true)?;
-        return Ok((Work::fixed(prompt, output_len), text.clone()));
+        return Ok(Made::new(Work::fixed(prompt, output_len), text.clone()));
     }
     let pool = files.token_pool()?;
     if let Some(path) = &load.dataset {
@@ -129,25 +150,41 @@ fn work(
                 .encode_chat(template, conversation)
                 .map_err(not_encoded)
         };
-        let read = dataset::read(
-            path,
-            &dataset::Defaults {
-                output_len,
-                vocab_size: files.shape().vocab_size,
-                max_len: files.max_model_len(files.model.positions())?,
-                time_scale: load.time_scale,
-                pool: &pool,
-                seed: files.options.seed,
-                encode: &encode,
-                chat: &chat,
-            },
-        );
+        let defaults = dataset::Defaults {
+            output_len,
+            vocab_size: files.shape().vocab_size,
+            max_len: files.max_model_len(files.model.positions())?,
+            time_scale: load.time_scale,
+            pool: &pool,
+            seed: files.options.seed,
+            encode: &encode,
+            chat: &chat,
+        };
+        let read = match load.turns {
+            1 => dataset::read(path, &defaults)
+                .map(|items| (items.remarks.clone(), Work::Dataset(items.into()))),
+            most => talks::read(path, &defaults, most).map(|read| {
+                let talks = Conversations {
+                    turns_of: Turns::Recorded(read.talks),
+                    turns: most,
+                    think_time: load.think_time,
+                };
+                (read.remarks, Work::Conversations(talks))
+            }),
+        };
         if read.is_err() && progress.is_stopped() {
             return Err(RunError::Interrupted(NOT_READ).into());
         }
-        let items = read.map_err(Wish::from)?;
-        let words = format!("dataset {}", path.display());
-        return Ok((Work::Dataset(items.into()), words));
+        let (remarks, work) = read.map_err(Wish::from)?;
+        let of_file = |remark| format!("note: {}: {remark}", path.display());
+        let mut words = format!("dataset {}", path.display());
+        if load.turns > 1 {
+            words += &in_conversations(load, "up to ");
+        }
+        return Ok(Made {
+            remarks: remarks.into_iter().map(of_file).collect(),
+            ..Made::new(work, words)
+        });
     }
     let input_len = load.input_len.unwrap_or(DEFAULT_INPUT_LEN.into());
     let prefixes = Prefixes {
@@ -166,19 +203,23 @@ fn work(
         ..Synthetic::new(Drawn::new(input_len, output_len), Arc::new(pool))
     };
     if load.turns == 1 {
-        return Ok((Work::Synthetic(synthetic), words));
+        return Ok(Made::new(Work::Synthetic(synthetic), words));
     }
-    words += &format!(
-        ", in conversations of {} turns, {} s to think between them",
-        load.turns,
-        load.think_time.as_secs_f64()
-    );
+    words += &in_conversations(load, "");
     let talks = Conversations {
-        turns_of: synthetic,
+        turns_of: Turns::MadeUp(synthetic),
         turns: load.turns,
         think_time: load.think_time,
     };
-    Ok((Work::Conversations(talks), words))
+    Ok(Made::new(Work::Conversations(talks), words))
+}
+
+fn in_conversations(load: &LoadOptions, most: &str) -> String {
+    format!(
+        ", in conversations of {most}{} turns, {} s to think between them",
+        load.turns,
+        load.think_time.as_secs_f64()
+    )
 }
 
 fn not_encoded(error: SessionError) -> NotEncoded {
@@ -188,15 +229,5 @@ fn not_encoded(error: SessionError) -> NotEncoded {
             NotEncoded::TooLong(reason)
         }
         _ => NotEncoded::Failed(reason),
-    }
-}
-
-fn remarks(work: &Work, load: &LoadOptions) -> Vec<String> {
-    match (work, &load.dataset) {
-        (Work::Dataset(items), Some(path)) => {
-            let of_file = |remark| format!("note: {}: {remark}", path.display());
-            items.remarks.iter().map(of_file).collect()
-        }
-        _ => Vec::new(),
     }
 }

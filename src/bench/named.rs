@@ -3,7 +3,7 @@
 use super::options::LoadOptions;
 use super::scenario::Load;
 use crate::ground::results::Scenario;
-use crate::workload::{Rate, Work};
+use crate::workload::{Rate, Turns, Work};
 
 /// Of a run: `requests` are as many as come where there are none.
 pub fn scenario(
@@ -28,10 +28,16 @@ pub fn scenario(
             let input = input.map(|own| synthetic.prefixes.len + own);
             (input, lengths.output().fixed(), Some(lengths))
         }
-        Work::Conversations(talks) => {
-            let lengths = &talks.turns_of.lengths;
-            (None, lengths.output().fixed(), Some(lengths))
-        }
+        Work::Conversations(talks) => match &talks.turns_of {
+            Turns::MadeUp(turns) => {
+                let lengths = &turns.lengths;
+                (None, lengths.output().fixed(), Some(lengths))
+            }
+            Turns::Recorded(talks) => {
+                let turns = talks.iter().flatten();
+                (None, common(turns.map(|turn| turn.output_len)), None)
+            }
+        },
         Work::Fixed { prompt, lengths } => {
             (Some(prompt.len()), lengths.output().fixed(), Some(lengths))
         }

@@ -54,7 +54,8 @@ pub struct LoadOptions {
     pub prefix_len: usize,
     /// Groups of prompts that begin alike.
     pub prefix_groups: usize,
-    /// Requests are turns of conversations of so many: each prompt is all that was said before and `input_len` new tokens.
+    /// Requests are turns of conversations of so many: each prompt is all that was said before and `input_len` new tokens. Of
+    /// a dataset that has conversations the first so many turns of each.
     /// With them `concurrency` and `request_rate` are of conversations; 1: requests stand alone.
     pub turns: usize,
     /// From the end of an answer to the arrival of the next turn.
@@ -179,10 +180,17 @@ impl LoadOptions {
                 .into());
             }
         }
-        let made_up = self.prefix_len > 0 || self.turns > 1;
-        if made_up && (self.prompt.is_some() || self.dataset.is_some()) {
+        if self.prefix_len > 0 && (self.prompt.is_some() || self.dataset.is_some()) {
             return Err(Wish::Load(
-                "--prefix-len and --turns are of prompts that are made up; leave --prompt and --dataset out".to_owned(),
+                "--prefix-len is of prompts that are made up; leave --prompt and --dataset out"
+                    .to_owned(),
+            )
+            .into());
+        }
+        if self.turns > 1 && self.prompt.is_some() {
+            return Err(Wish::Load(
+                "--turns is of conversations, that are made up or a dataset's; leave --prompt out"
+                    .to_owned(),
             )
             .into());
         }

@@ -69,7 +69,11 @@ impl BenchPlan {
         files: &ModelFiles,
     ) -> Result<Self, SessionError> {
         load.check()?;
-        let drawing = drawing(load, files)?;
+        let drawing = drawing(load, files);
+        let mut remarks = content.remarks.clone();
+        if drawing.is_some() && files.device.is_simulated() {
+            remarks.push(DRAWN_ON_SIMULATED.to_owned());
+        }
         let work = &content.work;
         let seed = files.options.seed;
         let end_tokens = match load.stop_at_eos {
@@ -116,29 +120,24 @@ impl BenchPlan {
         Ok(Self {
             runs,
             max_model_len: content.max_model_len,
-            remarks: content.remarks.clone(),
+            remarks,
         })
     }
 }
 
 /// `None`: the most likely token.
-fn drawing(load: &LoadOptions, files: &ModelFiles) -> Result<Option<Drawing>, SessionError> {
-    let Some(temperature) = load.temperature.filter(|temperature| *temperature > 0.0) else {
-        return Ok(None);
-    };
-    if files.device.is_simulated() {
-        return Err(Wish::Load(
-            "--temperature: a simulated device draws tokens without meaning, and the time that drawing takes is not in its model; leave it out".to_owned(),
-        )
-        .into());
-    }
-    Ok(Some(Drawing {
+fn drawing(load: &LoadOptions, files: &ModelFiles) -> Option<Drawing> {
+    let temperature = load.temperature.filter(|temperature| *temperature > 0.0)?;
+    Some(Drawing {
         temperature,
         top_k: load.top_k.unwrap_or(Sampling::GREEDY.top_k),
         top_p: load.top_p.unwrap_or(Sampling::GREEDY.top_p),
         seed: files.options.seed,
-    }))
+    })
 }
+
+/// What is to be said of it.
+const DRAWN_ON_SIMULATED: &str = "simulated tokens have no meaning, however they are drawn: what --temperature, --top-k and --top-p cost is passes over the logits, which were not compared with a card";
 
 fn sampling(drawing: Option<Drawing>, seed: u64) -> Sampling {
     match drawing {

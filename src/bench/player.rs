@@ -163,6 +163,10 @@ impl<'a> Player<'a> {
 
     /// Of a request that is no later turn of a conversation.
     fn next_start(&mut self) -> Option<Duration> {
+        let talks = self.talks.as_ref();
+        if talks.is_some_and(|talks| !talks.may_begin(self.script.requests)) {
+            return None;
+        }
         let free = match &self.places {
             None => self.origin,
             Some(places) => places.free_since()?,

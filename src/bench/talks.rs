@@ -12,6 +12,8 @@ pub struct Talks<'a> {
     seed: u64,
     /// Conversations that have begun.
     begun: usize,
+    /// Turns that these have, but those that will not be asked any more.
+    promised: usize,
     /// Between two turns, each with the arrival of the next. All think for as long, so who was answered first asks first.
     resting: VecDeque<(Duration, Talk)>,
     /// In flight, by request.
@@ -35,9 +37,15 @@ impl<'a> Talks<'a> {
             of,
             seed,
             begun: 0,
+            promised: 0,
             resting: VecDeque::new(),
             asking: HashMap::new(),
         })
+    }
+
+    /// Whether one more is to begin in a run of so many requests: of recorded ones each is played to its end.
+    pub fn may_begin(&self, requests: usize) -> bool {
+        self.of.recorded().is_none() || self.promised < requests
     }
 
     /// When the next turn of a conversation that has begun arrives.
@@ -49,6 +57,7 @@ impl<'a> Talks<'a> {
     pub fn begin(&mut self, id: RequestId) -> WorkItem {
         let index = self.begun;
         self.begun += 1;
+        self.promised += self.of.turns_in(index);
         let talk = Talk {
             index,
             turn: 0,
@@ -89,7 +98,9 @@ impl<'a> Talks<'a> {
             }
             // Who was not answered does not ask on.
             EventKind::Finished(_) | EventKind::Failed(_) => {
-                self.asking.remove(&event.request);
+                if let Some(talk) = self.asking.remove(&event.request) {
+                    self.promised -= self.of.turns_in(talk.index) - (talk.turn + 1);
+                }
                 false
             }
             _ => true,
@@ -102,7 +113,7 @@ impl<'a> Talks<'a> {
             return false;
         };
         talk.turn += 1;
-        let goes_on = talk.turn < self.of.turns;
+        let goes_on = talk.turn < self.of.turns_in(talk.index);
         if goes_on {
             let arrival = end.saturating_add(self.of.think_time);
             self.resting.push_back((arrival, talk));

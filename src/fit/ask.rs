@@ -8,7 +8,7 @@ use super::load_quantization::LoadQuantization;
 use super::releases::{Latent, Release};
 use crate::hardware::{Capability, Gpu, Link};
 use crate::parallel::Split;
-use crate::shape::{Format, Kv, Layer, ModelShape, TensorSpec, WeightType};
+use crate::shape::{Format, Heads, Kv, Layer, ModelShape, TensorSpec, WeightType};
 
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
 /// Unpacked heads of a latent that lie between the two are filled up to the larger: what attention kernels of the time
@@ -17,6 +17,16 @@ const WIDEST_BUT_ONE: usize = 128;
 const WIDEST: usize = 256;
 /// Bytes of a line, where latents are filled up to whole ones (vllm#13109 logs 34,560 B a token of 27 layers).
 const LINE: usize = 256;
+
+/// Features of a latent that share a scale, where it is kept in FP8 beside an indexer.
+const SCALED: usize = 128;
+/// To then it is so unless another type is asked for (`DeepseekV32ForCausalLM` in `models/config.py`; the release is inferred).
+const PLAIN_UNLESS_ASKED: [u32; 3] = [0, 12, 0];
+/// SGLang does so from here on (43.67 GiB of 975,424 tokens in 61 layers on B200, sglang#11309).
+const SGLANG_SCALES: Capability = Capability {
+    major: 10,
+    minor: 0,
+};
 
 /// What fit must know of a GPU.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,11 +217,19 @@ impl Ask {
         }
     }
 
+    /// Some layers keep compressed latents.
+    pub(super) fn has_compressed(&self) -> bool {
+        let mut layers = self.shape.layers.iter();
+        layers.any(|layer| matches!(layer.kv, Kv::Compressed(_)))
+    }
+
     /// Bytes of an element of the KV cache.
     pub fn kv_bytes(&self) -> usize {
         match self.kv_type {
             // Scales in the checkpoint are a wish for it.
             KvType::Auto if self.shape.kv_in_fp8 && matches!(self.engine, Engine::Vllm(_)) => 1,
+            // There is no kernel for another.
+            KvType::Auto if self.has_compressed() => 1,
             KvType::Auto => self.dtype().bytes(),
             KvType::Bf16 | KvType::F16 => WeightType::Bf16.bytes(),
             KvType::F32 => WeightType::F32.bytes(),
@@ -221,28 +239,68 @@ impl Ask {
 
     /// What the engine keeps of a token in `layer`.
     pub(super) fn kept(&self, layer: &Layer) -> Kv {
-        let latent = match self.engine {
-            Engine::Vllm(release) => release.latent,
-            Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => Latent::Kept,
+        let (latent, fills_values) = match self.engine {
+            Engine::Vllm(release) => (release.latent, release.fills_values),
+            Engine::Candlepower | Engine::Sglang | Engine::LlamaCpp(_) => (Latent::Kept, false),
         };
+        let filled = |heads: Heads| Heads::alike(heads.count, heads.key_dim);
         match (layer.kv, latent) {
-            (Kv::Latent { .. }, Latent::Unpacked) => Kv::Full {
-                num_heads: self.shape.num_attention_heads,
-                head_dim: match self.shape.head_dim {
+            (Kv::Latent { .. }, Latent::Unpacked) => {
+                let head_dim = match self.shape.head_dim {
                     small @ ..=WIDEST_BUT_ONE => small,
                     _ => WIDEST,
+                };
+                Kv::Full(Heads::alike(self.shape.num_attention_heads, head_dim))
+            }
+            (
+                Kv::Latent {
+                    width,
+                    rotary,
+                    index,
                 },
-            },
-            (Kv::Latent { width, rotary }, Latent::Absorbed) => Kv::Latent {
+                Latent::Absorbed,
+            ) => Kv::Latent {
                 width: width.next_multiple_of(LINE / self.kv_bytes()),
                 rotary,
+                index,
+            },
+            (Kv::Full(heads), _) if fills_values => Kv::Full(filled(heads)),
+            (Kv::Window { heads, window }, _) if fills_values => Kv::Window {
+                heads: filled(heads),
+                window,
             },
             (kv, _) => kv,
         }
     }
 
+    /// Bytes that a token takes in `layer`.
+    pub(super) fn token_bytes(&self, layer: &Layer) -> u64 {
+        let kept = self.kept(layer);
+        let own = match kept {
+            Kv::Latent { width, rotary, .. } if self.scales_latents() => {
+                let scales = (width - rotary).div_ceil(SCALED) * size_of::<f32>();
+                (width - rotary + scales + 2 * rotary) as u64
+            }
+            _ => self.kv_bytes_of(kept.elements_per_token(self.split.tp)),
+        };
+        own + kept.index_bytes_per_token() as u64
+    }
+
+    /// Latents beside an indexer are kept in FP8 with scales of their own, and what carries the position in 16 bits
+    /// (`fp8_ds_mla`).
+    fn scales_latents(&self) -> bool {
+        let mut layers = self.shape.layers.iter();
+        let picks = layers.any(|layer| layer.kv.index_bytes_per_token() > 0);
+        let unasked = match self.engine {
+            Engine::Vllm(release) => release.since < PLAIN_UNLESS_ASKED,
+            Engine::Sglang => self.card.capability >= SGLANG_SCALES,
+            Engine::Candlepower | Engine::LlamaCpp(_) => return false,
+        };
+        picks && (self.kv_bytes() == 1 || self.kv_type == KvType::Auto && unasked)
+    }
+
     /// Bytes that `elements` of K and V take.
-    pub fn kv_bytes_of(&self, elements: usize) -> u64 {
+    fn kv_bytes_of(&self, elements: usize) -> u64 {
         match self.engine {
             Engine::LlamaCpp(own) => own.kv_bytes(elements),
             _ => (elements * self.kv_bytes()) as u64,

@@ -79,21 +79,33 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
 
 /// Of a rank: a product for each kind of layer.
 fn kv_product(ask: &Ask, ledger: &Ledger) -> String {
-    let mut kinds: Vec<((&str, String), usize)> = Vec::new();
+    let mut kinds: Vec<(String, String, usize)> = Vec::new();
     for layer in &ask.shape.layers[ledger.layers.clone()] {
-        let Some(factors) = ask.kept(layer).factors(ask.split.tp) else {
+        let kept = ask.kept(layer);
+        let Some((before, behind)) = kept.factors(ask.split.tp) else {
             continue;
         };
-        match kinds.iter_mut().find(|(known, _)| *known == factors) {
-            Some((_, layers)) => *layers += 1,
-            None => kinds.push((factors, 1)),
+        let index = kept.index_bytes_per_token();
+        let own = ask.token_bytes(layer) - index as u64;
+        let mut behind =
+            match own as usize == kept.elements_per_token(ask.split.tp) * ask.kv_bytes() {
+                true => format!("{behind} x {} B", ask.kv_bytes()),
+                // Of what is quantised, with its scales.
+                false => format!("{own} B"),
+            };
+        if index > 0 {
+            behind = format!("({behind} + {index} B of the indexer's key)");
+        }
+        match kinds
+            .iter_mut()
+            .find(|known| (&*known.0, &known.1) == (before, &behind))
+        {
+            Some((.., layers)) => *layers += 1,
+            None => kinds.push((before.to_owned(), behind, 1)),
         }
     }
-    let products = kinds.into_iter().map(|((before, behind), layers)| {
-        format!(
-            "{before} x {layers} layers x {behind} x {} B",
-            ask.kv_bytes()
-        )
-    });
+    let products = kinds
+        .into_iter()
+        .map(|(before, behind, layers)| format!("{before} x {layers} layers x {behind}"));
     products.collect::<Vec<_>>().join(" + ")
 }

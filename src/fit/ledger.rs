@@ -103,7 +103,7 @@ fn budget(ask: &Ask, memory: u64, settings: Settings) -> u64 {
 /// Whole blocks, but where the engine counts requests of the longest length.
 fn tokens(ask: &Ask, pool: &Pool, blocks: u64, settings: Settings) -> u64 {
     match ask.engine {
-        _ if by_concurrency(ask) => {
+        _ if by_concurrency(ask) || pool.of_requests => {
             let bytes = blocks * pool.block_bytes();
             let length = settings.max_model_len as u64;
             let each = pool.request(settings.max_model_len).max(1);

@@ -1,15 +1,21 @@
 //! What the shapes and the card forbid, before any byte is counted.
 
-use super::ask::{Ask, Engine};
+use super::ask::{Ask, Engine, KvType};
 use super::quantised;
 use super::releases::Release;
 use super::vllm;
 use crate::hardware::Capability;
 use crate::parallel::{self, Split};
-use crate::shape::{ModelShape, Quantization, WeightType};
+use crate::shape::{Kv, ModelShape, Quantization, WeightType};
 
 /// First compute capability on which SGLang runs FP8 weights, be it widened to 16 bits in the kernel.
 const SGLANG_FP8: Capability = Capability { major: 8, minor: 0 };
+
+/// Matrices that are several in one may end within a block from here on (vllm#30836).
+const MERGED_MAY_END_WITHIN: [u32; 3] = [0, 14, 0];
+
+/// First release that serves DeepSeek-V4.
+const COMPRESSED: [u32; 3] = [0, 20, 0];
 
 /// vLLM fills the vocabulary up to a multiple of this.
 const VOCAB_PADDING: usize = 64;
@@ -34,13 +40,14 @@ impl Broken {
 pub(super) fn broken(ask: &Ask) -> Option<Broken> {
     let own = match ask.engine {
         Engine::Candlepower | Engine::LlamaCpp(_) => split_rule(ask),
-        Engine::Vllm(_) | Engine::Sglang => vllm_split_rule(&ask.shape, ask.split),
+        Engine::Vllm(_) | Engine::Sglang => vllm_split_rule(ask, ask.split),
     };
     own.map(|rule| Broken {
         hint: Some(legal_hint(ask)),
         rule,
     })
     .or_else(|| stages_rule(ask))
+    .or_else(|| compressed_rule(ask))
     .or_else(|| length_rule(ask))
     .or_else(|| card_rule(ask))
     .or_else(|| free_rule(ask))
@@ -52,7 +59,7 @@ pub(super) fn legal(ask: &Ask) -> Vec<usize> {
     if let Engine::Vllm(_) | Engine::Sglang = ask.engine {
         legal.retain(|&tp| {
             let split = Split { tp, ..ask.split };
-            vllm_split_rule(&ask.shape, split).is_none()
+            vllm_split_rule(ask, split).is_none()
         });
     }
     legal
@@ -81,6 +88,39 @@ fn stages_rule(ask: &Ask) -> Option<Broken> {
     })
 }
 
+/// Whose cache of compressed latents is not known.
+fn compressed_rule(ask: &Ask) -> Option<Broken> {
+    let family = Some(&ask.shape.family).filter(|_| ask.has_compressed())?;
+    let of_vllm = "--engine vllm --vllm-version 0.21 is";
+    let (rule, hint) = match (ask.engine, ask.kv_type) {
+        (Engine::Vllm(release), _) if release.since < COMPRESSED => (
+            format!("vLLM serves {family} from 0.20 on, and these are the rules of {release}"),
+            "--vllm-version 0.21 tells a newer one",
+        ),
+        (Engine::Vllm(_), KvType::Auto | KvType::Fp8) => return None,
+        (Engine::Vllm(_), _) => (
+            format!("the KV cache of {family} is in FP8: no other layout of it is known"),
+            "--kv-cache-dtype fp8 is",
+        ),
+        (Engine::Candlepower, _) => (
+            format!("this program's own engine does not run the compressed latents of {family}"),
+            of_vllm,
+        ),
+        (Engine::Sglang, _) => (
+            format!("how SGLang lays out the compressed latents of {family} is not known"),
+            of_vllm,
+        ),
+        (Engine::LlamaCpp(_), _) => (
+            format!("how llama.cpp lays out the compressed latents of {family} is not known"),
+            of_vllm,
+        ),
+    };
+    Some(Broken {
+        rule,
+        hint: Some(hint.to_owned()),
+    })
+}
+
 fn length_rule(ask: &Ask) -> Option<Broken> {
     let (asked, positions) = (ask.limits.max_model_len?, ask.shape.positions);
     let asked = match ask.engine {
@@ -100,7 +140,8 @@ fn length_rule(ask: &Ask) -> Option<Broken> {
 }
 
 /// What vLLM asserts of a split, in the order and words in which a user meets them.
-fn vllm_split_rule(shape: &ModelShape, split: Split) -> Option<String> {
+fn vllm_split_rule(ask: &Ask, split: Split) -> Option<String> {
+    let shape = &ask.shape;
     let Split {
         tp,
         expert_parallel,
@@ -134,18 +175,33 @@ fn vllm_split_rule(shape: &ModelShape, split: Split) -> Option<String> {
         .map(|size| format!("{size} is not divisible by {tp}"))
         .or_else(|| {
             let share = |size: usize| size / tp;
-            fp8_rule(shape, tp, dense.map(share), expert.map(share))
+            let newer = matches!(ask.engine, Engine::Vllm(release) if release.since >= MERGED_MAY_END_WITHIN);
+            // Who runs MiMo-V2 does not ask it: on four ranks none has whole blocks of K (vllm#30836, sglang#15464).
+            let merged_may_end_within =
+                newer || shape.layers.iter().any(|layer| differs(layer.kv));
+            fp8_rule(
+                shape,
+                tp,
+                (dense.map(share), expert.map(share)),
+                merged_may_end_within,
+            )
         })
         .or_else(|| quantised::split_rule(shape, split))
 }
 
+/// K and V of a head are of different widths.
+fn differs(kv: Kv) -> bool {
+    kv.heads()
+        .is_some_and(|heads| heads.key_dim != heads.value_dim)
+}
+
 /// What vLLM asserts of weights in FP8 blocks: a rank's part of q, k, v, o and of gate, up, down (`dense`
-/// and `expert` features of it) is whole blocks.
+/// and `expert` features of it) is whole blocks; of q, k, v and of gate, up it may end within one later.
 fn fp8_rule(
     shape: &ModelShape,
     tp: usize,
-    dense: Option<usize>,
-    expert: Option<usize>,
+    (dense, expert): (Option<usize>, Option<usize>),
+    merged_may_end_within: bool,
 ) -> Option<String> {
     let Some(Quantization::Fp8 {
         block: [block_n, block_k],
@@ -165,9 +221,10 @@ fn fp8_rule(
         };
         (!size.is_multiple_of(block)).then(rule)
     };
-    let rows = |size, what| whole(size, what, "n", block_n);
-    let columns = |size, what| whole(size, what, "k", block_k);
     let output = "Weight output_partition_size";
+    let rows = |size, what| whole(size, what, "n", block_n);
+    let merged = |size| rows(size, output).filter(|_| !merged_may_end_within);
+    let columns = |size, what| whole(size, what, "k", block_k);
     let input = "Weight input_size_per_partition";
     let kv_heads = shape.num_key_value_heads();
     let kv_size = kv_heads * shape.head_dim;
@@ -175,10 +232,10 @@ fn fp8_rule(
         shape.num_attention_heads * shape.head_dim / tp,
         kv_size / tp.min(kv_heads),
     );
-    let attention = rows(q, output).or_else(|| rows(kv, output));
+    let attention = merged(q).or_else(|| merged(kv));
     attention
         .or_else(|| columns(q, input))
-        .or_else(|| rows(dense?, output))
+        .or_else(|| merged(dense?))
         .or_else(|| columns(dense?, input))
         .or_else(|| rows(expert?, "The output_size of gate's and up's weight"))
         .or_else(|| columns(expert?, "The input_size of down's weight"))

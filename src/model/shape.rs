@@ -2,7 +2,7 @@
 
 use super::spec::ModelSpec;
 use super::tensors::{expected, outline};
-use crate::shape::{Experts, Kv, Layer, Mlp, ModelShape, TensorSpec};
+use crate::shape::{Experts, Heads, Kv, Layer, Mlp, ModelShape, TensorSpec};
 
 /// Before attention and before the MLP.
 const NORMS: usize = 2;
@@ -26,6 +26,7 @@ impl ModelSpec {
             head_dim: self.head_dim,
             vocab_size: self.vocab_size,
             norms: NORMS,
+            streams: 1,
             positions: self.positions(),
             rotary_rows: self.positions(),
             tie_word_embeddings: self.tie_word_embeddings,
@@ -54,17 +55,10 @@ impl ModelSpec {
     }
 
     fn kv(&self, layer: usize) -> Kv {
-        let (num_heads, head_dim) = (self.num_key_value_heads, self.head_dim);
+        let heads = Heads::alike(self.num_key_value_heads, self.head_dim);
         match self.layer_window(layer) {
-            None => Kv::Full {
-                num_heads,
-                head_dim,
-            },
-            Some(window) => Kv::Window {
-                num_heads,
-                head_dim,
-                window,
-            },
+            None => Kv::Full(heads),
+            Some(window) => Kv::Window { heads, window },
         }
     }
 

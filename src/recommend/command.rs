@@ -25,7 +25,7 @@ const USUAL_BLOCK: usize = 16;
 const ALL_LAYERS: usize = 999;
 /// Tokens that llama-server takes at a time (`-b`), which bound those of a step.
 const LLAMA_BATCH: usize = 2048;
-/// Requests of a bench, for each in flight, and seconds of an open loop.
+/// Requests of a bench, for each in flight, and seconds of an open loop that nobody played.
 const WAVES: usize = 4;
 const SECONDS: f64 = 60.0;
 
@@ -53,11 +53,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The commands, and by name why one is not there.
+    /// The commands, and by name why one is not there; `played`: requests of one copy, where its times were predicted.
     pub fn commands(
         &self,
         judged: &Judged,
         target: &Target,
+        played: Option<usize>,
     ) -> (Commands, BTreeMap<String, String>) {
         let mut absent = BTreeMap::new();
         let mut kept = |name: &str, line: Line| match line {
@@ -71,8 +72,8 @@ impl<'a> Source<'a> {
             vllm: kept("vllm", self.vllm(judged, target)),
             sglang: kept("sglang", self.sglang(judged, target)),
             llama_server: kept("llama_server", self.llama_server(judged)),
-            candlepower: kept("candlepower", self.candlepower(judged, target)),
-            simulated: kept("simulated", self.simulated(judged, target)),
+            candlepower: kept("candlepower", self.candlepower(judged, target, played)),
+            simulated: kept("simulated", self.simulated(judged, target, played)),
         };
         (commands, absent)
     }
@@ -175,7 +176,7 @@ impl<'a> Source<'a> {
         Ok(words.line())
     }
 
-    fn candlepower(&self, judged: &Judged, target: &Target) -> Line {
+    fn candlepower(&self, judged: &Judged, target: &Target, played: Option<usize>) -> Line {
         if !self.is_runnable {
             return Err("this program's own engine does not run such a checkpoint".to_owned());
         }
@@ -184,10 +185,10 @@ impl<'a> Source<'a> {
             .flag("--model", &self.options.question.model)
             .flag("--device", "cuda")
             .flag("--gpu-memory-utilization", answer.gpu_memory_utilization);
-        Ok(self.bench(words, judged, &answer, target).line())
+        Ok(self.bench(words, judged, &answer, (target, played)).line())
     }
 
-    fn simulated(&self, judged: &Judged, target: &Target) -> Line {
+    fn simulated(&self, judged: &Judged, target: &Target, played: Option<usize>) -> Line {
         if !self.is_simulated {
             return Err("simulated cards do not run such a checkpoint".to_owned());
         }
@@ -197,11 +198,19 @@ impl<'a> Source<'a> {
             .flag("--device", device(judged))
             .given("--server", server)
             .flag("--kv-cache-memory", kv_bytes(judged, self.base.block_size));
-        Ok(self.bench(words, judged, &judged.answer, target).line())
+        Ok(self
+            .bench(words, judged, &judged.answer, (target, played))
+            .line())
     }
 
-    /// The load of one copy.
-    fn bench(&self, words: Words, judged: &Judged, answer: &Answer, target: &Target) -> Words {
+    /// The load of one copy, of as many requests as were played to predict it.
+    fn bench(
+        &self,
+        words: Words,
+        judged: &Judged,
+        answer: &Answer,
+        (target, played): (&Target, Option<usize>),
+    ) -> Words {
         let (layout, question) = (&judged.layout, &self.options.question);
         let share = target.demand.share(layout.replicas());
         // As many as were predicted of: fewer have no such percentile.
@@ -221,9 +230,10 @@ impl<'a> Source<'a> {
             Demand::Concurrency(_) => words
                 .flag("--concurrency", share)
                 .flag("--requests", (share as usize * WAVES).max(fewest)),
-            Demand::RequestRate(_) => words
-                .flag("--request-rate", share)
-                .flag("--requests", (share * SECONDS).ceil() as usize),
+            Demand::RequestRate(_) => words.flag("--request-rate", share).flag(
+                "--requests",
+                played.unwrap_or((share * SECONDS).ceil() as usize),
+            ),
         };
         words
             .flag("--input-len", target.input_len)

@@ -172,7 +172,8 @@ fn recommended(
         .as_ref()
         .and_then(|predicted| predicted.output_throughput);
     let usd = layout.price.zip(rate);
-    let (command, absent) = source.commands(&held.judged, target);
+    let played = held.outcome.as_ref().and_then(|outcome| outcome.requests);
+    let (command, absent) = source.commands(&held.judged, target, played);
     Recommended {
         gpu: layout.card.clone(),
         gpu_name: layout.gpu.full_name.clone(),

@@ -30,6 +30,8 @@ pub struct Predictor<'a> {
 #[derive(Debug, Clone)]
 pub struct Outcome {
     pub predicted: Predicted,
+    /// Requests of one copy that were played.
+    pub requests: Option<usize>,
     pub holds: bool,
     /// The bound that was broken worst, or is nearest to it.
     pub worst: Option<Bound>,
@@ -170,6 +172,7 @@ fn outcome(found: &Capacity, judged: &Judged, share: f64) -> Outcome {
             capacity: None,
             bound_by: None,
         },
+        requests: trial.map(|trial| trial.requests),
         holds: trial.is_some_and(|trial| trial.passed),
         worst: trial.and_then(|trial| trial.worst()).cloned(),
     }

@@ -44,11 +44,19 @@ pub enum ReferenceError {
         path: String,
         source: std::io::Error,
     },
-    #[error(
-        "{path}: {reason}; give a results.json of this program, a result of {}, or a file shaped like models/vllm_reference.json",
-        imports::KNOWN
-    )]
+    #[error("{path}: {reason}; give {}", way_out(reason))]
     Parse { path: String, reason: String },
+}
+
+/// What can be read, but for the tools that `reason` has named already.
+fn way_out(reason: &str) -> String {
+    let tools = match reason.contains(imports::KNOWN) {
+        true => "one of these".to_owned(),
+        false => format!("a result of {}", imports::KNOWN),
+    };
+    format!(
+        "{tools}, a results.json of this program, or a file shaped like models/vllm_reference.json"
+    )
 }
 
 /// The reference runs that come with the program, failed ones included.

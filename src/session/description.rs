@@ -127,7 +127,7 @@ pub fn describe(model: &str, progress: &dyn Progress) -> Result<Description, Ses
         vocab_size: shape.vocab_size,
         tie_word_embeddings: shape.tie_word_embeddings,
         context: shape.positions,
-        kv_bytes_per_token: (shape.kv_elements_per_token(1) * element) as u64,
+        kv_bytes_per_token: shape.kv_bytes_per_token(1, element) as u64,
         state_bytes_per_sequence: shape.state_bytes_per_sequence(1, element) as u64,
         kv_layers: kv_layers(shape, element),
         kv_cache_in_fp8: shape.kv_in_fp8,
@@ -216,14 +216,15 @@ fn kv_layers(shape: &ModelShape, element: usize) -> Vec<KvLayers> {
     let mut kinds: Vec<KvLayers> = Vec::new();
     for layer in &shape.layers {
         let kind = match layer.kv {
-            Kv::Full { .. } => "full",
+            Kv::Full(_) => "full",
             Kv::Window { .. } => "window",
             Kv::Chunked { .. } => "chunked",
             Kv::Latent { .. } => "latent",
+            Kv::Compressed(_) => "compressed",
             Kv::Nothing => "none",
         };
         let window = layer.kv.window();
-        let token = (layer.kv.elements_per_token(1) * element) as u64;
+        let token = layer.kv.bytes_per_token(1, element) as u64;
         let state = layer.state.map_or(0, |state| state.bytes(1, element)) as u64;
         match kinds.iter_mut().find(|known| {
             (known.kind, known.window) == (kind, window)

@@ -6,7 +6,7 @@ use super::error::ShapeError;
 use super::family;
 use super::headers::{Measured, measure};
 use super::keys::Keys;
-use super::{Code, Kv, Method, ModelShape, Quantization, Scheme, WeightType};
+use super::{Code, Heads, Kv, Method, ModelShape, Quantization, Scheme, WeightType};
 use crate::ground::gguf_header::{GgmlType, GgufHeader, Said};
 
 /// `model_type` of what ggml names otherwise.
@@ -74,13 +74,10 @@ pub fn read(header: &GgufHeader, file: &str) -> Result<ModelShape, ShapeError> {
     let mut shape = family::outline_of(&Keys::new(&config, file))?;
     if let Some(head_dim) = whole_heads(header) {
         shape.assumptions.push("the file is older than the split of its latents (April 2025): K and V of every head are kept".to_owned());
-        let num_heads = shape.num_attention_heads;
+        let heads = Heads::alike(shape.num_attention_heads, head_dim);
         for layer in &mut shape.layers {
             if let Kv::Latent { .. } = layer.kv {
-                layer.kv = Kv::Full {
-                    num_heads,
-                    head_dim,
-                };
+                layer.kv = Kv::Full(heads);
             }
         }
     }

@@ -17,7 +17,7 @@ mod weight_type;
 use std::sync::Arc;
 
 pub use error::ShapeError;
-pub use layer::{Experts, Kv, Layer, Mlp, State};
+pub use layer::{Compressed, Experts, Heads, Kv, Layer, Mlp, State};
 pub use quantization::{Code, Method, Quantization, Scheme};
 pub use tensor::{Format, Role, SCALE_SUFFIX, TensorSpec, scale_name};
 pub use weight_type::WeightType;
@@ -32,7 +32,7 @@ pub struct ModelShape {
     /// As its configuration names it: `model_type`.
     pub family: String,
     pub hidden_size: usize,
-    /// Query heads of every layer.
+    /// Query heads of a layer; where they differ, of the one with the most.
     pub num_attention_heads: usize,
     /// Of a query head.
     pub head_dim: usize,
@@ -41,6 +41,8 @@ pub struct ModelShape {
     /// Norms of the hidden size in each layer, beside those within attention. One: its attention and its MLP read the
     /// same.
     pub norms: usize,
+    /// Copies of the residual, each with values of its own (hyper-connections); 1: there is one.
+    pub streams: usize,
     /// Longest context that the positions stand for: those of a stretched rotary embedding too.
     pub positions: usize,
     /// Rows of the tables of sines and cosines that other engines make.
@@ -78,6 +80,14 @@ impl ModelShape {
     pub fn kv_elements_per_token(&self, tp: usize) -> usize {
         let layers = self.layers.iter();
         layers.map(|layer| layer.kv.elements_per_token(tp)).sum()
+    }
+
+    /// Bytes of it, where an element takes `element`.
+    pub fn kv_bytes_per_token(&self, tp: usize, element: usize) -> usize {
+        let layers = self.layers.iter();
+        layers
+            .map(|layer| layer.kv.bytes_per_token(tp, element))
+            .sum()
     }
 
     /// Bytes that one sequence takes on each of `tp` ranks whatever its length, over all layers, where an

@@ -1,57 +1,93 @@
 //! Conversations that grow: each turn's prompt is all that was said before, and something new.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::WorkItem;
 use super::synthetic::Synthetic;
 
-/// Of made-up turns.
+/// Turns, and how they follow each other.
 #[derive(Debug, Clone)]
 pub struct Conversations {
-    /// What each turn adds, and how long its answer is. What prompts share begins the first turn.
-    pub turns_of: Synthetic,
-    /// At least 1.
+    pub turns_of: Turns,
+    /// At least 1; of recorded conversations the most.
     pub turns: usize,
     /// From the end of an answer to the arrival of the next turn.
     pub think_time: Duration,
 }
 
+/// What each turn adds, and how long its answer is.
+#[derive(Debug, Clone)]
+pub enum Turns {
+    /// What prompts share begins the first turn.
+    MadeUp(Synthetic),
+    /// At least one conversation of at least one turn. After the last comes the first again.
+    Recorded(Arc<[Vec<WorkItem>]>),
+}
+
 impl Conversations {
     /// What is new in a turn, counted from 0, of the `index`-th conversation under `seed`.
     pub fn turn(&self, index: usize, turn: usize, seed: u64) -> WorkItem {
-        match turn {
-            0 => self.turns_of.item(index, seed),
-            turn => self.turns_of.bare_item(index, later(seed, turn)),
+        match (&self.turns_of, turn) {
+            (Turns::MadeUp(turns), 0) => turns.item(index, seed),
+            (Turns::MadeUp(turns), turn) => turns.bare_item(index, later(seed, turn)),
+            (Turns::Recorded(talks), turn) => talks[index % talks.len()][turn].clone(),
+        }
+    }
+
+    /// Turns of the `index`-th conversation.
+    pub fn turns_in(&self, index: usize) -> usize {
+        match &self.turns_of {
+            Turns::MadeUp(_) => self.turns,
+            Turns::Recorded(talks) => talks[index % talks.len()].len(),
+        }
+    }
+
+    /// Of all recorded conversations; `None`: they are made up, as many as are wanted.
+    pub fn recorded(&self) -> Option<impl Iterator<Item = &WorkItem>> {
+        match &self.turns_of {
+            Turns::MadeUp(_) => None,
+            Turns::Recorded(talks) => Some(talks.iter().flatten()),
         }
     }
 
     /// What a context must hold, or turns are not those asked for.
     pub fn least_room(&self) -> usize {
-        let turn = self.turns_of.lengths.least_room();
-        self.of_turns(turn)
+        match &self.turns_of {
+            Turns::MadeUp(turns) => self.of_turns(turns, turns.lengths.least_room()),
+            Turns::Recorded(_) => self.longest(),
+        }
     }
 
-    /// With tails cut so that no conversation is longer.
+    /// With tails cut so that no conversation is longer. Recorded ones are as they are.
     pub fn within(self, longest: usize) -> Self {
-        let own = longest.saturating_sub(self.turns_of.prefixes.len) / self.turns;
-        let lengths = self.turns_of.lengths.within(own);
+        let Turns::MadeUp(turns) = self.turns_of else {
+            return self;
+        };
+        let own = longest.saturating_sub(turns.prefixes.len) / self.turns;
+        let lengths = turns.lengths.within(own);
         Self {
-            turns_of: Synthetic {
-                lengths,
-                ..self.turns_of
-            },
+            turns_of: Turns::MadeUp(Synthetic { lengths, ..turns }),
             ..self
         }
     }
 
     /// Tokens of the longest conversation that there may be.
     pub fn longest(&self) -> usize {
-        self.of_turns(self.turns_of.lengths.longest())
+        let turns = match &self.turns_of {
+            Turns::MadeUp(turns) => return self.of_turns(turns, turns.lengths.longest()),
+            Turns::Recorded(talks) => talks,
+        };
+        let of_talk = |talk: &Vec<WorkItem>| {
+            let turns = talk.iter();
+            turns.map(|turn| turn.prompt.len() + turn.output_len).sum()
+        };
+        turns.iter().map(of_talk).max().unwrap_or(0)
     }
 
-    fn of_turns(&self, turn: usize) -> usize {
-        let prefix = self.turns_of.prefixes.len;
-        turn.saturating_mul(self.turns).saturating_add(prefix)
+    fn of_turns(&self, turns: &Synthetic, turn: usize) -> usize {
+        turn.saturating_mul(self.turns)
+            .saturating_add(turns.prefixes.len)
     }
 }
 
@@ -71,10 +107,10 @@ mod tests {
     fn turns_are_apart_and_only_the_first_begins_with_what_is_shared() {
         let pool = TokenPool::below(1000).unwrap().into();
         let talks = Conversations {
-            turns_of: Synthetic {
+            turns_of: Turns::MadeUp(Synthetic {
                 prefixes: Prefixes { len: 6, groups: 1 },
                 ..Synthetic::new(Drawn::new(10, 5), pool)
-            },
+            }),
             turns: 3,
             think_time: Duration::ZERO,
         };
@@ -96,11 +132,11 @@ mod tests {
                 .parse::<crate::workload::Lengths>()
                 .unwrap(),
         );
+        let Turns::MadeUp(turns) = talks.turns_of else {
+            unreachable!("they are made up")
+        };
         let wide = Conversations {
-            turns_of: Synthetic {
-                lengths,
-                ..talks.turns_of
-            },
+            turns_of: Turns::MadeUp(Synthetic { lengths, ..turns }),
             ..talks
         };
         assert_eq!(wide.within(606).longest(), 606);

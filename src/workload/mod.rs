@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::text::TokenPool;
 
 pub use arrivals::{ArrivalError, Arrivals};
-pub use conversations::Conversations;
+pub use conversations::{Conversations, Turns};
 pub use dataset::{Dataset, DatasetError};
 pub use lengths::Lengths;
 pub use prompt::Prompt;

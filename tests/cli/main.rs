@@ -6,6 +6,7 @@ mod cases;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
 mod compare;
+mod conversations;
 mod errors;
 mod explain;
 mod generate;

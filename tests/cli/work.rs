@@ -1,4 +1,4 @@
-//! Where requests come from: drawn lengths, traces of others, prompts that share beginnings, conversations; what is found
+//! Where requests come from: drawn lengths, traces of others, prompts that share beginnings; what is found
 //! in the prefix cache is what a count by hand says.
 
 use std::fs;
@@ -7,21 +7,20 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bench::recompute::recompute;
 use crate::cli_support::{Outcome, fixture, refused, run};
 
-const CARD: &str = "bench --device sim:h100-sxm --model Qwen2.5-0.5B --json";
+pub(super) const CARD: &str = "bench --device sim:h100-sxm --model Qwen2.5-0.5B --json";
 /// Tokens of a KV block.
-const BLOCK: u64 = 16;
+pub(super) const BLOCK: u64 = 16;
 
-fn played(words: &str, out: &Path) -> Outcome {
+pub(super) fn played(words: &str, out: &Path) -> Outcome {
     let words = format!("{CARD} {words} --out {}", out.display());
     let outcome = run(&words.split(' ').collect::<Vec<_>>());
     outcome.succeeded()
 }
 
 /// Plays on a simulated card, has the result verified, and gives it and its requests.
-fn checked(words: &str) -> (Value, Vec<Value>) {
+pub(super) fn checked(words: &str) -> (Value, Vec<Value>) {
     let dir = TempDir::new().unwrap();
     let outcome = played(words, dir.path());
     let out = dir.path().to_str().unwrap();
@@ -33,14 +32,14 @@ fn checked(words: &str) -> (Value, Vec<Value>) {
     (results, records(dir.path()))
 }
 
-fn records(out: &Path) -> Vec<Value> {
+pub(super) fn records(out: &Path) -> Vec<Value> {
     let text = fs::read_to_string(out.join("requests.jsonl")).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
-fn numbers(records: &[Value], key: &str) -> Vec<u64> {
+pub(super) fn numbers(records: &[Value], key: &str) -> Vec<u64> {
     records
         .iter()
         .map(|record| record[key].as_u64().unwrap())
@@ -48,7 +47,7 @@ fn numbers(records: &[Value], key: &str) -> Vec<u64> {
 }
 
 /// Lengths in and out of each request.
-fn lengths(records: &[Value]) -> Vec<(u64, u64)> {
+pub(super) fn lengths(records: &[Value]) -> Vec<(u64, u64)> {
     let inputs = numbers(records, "prompt_tokens");
     inputs
         .into_iter()
@@ -56,14 +55,14 @@ fn lengths(records: &[Value]) -> Vec<(u64, u64)> {
         .collect()
 }
 
-fn arrivals(records: &[Value]) -> Vec<f64> {
+pub(super) fn arrivals(records: &[Value]) -> Vec<f64> {
     records
         .iter()
         .map(|record| record["arrival"].as_f64().unwrap())
         .collect()
 }
 
-fn near(found: &[f64], expected: &[f64]) {
+pub(super) fn near(found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{found:?}");
     let pairs = found.iter().zip(expected);
     assert!(
@@ -73,7 +72,7 @@ fn near(found: &[f64], expected: &[f64]) {
 }
 
 #[test]
-fn lengths_are_drawn_by_the_seed_and_told() {
+pub(super) fn lengths_are_drawn_by_the_seed_and_told() {
     let load =
         "--concurrency 8 --requests 64 --input-len lognormal:300,200 --output-len uniform:2-9";
     let (results, first) = checked(load);
@@ -291,92 +290,12 @@ fn prompts_of_a_group_find_what_they_share() {
     assert!(first(8) < first(0), "{} {}", first(8), first(0));
 }
 
-/// Prompts are all that was said and 40 new tokens, answers 10. What was computed is kept in whole blocks: all of a turn
-/// but its last token, which nothing followed.
-#[test]
-fn conversations_grow_and_find_what_was_said() {
-    let load = "--concurrency 2 --requests 12 --turns 3 --think-time 1.5 --input-len 40 --output-len 10 --prefix-cache";
-    let (results, requests) = checked(load);
-    let scenario = &results["runs"][0]["scenario"];
-    assert_eq!(
-        (&scenario["turns"], &scenario["think_time_s"]),
-        (&3.into(), &1.5.into())
-    );
-    // Two conversations at a time, which go on side by side.
-    let turns = [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2];
-    let said = |turn: u64| 50 * turn;
-    let prompts: Vec<u64> = turns.iter().map(|turn| said(*turn) + 40).collect();
-    assert_eq!(numbers(&requests, "prompt_tokens"), prompts);
-    let hits: Vec<u64> = turns
-        .iter()
-        .map(|turn| said(*turn).saturating_sub(1) / BLOCK * BLOCK)
-        .collect();
-    assert_eq!(numbers(&requests, "cached_tokens"), hits);
-    let arrived = arrivals(&requests);
-    let end = |at: usize| requests[at]["tokens"][9].as_f64().unwrap();
-    for later in (0..12).filter(|at| turns[*at] > 0) {
-        near(&[arrived[later]], &[end(later - 2) + 1.5]);
-    }
-    // A conversation that ends makes room for the next.
-    near(&[arrived[6], arrived[7]], &[end(4), end(5)]);
-    assert_eq!(results["runs"][0]["extended"]["max_in_flight"], 2);
-}
-
-/// The same on a device that computes, whose figures a script of its own computes again.
-#[test]
-fn conversations_on_a_processor() {
-    let dir = TempDir::new().unwrap();
-    let model = fixture("llama-tied-tiny");
-    let words = format!(
-        "bench --model {model} --concurrency 3 --requests 12 --turns 2 --prefix-len 20 --input-len uniform:5-30 \
-         --output-len 4 --prefix-cache --out {}",
-        dir.path().display()
-    );
-    run(&words.split(' ').collect::<Vec<_>>()).succeeded();
-    let out = dir.path().to_str().unwrap();
-    recompute(out);
-    run(&["verify", out]).succeeded();
-    let requests = records(dir.path());
-    assert!(
-        numbers(&requests, "cached_tokens")
-            .iter()
-            .any(|found| *found >= 2 * BLOCK)
-    );
-}
-
-/// With pauses in which the engine holds nothing: the laws of a run hold all the same.
-#[test]
-fn conversations_come_at_a_rate_and_pause() {
-    let load = "--request-rate 0.5 --requests 30 --turns 2 --think-time 7 --input-len uniform:20-60 --output-len normal:12,4 --prefix-len 32";
-    let (results, requests) = checked(load);
-    assert_eq!(requests.len(), 30);
-    let arrived = arrivals(&requests);
-    assert!(arrived.windows(2).all(|pair| pair[0] <= pair[1]));
-    let prompts = numbers(&requests, "prompt_tokens");
-    // No first turn is as long.
-    let grown = prompts.iter().filter(|prompt| **prompt > 92).count();
-    assert!((8..=15).contains(&grown), "{prompts:?}");
-    let window = results["runs"][0]["extended"]["duration"].as_f64().unwrap();
-    assert!(window > 20.0, "{window}");
-    let (_, bounded) = checked(&format!("{load} --max-concurrency 1"));
-    // One conversation at a time: a second turn follows its first.
-    let ends: Vec<f64> = bounded
-        .iter()
-        .map(|request| {
-            let tokens = request["tokens"].as_array().unwrap();
-            tokens[tokens.len() - 1].as_f64().unwrap()
-        })
-        .collect();
-    for pair in 0..15 {
-        near(&[arrivals(&bounded)[2 * pair + 1]], &[ends[2 * pair] + 7.0]);
-    }
-}
-
 #[test]
 fn what_is_made_up_has_no_file() {
     let words: Vec<&str> = CARD.split(' ').collect();
     for (flags, named) in [
-        (&["--turns", "2", "--dataset", "x"][..], "--turns"),
+        (&["--turns", "2", "--prompt", "x"][..], "--turns"),
+        (&["--prefix-len", "2", "--dataset", "x"], "--prefix-len"),
         (&["--prefix-len", "2", "--prompt", "x"], "--prefix-len"),
         (&["--think-time", "2"], "--turns"),
         (&["--prefix-groups", "2"], "--prefix-len"),

@@ -5,6 +5,7 @@ pub mod checkpoints;
 mod command;
 mod engines;
 mod families;
+mod layouts;
 mod mixtures;
 mod properties;
 mod report;

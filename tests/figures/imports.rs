@@ -483,6 +483,12 @@ fn what_is_none_of_them_is_refused_in_a_sentence() {
         load(&path).unwrap_err().to_string()
     };
     assert!(said("{\"a\": 1, \"b\": 2}").contains("its keys (a, b) are those of no result"));
+    for text in ["", "{}", "hello\nworld\n", "{\"a\": 1}", "<html></html>"] {
+        let said = said(text);
+        // Once, whoever names the tools.
+        assert_eq!(said.matches("vllm bench").count(), 1, "{said}");
+        assert!(said.contains("results.json of this program"), "{said}");
+    }
     assert!(said("").contains("holds no result of vllm bench"));
     assert!(said("[]").contains("holds no result of vllm bench"));
     assert!(said("{\"completed\": ").contains("ends in the middle"));

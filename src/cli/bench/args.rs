@@ -123,8 +123,9 @@ pub struct BenchArgs {
     #[arg(long, value_name = "G", value_parser = values::positive, requires = "prefix_len", help_heading = "Work")]
     pub prefix_groups: Option<usize>,
     /// Requests are turns of conversations of so many, which grow: each prompt is all that was said before and
-    /// --input-len new tokens; --concurrency and --request-rate are of conversations then [default: 1]
-    #[arg(long, value_name = "N", value_parser = values::positive, conflicts_with_all = ["prompt", "dataset"], help_heading = "Work")]
+    /// --input-len new tokens, or of a --dataset of conversations its next question, N of each at most; --concurrency and
+    /// --request-rate are of conversations then [default: 1]
+    #[arg(long, value_name = "N", value_parser = values::positive, conflicts_with_all = ["prompt"], help_heading = "Work")]
     pub turns: Option<usize>,
     /// Seconds from the end of an answer to the next turn [default: 0]
     #[arg(long, value_name = "S", value_parser = values::seconds, requires = "turns", help_heading = "Work")]

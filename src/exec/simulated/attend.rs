@@ -71,8 +71,8 @@ impl Attention<'_> {
     /// What the queries of running requests cost, and the seconds that they keep the card busy.
     pub fn running(&self) -> (Cost, f64) {
         let phase = &self.phases.running;
-        let Kv::Latent { width, rotary } = self.layer.kv else {
-            let cost = self.cost(phase, [self.layer.q_width; 2]);
+        let Kv::Latent { width, rotary, .. } = self.layer.kv else {
+            let cost = self.cost(phase, [self.layer.q_width, self.layer.o.inputs]);
             return (cost, self.limits.busy(cost, Unit::Decode));
         };
         // With the latents as they lie there.
@@ -86,11 +86,8 @@ impl Attention<'_> {
 
     /// The same of prompts.
     pub fn prompts(&self) -> (Cost, f64) {
-        let values = match self.layer.kv {
-            Kv::Latent { .. } => self.layer.o.inputs,
-            _ => self.layer.q_width,
-        };
-        let cost = self.cost(&self.phases.prompts, [self.layer.q_width, values]);
+        let widths = [self.layer.q_width, self.layer.o.inputs];
+        let cost = self.cost(&self.phases.prompts, widths);
         (cost, self.limits.busy(cost, Unit::Prefill))
     }
 

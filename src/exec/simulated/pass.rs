@@ -8,6 +8,7 @@ use super::calibration::{FMA, GATHER_OF_ALL_REDUCE};
 use super::limits::{Limits, Unit};
 use super::shapes::{Latent, Layer, Matrix, Routed, Shapes};
 use crate::exec::StepPlan;
+use crate::ground::Sampling;
 use crate::ground::clock::seconds as duration;
 use crate::ground::recorder::{Cost, OpRecord, Recorder, Traffic};
 use crate::hardware::HardwareError;
@@ -15,12 +16,30 @@ use crate::ops::Rows;
 
 /// Sampling reads logits in f32.
 const LOGIT_BYTES: usize = 4;
+/// Times that it goes over them to take the largest; at a temperature, for the division, the probabilities, the noise over
+/// them and the largest of these, each what it reads and what it writes (`sampler.py` of vLLM); and as many again where
+/// top-k or top-p looks for a threshold.
+const GREEDY_PASSES: usize = 1;
+const DRAWN_PASSES: usize = 10;
+const THRESHOLD_PASSES: usize = 10;
+/// Kernels of these.
+const DRAWN_KERNELS: u32 = 5;
 /// x and the delta in, x and the normed out.
 const NORM_STREAMS: usize = 4;
 /// A norm before and one behind attention, and so around the MLP.
 const NORMS_AROUND_EACH: usize = 4;
 /// Beside the experts' two matmuls: routing, sorting rows by expert, the weighted sum.
 const EXPERT_KERNELS: u32 = 3;
+
+/// Over a row of logits.
+fn passes(sampling: &Sampling) -> usize {
+    let narrows = sampling.top_k > 0 || sampling.top_p < 1.0;
+    match (sampling.is_greedy(), narrows) {
+        (true, _) => GREEDY_PASSES,
+        (false, false) => DRAWN_PASSES,
+        (false, true) => DRAWN_PASSES + THRESHOLD_PASSES,
+    }
+}
 
 /// A step on one rank. Every rank takes as long.
 #[derive(Debug, Default)]
@@ -59,7 +78,7 @@ impl Work<'_> {
         for layer in &self.shapes.kinds {
             pass.kinds.push(self.layer(layer, &plan.rows)?);
         }
-        pass.behind = self.head(rows, plan.logit_rows.len())?;
+        pass.behind = self.head(rows, plan)?;
         pass.sum(&self.shapes.layers);
         Ok(pass)
     }
@@ -126,7 +145,8 @@ impl Work<'_> {
     }
 
     /// Behind the last layer: only rows that draw a token need logits.
-    fn head(&self, rows: usize, logit_rows: usize) -> Result<Vec<OpRecord>, HardwareError> {
+    fn head(&self, rows: usize, plan: &StepPlan) -> Result<Vec<OpRecord>, HardwareError> {
+        let logit_rows = plan.logit_rows.len();
         let (shapes, head) = (self.shapes, &self.shapes.head);
         let mut ops = vec![self.stream("norm", NORM_STREAMS * rows * shapes.hidden)];
         if logit_rows == 0 {
@@ -139,15 +159,19 @@ impl Work<'_> {
             let moved = Cost { bytes, flops: 0 };
             ops.push(record("gather", moved, seconds));
         }
+        let passes = plan.picks.iter().map(|pick| passes(&pick.sampling)).max();
+        let passes = passes.unwrap_or(GREEDY_PASSES);
         let read = Cost {
-            bytes: (logit_rows * head.outputs * LOGIT_BYTES) as u64,
+            bytes: (passes * logit_rows * head.outputs * LOGIT_BYTES) as u64,
             flops: 0,
         };
-        ops.push(record(
-            "sample",
-            read,
-            self.limits.seconds(read, Unit::Matmul),
-        ));
+        let more = match passes {
+            GREEDY_PASSES => 0,
+            _ => DRAWN_KERNELS - 1,
+        };
+        let seconds =
+            self.limits.seconds(read, Unit::Matmul) + f64::from(more) * self.limits.kernel(0.0);
+        ops.push(record("sample", read, seconds));
         Ok(ops)
     }
 

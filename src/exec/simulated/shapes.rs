@@ -27,7 +27,7 @@ pub struct Layer {
     pub kv: Kv,
     /// Elements that one token adds to the KV cache, K and V together.
     pub kv_width: usize,
-    /// Of the queries of one token.
+    /// Of the queries of one token, as they are multiplied with K.
     pub q_width: usize,
     /// What makes Q, K and V of a token, or the latents of all of them.
     pub qkv: Matrix,
@@ -174,15 +174,15 @@ impl Layer {
     /// With what goes in and out of each matrix, of which all that read the same are one; of routed ones `held` are here.
     fn sized(self, hidden: usize, held: usize) -> Self {
         let latent_width = match self.kv {
-            Kv::Latent { width, rotary } => width - rotary,
+            Kv::Latent { width, rotary, .. } => width - rotary,
             _ => hidden,
         };
         let o = self.o.giving(hidden, 1);
         Self {
-            // Heads of some layers are wider than the others'.
-            q_width: match self.latent {
-                Some(_) => self.q_width,
-                None => o.inputs,
+            // Heads of some layers are wider than the others', or more.
+            q_width: match self.kv.heads() {
+                None => self.q_width,
+                Some(heads) => o.inputs / heads.value_dim.max(1) * heads.key_dim,
             },
             qkv: self.qkv.taking(hidden, 1),
             latent: self.latent.map(|latent| Latent {

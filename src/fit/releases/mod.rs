@@ -106,6 +106,8 @@ pub struct Release {
     pub utilization: f64,
     /// Layers whose K and V are one latent.
     pub latent: Latent,
+    /// V of heads that are narrower than K's takes as much room.
+    pub fills_values: bool,
     /// Layers of several kinds.
     pub hybrid: Hybrid,
     /// Layers of two kinds, of which one has fewer than so many times the other's: they are filled up to its number.

@@ -25,6 +25,7 @@ const V0: Release = Release {
     reserves_graphs: [false, false],
     utilization: 0.9,
     latent: Latent::Unpacked,
+    fills_values: true,
     hybrid: Hybrid::Full,
     few_more: 1.0,
     steps_under_way: 1,
@@ -195,6 +196,13 @@ const V0_18: Release = Release {
     few_more: 1.5,
     ..V0_17
 };
+/// vllm#40045: K and V of different widths are kept as they are.
+const V0_20: Release = Release {
+    since: [0, 20, 0],
+    month: [2026, 4],
+    fills_values: false,
+    ..V0_18
+};
 /// vllm#38284: graphs are in the budget, and 0.92 of the memory makes up for it.
 const V0_21: Release = Release {
     since: [0, 21, 0],
@@ -202,7 +210,7 @@ const V0_21: Release = Release {
     reserves_graphs: [true, false],
     utilization: 0.92,
     hybrid: Hybrid::ByConcurrency,
-    ..V0_18
+    ..V0_20
 };
 /// vllm#44443: the second runner for dense models; it reserves nothing for graphs (vllm#49224).
 const V0_25: Release = Release {
@@ -243,8 +251,8 @@ const V0_31: Release = Release {
 };
 
 /// In order.
-pub(super) const RELEASES: [&Release; 26] = [
+pub(super) const RELEASES: [&Release; 27] = [
     &V0, &V0_5_1, &V0_5_3, &V0_6_0, &V0_6_4, &V0_6_5, &V0_7, &V0_7_1, &V0_7_4, &V0_8_0, &V0_8_4,
-    &V0_8_5, &V0_9_0, &V0_9_1, &V0_11, &V0_12, &V0_14, &V0_16, &V0_17, &V0_18, &V0_21, &V0_25,
-    &V0_27, &V0_28, &V0_29, &V0_31,
+    &V0_8_5, &V0_9_0, &V0_9_1, &V0_11, &V0_12, &V0_14, &V0_16, &V0_17, &V0_18, &V0_20, &V0_21,
+    &V0_25, &V0_27, &V0_28, &V0_29, &V0_31,
 ];

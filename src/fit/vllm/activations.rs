@@ -33,6 +33,11 @@ const TOWER_GIB: f64 = 1.5;
 /// Rows of a patch's features that live beside the two inside of its MLP: 2.18 (fit2-035), 1.66 (fit2-010).
 const PATCH_ROWS: usize = 5;
 
+/// Rows of each kind that live at once where latents are compressed: fitted to fit2-173.
+const COMPRESSED_ROWS: usize = 3;
+/// Heads that attention over compressed latents takes at a time (FlashMLA).
+const KERNEL_HEADS: usize = 64;
+
 /// GiB of a part, and the arithmetic behind them.
 type Part = (f64, String);
 
@@ -80,7 +85,7 @@ fn forward(release: &Release, stage: &Stage) -> Part {
         false => HIDDEN_ROWS,
     };
     let rows_of_hidden = rows_of_hidden * stage.ask.shape.hidden_size;
-    let width = rows_of_hidden + dense.max(experts) + unpacked(stage);
+    let width = rows_of_hidden + dense.max(experts) + unpacked(stage) + beside_compressed(stage);
     let widened = widened(stage);
     let and_widened = match widened {
         0 => "",
@@ -97,13 +102,26 @@ fn forward(release: &Release, stage: &Stage) -> Part {
 fn unpacked(stage: &Stage) -> usize {
     let (ask, heads) = (stage.ask, stage.plan.rank_shape(0).num_heads);
     let kept = |layer: &Layer| match (layer.kv, ask.kept(layer)) {
-        (Kv::Latent { .. }, Kv::Full { head_dim, .. }) => {
-            heads * (4 * head_dim + 2 * ask.shape.head_dim)
-        }
+        (Kv::Latent { .. }, Kv::Full(kept)) => heads * (4 * kept.key_dim + 2 * ask.shape.head_dim),
         _ => 0,
     };
     let layers = ask.shape.layers[stage.layers.clone()].iter();
     layers.map(kept).max().unwrap_or(0)
+}
+
+/// Values of a token where latents are compressed: rows of the residual's copies in f32, and of queries and what they sum up,
+/// filled up to the heads of the kernel.
+fn beside_compressed(stage: &Stage) -> usize {
+    let shape = &stage.ask.shape;
+    let heads = stage.plan.rank_shape(0).num_heads;
+    let width = shape.layers.iter().find_map(|layer| match layer.kv {
+        Kv::Compressed(kept) => Some(kept.width),
+        _ => None,
+    });
+    let of_heads = |width: usize| heads.next_multiple_of(KERNEL_HEADS) * width;
+    let in_f32 = size_of::<f32>().div_ceil(stage.ask.dtype().bytes());
+    let rows = |width: usize| in_f32 * shape.streams * shape.hidden_size + of_heads(width);
+    COMPRESSED_ROWS * width.map_or(0, rows)
 }
 
 /// A tower with as many images as a step of the older engine holds.

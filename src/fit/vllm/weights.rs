@@ -1,6 +1,6 @@
 //! What a rank holds before the first step: its share of the model, and what was asked for beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::ask::{Ask, GIB, Lora};
 use super::super::releases::{Latent, Release};
@@ -17,7 +17,7 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
     let ask = stage.ask;
     let plan = stage.weights as f64 / GIB;
     // Cosines and sines of every position, in the activations' type.
-    let rope = (ask.shape.rotary_rows * ask.shape.head_dim * ask.dtype().bytes()) as f64 / GIB;
+    let rope = (rotary(ask) * ask.dtype().bytes()) as f64 / GIB;
     let rounded = rounding(stage) as f64 / GIB;
     let mut gib = plan + rope + rounded;
     let mut how = format!(
@@ -30,6 +30,11 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
             " + {room:.2} for {} adapters of rank {}",
             lora.adapters, lora.rank
         );
+    }
+    let copies = copies(stage) as f64 / GIB;
+    if copies > 0.0 {
+        gib += copies;
+        how += &format!(" + {copies:.2} of K's weights in the place of V's");
     }
     let products = match release.latent {
         Latent::Absorbed => absorbed(stage) as f64 / GIB,
@@ -51,6 +56,44 @@ pub(super) fn item(release: &Release, stage: &Stage) -> Item {
         how += &format!(" - {offloaded:.2} in the host's memory");
     }
     Item::from_gib(gib, how)
+}
+
+/// Bytes of a rank's weights of K in layers that have none of V: they lie there twice, once for each (`gemma4.py`).
+fn copies(stage: &Stage) -> u64 {
+    let named = |part: &str| {
+        let parts = stage.plan.tensors();
+        let part = part.to_owned();
+        parts.filter(move |one| one.tensor.name.contains(&part))
+    };
+    let with_v: HashSet<usize> = named("v_proj").filter_map(|one| one.tensor.layer).collect();
+    // Where no layer has a V of that name, they are named in another way.
+    if with_v.is_empty() {
+        return 0;
+    }
+    let copied = named("k_proj").filter(|one| {
+        let here = one
+            .tensor
+            .layer
+            .filter(|layer| stage.layers.contains(layer));
+        here.is_some_and(|layer| !with_v.contains(&layer))
+    });
+    copied
+        .map(|one| stage.ask.bytes(one.tensor, one.elements(0)))
+        .sum()
+}
+
+/// Cosines and sines of all positions.
+fn rotary(ask: &Ask) -> usize {
+    let compressed = ask.shape.layers.iter().find_map(|layer| match layer.kv {
+        Kv::Compressed(kept) => Some(kept),
+        _ => None,
+    });
+    ask.shape.rotary_rows
+        * match compressed {
+            // By two bases: of windows, and of compressed latents.
+            Some(kept) => 2 * kept.rotary,
+            None => ask.shape.head_dim,
+        }
 }
 
 /// What PyTorch's allocator adds to matrices: from `LARGE` on it takes whole pages, and what is left of the last one

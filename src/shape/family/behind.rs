@@ -45,6 +45,11 @@ pub(super) fn behind(keys: &Keys, sizes: &Sizes) -> Result<Vec<Behind>, ShapeErr
     let offset = keys.count(&["expert_layer_offset"])?.unwrap_or(0);
     let listed = keys.list("moe_layer_freq").unwrap_or(None);
     let kinds = keys.texts("mlp_layer_types")?;
+    let enumerated: Option<Vec<usize>> = keys.text("moe_layers_enum").map(|text| {
+        text.split(',')
+            .filter_map(|n| n.trim().parse().ok())
+            .collect()
+    });
     let dense_only: Vec<u64> = match keys.list("mlp_only_layers")? {
         Some(list) => list.iter().filter_map(|layer| layer.as_u64()).collect(),
         None => Vec::new(),
@@ -59,10 +64,11 @@ pub(super) fn behind(keys: &Keys, sizes: &Sizes) -> Result<Vec<Behind>, ShapeErr
         None if wide && layer + shared >= sizes.layers => 2 * dense,
         None => sizes.widths.get(layer).copied().unwrap_or(dense),
     };
-    let is_sparse = |layer: usize| match (kinds.get(layer), listed) {
-        (Some(kind), _) => *kind == "sparse",
-        (None, Some(list)) => list.get(layer).and_then(|one| one.as_u64()) == Some(1),
-        (None, None) => match period {
+    let is_sparse = |layer: usize| match (kinds.get(layer), listed, &enumerated) {
+        (Some(kind), ..) => *kind == "sparse",
+        (None, Some(list), _) => list.get(layer).and_then(|one| one.as_u64()) == Some(1),
+        (None, None, Some(layers)) => layers.contains(&layer),
+        (None, None, None) => match period {
             Some(period) => layer % period.max(1) == offset,
             None => {
                 layer >= first
@@ -97,6 +103,7 @@ fn experts(keys: &Keys, sizes: &Sizes) -> Result<Option<(Experts, usize)>, Shape
         "num_experts_per_tok",
         "num_experts_per_token",
         "moe_topk",
+        "moe_top_k",
         "moe_k",
         "top_k_experts",
     ];
@@ -116,6 +123,7 @@ fn experts(keys: &Keys, sizes: &Sizes) -> Result<Option<(Experts, usize)>, Shape
         "shared_expert_intermediate_size",
         "shared_intermediate_size",
         "moe_shared_expert_intermediate_size",
+        "share_expert_dim",
     ])?;
     let shared_count = keys.of_each_layer(&[
         "n_shared_experts",

@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use super::blocks::blocks;
+use super::compressed::compressed;
+use super::heads::{of_all, of_some};
 use super::kind::{Family, Windows};
 use super::recurrent::{Recurrent, recurrent};
 use super::sizes::{Sizes, pattern};
@@ -29,6 +31,8 @@ const RECURRENT: [&str; 5] = [
 pub(super) struct Mixers {
     /// Of its attention; `Kv::Nothing`: it has none.
     pub kv: Kv,
+    /// Heads of the queries.
+    pub queries: usize,
     /// Its attention reads what an earlier layer keeps.
     pub shares: bool,
     pub recurrent: Option<Recurrent>,
@@ -101,11 +105,13 @@ pub(super) fn mixers(
                 key: "mamba_d_state".to_owned(),
             });
         }
+        let (kv, queries) = match attends {
+            true => attention(layer)?,
+            false => (Kv::Nothing, sizes.heads),
+        };
         Ok(Mixers {
-            kv: match attends {
-                true => attention(layer)?,
-                false => Kv::Nothing,
-            },
+            kv,
+            queries,
             shares: layer >= first_shared,
             recurrent: recurrent.filter(|_| own),
         })
@@ -132,39 +138,43 @@ fn with_attention(keys: &Keys) -> Result<Option<Vec<u64>>, ShapeError> {
     }
 }
 
-/// What a layer with attention keeps of a token, where it has so many KV heads unless it is of another kind.
+/// What a layer with attention keeps of a token, where it has so many KV heads unless it is of another kind; and its query
+/// heads.
 fn kv(
     keys: &Keys,
     family: &Family,
     sizes: &Sizes,
     (types, num_heads): (&[&str], usize),
     layer: usize,
-) -> Result<Kv, ShapeError> {
+) -> Result<(Kv, usize), ShapeError> {
+    if let Some(kept) = compressed(keys, sizes, layer)? {
+        return Ok((Kv::Compressed(kept), sizes.heads));
+    }
     if let Some(rank) = keys.count(&["kv_lora_rank"])? {
         let rotary = keys.size(&["qk_rope_head_dim"])?;
-        return Ok(Kv::Latent {
+        // Later models of the kind take what an earlier layer picked.
+        let picks = keys.texts("indexer_types")?.get(layer) != Some(&"shared");
+        let latent = Kv::Latent {
             width: rank + rotary,
             rotary,
-        });
+            index: keys
+                .count(&["index_head_dim"])?
+                .filter(|_| picks)
+                .unwrap_or(0),
+        };
+        return Ok((latent, sizes.heads));
     }
-    let head_dim = sizes.head_dim;
-    // Gemma 4's layers that see all tokens have heads of their own.
-    let of_all = keys
-        .count(&["num_global_key_value_heads"])?
-        .filter(|_| keys.flag("attention_k_eq_v", false));
-    let full = Kv::Full {
-        num_heads: of_all.unwrap_or(num_heads),
-        head_dim: keys.count(&["global_head_dim"])?.unwrap_or(head_dim),
-    };
-    let limited = match (types.get(layer), family.windows) {
-        (Some(kind), _) => ["sliding_attention", "chunked_attention"].contains(kind),
-        (None, Windows::Never) => false,
-        (None, Windows::All) => true,
-        (None, Windows::Switched) => {
+    let patterned = keys.list("hybrid_layer_pattern")?;
+    let limited = match (types.get(layer), patterned, family.windows) {
+        (Some(kind), ..) => ["sliding_attention", "chunked_attention"].contains(kind),
+        (None, Some(pattern), _) => pattern.get(layer).and_then(Value::as_u64) == Some(1),
+        (None, None, Windows::Never) => false,
+        (None, None, Windows::All) => true,
+        (None, None, Windows::Switched) => {
             let first = keys.count(&["max_window_layers"])?;
             layer >= first.unwrap_or(QWEN_MAX_WINDOW_LAYERS)
         }
-        (None, Windows::AllBut(usual)) => {
+        (None, None, Windows::AllBut(usual)) => {
             let names = ["sliding_window_pattern", "_sliding_window_pattern"];
             let period = keys.count(&names).unwrap_or(None).unwrap_or(usual).max(1);
             !(layer + 1).is_multiple_of(period)
@@ -172,22 +182,22 @@ fn kv(
     };
     let switched_off =
         family.windows == Windows::Switched && !keys.flag("use_sliding_window", false);
-    if !limited || switched_off {
-        return Ok(full);
-    }
-    let chunk = keys.length(&[CHUNK])?;
+    // MiMo-V2's says the same as its window.
+    let chunk = keys.length(&[CHUNK])?.filter(|_| patterned.is_none());
     let window = keys.length(&[WINDOW])?;
-    Ok(match (chunk, window) {
-        (Some(chunk), _) => Kv::Chunked {
-            num_heads,
-            head_dim,
-            chunk,
+    let limit = chunk.or(window).filter(|_| limited && !switched_off);
+    let Some(limit) = limit else {
+        let all = of_all(keys, sizes, num_heads)?;
+        return Ok((Kv::Full(all.kept), all.queries));
+    };
+    let some = of_some(keys, sizes, num_heads)?;
+    let heads = some.kept;
+    let kv = match chunk {
+        Some(chunk) => Kv::Chunked { heads, chunk },
+        None => Kv::Window {
+            heads,
+            window: limit,
         },
-        (None, Some(window)) => Kv::Window {
-            num_heads,
-            head_dim,
-            window,
-        },
-        (None, None) => full,
-    })
+    };
+    Ok((kv, some.queries))
 }

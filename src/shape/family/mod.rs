@@ -2,6 +2,9 @@
 
 mod behind;
 mod blocks;
+mod compressed;
+mod compressed_weights;
+mod heads;
 mod hybrids;
 mod kind;
 mod mixers;
@@ -25,7 +28,7 @@ use self::weights::{Model, list};
 use super::error::ShapeError;
 use super::keys::Keys;
 use super::quantizer::Quantizer;
-use super::{Kv, Layer, Mlp, ModelShape, WeightType};
+use super::{Layer, Mlp, ModelShape, WeightType};
 
 /// Where the decoder of a model with other parts is described.
 const NESTED: [&str; 4] = [
@@ -152,9 +155,9 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
     };
     let sizes = Sizes::read(keys)?;
     let vocab_size = keys.size(&["vocab_size", "padded_vocab_size"])?;
-    let layers = mixers(keys, family, &sizes)?
-        .into_iter()
-        .zip(behind(keys, &sizes)?);
+    let mixers = mixers(keys, family, &sizes)?;
+    let queries = mixers.iter().map(|mixers| mixers.queries).max();
+    let layers = mixers.into_iter().zip(behind(keys, &sizes)?);
     let layers = layers.map(|(mixers, behind)| Layer {
         kv: mixers.kept(),
         state: mixers.recurrent.map(|recurrent| recurrent.state),
@@ -186,15 +189,6 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
     }
     let positions = positions(keys)?;
     let mut assumptions = Vec::new();
-    if layers
-        .iter()
-        .any(|layer| matches!(layer.kv, Kv::Latent { .. }))
-        && keys.value("index_head_dim").is_some()
-    {
-        assumptions.push(
-            "the keys of the sparse indexer, which newer DeepSeek models keep beside the latents, are not counted".to_owned(),
-        );
-    }
     if keys
         .list("cross_attention_layers")?
         .is_some_and(|list| !list.is_empty())
@@ -204,10 +198,11 @@ fn outline(config: &Keys, keys: &Keys, family: &'static Family) -> Result<ModelS
     Ok(ModelShape {
         family: model_type(keys).to_owned(),
         hidden_size: sizes.hidden,
-        num_attention_heads: sizes.heads,
+        num_attention_heads: queries.unwrap_or(sizes.heads),
         head_dim: latent.map_or(sizes.head_dim, |(nope, rope)| nope + rope),
         vocab_size,
         norms: norms(keys, family),
+        streams: keys.count(&["hc_mult"])?.unwrap_or(1),
         positions,
         rotary_rows: rotary_rows(keys, positions),
         tie_word_embeddings: keys.flag("tie_word_embeddings", family.tied),

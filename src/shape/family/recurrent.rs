@@ -113,14 +113,15 @@ fn gated_delta(keys: &Keys, in_f32: bool) -> Result<Recurrent, ShapeError> {
 }
 
 /// Kimi's delta attention: a convolution each for queries, keys and values, and two gates that are products of two
-/// matrices with the features of a head between them, or whole ones.
+/// matrices with the features of a head between them; that of the output may be whole.
 fn kimi_delta(keys: &Keys) -> Result<Recurrent, ShapeError> {
     let heads = keys.size(&["num_heads"])?;
     let head_dim = keys.size(&["head_dim"])?;
     let taps = keys.size(&["short_conv_kernel_size"])?;
     let inner = heads * head_dim;
+    // That of the output may be whole; what is forgotten goes by a product.
     let (gates, unpacked) = match keys.flag("use_full_rank_gate", false) {
-        true => (2 * inner, 0),
+        true => (inner + head_dim, head_dim * inner),
         false => (2 * head_dim, 2 * head_dim * inner),
     };
     Ok(Recurrent {

@@ -39,6 +39,7 @@ impl Sizes {
                     "num_key_value_heads",
                     "num_kv_heads",
                     "multi_query_group_num",
+                    "num_attention_groups",
                 ])?
                 .unwrap_or(heads),
         };

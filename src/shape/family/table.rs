@@ -110,6 +110,11 @@ pub(super) const DEEPSEEK: Family = Family {
     ..LLAMA
 };
 
+const DEEPSEEK_V4: Family = Family {
+    names: &["deepseek_v4"],
+    ..LLAMA
+};
+
 const OLMO2: Family = Family {
     names: &["olmo2"],
     qk_norm: QkNorm::Whole,
@@ -230,6 +235,7 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     DEEPSEEK,
+    DEEPSEEK_V4,
     Family {
         names: &["glm4", "glm4v_text"],
         o_bias: Flag::Never,
@@ -293,6 +299,15 @@ pub(super) const FAMILIES: &[Family] = &[
         o_bias: Flag::Key("use_bias", false),
         mlp_bias: Flag::Key("use_bias", false),
         tied: true,
+        ..LLAMA
+    },
+    Family {
+        names: &["mimo_v2_flash"],
+        ..LLAMA
+    },
+    Family {
+        names: &["step3p5"],
+        qk_norm: QkNorm::Head,
         ..LLAMA
     },
     Family {

@@ -8,7 +8,7 @@ use super::sizes::Sizes;
 use crate::shape::error::ShapeError;
 use crate::shape::keys::Keys;
 use crate::shape::quantizer::Quantizer;
-use crate::shape::{Format, Kv, Role, TensorSpec};
+use crate::shape::{Format, Heads, Kv, Role, TensorSpec};
 
 /// What the list follows from.
 pub(super) struct Model<'a> {
@@ -64,8 +64,8 @@ pub(super) fn list(model: &Model, quantizer: &Quantizer) -> Result<Vec<TensorSpe
     Ok(list.tensors)
 }
 
-struct List<'a> {
-    model: &'a Model<'a>,
+pub(super) struct List<'a> {
+    pub(super) model: &'a Model<'a>,
     quantizer: &'a Quantizer,
     /// So far, those too that were too many to be added.
     weights: u128,
@@ -96,7 +96,7 @@ impl List<'_> {
         self.weights <= MOST_WEIGHTS && !shape.contains(&0) && count > 0
     }
 
-    fn plain(&mut self, name: &str, shape: &[usize], role: Role) {
+    pub(super) fn plain(&mut self, name: &str, shape: &[usize], role: Role) {
         if self.counts(shape, 1) {
             self.push(name.to_owned(), shape.to_vec(), role, 1);
         }
@@ -127,7 +127,7 @@ impl List<'_> {
     }
 
     /// The weights of `count` modules alike, packed if the quantiser packs them.
-    fn matrix(&mut self, module: &str, shape: [usize; 2], role: Role, count: usize) {
+    pub(super) fn matrix(&mut self, module: &str, shape: [usize; 2], role: Role, count: usize) {
         if !self.counts(&shape, count) {
             return;
         }
@@ -170,14 +170,31 @@ impl List<'_> {
         let module = format!("model.layers.{layer}");
         let norms = norms(&model.keys, model.family);
         self.norm(&format!("{module}.norms"), norms * model.sizes.hidden);
-        let Mixers { kv, recurrent, .. } = model.mixers[layer];
+        let Mixers {
+            kv,
+            queries,
+            recurrent,
+            ..
+        } = model.mixers[layer];
         match (kv, kv.heads()) {
-            (Kv::Latent { .. }, _) => self.latent_attention(&module)?,
+            (Kv::Latent { index, .. }, _) => self.latent_attention(&module, index > 0)?,
+            (Kv::Compressed(kept), _) => self.compressed_attention(&module, kept)?,
             (_, Some(heads)) => {
                 // K stands for V too.
-                let one =
-                    matches!(kv, Kv::Full { .. }) && model.keys.flag("attention_k_eq_v", false);
-                self.attention(&module, heads, one);
+                let all = matches!(kv, Kv::Full(_));
+                let one = all && model.keys.flag("attention_k_eq_v", false);
+                self.attention(&module, queries, heads, one);
+                let sinks = match all {
+                    true => "add_full_attention_sink_bias",
+                    false => "add_swa_attention_sink_bias",
+                };
+                if model.keys.flag(sinks, false) {
+                    self.plain(
+                        &format!("{module}.self_attn.sinks"),
+                        &[queries],
+                        Role::Query,
+                    );
+                }
             }
             (_, None) => {}
         }
@@ -205,6 +222,7 @@ impl List<'_> {
                 self.mlp(&format!("{module}.shared_experts"), [shared, h], 1);
             }
         }
+        self.streams(&module)?;
         self.beside_layer(&module)
     }
 
@@ -250,24 +268,25 @@ impl List<'_> {
         Ok(())
     }
 
-    /// With so many KV heads of so many features; `one`: K stands for V too.
-    fn attention(&mut self, layer: &str, (kv_heads, head_dim): (usize, usize), one: bool) {
-        let (family, sizes) = (self.model.family, self.model.sizes);
-        let (h, q, kv) = (sizes.hidden, sizes.heads * head_dim, kv_heads * head_dim);
+    /// With so many query heads beside those that are kept; `one`: K stands for V too.
+    fn attention(&mut self, layer: &str, queries: usize, kept: Heads, one: bool) {
+        let (family, h) = (self.model.family, self.model.sizes.hidden);
+        let [q, output] = [kept.key_dim, kept.value_dim].map(|width| queries * width);
+        let [k, v] = [kept.key_dim, kept.value_dim].map(|width| kept.count * width);
         let gate = match family.gated_attention && self.model.keys.flag("attn_output_gate", true) {
             true => 2,
             false => 1,
         };
         for (name, shape, role, bias) in [
             ("q_proj", [gate * q, h], Role::Query, family.qkv_bias),
-            ("k_proj", [kv, h], Role::KeyValue, family.qkv_bias),
+            ("k_proj", [k, h], Role::KeyValue, family.qkv_bias),
             (
                 "v_proj",
-                [if one { 0 } else { kv }, h],
+                [if one { 0 } else { v }, h],
                 Role::KeyValue,
                 family.qkv_bias,
             ),
-            ("o_proj", [h, q], Role::Output, family.o_bias),
+            ("o_proj", [h, output], Role::Output, family.o_bias),
         ] {
             let module = format!("{layer}.self_attn.{name}");
             self.matrix(&module, shape, role, 1);
@@ -277,11 +296,15 @@ impl List<'_> {
             };
             self.bias(&module, shape[0], role, bias);
         }
+        if self.model.keys.flag("use_head_wise_attn_gate", false) {
+            let module = format!("{layer}.self_attn.g_proj");
+            self.matrix(&module, [queries, h], Role::Query, 1);
+        }
         let [queries, keys] = match family.qk_norm {
-            QkNorm::Head => [head_dim; 2],
-            QkNorm::HeadIf(key) if self.model.keys.flag(key, false) => [head_dim; 2],
-            QkNorm::Whole => [q, kv],
-            QkNorm::WholeIf(key) if self.model.keys.flag(key, false) => [q, kv],
+            QkNorm::Head => [kept.key_dim; 2],
+            QkNorm::HeadIf(key) if self.model.keys.flag(key, false) => [kept.key_dim; 2],
+            QkNorm::Whole => [q, k],
+            QkNorm::WholeIf(key) if self.model.keys.flag(key, false) => [q, k],
             QkNorm::Never | QkNorm::HeadIf(_) | QkNorm::WholeIf(_) => [0, 0],
         };
         self.plain(
@@ -291,7 +314,8 @@ impl List<'_> {
         );
     }
 
-    fn latent_attention(&mut self, layer: &str) -> Result<(), ShapeError> {
+    /// `picks`: with an indexer of its own.
+    fn latent_attention(&mut self, layer: &str, picks: bool) -> Result<(), ShapeError> {
         let (keys, sizes) = (self.model.keys, self.model.sizes);
         let (h, heads) = (sizes.hidden, sizes.heads);
         let rank = keys.size(&["kv_lora_rank"])?;
@@ -318,7 +342,8 @@ impl List<'_> {
         // What picks the tokens that attention looks at (DeepSeek V3.2, GLM-5); every rank holds it.
         let indexer = keys
             .count(&["index_n_heads"])?
-            .zip(keys.count(&["index_head_dim"])?);
+            .zip(keys.count(&["index_head_dim"])?)
+            .filter(|_| picks);
         if let Some((heads, head_dim)) = indexer {
             let rank = keys.size(&["q_lora_rank"])?;
             self.matrix(

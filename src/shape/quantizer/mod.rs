@@ -24,6 +24,8 @@ pub(super) struct Quantizer {
     excluded: Names,
     /// Only routed experts are packed.
     experts_only: bool,
+    /// Routed experts are packed in this way instead.
+    experts: Option<Packing>,
     /// The first whose modules these are counts.
     groups: Vec<(Names, Packing)>,
 }
@@ -54,6 +56,14 @@ impl Packing {
         let beside = rows * groups * (8 * self.scale + self.zero_bits) as u64;
         (rows * columns * self.bits as u64 + beside).div_ceil(8) + columns * self.index as u64
     }
+
+    fn pack(self, weight: TensorSpec, shape: [usize; 2]) -> TensorSpec {
+        let format = Format::Packed {
+            elements: (shape[0] as u64 * shape[1] as u64).max(1),
+            bytes: self.bytes(shape),
+        };
+        TensorSpec { format, ..weight }
+    }
 }
 
 impl Quantizer {
@@ -74,6 +84,9 @@ impl Quantizer {
         if kept {
             return vec![weight];
         }
+        if let Some(packing) = self.experts.filter(|_| is_expert) {
+            return vec![packing.pack(weight, shape)];
+        }
         if let Some(Quantization::Fp8 { block }) = self.quantization {
             return weight.in_fp8(shape, block).into();
         }
@@ -82,11 +95,7 @@ impl Quantizer {
         else {
             return vec![weight];
         };
-        let format = Format::Packed {
-            elements: (shape[0] as u64 * shape[1] as u64).max(1),
-            bytes: packing.bytes(shape),
-        };
-        vec![TensorSpec { format, ..weight }]
+        vec![packing.pack(weight, shape)]
     }
 }
 

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::common::{
-    EIGHT_BITS, EIGHT_BITS_BY_ROW, MX_GROUP, NF4_GROUP, Outcome, bits, excluded, fp8_scheme, group,
-    scheme, uniform, unknown,
+    EIGHT_BITS, EIGHT_BITS_BY_ROW, MX_GROUP, NF4_GROUP, NVFP4_GROUP, Outcome, bits, excluded,
+    fp8_scheme, group, scheme, uniform, unknown,
 };
 use super::grouped::{compressed_tensors, modelopt};
 use super::{Packing, Quantizer};
@@ -25,7 +25,7 @@ pub(super) fn within(config: &Keys) -> Option<Outcome> {
     let found = keys.iter().find_map(|key| config.object(key));
     let nested = || keys.iter().find_map(|key| inner?.object(key));
     if let Some(found) = found.or_else(nested) {
-        return Some(stated(&found));
+        return Some(stated(&found).and_then(|quantizer| with_experts(quantizer, config, &found)));
     }
     let mlx = config.object("quantization")?;
     Some(match mlx.value("bits") {
@@ -49,6 +49,28 @@ pub(super) fn beside(side: &Keys) -> Option<Outcome> {
         (None, Some(_)) => Some(gptq(side)),
         (None, None) => Some(Err(unknown(side, "an unnamed method"))),
     }
+}
+
+/// DeepSeek-V4's experts have a type of their own, which stands beside what is said of the other weights.
+fn with_experts(quantizer: Quantizer, config: &Keys, stated: &Keys) -> Outcome {
+    let group = match (config.text("expert_dtype"), stated.text("moe_quant_algo")) {
+        (None, _) => return Ok(quantizer),
+        (Some("fp4"), Some("NVFP4")) => NVFP4_GROUP,
+        (Some("fp4"), None) => MX_GROUP,
+        (Some(found), _) => {
+            return Err(unknown(config, &format!("experts in {found}")));
+        }
+    };
+    let packing = Packing {
+        bits: 4,
+        group,
+        scale: 1,
+        ..Packing::default()
+    };
+    Ok(Quantizer {
+        experts: Some(packing),
+        ..quantizer
+    })
 }
 
 fn stated(keys: &Keys) -> Outcome {

@@ -5,14 +5,36 @@ use serde_json::Value;
 use super::keys::named;
 use crate::text::Conversation;
 
+/// All questions of such turns that were answered, with their answers; where the first was not, it alone of these.
+pub fn turns(name: &str, turns: &[Value]) -> Result<Vec<(String, Option<String>)>, String> {
+    let mut asked = Vec::new();
+    let mut rest = turns;
+    while let Some((question, answer, behind)) = next(name, rest)? {
+        rest = behind;
+        if answer.is_some() || asked.is_empty() {
+            asked.push((question, answer));
+        }
+    }
+    Ok(asked)
+}
+
 /// Turns of `from` and `value`. As benchmarks use them: the first question is the prompt as it stands, and its answer
 /// says how long one is.
 pub fn share_gpt(name: &str, turns: &[Value]) -> Result<Option<(String, Option<String>)>, String> {
+    let first = next(name, turns)?;
+    Ok(first.map(|(question, answer, _)| (question, answer)))
+}
+
+/// A question, its answer, and what is behind it.
+type Asked<'a> = (String, Option<String>, &'a [Value]);
+
+/// The next question.
+fn next<'a>(name: &str, turns: &'a [Value]) -> Result<Option<Asked<'a>>, String> {
     const ASKING: [&str; 2] = ["human", "user"];
     const ANSWERING: [&str; 6] = ["gpt", "assistant", "chatgpt", "bing", "bard", "model"];
     let text = |turn: &Value, key: &str| turn.get(key).and_then(Value::as_str).map(str::to_owned);
     let mut question = None;
-    for turn in turns {
+    for (at, turn) in turns.iter().enumerate() {
         let (Some(from), Some(value)) = (text(turn, "from"), text(turn, "value")) else {
             return Err(format!(
                 "{name} holds a turn without the texts from and value"
@@ -22,12 +44,12 @@ pub fn share_gpt(name: &str, turns: &[Value]) -> Result<Option<(String, Option<S
             None if ASKING.contains(&from.as_str()) => question = Some(value),
             Some(question) if ANSWERING.contains(&from.as_str()) => {
                 let answer = Some(value).filter(|answer| !answer.is_empty());
-                return Ok(Some((question, answer)));
+                return Ok(Some((question, answer, &turns[at + 1..])));
             }
             _ => {}
         }
     }
-    Ok(question.map(|question| (question, None)))
+    Ok(question.map(|question| (question, None, &turns[turns.len()..])))
 }
 
 /// Messages of OpenAI's API; one of the assistant at the end is the answer.

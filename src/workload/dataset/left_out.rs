@@ -12,6 +12,8 @@ pub struct LeftOut {
     pub unanswered: usize,
     /// Records beyond the context.
     pub long: usize,
+    /// Conversations of which a later turn is.
+    pub cut: usize,
     /// That say nothing about a request.
     pub keys: BTreeSet<String>,
 }
@@ -30,6 +32,12 @@ impl LeftOut {
             remarks.push(format!(
                 "{} records are longer than the {longest} positions of the context and are left out",
                 self.long
+            ));
+        }
+        if self.cut > 0 {
+            remarks.push(format!(
+                "{} conversations end before the turn that the {longest} positions of the context do not hold",
+                self.cut
             ));
         }
         if self.unanswered > 0 {

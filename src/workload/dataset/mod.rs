@@ -8,6 +8,7 @@ mod pipe;
 mod records;
 mod row;
 mod table;
+pub mod talks;
 
 use std::io::{BufRead, BufReader};
 use std::ops::Deref;
@@ -134,6 +135,12 @@ impl Dataset {
 /// # Errors
 /// The file cannot be read, or a record is wrong: with its line.
 pub fn read(path: &Path, defaults: &Defaults) -> Result<Dataset, DatasetError> {
+    let (source, file) = opened(path)?;
+    parse(source, &file, defaults)
+}
+
+/// With its name for messages.
+fn opened(path: &Path) -> Result<(impl BufRead, String), DatasetError> {
     let file = printable(&path.display().to_string()).into_owned();
     let unreadable = |error: std::io::Error| DatasetError::Io {
         file: file.clone(),
@@ -144,7 +151,7 @@ pub fn read(path: &Path, defaults: &Defaults) -> Result<Dataset, DatasetError> {
         return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
     }
     let source = BufReader::new(pipe::open(path).map_err(unreadable)?);
-    parse(source, &file, defaults)
+    Ok((source, file))
 }
 
 /// As [`read`], of any bytes; `file` names them in errors.
@@ -156,33 +163,14 @@ pub fn parse(
     file: &str,
     defaults: &Defaults,
 ) -> Result<Dataset, DatasetError> {
-    let mut reader = Reader {
-        defaults,
-        items: Vec::new(),
-        first_timestamp: None,
-        left_out: LeftOut::default(),
-    };
+    let mut reader = Reader::new(defaults);
     // What cannot be read is told by whoever reads it next.
     let is_table = source.fill_buf().is_ok_and(table::is_table);
     let read = match is_table {
         true => Table::new(source).and_then(|table| reader.add_table(table)),
         false => reader.add_records(Records::new(source)),
     };
-    read.map_err(|fault| DatasetError::Line {
-        file: file.to_owned(),
-        line: fault.line,
-        reason: printable(&fault.reason).into_owned(),
-    })?;
-    let remarks = reader.left_out.remarks(defaults.max_len);
-    if reader.items.is_empty() {
-        return Err(DatasetError::Empty {
-            file: file.to_owned(),
-            why: remarks
-                .iter()
-                .map(|remark| format!(" ({remark})"))
-                .collect(),
-        });
-    }
+    let remarks = reader.close(file, read, reader.items.is_empty())?;
     Ok(Dataset {
         items: reader.items,
         remarks,
@@ -193,12 +181,47 @@ pub fn parse(
 struct Reader<'a> {
     defaults: &'a Defaults<'a>,
     items: Vec<Item>,
+    /// Of conversations, so far.
+    turns: usize,
     /// Timestamps may count from any time.
     first_timestamp: Option<f64>,
     left_out: LeftOut,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(defaults: &'a Defaults<'a>) -> Self {
+        Self {
+            defaults,
+            items: Vec::new(),
+            turns: 0,
+            first_timestamp: None,
+            left_out: LeftOut::default(),
+        }
+    }
+
+    /// What was left out, where all was `read` and is not empty.
+    fn close(
+        &self,
+        file: &str,
+        read: Result<(), Fault>,
+        is_empty: bool,
+    ) -> Result<Vec<String>, DatasetError> {
+        read.map_err(|fault| DatasetError::Line {
+            file: file.to_owned(),
+            line: fault.line,
+            reason: printable(&fault.reason).into_owned(),
+        })?;
+        let remarks = self.left_out.remarks(self.defaults.max_len);
+        let why = || remarks.iter().map(|remark| format!(" ({remark})"));
+        match is_empty {
+            true => Err(DatasetError::Empty {
+                file: file.to_owned(),
+                why: why().collect(),
+            }),
+            false => Ok(remarks),
+        }
+    }
+
     fn add_records(&mut self, records: Records<impl BufRead>) -> Result<(), Fault> {
         for record in records {
             let record = record?;

@@ -70,10 +70,7 @@ impl Row {
     /// # Errors
     /// What is wrong, and its line.
     pub fn of(text: &[u8], line: usize) -> Result<Option<Self>, (usize, String)> {
-        match json::parse(text, ROW) {
-            Ok(json) => Self::of_value(json.value).map_err(|reason| (line, reason)),
-            Err(error) => Err(malformed(text, line, &error)),
-        }
+        Self::of_value(parsed(text, line)?).map_err(|reason| (line, reason))
     }
 
     /// As [`Self::of`], of a record that was read.
@@ -107,6 +104,17 @@ impl Row {
             arrival,
             unread,
         }))
+    }
+}
+
+/// The value of a record that begins at `line` of its file.
+///
+/// # Errors
+/// It is none, and where.
+pub fn parsed(text: &[u8], line: usize) -> Result<Value, (usize, String)> {
+    match json::parse(text, ROW) {
+        Ok(json) => Ok(json.value),
+        Err(error) => Err(malformed(text, line, &error)),
     }
 }
 

@@ -59,7 +59,7 @@ fn each_family_has_the_parameters_and_the_kv_bytes_that_are_published() {
             }
         };
         near("parameters", parameters(&shape), &row["parameters"]);
-        let kv = 2 * shape.kv_elements_per_token(1);
+        let kv = shape.kv_bytes_per_token(1, 2);
         near("KV bytes", kv as f64, &row["kv_bytes_per_token"]);
         if let Some(state) = row.get("state_elements") {
             let states = shape.layers.iter().filter_map(|layer| layer.state);

@@ -7,7 +7,7 @@ use candlepower::hardware;
 use candlepower::hub::CARDS;
 use candlepower::model::ModelSpec;
 use candlepower::parallel::Split;
-use candlepower::shape::Kv;
+use candlepower::shape::{Heads, Kv};
 use proptest::prelude::*;
 
 /// Dense and sparse, small enough to be quick.
@@ -109,10 +109,7 @@ fn pinned(ask: &Ask) -> Ask {
 #[test]
 fn layers_of_two_kinds_are_two_products() {
     let mut shape = spec(0, 1).shape();
-    shape.layers[3].kv = Kv::Full {
-        num_heads: 4,
-        head_dim: 96,
-    };
+    shape.layers[3].kv = Kv::Full(Heads::alike(4, 96));
     let answer = answer(&Ask {
         model: MODELS[0].to_owned(),
         shape,

@@ -86,6 +86,27 @@ fn the_simulated_command_draws_what_was_predicted() {
     }
 }
 
+/// However long its requests take: ten times as long as one alone, or as many as the percentile needs.
+#[test]
+fn the_simulated_command_of_an_open_loop_is_as_long_as_what_was_predicted() {
+    let wish = "--model Qwen2.5-0.5B --max-model-len 4096 --request-rate 20 --input-len 1024 --output-len 256 --slo tpot:50";
+    for flags in ["--gpu h100-sxm --gpus 1", "--gpu l40s --gpus 2 --tp 1"] {
+        let found = recommended(&format!("{wish} {flags}"));
+        let layout = &found.layouts[0];
+        draws_what_was_predicted(layout);
+        let own = layout.command.candlepower.as_deref().unwrap();
+        let requests = |line: &str| {
+            let words = words(line);
+            let at = words.iter().position(|word| *word == "--requests").unwrap();
+            words[at + 1].parse::<usize>().unwrap()
+        };
+        let simulated = layout.command.simulated.as_deref().unwrap();
+        assert_eq!(requests(own), requests(simulated));
+        // A minute of it would be as many.
+        assert_ne!(requests(own), 60 * 20 / layout.replicas);
+    }
+}
+
 fn draws_what_was_predicted(layout: &Recommended) {
     let predicted = layout.predicted.as_ref().unwrap();
     let mut line = words(layout.command.simulated.as_deref().unwrap());

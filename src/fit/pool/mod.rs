@@ -1,5 +1,7 @@
 //! How a KV cache is laid out: what of it a token takes, and what a request does.
 
+mod compressed;
+
 use super::ask::{Ask, Engine};
 use super::releases::Hybrid;
 use super::terms::Settings;
@@ -19,8 +21,10 @@ enum Keeps {
 /// Layers of a rank that keep KV by one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
-    /// Of a token, in each layer.
-    bytes: u64,
+    /// Bytes of a page, in each layer.
+    page: u64,
+    /// Tokens of one.
+    block: usize,
     keeps: Keeps,
     layers: u64,
     /// Layers that the cache has room for: whole groups of them.
@@ -33,7 +37,15 @@ pub(super) struct Pool {
     kinds: Vec<Kind>,
     /// Beside the blocks: states of recurrent layers, for as many requests as may run.
     pub states: u64,
-    block_size: usize,
+    /// Bytes of a block in every slot.
+    block: u64,
+    /// Of a token that every layer keeps, slots that no layer fills among them; of compressed latents what it takes in the
+    /// end, when no window sees it.
+    per_token: u64,
+    /// Lengths of requests are told in steps of so many tokens.
+    grain: usize,
+    /// The log tells how many tokens of the longest requests there are, whatever the release: none has a size of its own.
+    pub of_requests: bool,
     /// Tokens of steps that are under way: a window moves on only behind them.
     step: usize,
 }
@@ -55,19 +67,34 @@ impl Pool {
             Engine::LlamaCpp(own) => !own.swa_full,
             _ => hybrid != Hybrid::Full,
         };
+        let step = settings.max_num_batched_tokens.saturating_mul(steps);
+        if let Some(kinds) = compressed::kinds(layers) {
+            let slots = kinds[0].page * kinds[0].slots;
+            return Self {
+                states: 0,
+                block: slots,
+                per_token: slots / kinds[0].block as u64,
+                grain: 1,
+                of_requests: true,
+                kinds,
+                step,
+            };
+        }
         let tp = ask.split.tp;
-        let element = ask.dtype().bytes();
-        let of_token = |layer: &Layer| ask.kv_bytes_of(ask.kept(layer).elements_per_token(tp));
+        let (element, block_size) = (ask.dtype().bytes(), ask.block_size);
+        let of_token = |layer: &Layer| ask.token_bytes(layer);
         let page = layers.iter().map(of_token).find(|&bytes| bytes > 0);
         let grouped = hybrid != Hybrid::Full;
         let mut kinds: Vec<Kind> = Vec::new();
         let mut add = |bytes: u64, keeps: Keeps| {
-            let same = |kind: &&mut Kind| (kind.bytes, kind.keeps) == (bytes, keeps);
+            let page = bytes * block_size as u64;
+            let same = |kind: &&mut Kind| (kind.page, kind.keeps) == (page, keeps);
             match kinds.iter_mut().find(same) {
                 Some(kind) => kind.layers += 1,
                 None if bytes == 0 => {}
                 None => kinds.push(Kind {
-                    bytes,
+                    page,
+                    block: block_size,
                     keeps,
                     layers: 1,
                     slots: 0,
@@ -86,55 +113,61 @@ impl Pool {
                 .map_or(0, |state| state.bytes(tp, element) as u64);
             match page.filter(|_| grouped && state > 0) {
                 Some(page) => {
-                    let room = state.div_ceil(page).next_multiple_of(ask.block_size as u64);
+                    let room = state.div_ceil(page).next_multiple_of(block_size as u64);
                     add(page, Keeps::Room((room * pages) as usize));
                 }
                 None => states += state * settings.max_num_seqs as u64,
             }
         }
-        let group = match hybrid {
-            Hybrid::Full => 1,
-            Hybrid::Padded | Hybrid::ByConcurrency => group(&kinds, few_more),
+        // Where all keep every token they are one group, however much each of them takes (`UniformTypeKVCacheSpecs`).
+        let is_one = kinds.iter().all(|kind| kind.keeps == Keeps::All);
+        let group = match grouped && !is_one {
+            false => 1,
+            true => group(&kinds, few_more),
         };
         for kind in &mut kinds {
             kind.slots = kind.layers.next_multiple_of(group);
         }
+        let block: u64 = kinds.iter().map(|kind| kind.page * kind.slots).sum();
         Self {
             kinds,
             states,
-            block_size: ask.block_size,
-            step: settings.max_num_batched_tokens.saturating_mul(steps),
+            block,
+            per_token: block / block_size as u64,
+            grain: block_size,
+            of_requests: false,
+            step,
         }
     }
 
-    /// Of a token that every layer keeps, slots that no layer fills among them.
     pub fn bytes_per_token(&self) -> u64 {
-        self.kinds.iter().map(|kind| kind.bytes * kind.slots).sum()
+        self.per_token
     }
 
-    /// Of a block in every slot.
     pub fn block_bytes(&self) -> u64 {
-        self.bytes_per_token() * self.block_size as u64
+        self.block
     }
 
     /// What a request of `length` tokens takes at most.
     pub fn request(&self, length: usize) -> u64 {
-        let whole = length.max(1).next_multiple_of(self.block_size);
-        let kept = |keeps: Keeps| match keeps {
-            Keeps::All => whole,
-            Keeps::Room(tokens) => tokens,
-            // The block that a window leaves is still there.
-            Keeps::Last(window) => {
-                let seen = window
-                    .saturating_sub(1)
-                    .saturating_add(self.step)
-                    .min(length);
-                whole.min(seen.next_multiple_of(self.block_size) + self.block_size)
+        let pages = |kind: &Kind| {
+            let whole = length.max(1).div_ceil(kind.block);
+            match kind.keeps {
+                Keeps::All => whole,
+                Keeps::Room(tokens) => tokens / kind.block,
+                // The block that a window leaves is still there.
+                Keeps::Last(window) => {
+                    let seen = window
+                        .saturating_sub(1)
+                        .saturating_add(self.step)
+                        .min(length);
+                    whole.min(seen.div_ceil(kind.block) + 1)
+                }
             }
         };
         let kinds = self.kinds.iter();
         kinds
-            .map(|kind| kind.bytes * kind.slots * kept(kind.keeps) as u64)
+            .map(|kind| kind.page * kind.slots * pages(kind) as u64)
             .sum()
     }
 
@@ -148,15 +181,15 @@ impl Pool {
         if self.request(most) <= bytes {
             return most;
         }
-        let (mut fits, mut beyond) = (0, most / self.block_size + 1);
+        let (mut fits, mut beyond) = (0, most / self.grain + 1);
         while beyond - fits > 1 {
             let middle = (fits + beyond) / 2;
-            match self.request(middle * self.block_size) <= bytes {
+            match self.request(middle * self.grain) <= bytes {
                 true => fits = middle,
                 false => beyond = middle,
             }
         }
-        fits * self.block_size
+        fits * self.grain
     }
 
     /// Slots that no layer fills.

@@ -83,10 +83,11 @@ impl Launches {
     /// # Errors
     /// The environment says neither that kernels may overlap nor that they may not.
     pub fn new(stream: Arc<CudaStream>, capability: u32) -> Result<Self> {
+        let wished = is_wished(std::env::var(WISH).ok().as_deref())?;
         Ok(Self {
             stream,
             kept: Mutex::default(),
-            overlaps: AtomicBool::new(is_wished()? && is_able(capability)),
+            overlaps: AtomicBool::new(wished && is_able(capability)),
             in_chain: AtomicBool::new(false),
         })
     }
@@ -150,11 +151,12 @@ impl Launches {
     }
 }
 
-fn is_wished() -> Result<bool> {
-    match std::env::var(WISH).as_deref() {
-        Err(_) | Ok("1") => Ok(true),
-        Ok("0") => Ok(false),
-        Ok(other) => bail!("{WISH}={other}: it must be 0 or 1"),
+/// Of the variable's value.
+fn is_wished(value: Option<&str>) -> Result<bool> {
+    match value {
+        None | Some("1") => Ok(true),
+        Some("0") => Ok(false),
+        Some(other) => bail!("{WISH}={other}: it must be 0 or 1"),
     }
 }
 
@@ -191,5 +193,18 @@ impl Kept {
     /// Those since the last call.
     pub fn take(&self) -> Vec<Launched> {
         std::mem::take(&mut lock(&self.seen).launches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlaps_are_wished_or_not() {
+        let wished = [None, Some("1"), Some("0")].map(|value| is_wished(value).unwrap());
+        assert_eq!(wished, [true, true, false]);
+        let said = is_wished(Some("no")).unwrap_err().to_string();
+        assert!(said.contains("CANDLEPOWER_KERNEL_OVERLAP=no"), "{said}");
     }
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "attention_merge.cuh"
+#include "chain.cuh"
 
 // Wide heads leave room for the tiles of two.
 template <typename T, int DIM> struct DecodeShape {
@@ -28,12 +29,13 @@ __device__ __forceinline__ void attention_decode(const Attention<T, C>& a, const
     using KeyTiles = Tiles<T, C, DIM, KEYS, 1, APART>;
     extern __shared__ __align__(128) char shared[];
 
+    begin_next();
     Packed rows;
     rows.sequence = blockIdx.z;
     rows.row = a.query_offsets[rows.sequence];
-    if (static_cast<int>(a.query_offsets[rows.sequence + 1]) - rows.row != 1) return;
+    const bool is_one_row = static_cast<int>(a.query_offsets[rows.sequence + 1]) - rows.row == 1;
     const Splits splits(a.context_lens[rows.sequence], a.window, gridDim.x);
-    if (static_cast<int>(blockIdx.x) >= splits.used) return;
+    if (!is_one_row || static_cast<int>(blockIdx.x) >= splits.used) return await_front();
     rows.group = rows.count = a.group();
     const int tiles_of_group = (rows.group + TILE_ROWS - 1) / TILE_ROWS;
     rows.kv_head = blockIdx.y / tiles_of_group;
@@ -45,6 +47,7 @@ __device__ __forceinline__ void attention_decode(const Attention<T, C>& a, const
     const Pages pages = KeyTiles::pages(a, rows, end);
     const int own = warp * KEYS + KeyTiles::own_row();
     uint32_t source = pages.row(begin + own);
+    await_front();
     tiles.fetch_keys(source);
     const Rows kept = {shared};
     if (warp == 0) {

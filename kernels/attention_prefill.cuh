@@ -13,6 +13,7 @@
 #pragma once
 
 #include "attention_softmax.cuh"
+#include "chain.cuh"
 
 // Tall blocks have 32 rows a warp in place of 16, which halves what is read of keys and values in shared memory, whose
 // rate would bound the tensor cores of large GPUs; wider heads have no registers for it. Short ones are twice as many,
@@ -36,6 +37,7 @@ __device__ __forceinline__ void attention_prefill(const Attention<T, C>& a) {
     using KeyTiles = Tiles<T, C, DIM, KEYS, WARPS, APART>;
     using Rows = Kept<T, DIM, TILES>;
     extern __shared__ __align__(128) char shared[];
+    join_chain();
     // Row and head of each packed row; beyond the last, of that one: it is computed again, and not written.
     __shared__ Vector<int, 2> places[ROWS];
 

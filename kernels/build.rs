@@ -4,6 +4,7 @@
 //! CUDA_COMPUTE_CAP, else from the GPU in this machine. PTX of one runs on every later one, but the driver must know
 //! the compiler's release and compiles it at the first start. So it has machine code beside it, of all architectures
 //! that the kernels are used on.
+//! Sources with something of their own for 9.0 (`chain.cuh`) have PTX of that too, whatever the list says.
 //! A kernel whose text, headers, compiler and flags are as before is not compiled again. The table has the registers too
 //! that each kernel's machine code takes, for whom no card tells them.
 
@@ -18,6 +19,8 @@ use std::{env, fs, thread};
 const OLDEST: u32 = 80;
 /// A100; 3090 and A10; 4090 and L40S; H100 and H200. Code of 8.0 runs on 8.6, but slower.
 const MACHINES: [u32; 4] = [80, 86, 89, 90];
+/// Kernels that overlap, and the header of those: see there.
+const CHAINED: (u32, &str) = (90, "#include \"chain.cuh\"");
 
 pub fn compile() -> Result<(), String> {
     for name in [
@@ -38,7 +41,9 @@ pub fn compile() -> Result<(), String> {
     sources.retain(|path| path.extension().is_some_and(|e| e == "cu"));
     let compiler = Compiler { nvcc, version, out };
     each(&sources, |source| {
-        let mut to = architectures.iter().copied().peekable();
+        let mut to = architectures_of(source, &architectures)?
+            .into_iter()
+            .peekable();
         while let Some(arch) = to.next() {
             compiler.to_ptx(source, arch)?;
             compiler.to_code(source, arch, &machines(arch, to.peek().copied()))?;
@@ -49,7 +54,7 @@ pub fn compile() -> Result<(), String> {
     for source in &sources {
         let name = stem(source);
         let _ = writeln!(table, "    ({name:?}, &[");
-        for arch in &architectures {
+        for arch in architectures_of(source, &architectures)? {
             let file = format!("(concat!(env!(\"OUT_DIR\"), \"/{name}.{arch}");
             let log = read(&compiler.out.join(format!("{name}.{arch}.fatbin.log")))?;
             let _ = writeln!(
@@ -62,6 +67,16 @@ pub fn compile() -> Result<(), String> {
     }
     table += "]\n";
     fs::write(compiler.out.join("kernels.rs"), table).map_err(|e| format!("kernels.rs: {e}"))
+}
+
+/// `architectures`, and what the source has something of its own for.
+fn architectures_of(source: &Path, architectures: &[u32]) -> Result<Vec<u32>, String> {
+    let (chained, header) = CHAINED;
+    let mut all = architectures.to_vec();
+    if architectures.iter().all(|arch| *arch < chained) && with_headers(source)?.contains(header) {
+        all.push(chained);
+    }
+    Ok(all)
 }
 
 /// What PTX of `arch` becomes code for, where the next that there is PTX of is `next`.

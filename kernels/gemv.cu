@@ -5,8 +5,10 @@
 //
 // A block has 16 features, or 8 of gate and those of up; its 8 warps lie along k, each with every 8th run of 256 bytes of
 // a row. All loads of a run are on their way at once, 8 of weights a lane, which L1 does not keep, and the rows of x,
-// which it does. No warp waits for another before its sums are done; they are added in order.
+// which it does; the first of weights before the kernel in front is done, where kernels may overlap. No warp waits for
+// another before its sums are done; they are added in order.
 // Grid (features / 16), or (n / 2 / 8); block 256. Moves each weight once, and out; x once a multiprocessor and more.
+#include "chain.cuh"
 #include "fragment.cuh"
 #include "weight.cuh"
 
@@ -14,19 +16,19 @@ using f32 = float;
 
 constexpr int ROWS = 8, FEATURES = 16, WARPS = 8;
 // Accesses that four lanes make side by side are a chunk of a row, and so many of them a run.
-constexpr int CHUNK = 64, CHUNKS = 4;
+constexpr int CHUNK = 64, CHUNKS = 4, RUN = CHUNK * CHUNKS;
 // Warps then write to as many banks as they have lanes.
 constexpr int STRIDE = FEATURES + 4;
 
 __device__ __forceinline__ uint4 streamed(const char* at) {
     uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(at));
     return v;
 }
 
-__device__ __forceinline__ uint4 kept(const char* at) { return __ldg(reinterpret_cast<const uint4*>(at)); }
+__device__ __forceinline__ uint4 kept(const char* at) { return *reinterpret_cast<const uint4*>(at); }
 
 // The sums of lane (g, t) = (lane / 4, lane % 4): features g and g + 8 with rows 2 t and 2 t + 1, as the tensor cores lay
 // them out. The lane brings accesses t of a chunk, of both features and of row g of x.
@@ -92,24 +94,36 @@ __device__ __forceinline__ void gemv(const char* weight, const char* x, const fl
     // Features beyond the last are the last, and not kept.
     const uint32_t low = min(first + g, width - 1), high = GATED ? width + low : min(first + 8 + g, width - 1);
     const size_t row_bytes = static_cast<size_t>(k) * sizeof(T);
-    const char* const w_low = weight + low * row_bytes;
-    const char* const w_high = weight + high * row_bytes;
+    // The lane's first access of a run: its place in a row, in those of its features, and in the first row of x.
+    uint32_t from = warp * RUN + t * 16;
+    const char* w_low = weight + low * row_bytes + from;
+    const char* w_high = weight + high * row_bytes + from;
+    x += from;
     Sums<T> sums;
-    for (uint32_t run = warp * (CHUNK * CHUNKS); run < row_bytes; run += WARPS * CHUNK * CHUNKS) {
-        uint4 w[CHUNKS][2];
+    uint4 w[CHUNKS][2];
+    const auto there = [&](int c) { return from + c * CHUNK < row_bytes; };
+    const auto fetch_weights = [&] {
 #pragma unroll
         for (int c = 0; c < CHUNKS; ++c) {
-            const uint32_t from = run + c * CHUNK + t * 16;
-            const bool there = from < row_bytes;
-            w[c][0] = there ? streamed(w_low + from) : make_uint4(0, 0, 0, 0);
-            w[c][1] = there ? streamed(w_high + from) : make_uint4(0, 0, 0, 0);
-            sums.fetch(c, x + from, row_bytes, g, there ? rows : 0);
+            w[c][0] = there(c) ? streamed(w_low + c * CHUNK) : make_uint4(0, 0, 0, 0);
+            w[c][1] = there(c) ? streamed(w_high + c * CHUNK) : make_uint4(0, 0, 0, 0);
         }
+    };
+    begin_next();
+    fetch_weights();
+    await_front();
+    // The warp's turn ends for all of its lanes at once: they multiply together.
+    for (uint32_t run = warp * RUN; run < row_bytes; run += WARPS * RUN) {
 #pragma unroll
-        for (int c = 0; c < CHUNKS; ++c) {
-            const uint32_t from = run + c * CHUNK + t * 16;
-            sums.add(c, w[c][0], w[c][1], x + from, row_bytes, from < row_bytes ? rows : 0);
-        }
+        for (int c = 0; c < CHUNKS; ++c) sums.fetch(c, x + c * CHUNK, row_bytes, g, there(c) ? rows : 0);
+#pragma unroll
+        for (int c = 0; c < CHUNKS; ++c)
+            sums.add(c, w[c][0], w[c][1], x + c * CHUNK, row_bytes, there(c) ? rows : 0);
+        from += WARPS * RUN;
+        w_low += WARPS * RUN;
+        w_high += WARPS * RUN;
+        x += WARPS * RUN;
+        if (run + WARPS * RUN < row_bytes) fetch_weights();
     }
     sums.finish();
 #pragma unroll

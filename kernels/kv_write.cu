@@ -9,6 +9,7 @@
 // `group`, a power of two up to 32, is enough lanes for d / 2 elements, each up to RUNS times.
 // Grid (rows, ceil(all heads / (threads / group))). Moves q once in and out, k and v once in, the cached once out.
 #include "access.cuh"
+#include "chain.cuh"
 
 // Runs of N elements that a lane holds of half a head: all of 16 bytes are held at once, of single ones 128.
 template <int N> __host__ __device__ constexpr int runs() { return N == 1 ? 4 : 1; }
@@ -76,6 +77,7 @@ template <int N, typename T, typename C>
 __device__ __forceinline__ void write_kv(T* qkv, const float* q_weight, float q_eps, const float* k_weight, float k_eps,
                                          const float* rotation, const uint32_t* slots, uint32_t heads,
                                          uint32_t kv_heads, uint32_t d, uint32_t group, C* k_cache, C* v_cache) {
+    join_chain();
     const uint32_t row = blockIdx.x, half = d / 2, lane = threadIdx.x % group;
     const uint32_t all = heads + 2 * kv_heads;
     const uint32_t head = blockIdx.y * (blockDim.x / group) + threadIdx.x / group;

@@ -4,10 +4,14 @@
 // before it is rounded into x, but for columns that are read again. One block a row, 32 to 512 threads; each takes N elements together: 16 bytes, or one
 // element where rows do not start at multiples of 16 bytes (`_odd`).
 // Moves x and delta once in, x and out once out, up to KEPT elements a thread; what is beyond them is read again.
+#include "chain.cuh"
 #include "norm.cuh"
 
 template <int N, typename T>
 __device__ __forceinline__ void add_norm(T* x, const T* delta, const float* weight, float eps, uint32_t width, T* out) {
+    begin_next();
+    if (threadIdx.x * N < width) bring_near(weight + threadIdx.x * N);
+    await_front();
     const uint64_t start = static_cast<uint64_t>(blockIdx.x) * width;
     const auto more = [&](uint32_t column, float (&values)[N]) {
         if (delta == nullptr) return false;

@@ -6,6 +6,7 @@ mod attention;
 mod card;
 mod cards;
 mod case;
+mod chain;
 mod cli;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;

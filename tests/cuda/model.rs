@@ -31,12 +31,23 @@ pub fn load_by(
     split: impl Into<Split>,
     limits: StepLimits,
 ) -> Ranks {
+    load_with(move |gpu| Cuda::new(gpu, dtype), way, model, split, limits)
+}
+
+/// With kernels of the caller's own.
+pub fn load_with(
+    kernels: impl Fn(Gpu) -> Result<Cuda> + Send + Sync + 'static,
+    way: AllReduce,
+    model: &Model,
+    split: impl Into<Split>,
+    limits: StepLimits,
+) -> Ranks {
     let split = split.into();
     let link = Link::new(split.tp, way, 0).unwrap();
     let connect = move |host: Box<dyn Collective>| -> Result<Connected> {
         let gpu = Gpu::open(ordinal(host.rank()));
         let (gpu, collective) = link.join(host, gpu)?;
-        Ok((Box::new(Cuda::new(gpu, dtype)?), collective))
+        Ok((Box::new(kernels(gpu)?), collective))
     };
     model.load_on(connect, split, split.tp, limits)
 }
@@ -63,7 +74,7 @@ pub fn setup(split: impl Into<Split>, graphs: bool) -> Setup {
     setup
 }
 
-fn greedy_is_golden(name: &str, setup: &Setup) {
+pub fn greedy_is_golden(name: &str, setup: &Setup) {
     let (model, golden) = (Model::open(&fixture(name)), Golden::read(name));
     let mut session = session(&model, DType::F32, setup);
     let together = session.together(&golden.prompts, golden.max_tokens());

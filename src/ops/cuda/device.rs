@@ -56,15 +56,16 @@ impl Gpu {
         let attribute = |which| context.attribute(which).w();
         use sys::CUdevice_attribute as A;
         let (major, minor) = context.compute_capability().w()?;
+        let capability = (major * 10 + minor) as u32;
         let gpu = Self {
-            capability: (major * 10 + minor) as u32,
+            capability,
             multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
             shared_memory: attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?
                 as u32,
             shared_of_multiprocessor: attribute(
                 A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
             )? as u32,
-            launches: Arc::new(Launches::new(stream.clone())),
+            launches: Arc::new(Launches::new(stream.clone(), capability)?),
             device,
             stream,
             fixed: Arc::default(),

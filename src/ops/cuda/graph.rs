@@ -28,6 +28,7 @@ pub fn capture(gpu: &Gpu, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dy
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     gpu.stream.begin_capture(mode).w()?;
     gpu.set_captures(true);
+    gpu.launches.end_chain();
     let worked = work();
     gpu.set_captures(false);
     // Also after an error: a stream that is left in capture refuses everything.

@@ -1,10 +1,12 @@
 //! Launches on a GPU, kept while somebody times the operations behind them.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Weak};
 
-use candle_core::Result;
 use candle_core::cuda::WrapErr;
 use candle_core::cuda::cudarc::driver::{CudaEvent, CudaStream, sys};
+use candle_core::{Result, bail};
 
 use super::lock;
 use crate::ground::launch::LaunchShape;
@@ -28,11 +30,22 @@ impl Grid {
     }
 }
 
+/// Compute capability from which kernels may overlap,
+const OVERLAPS: u32 = 90;
+/// and what the driver must know, 1000 for each major release of CUDA and 10 for each minor one: graphs whose kernels do.
+const DRIVER: i32 = 12030;
+/// 0: none does, to see what it is worth; 1, or not set: they do.
+const WISH: &str = "CANDLEPOWER_KERNEL_OVERLAP";
+
 /// What a rank launches on its one stream.
 #[derive(Debug)]
 pub struct Launches {
     stream: Arc<CudaStream>,
     kept: Mutex<Weak<Kept>>,
+    /// Whether a kernel may begin before the one in front has ended,
+    overlaps: AtomicBool,
+    /// and whether what was launched last takes part: see `kernels/chain.cuh`.
+    in_chain: AtomicBool,
 }
 
 /// Launches from [`Launches::keep`] on, until this is dropped.
@@ -65,11 +78,28 @@ pub struct Launched {
 }
 
 impl Launches {
-    pub fn new(stream: Arc<CudaStream>) -> Self {
-        Self {
+    /// On a GPU of this compute capability.
+    ///
+    /// # Errors
+    /// The environment says neither that kernels may overlap nor that they may not.
+    pub fn new(stream: Arc<CudaStream>, capability: u32) -> Result<Self> {
+        let wished = is_wished(std::env::var(WISH).ok().as_deref())?;
+        Ok(Self {
             stream,
             kept: Mutex::default(),
-        }
+            overlaps: AtomicBool::new(wished && is_able(capability)),
+            in_chain: AtomicBool::new(false),
+        })
+    }
+
+    /// The driver has refused it.
+    pub(super) fn never_overlap(&self) {
+        self.overlaps.store(false, Relaxed);
+    }
+
+    /// The next kernel begins when all before it is done.
+    pub(super) fn end_chain(&self) {
+        self.in_chain.store(false, Relaxed);
     }
 
     /// With events between them, where they are `timed`.
@@ -85,11 +115,12 @@ impl Launches {
     /// # Errors
     /// Of `launch`; or the driver refuses an event.
     pub fn library(&self, call: &str, launch: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.own(call, Grid::row(0, 0), || None, launch)
+        self.own(call, Grid::row(0, 0), false, || None, |_| launch())
     }
 
-    /// `launch`, which queues `kernel`. Where somebody keeps launches, an event may part it from the one before it, and
-    /// `describe` is asked for each grid that was not seen before.
+    /// `launch`, which queues `kernel`, and is told whether it overlaps the one in front: where both are `chained`. Where
+    /// somebody keeps launches, none does, for their times are to add up; an event may part them, and `describe` is asked
+    /// for each grid that was not seen before.
     ///
     /// # Errors
     /// As [`Self::library`].
@@ -97,18 +128,20 @@ impl Launches {
         &self,
         kernel: &str,
         grid: Grid,
+        chained: bool,
         describe: impl FnOnce() -> Option<LaunchShape>,
-        launch: impl FnOnce() -> Result<()>,
+        launch: impl FnOnce(bool) -> Result<()>,
     ) -> Result<()> {
+        let follows = self.in_chain.swap(chained, Relaxed);
         let Some(kept) = lock(&self.kept).upgrade() else {
-            return launch();
+            return launch(follows && chained && self.overlaps.load(Relaxed));
         };
         let mut seen = lock(&kept.seen);
         if let Some(before) = seen.launches.last_mut().filter(|_| kept.timed) {
             let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
             before.end = Some(self.stream.record_event(timed).w()?);
         }
-        launch()?;
+        launch(false)?;
         let described = seen.describe(kernel, grid, describe);
         seen.launches.push(Launched {
             described,
@@ -116,6 +149,23 @@ impl Launches {
         });
         Ok(())
     }
+}
+
+/// Of the variable's value.
+fn is_wished(value: Option<&str>) -> Result<bool> {
+    match value {
+        None | Some("1") => Ok(true),
+        Some("0") => Ok(false),
+        Some(other) => bail!("{WISH}={other}: it must be 0 or 1"),
+    }
+}
+
+/// Whether a GPU of this capability and its driver let kernels overlap.
+fn is_able(capability: u32) -> bool {
+    let mut driver = 0;
+    // SAFETY: the out-parameter lives through the call.
+    let told = unsafe { sys::cuDriverGetVersion(&mut driver) };
+    capability >= OVERLAPS && told.result().is_ok() && driver >= DRIVER
 }
 
 impl Seen {
@@ -143,5 +193,18 @@ impl Kept {
     /// Those since the last call.
     pub fn take(&self) -> Vec<Launched> {
         std::mem::take(&mut lock(&self.seen).launches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlaps_are_wished_or_not() {
+        let wished = [None, Some("1"), Some("0")].map(|value| is_wished(value).unwrap());
+        assert_eq!(wished, [true, true, false]);
+        let said = is_wished(Some("no")).unwrap_err().to_string();
+        assert!(said.contains("CANDLEPOWER_KERNEL_OVERLAP=no"), "{said}");
     }
 }

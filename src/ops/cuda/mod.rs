@@ -6,6 +6,7 @@
 mod activity;
 mod answers;
 mod attention;
+mod chain;
 #[cfg(feature = "nccl")]
 pub mod communicator;
 mod counted;

@@ -1,17 +1,18 @@
 //! The compiled kernels in this binary, loaded when first used, and how they are launched.
 
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda::WrapErr;
 use candle_core::cuda::cudarc::driver::sys::CUfunction_attribute;
 use candle_core::cuda::cudarc::driver::sys::cudaError_enum::CUDA_ERROR_NO_BINARY_FOR_GPU;
-use candle_core::cuda::cudarc::driver::{
-    CudaFunction, CudaModule, DriverError, LaunchConfig, PushKernelArg,
-};
+use candle_core::cuda::cudarc::driver::{CudaFunction, CudaModule, DriverError};
 use candle_core::cuda::cudarc::nvrtc::Ptx;
 use candle_core::{Result, bail};
+use smallvec::SmallVec;
 
+use super::chain;
 use super::device::Gpu;
 pub use super::launches::Grid;
 use super::occupancy;
@@ -30,6 +31,9 @@ struct Compiled {
 /// By name, for each architecture, ascending. Written by `kernels/build.rs`.
 const KERNELS: &[(&str, &[Compiled])] = include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
+/// More than any kernel has.
+const MOST_ARGUMENTS: usize = 32;
+
 /// What a kernel is given, in the order of its parameters.
 #[derive(Debug, Clone, Copy)]
 pub enum Arg {
@@ -41,11 +45,37 @@ pub enum Arg {
     F64(f64),
 }
 
+impl Arg {
+    /// Where its value lies.
+    fn pointer(&self) -> *mut c_void {
+        let value: *const c_void = match self {
+            Self::At(value) | Self::U64(value) => (&raw const *value).cast(),
+            Self::U32(value) => (&raw const *value).cast(),
+            Self::F32(value) => (&raw const *value).cast(),
+            Self::F64(value) => (&raw const *value).cast(),
+        };
+        value.cast_mut()
+    }
+}
+
 /// What was loaded so far, by name.
 #[derive(Debug, Default)]
 struct Loaded {
-    modules: HashMap<&'static str, Arc<CudaModule>>,
-    functions: HashMap<String, CudaFunction>,
+    modules: HashMap<&'static str, Module>,
+    functions: HashMap<String, Function>,
+}
+
+/// The kernels of a file.
+#[derive(Debug, Clone)]
+struct Module {
+    module: Arc<CudaModule>,
+    chained: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Function {
+    function: CudaFunction,
+    chained: bool,
 }
 
 /// The kernels that were used on one GPU.
@@ -60,7 +90,9 @@ impl Modules {
     /// # Errors
     /// The driver does not load it.
     pub fn replaced(gpu: &Gpu, file: &'static str, ptx: String) -> Result<Self> {
+        let chained = chain::is_chained(&ptx);
         let module = gpu.stream.context().load_module(Ptx::from_src(ptx)).w()?;
+        let module = Module { module, chained };
         let loaded = Loaded {
             modules: HashMap::from([(file, module)]),
             ..Loaded::default()
@@ -97,35 +129,25 @@ impl Modules {
             return Ok(());
         }
         let found = self.function(gpu, file, function, grid.shared)?;
-        let mut builder = gpu.stream.launch_builder(&found);
-        for argument in arguments {
-            match argument {
-                Arg::At(value) | Arg::U64(value) => builder.arg(value),
-                Arg::U32(value) => builder.arg(value),
-                Arg::F32(value) => builder.arg(value),
-                Arg::F64(value) => builder.arg(value),
-            };
-        }
-        let config = LaunchConfig {
-            grid_dim: grid.blocks,
-            block_dim: (grid.threads, 1, 1),
-            shared_mem_bytes: grid.shared,
-        };
+        let mut pointers: SmallVec<[_; MOST_ARGUMENTS]> =
+            arguments.iter().map(Arg::pointer).collect();
         let shape = || {
             let compiled = registers(file, function, gpu.capability);
-            Some(occupancy::shape(gpu, &found, compiled, grid))
+            Some(occupancy::shape(gpu, &found.function, compiled, grid))
         };
-        gpu.launches.own(function, grid, shape, || {
+        let launch = |overlaps| {
             // SAFETY: the callers, all in `ops/cuda`, pass what the kernel declares, and addresses of buffers that
-            // outlive the stream's work: they are freed on the same stream.
-            match unsafe { builder.launch(config) } {
-                Ok(_) => Ok(()),
+            // outlive the stream's work: they are freed on the same stream. Both kernels said that they are chained.
+            match unsafe { chain::launch(gpu, &found.function, grid, &mut pointers, overlaps) } {
+                Ok(()) => Ok(()),
                 Err(error) => bail!("{function} could not be launched: {error}"),
             }
-        })
+        };
+        gpu.launches
+            .own(function, grid, found.chained, shape, launch)
     }
 
-    fn function(&self, gpu: &Gpu, file: &str, name: &str, shared: u32) -> Result<CudaFunction> {
+    fn function(&self, gpu: &Gpu, file: &str, name: &str, shared: u32) -> Result<Function> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = loaded.functions.get(name) {
             return Ok(function.clone());
@@ -136,6 +158,7 @@ impl Modules {
             None => compiled.load(gpu)?,
         };
         loaded.modules.insert(file, module.clone());
+        let Module { module, chained } = module;
         let function = module.load_function(name).w()?;
         if shared > 0 {
             // Once for all sizes: the limit costs nothing, the launch says what it takes.
@@ -143,6 +166,7 @@ impl Modules {
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(attribute, most).w()?;
         }
+        let function = Function { function, chained };
         loaded.functions.insert(name.to_owned(), function.clone());
         Ok(function)
     }
@@ -150,7 +174,7 @@ impl Modules {
 
 impl Compiled {
     /// Machine code where there is some for this GPU; else the driver compiles.
-    fn load(&self, gpu: &Gpu) -> Result<Arc<CudaModule>> {
+    fn load(&self, gpu: &Gpu) -> Result<Module> {
         let context = gpu.stream.context();
         let module = match context.load_module(Ptx::from_binary(self.code.to_vec())) {
             Err(DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU)) => {
@@ -158,7 +182,10 @@ impl Compiled {
             }
             loaded => loaded,
         };
-        module.w()
+        Ok(Module {
+            module: module.w()?,
+            chained: chain::is_chained(self.ptx),
+        })
     }
 }
 

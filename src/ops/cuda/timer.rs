@@ -64,6 +64,7 @@ impl Timer for Events {
             .result()
             .map_err(text)?;
         self.events.push(event);
+        self.gpu.launches.end_chain();
         self.launched
             .extend(self.kept.as_ref().map(|kept| kept.take()));
         Ok(())

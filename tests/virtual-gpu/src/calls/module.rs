@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{device_now, export, host, put, stream_now, take, text};
 use crate::driver::kernels::{self, Function};
-use crate::driver::launched;
+use crate::driver::launched::{self, OVERLAPS, Shape};
 use crate::driver::work::Work;
 use crate::driver::{codes, driver};
 
@@ -57,15 +57,14 @@ pub fn function_of(handle: u64) -> Result<Arc<Function>, i32> {
         .ok_or(codes::ERROR_INVALID_HANDLE)
 }
 
-struct Shape {
-    grid: [u32; 3],
-    block: [u32; 3],
-    shared: u32,
+fn launch(
+    function: u64,
+    shape: Shape,
     stream: u64,
-}
-
-fn launch(function: u64, shape: &Shape, params: *const u64, extra: *const u64) -> Result<(), i32> {
-    let (device, stream) = stream_now(shape.stream)?;
+    params: *const u64,
+    extra: *const u64,
+) -> Result<(), i32> {
+    let (device, stream) = stream_now(stream)?;
     let function = function_of(function)?;
     if function.device != device {
         return Err(codes::ERROR_INVALID_HANDLE);
@@ -81,14 +80,7 @@ fn launch(function: u64, shape: &Shape, params: *const u64, extra: *const u64) -
         }
         bytes[*offset..offset + size].copy_from_slice(host(pointer, *size));
     }
-    let begin = launched::launch(
-        driver(),
-        &function,
-        shape.grid,
-        shape.block,
-        shape.shared,
-        bytes,
-    )?;
+    let begin = launched::launch(driver(), &function, shape, bytes)?;
     driver().enqueue(stream, Work::Begin(begin))
 }
 
@@ -100,8 +92,36 @@ pub struct LaunchConfig {
     block: [u32; 3],
     shared: u32,
     stream: u64,
-    attributes: u64,
+    attributes: *const Attribute,
     count: u32,
+}
+
+/// Of `CUlaunchAttribute`: its value is a union, this its first word.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Attribute {
+    id: u32,
+    _pad: u32,
+    value: i32,
+    _more: [i32; 15],
+}
+
+/// Of `CUlaunchAttributeID`.
+const PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
+
+/// May a launch begin before what is in front has ended?
+fn overlaps(config: &LaunchConfig) -> Result<bool, i32> {
+    let device = &driver().config.device[device_now()?];
+    let mut overlaps = false;
+    for at in 0..config.count as usize {
+        let attribute = take(config.attributes.wrapping_add(at))?;
+        let able = device.overlaps && device.compute >= OVERLAPS;
+        if attribute.id != PROGRAMMATIC_STREAM_SERIALIZATION || !able {
+            return Err(codes::ERROR_NOT_SUPPORTED);
+        }
+        overlaps = attribute.value != 0;
+    }
+    Ok(overlaps)
 }
 
 export! {
@@ -177,7 +197,8 @@ export! {
         function: u64, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32,
         shared: u32, stream: u64, params: *const u64, extra: *const u64,
     ) {
-        launch(function, &Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared, stream }, params, extra)
+        let shape = Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared, overlaps: false };
+        launch(function, shape, stream, params, extra)
     }
     /// All blocks must fit the card at once.
     fn cuLaunchCooperativeKernel(
@@ -190,14 +211,13 @@ export! {
         if gx * gy * gz > each * device.multiprocessors {
             return Err(codes::ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
         }
-        launch(function, &Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared, stream }, params, std::ptr::null())
+        let shape = Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared, overlaps: false };
+        launch(function, shape, stream, params, std::ptr::null())
     }
-    /// With attributes (clusters, programmatic launches) it is refused.
+    /// With other attributes than that for programmatic launches it is refused.
     fn cuLaunchKernelEx(config: *const LaunchConfig, function: u64, params: *const u64, extra: *const u64) {
         let c = take(config)?;
-        if c.count != 0 {
-            return Err(codes::ERROR_NOT_SUPPORTED);
-        }
-        launch(function, &Shape { grid: c.grid, block: c.block, shared: c.shared, stream: c.stream }, params, extra)
+        let shape = Shape { grid: c.grid, block: c.block, shared: c.shared, overlaps: overlaps(&c)? };
+        launch(function, shape, c.stream, params, extra)
     }
 }

@@ -57,12 +57,16 @@ impl<'a> Lowering<'a> {
                 }
             }
             "nanosleep" => Action::Sleep,
-            "griddepcontrol" | "pragma" => {
-                for known in ["wait", "launch_dependents"] {
-                    opcode.take(known);
+            "griddepcontrol" => {
+                let waits = opcode.take("wait");
+                opcode.take("launch_dependents");
+                if waits {
+                    Action::AwaitFront
+                } else {
+                    Action::Nothing
                 }
-                Action::Nothing
             }
+            "pragma" => Action::Nothing,
             "call" => {
                 opcode.take("uni");
                 opcode.finish()?;

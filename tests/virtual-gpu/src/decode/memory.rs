@@ -10,7 +10,7 @@ use crate::ptx::{Operand, PtxError, Space, Type};
 
 /// Hints to caches.
 fn known(modifier: &str) -> bool {
-    let hints = ["nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt"];
+    let hints = ["ca", "cg", "cs", "lu", "cv", "wb", "wt"];
     hints.contains(&modifier)
         || modifier.starts_with("L1::")
         || modifier.starts_with("L2::")
@@ -46,6 +46,7 @@ impl<'a> Lowering<'a> {
             return Ok(Action::Nothing); // advice to caches
         }
         let order = order(opcode, Order::default());
+        let constant = opcode.take("nc");
         let space = opcode.pick(Space::named);
         let count = match (opcode.take("v2"), opcode.take("v4"), opcode.take("v8")) {
             (true, _, _) => 2,
@@ -94,6 +95,7 @@ impl<'a> Lowering<'a> {
             signed: ty.signed(),
             elements,
             order,
+            constant,
         };
         Ok(if store {
             Action::Store(Box::new(transfer))

@@ -51,6 +51,8 @@ pub struct Device {
     pub context_mib: u64,
     /// Major and minor compute capability, as 89.
     pub compute: u32,
+    /// Where the compute capability allows it, does the driver let kernels overlap?
+    pub overlaps: bool,
     pub multiprocessors: u32,
     pub shared_kib_per_block: u32,
     pub shared_kib_per_multiprocessor: u32,
@@ -201,6 +203,7 @@ impl Default for Device {
             memory_gib: 47.37,
             context_mib: 400,
             compute: 89,
+            overlaps: true,
             multiprocessors: 128,
             shared_kib_per_block: 99,
             shared_kib_per_multiprocessor: 100,

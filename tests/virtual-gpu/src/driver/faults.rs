@@ -64,7 +64,7 @@ pub fn collective(
             world.broken.insert(meeting.group);
             Work::Meet(Arc::new(meeting.without_peers()), rank)
         }
-        Some(trouble) => Work::Begin(Arc::new(move |driver: &Driver, device: usize| {
+        Some(trouble) => Work::Begin(Arc::new(move |driver: &Driver, device: usize, _| {
             strike(&mut driver.world(), device, trouble)
         })),
     }

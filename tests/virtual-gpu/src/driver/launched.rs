@@ -11,25 +11,43 @@ use super::{Driver, codes, faults};
 use crate::exec::kernel::Kernel;
 use crate::exec::under_way::Remote;
 use crate::exec::{self, Cause, Grid, Launch, Limits};
+use crate::memory::{Chain, Footprint};
 
 const THREADS_PER_MULTIPROCESSOR: u32 = 1536;
 const BLOCKS_PER_MULTIPROCESSOR: u32 = 24;
 /// Shared memory that the system keeps of each block.
 pub const SYSTEM_SHARED: u32 = 1 << 10;
 const WARP: u32 = 32;
+/// Compute capability from which kernels may overlap.
+pub const OVERLAPS: u32 = 90;
+
+/// What a launch asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    /// Dynamic shared memory.
+    pub shared: u32,
+    /// May it begin before what is in front has ended?
+    pub overlaps: bool,
+}
 
 /// A launch as work for a stream; its parameters are taken now.
 pub fn launch(
     driver: &Driver,
     function: &Arc<Function>,
-    grid: [u32; 3],
-    block: [u32; 3],
-    shared: u32,
+    shape: Shape,
     params: Vec<u8>,
 ) -> Result<Begin, i32> {
+    let Shape {
+        grid,
+        block,
+        shared,
+        overlaps,
+    } = shape;
     check(driver, function, grid, block, shared)?;
     let (function, params) = (function.clone(), Arc::new(params));
-    Ok(Arc::new(move |driver: &Driver, device: usize| {
+    Ok(Arc::new(move |driver: &Driver, device: usize, front| {
         let seed = {
             let mut world = driver.world();
             world.cards[device].launches += 1;
@@ -65,10 +83,12 @@ pub fn launch(
             limits,
             remote: None,
         };
+        let is_watched = config.races && config.device[device].compute >= OVERLAPS;
         Ok(Box::new(Launched {
             function: function.clone(),
             params: params.clone(),
-            shape: (grid, block, shared),
+            shape,
+            chain: is_watched.then(|| Arc::new(Chain::new(overlaps, front))),
             seed,
             limits,
             remote,
@@ -81,8 +101,9 @@ pub fn launch(
 struct Launched {
     function: Arc<Function>,
     params: Arc<Vec<u8>>,
-    /// Grid, block, dynamic shared memory.
-    shape: ([u32; 3], [u32; 3], u32),
+    shape: Shape,
+    /// Where races with kernels that it overlaps are looked for.
+    chain: Option<Arc<Chain>>,
     seed: u64,
     limits: Limits,
     remote: Remote,
@@ -91,11 +112,10 @@ struct Launched {
 
 impl Launched {
     fn launch(&self) -> Launch<'_> {
-        let (grid, block, dynamic_shared) = self.shape;
         Launch {
-            grid,
-            block,
-            dynamic_shared,
+            grid: self.shape.grid,
+            block: self.shape.block,
+            dynamic_shared: self.shape.shared,
             params: &self.params,
             seed: self.seed,
             limits: self.limits,
@@ -107,22 +127,29 @@ impl Launched {
 impl Begun for Launched {
     fn resume(&mut self, driver: &Driver, device: usize) -> Result<Progress, Failure> {
         let kernel = &self.function.kernel;
-        let view = driver.device_view(device);
+        let mut view = driver.device_view(device);
+        view.chain = self.chain.clone();
         let progress = self.grid.resume(kernel, &self.launch(), &view);
         let progress =
             progress.map_err(|fault| Failure::new(code(fault.cause), fault.to_string()))?;
         if let exec::Progress::Waits { moved } = progress {
             return Ok(Progress::Waits { moved });
         }
-        let counters = self.grid.counters();
+        let mut counters = self.grid.counters();
+        counters.overlapping = u64::from(self.shape.overlaps);
         driver.count(device, &kernel.name, &counters);
-        let (grid, block, dynamic) = self.shape;
+        let Shape {
+            grid,
+            block,
+            shared,
+            ..
+        } = self.shape;
         driver.ran(device, counters.warp_instructions, || Ran {
             name: kernel.name.clone(),
             grid,
             block,
             registers: 0,
-            shared: [kernel.shared_bytes as u32, dynamic],
+            shared: [kernel.shared_bytes as u32, shared],
             bytes: counters.bytes(),
         });
         Ok(Progress::Done(counters.warp_instructions))
@@ -132,6 +159,11 @@ impl Begun for Launched {
         self.grid
             .waits(&self.function.kernel, &self.launch())
             .to_string()
+    }
+
+    fn left(&mut self) -> Footprint {
+        let chain = self.chain.take().and_then(Arc::into_inner);
+        chain.map_or_else(Footprint::default, |mut chain| chain.left())
     }
 }
 

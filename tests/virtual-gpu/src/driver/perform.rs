@@ -7,6 +7,7 @@ use super::engine::LEAST_TIME;
 use super::work::{Begin, Begun, Failure, Job, Meeting, Part, Progress};
 use super::world::World;
 use super::{Driver, codes, log};
+use crate::memory::Footprint;
 
 pub enum Task {
     Run(u64, Job),
@@ -23,14 +24,17 @@ impl Driver {
         mut world: MutexGuard<'w, World>,
         task: Task,
     ) -> (MutexGuard<'w, World>, bool) {
+        let is_kernel = matches!(task, Task::Begin(..) | Task::Resume(..) | Task::Free(..));
         let streams_of = |parts: &[Part]| parts.iter().map(|p| p.stream).collect();
         let (streams, outcome) = match task {
             Task::Run(id, _) | Task::Begin(id, _) if self.config.unbacked => (vec![id], Ok(0)),
             Task::Meet(_, parts) if self.config.unbacked => (streams_of(&parts), Ok(0)),
             Task::Begin(id, begin) => {
                 let device = world.streams[&id].device;
+                let front = world.streams.get_mut(&id);
+                let front = front.map(|stream| std::mem::take(&mut stream.touched));
                 drop(world);
-                let begun = begin(self, device);
+                let begun = begin(self, device, front.unwrap_or_default());
                 let outcome = begun.and_then(|mut b| Ok((b.resume(self, device)?, b)));
                 world = self.world();
                 match rest(self, &mut world, id, outcome, None) {
@@ -71,6 +75,9 @@ impl Driver {
                 continue;
             };
             stream.busy = false;
+            if !is_kernel {
+                stream.touched = Footprint::default();
+            }
             stream.queue.pop_front();
             stream.done += 1;
             let device = stream.device;
@@ -96,7 +103,12 @@ fn rest(
 ) -> Result<bool, Result<u64, Failure>> {
     let (moved, begun) = match outcome {
         Err(failure) => return Err(Err(failure)),
-        Ok((Progress::Done(nanoseconds), _)) => return Err(Ok(nanoseconds)),
+        Ok((Progress::Done(nanoseconds), mut begun)) => {
+            if let Some(stream) = world.streams.get_mut(&id) {
+                stream.touched = begun.left();
+            }
+            return Err(Ok(nanoseconds));
+        }
         Ok((Progress::Waits { moved }, begun)) => (moved, begun),
     };
     let now = Instant::now();

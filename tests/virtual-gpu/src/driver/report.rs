@@ -15,11 +15,12 @@ extern "C" fn write() {
         let comma = if at == 0 { "" } else { "," };
         let _ = write!(
             text,
-            "{comma}\n    {{\"name\": {name:?}, \"launches\": {}, \"warp_instructions\": {}, \"thread_instructions\": {}, \
+            "{comma}\n    {{\"name\": {name:?}, \"launches\": {}, \"overlapping\": {}, \"warp_instructions\": {}, \"thread_instructions\": {}, \
              \"load_requests\": {}, \"load_bytes\": {}, \"load_sectors\": {}, \
              \"store_requests\": {}, \"store_bytes\": {}, \"store_sectors\": {}, \
              \"shared_requests\": {}, \"bank_conflicts\": {}, \"unwritten_bytes_read\": {}}}",
             c.launches,
+            c.overlapping,
             c.warp_instructions,
             c.thread_instructions,
             c.loads.requests,

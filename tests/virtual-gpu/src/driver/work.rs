@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Driver;
+use crate::memory::Footprint;
 
 /// Why work failed: the driver's code, and words for whoever reads the log.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub trait Begun: Send {
     fn resume(&mut self, driver: &Driver, device: usize) -> Result<Progress, Failure>;
     /// What it waits for, for messages.
     fn waits(&self) -> String;
+    /// What it has touched once it is done, and kernels in front that it may have overlapped.
+    fn left(&mut self) -> Footprint {
+        Footprint::default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +43,9 @@ pub enum Progress {
     Waits { moved: bool },
 }
 
-pub type Begin = Arc<dyn Fn(&Driver, usize) -> Result<Box<dyn Begun>, Failure> + Send + Sync>;
+/// Is told what the kernels right in front of it in its stream have touched.
+pub type Begin =
+    Arc<dyn Fn(&Driver, usize, Footprint) -> Result<Box<dyn Begun>, Failure> + Send + Sync>;
 
 #[derive(Clone)]
 pub enum Work {

@@ -10,7 +10,7 @@ use super::kernels::{Function, Loaded};
 use super::pools::Pool;
 use super::work::{Begun, Work};
 use super::{Driver, codes, log};
-use crate::memory::Space;
+use crate::memory::{Footprint, Space};
 
 pub struct World {
     pub space: Space,
@@ -76,6 +76,8 @@ pub struct Stream {
     /// What its front has begun and waits for others, and since when in vain.
     pub begun: Option<(Box<dyn Begun>, Option<Instant>)>,
     pub capture: Option<u64>,
+    /// What its last works have touched, where they are kernels.
+    pub touched: Footprint,
     /// Does it wait for the legacy stream, and that for it?
     pub blocking: bool,
     pub priority: i32,
@@ -189,6 +191,7 @@ impl World {
             busy: false,
             begun: None,
             capture: None,
+            touched: Footprint::default(),
             blocking,
             priority,
         };

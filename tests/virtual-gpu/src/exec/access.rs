@@ -30,6 +30,8 @@ pub struct Transfer {
     pub signed: bool,
     pub elements: Vec<Element>,
     pub order: Order,
+    /// Of what nobody writes while the kernel lives.
+    pub constant: bool,
 }
 
 pub fn addresses(registers: &Registers, address: &Address) -> [u64; LANES] {

@@ -258,6 +258,11 @@ impl Block {
                 return Ok(Rest::Waits { moved: ever });
             }
         }
+        let overlaps = scene.view.chain.as_ref().is_some_and(|c| c.overlaps);
+        if overlaps && self.warps.iter().all(|warp| warp.waited == 0) {
+            let message = "the block ends without griddepcontrol.wait: the next kernel waits for this one alone, and not for those in front";
+            return Err(place(scene, Broken::new(Cause::Misuse, message), 0, 0));
+        }
         Ok(Rest::Ended)
     }
 

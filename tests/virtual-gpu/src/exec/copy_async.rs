@@ -87,6 +87,11 @@ pub fn start(
             );
             return Err(Broken::at(super::fault::Cause::Misaligned, lane, message));
         }
+        if read > 0 {
+            // It may be done at once.
+            let touched = scene.view.touch(copy.from, read, false);
+            touched.map_err(|f| Broken::memory(lane, &f))?;
+        }
         warp.copies.open.push(copy);
     }
     Ok(())

@@ -18,6 +18,8 @@ pub struct Traffic {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub launches: u64,
+    /// That may begin before what is in front has ended.
+    pub overlapping: u64,
     /// Instructions of warps, and of threads.
     pub warp_instructions: u64,
     pub thread_instructions: u64,
@@ -37,6 +39,7 @@ impl Counters {
 
     pub fn add(&mut self, other: &Self) {
         self.launches += other.launches;
+        self.overlapping += other.overlapping;
         self.warp_instructions += other.warp_instructions;
         self.thread_instructions += other.thread_instructions;
         for (mine, theirs) in [

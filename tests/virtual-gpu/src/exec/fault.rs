@@ -67,10 +67,10 @@ impl Broken {
     }
 
     pub fn memory(lane: usize, fault: &Fault) -> Self {
-        let cause = if fault.kind == FaultKind::Misaligned {
-            Cause::Misaligned
-        } else {
-            Cause::IllegalAddress
+        let cause = match fault.kind {
+            FaultKind::Misaligned => Cause::Misaligned,
+            FaultKind::Early => Cause::Misuse,
+            _ => Cause::IllegalAddress,
         };
         Self::at(cause, lane, fault.to_string())
     }

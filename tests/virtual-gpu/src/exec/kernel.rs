@@ -40,6 +40,8 @@ pub enum Action {
     /// `nanosleep`: whoever sleeps waits for others.
     Sleep,
     Nothing,
+    /// Until the kernels in front are done.
+    AwaitFront,
     /// A counter that grows, into a register (wide or not).
     Clock(Slot, bool),
     Trap,

@@ -39,6 +39,8 @@ pub struct Warp {
     pub poll: Poll,
     /// Lanes that have ended, or never were.
     pub ended: u32,
+    /// Lanes that have waited for the kernels in front.
+    pub waited: u32,
     paths: Vec<Path>,
     /// A path has run long enough: another one is next.
     rotate: bool,
@@ -61,6 +63,7 @@ impl Warp {
             copies: Copies::default(),
             poll: Poll::default(),
             ended: ALL,
+            waited: 0,
             paths: Vec::new(),
             rotate: false,
         }
@@ -78,6 +81,7 @@ impl Warp {
         self.copies = Copies::default();
         self.poll = Poll::default();
         self.ended = !mask;
+        self.waited = 0;
         self.paths.clear();
         self.paths.push(Path {
             at: 0,
@@ -331,6 +335,8 @@ impl Warp {
             }
         }
         path.at += 1;
+        let constant = matches!(action, Action::Load(transfer) if transfer.constant);
+        scene.view.early = constant || mask & !self.waited != 0;
         match action {
             Action::Load(transfer) => access::load(self, scene, transfer, mask)?,
             Action::Store(transfer) => access::store(self, scene, transfer, mask)?,
@@ -369,6 +375,7 @@ impl Warp {
             }
             Action::Fence(order) => remote::fence(self, scene, *order, mask),
             Action::Sleep => self.poll.sleep(),
+            Action::AwaitFront => self.waited |= mask,
             Action::Print | Action::WarpBarrier(_) | Action::Nothing => {}
             Action::Alu(..) | Action::Branch(_) | Action::Exit => {}
         }

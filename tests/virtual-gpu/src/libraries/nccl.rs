@@ -129,7 +129,7 @@ fn afar(
     stream: u64,
 ) -> Result<(), i32> {
     let link = link.clone();
-    let begin = move |driver: &Driver, device: usize| {
+    let begin = move |driver: &Driver, device: usize, _| {
         match faults::of_collective(driver, &mut driver.world(), device) {
             None => {}
             Some(Trouble::RemoteError) => link.part(),

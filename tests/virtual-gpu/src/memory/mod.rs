@@ -3,6 +3,7 @@
 
 mod arena;
 mod bus;
+mod chain;
 mod copies;
 mod regions;
 mod space;
@@ -10,6 +11,7 @@ mod view;
 mod written;
 
 pub use bus::{Bus, GRANULE, Write};
+pub use chain::{Chain, Footprint};
 pub use regions::{Fault, FaultKind, Map, Region};
 pub use space::{OutOfMemory, Space, device_of, own_addresses};
 pub use view::View;

@@ -73,6 +73,7 @@ pub enum FaultKind {
     Misaligned,
     NeverWritten,
     OtherDevice,
+    Early,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +91,9 @@ impl fmt::Display for Fault {
             FaultKind::Misaligned => "is not aligned to its size",
             FaultKind::NeverWritten => "reads bytes that were never written",
             FaultKind::OtherDevice => "is on another device, which this one has no access to",
+            FaultKind::Early => {
+                "races with a kernel in front, which this one overlaps: griddepcontrol.wait comes first, and no .nc"
+            }
         };
         write!(
             f,

@@ -4,6 +4,7 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use super::chain::Chain;
 use super::regions::{Fault, FaultKind, Map, Region};
 use super::written::{BITS, all_written, mark};
 
@@ -21,6 +22,10 @@ pub struct View {
     pub strict: bool,
     /// Unwritten bytes read so far.
     pub unwritten: u64,
+    /// Where it is looked whether kernels that overlap disturb each other: that of who looks,
+    pub chain: Option<Arc<Chain>>,
+    /// and whether that has not waited yet.
+    pub early: bool,
 }
 
 impl View {
@@ -39,6 +44,8 @@ impl View {
             looks: None,
             strict: false,
             unwritten: 0,
+            chain: None,
+            early: false,
         }
     }
 
@@ -87,10 +94,25 @@ impl View {
         Ok(region)
     }
 
+    /// Notes an access where kernels may overlap.
+    #[inline(always)]
+    pub fn touch(&self, address: u64, bytes: u64, writes: bool) -> Result<(), Fault> {
+        match &self.chain {
+            Some(chain) if !chain.touch(address, bytes, writes, self.early) => Err(Fault {
+                kind: FaultKind::Early,
+                address,
+                bytes,
+                near: String::new(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// One value of 1, 2, 4 or 8 bytes.
     #[inline(always)]
     pub fn read(&mut self, address: u64, bytes: u64) -> Result<u64, Fault> {
         let region = self.locate(address, bytes)?;
+        self.touch(address, bytes, false)?;
         if !address.is_multiple_of(bytes) {
             return Err(Fault {
                 kind: FaultKind::Misaligned,
@@ -183,6 +205,7 @@ impl View {
     #[inline(always)]
     pub fn write(&mut self, address: u64, bytes: u64, value: u64) -> Result<(), Fault> {
         let region = self.locate(address, bytes)?;
+        self.touch(address, bytes, true)?;
         if !address.is_multiple_of(bytes) {
             return Err(Fault {
                 kind: FaultKind::Misaligned,
@@ -214,6 +237,7 @@ impl View {
         change: impl Fn(u64) -> u64,
     ) -> Result<u64, Fault> {
         self.read(address, bytes)?; // bounds, alignment, poison
+        self.touch(address, bytes, true)?;
         let region = self.locate(address, bytes)?;
         let offset = address - region.start;
         macro_rules! swap {
@@ -252,6 +276,7 @@ impl View {
     pub fn read_row(&mut self, address: u64, bytes: u64, out: &mut [u64]) -> Result<bool, Fault> {
         let total = bytes * out.len() as u64;
         let region = self.locate(address, total)?;
+        self.touch(address, total, false)?;
         let offset = address - region.start;
         if !address.is_multiple_of(bytes)
             || !region.written.is_null() && !all_written(&region, offset, total)
@@ -288,6 +313,7 @@ impl View {
     pub fn write_row(&mut self, address: u64, bytes: u64, values: &[u64]) -> Result<bool, Fault> {
         let total = bytes * values.len() as u64;
         let region = self.locate(address, total)?;
+        self.touch(address, total, true)?;
         let offset = address - region.start;
         if !address.is_multiple_of(bytes) {
             return Ok(false);

@@ -18,6 +18,15 @@ macro_rules! api {
 #[derive(Clone, Copy)]
 pub struct Id(pub [u8; 128]);
 
+/// `CUlaunchConfig`: grid, block and bytes of shared memory, stream, attributes and their number.
+#[repr(C)]
+pub struct Config(pub [u32; 7], pub u64, pub *const Attribute, pub u32);
+
+/// `CUlaunchAttribute`: which, and its value.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Attribute(pub [u32; 2], pub [u32; 16]);
+
 api! {
     fn cuInit(flags: u32);
     fn cuDevicePrimaryCtxRetain(context: *mut u64, device: i32);
@@ -46,6 +55,7 @@ api! {
     fn cuModuleLoadData(module: *mut u64, image: *const c_char);
     fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char);
     fn cuLaunchKernel(f: u64, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: u64, params: *const u64, extra: *const u64);
+    fn cuLaunchKernelEx(config: *const Config, f: u64, params: *const u64, extra: *const u64);
     fn cuFuncSetAttribute(f: u64, attribute: i32, value: i32);
     fn cuStreamCreate(stream: *mut u64, flags: u32);
     fn cuStreamSynchronize(stream: u64);

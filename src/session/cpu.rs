@@ -12,7 +12,6 @@ use super::kv::{cpu_kv_dtype, kv_dtype};
 use super::loading::{Loaded, Loading};
 use crate::exec::KvLayout;
 use crate::ground::{Clock, Progress, WallClock, results};
-use crate::ops::cpu::packing::Activations;
 use crate::telemetry::{Memory, machine};
 
 /// The KV cache takes at most this much of a machine that was not asked.
@@ -49,11 +48,7 @@ pub fn start(
     };
     let begun = clock.now();
     let loading = Loading::prepare(&files, memory, &ranks_here, progress)?;
-    let weight_dtype = loading.weight_dtype;
-    let dtype = match loading.activations {
-        Activations::F32 => DType::F32,
-        Activations::Bf16 => DType::BF16,
-    };
+    let (weight_dtype, dtype) = (loading.weight_dtype, loading.dtype);
     let layout = kv_layout(&files, ranks_here.len(), weight_dtype, memory, loading.room)?;
     let loaded = match job {
         None => loading.start_threads(&files, memory.total),

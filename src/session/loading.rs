@@ -11,13 +11,13 @@ use crate::exec::{Build, ExecError, Executor, Rank, Ranks, Threads};
 use crate::ground::{Progress, Task, results};
 use crate::model::{Decoder, Share, WeightType};
 use crate::ops::cpu::Cpu;
-use crate::ops::cpu::packing::Activations;
 use crate::parallel::Collective;
 use crate::telemetry::{GpuProbe, Memory, machine};
 
 pub struct Loading {
     pub weight_dtype: DType,
-    pub activations: Activations,
+    /// Of activations.
+    pub dtype: DType,
     /// Of the ranks on this machine.
     pub threads: Threads,
     /// Bytes of this machine's memory that its ranks leave for the KV cache.
@@ -51,13 +51,13 @@ impl Loading {
     ) -> Result<Self, SessionError> {
         let (source, weight_dtype) = files.weight_source(progress)?;
         let options = &files.options;
-        let activations = match (options.dtype, weight_dtype) {
-            (Some(WeightType::Bf16), DType::BF16) => Activations::Bf16,
+        let (dtype, cpu) = match (options.dtype, weight_dtype) {
+            (Some(WeightType::Bf16), DType::BF16) => (DType::BF16, Cpu::BF16),
             (Some(WeightType::Bf16), other) => {
                 let (name, weights) = (files.source.name.clone(), other.as_str());
                 return Err(Wish::CpuWeights { name, weights }.into());
             }
-            _ => Activations::F32,
+            _ => (DType::F32, Cpu::F32),
         };
         let limits = options.step_limits();
         let room = host_memory::left_for_kv(
@@ -70,7 +70,7 @@ impl Loading {
         )?;
         progress.start(Task::Load, files.weight_bytes(ranks, weight_dtype));
         let (spec, plan) = (files.model.spec()?.clone(), files.plan.clone());
-        let (seen, cpu) = (progress.clone(), Cpu { activations });
+        let seen = progress.clone();
         let build = move |collective: Box<dyn Collective>| {
             let rank = collective.rank();
             let share = Share {
@@ -84,7 +84,7 @@ impl Loading {
         };
         Ok(Self {
             weight_dtype,
-            activations,
+            dtype,
             threads: Threads {
                 count: options.threads.unwrap_or_else(default_threads),
                 pinned: options.pin_threads,

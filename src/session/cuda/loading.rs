@@ -124,6 +124,7 @@ pub fn prepare(
     Ok(OnGpus {
         loading: Loading {
             weight_dtype,
+            dtype,
             threads,
             room: u64::MAX,
             build: Arc::new(build),

@@ -43,7 +43,7 @@ impl<'a> Talks<'a> {
         })
     }
 
-    /// Whether one more is to begin in a run of so many requests: of recorded ones each is played to its end.
+    /// Whether one more is to begin in a run of so many requests: a recorded one begins where requests are left for its first turn.
     pub fn may_begin(&self, requests: usize) -> bool {
         self.of.recorded().is_none() || self.promised < requests
     }

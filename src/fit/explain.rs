@@ -44,11 +44,11 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
         ledger.kv_bytes as f64 / GIB,
         &format!("budget - weights - activations - overhead{graphs}"),
     ));
-    lines.push(format!(
-        "a token takes {} B of it: {}",
-        counted(ledger.kv_bytes_per_token),
-        kv_product(ask, ledger)
-    ));
+    let per_token = counted(ledger.kv_bytes_per_token);
+    lines.push(match ledger.pool.of_requests {
+        true => format!("a token takes {per_token} B of it: a block of compressed rows, of all layers, by its tokens"),
+        false => format!("a token takes {per_token} B of it: {}", kv_product(ask, ledger)),
+    });
     if ledger.pool.padding() > 0 {
         lines.push(format!(
             "and {} layers more that fill up groups of equal size",
@@ -59,7 +59,7 @@ pub(super) fn explain(ask: &Ask, judged: &Judged) -> Vec<String> {
         "{} tokens: {} blocks of {}; a request of {} tokens takes {} of them",
         counted(ledger.tokens),
         counted(ledger.blocks),
-        ask.block_size,
+        ledger.pool.block_tokens(ask.block_size),
         counted(settings.max_model_len as u64),
         counted(ledger.pool.blocks(settings.max_model_len))
     ));
@@ -87,12 +87,12 @@ fn kv_product(ask: &Ask, ledger: &Ledger) -> String {
         };
         let index = kept.index_bytes_per_token();
         let own = ask.token_bytes(layer) - index as u64;
-        let mut behind =
-            match own as usize == kept.elements_per_token(ask.split.tp) * ask.kv_bytes() {
-                true => format!("{behind} x {} B", ask.kv_bytes()),
-                // Of what is quantised, with its scales.
-                false => format!("{own} B"),
-            };
+        let plain = own as usize == kept.elements_per_token(ask.split.tp) * ask.kv_bytes();
+        let (before, mut behind) = match plain {
+            true => (before, format!("{behind} x {} B", ask.kv_bytes())),
+            // Of what is quantised, with its scales: keys and values together.
+            false => ("1", format!("{own} B")),
+        };
         if index > 0 {
             behind = format!("({behind} + {index} B of the indexer's key)");
         }

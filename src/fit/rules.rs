@@ -97,7 +97,13 @@ fn compressed_rule(ask: &Ask) -> Option<Broken> {
             format!("vLLM serves {family} from 0.20 on, and these are the rules of {release}"),
             "--vllm-version 0.21 tells a newer one",
         ),
-        (Engine::Vllm(_), KvType::Auto | KvType::Fp8) => return None,
+        (Engine::Vllm(_), KvType::Auto | KvType::Fp8) => match &ask.extras.draft {
+            None => return None,
+            Some(_) => (
+                format!("how a draft model's KV cache lies beside that of {family} is not known"),
+                "the model without --speculative-model is",
+            ),
+        },
         (Engine::Vllm(_), _) => (
             format!("the KV cache of {family} is in FP8: no other layout of it is known"),
             "--kv-cache-dtype fp8 is",

@@ -51,10 +51,12 @@ impl Loading {
     ) -> Result<Self, SessionError> {
         let (source, weight_dtype) = files.weight_source(progress)?;
         let options = &files.options;
+        let quantised = files.model.spec()?.quantization.is_some();
         let (dtype, cpu) = match (options.dtype, weight_dtype) {
-            (Some(WeightType::Bf16), DType::BF16) => (DType::BF16, Cpu::BF16),
+            (Some(WeightType::Bf16), DType::BF16) if !quantised => (DType::BF16, Cpu::BF16),
             (Some(WeightType::Bf16), other) => {
-                let (name, weights) = (files.source.name.clone(), other.as_str());
+                let weights = if quantised { "fp8" } else { other.as_str() };
+                let name = files.source.name.clone();
                 return Err(Wish::CpuWeights { name, weights }.into());
             }
             _ => (DType::F32, Cpu::F32),

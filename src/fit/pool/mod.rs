@@ -51,6 +51,14 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// Tokens of a block that keeps all of them, where blocks are `asked` long unless a layout has its own.
+    pub fn block_tokens(&self, asked: usize) -> usize {
+        match self.of_requests {
+            true => self.kinds[0].block,
+            false => asked,
+        }
+    }
+
     /// Of `layers` and, behind them, of the draft model's `drafts`.
     pub fn new(ask: &Ask, layers: &[Layer], drafts: &[Layer], settings: Settings) -> Self {
         let (hybrid, few_more, steps, pages) = match ask.engine {

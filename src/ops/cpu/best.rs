@@ -27,6 +27,7 @@ macro_rules! with_best_kernel {
 #[cfg(target_arch = "aarch64")]
 macro_rules! with_best_kernel {
     ($activations:expr, $kernel:ident => $call:expr) => {{
+        let _ = $activations;
         let $kernel = $crate::ops::cpu::kernel_neon::Neon;
         $call
     }};
@@ -36,6 +37,7 @@ macro_rules! with_best_kernel {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 macro_rules! with_best_kernel {
     ($activations:expr, $kernel:ident => $call:expr) => {{
+        let _ = $activations;
         let $kernel = $crate::ops::cpu::kernel_portable::Portable;
         $call
     }};

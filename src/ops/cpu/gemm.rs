@@ -1,6 +1,6 @@
 //! `out = x Wᵀ + b` over packed weights, for one row (decode) to thousands (prefill).
 //!
-//! Rows are taken in blocks whose activations stay in L2, K in blocks whose weights stay in L1, and
+//! Rows are taken in blocks whose activations stay in L2, K in blocks whose weights stay near (L1, or L2), and
 //! the panels are split over the threads once. An output element is one chain of multiply-adds over
 //! k, whatever the tile, block or thread: a row's result is the same bits in every batch. The chain goes in order
 //! of k; of bf16 weights in order of pairs, a pair's second step before its first, as processors do that multiply

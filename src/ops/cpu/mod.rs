@@ -1,4 +1,4 @@
-//! The CPU kernels: packed weights, f32 arithmetic, and the rank's own `workers`.
+//! The CPU kernels: packed weights, sums in f32, and the rank's own `workers`.
 
 #[macro_use]
 mod by_dtype;
@@ -56,7 +56,7 @@ use super::{
     KvLayer, Linear, Norm, Rope, Routes, Routing, Rows, Summary, WeightRows,
 };
 
-/// Picks the instruction set of the host at each call; holds no state of its own.
+/// Picks the instruction set of the host at each call; holds what activations are, and nothing else.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Cpu {
     pub activations: Activations,

@@ -24,9 +24,19 @@ pub(super) fn compressed(
         let found = format!("a list of {}", ratios.len());
         return Err(ShapeError::invalid(keys.file, RATIOS, found, rule));
     };
+    let rotary = keys.size(&["qk_rope_head_dim"])?;
+    if rotary > sizes.head_dim {
+        let rule = format!("it must be at most the head dimension, {}", sizes.head_dim);
+        return Err(ShapeError::invalid(
+            keys.file,
+            "qk_rope_head_dim",
+            rotary,
+            rule,
+        ));
+    }
     Ok(Some(Compressed {
         width: sizes.head_dim,
-        rotary: keys.size(&["qk_rope_head_dim"])?,
+        rotary,
         window: keys.size(&["sliding_window"])?,
         // Of one token there is nothing to compress.
         ratio: if ratio > 1 { ratio as usize } else { 0 },

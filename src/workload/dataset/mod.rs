@@ -256,7 +256,7 @@ impl<'a> Reader<'a> {
         // What was recorded is as long as it was; benchmarks pass over what a model cannot hold.
         let is_recorded = is_trace || matches!(row.output, Output::As(_));
         let made = self.prompt(row.ask).and_then(|prompt| {
-            let output_len = self.output_len(row.output, prompt.len())?;
+            let output_len = self.output_len(row.output, self.items.len(), prompt.len())?;
             self.check_lengths(&prompt, output_len)?;
             Ok((prompt, output_len))
         });
@@ -294,10 +294,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn output_len(&self, output: Output, prompt_len: usize) -> Result<usize, NotEncoded> {
+    /// Of request `index` of the file.
+    fn output_len(
+        &self,
+        output: Output,
+        index: usize,
+        prompt_len: usize,
+    ) -> Result<usize, NotEncoded> {
         match output {
             Output::Open => {
-                let seed = item_seed(self.defaults.seed, self.items.len());
+                let seed = item_seed(self.defaults.seed, index);
                 let longest = self.defaults.max_len.saturating_sub(prompt_len).max(1);
                 Ok(self.defaults.output_len.cut(Side::Output, seed, longest))
             }

@@ -155,7 +155,9 @@ fn ask(object: &mut Object) -> Result<Option<(Ask, Option<String>)>, String> {
     }
     if let Some((name, value)) = find(object, &TURNS) {
         let first = value.get(0).and_then(Value::as_str);
-        let first = first.ok_or_else(|| format!("{name} is no list of texts"))?;
+        let first = first.ok_or_else(|| {
+            format!("{name} is no list of texts; --turns N plays it as a conversation")
+        })?;
         return Ok(Some((Ask::Text(first.to_owned()), None)));
     }
     let Some(len) = count(object, &INPUT_LEN)? else {

@@ -98,7 +98,16 @@ impl Reader<'_> {
 
     /// Behind so many tokens.
     fn turn(&self, ask: Ask, output: Output, said: usize) -> Result<WorkItem, NotEncoded> {
+        let too_long = || NotEncoded::TooLong("beyond the context".to_owned());
         let prompt = match ask {
+            // Before so many tokens are made.
+            Ask::Length { len, .. } if said.saturating_add(len) > self.defaults.max_len => {
+                return Err(too_long());
+            }
+            Ask::Length { hashes, .. } if !hashes.is_empty() => {
+                let reason = "hash_ids are of whole prompts, not of turns; leave them out";
+                return Err(NotEncoded::Failed(reason.to_owned()));
+            }
             Ask::Length { len, .. } if len > 0 => {
                 let seed = item_seed(self.defaults.seed, self.turns);
                 self.defaults.pool.synthetic_prompt(len, seed).into()
@@ -106,9 +115,9 @@ impl Reader<'_> {
             ask => self.prompt(ask)?.ids(self.defaults.pool),
         };
         let before = said + prompt.len();
-        let output_len = self.output_len(output, before)?;
-        match before + output_len > self.defaults.max_len {
-            true => Err(NotEncoded::TooLong("beyond the context".to_owned())),
+        let output_len = self.output_len(output, self.turns, before)?;
+        match before.saturating_add(output_len) > self.defaults.max_len {
+            true => Err(too_long()),
             false => Ok(WorkItem {
                 prompt,
                 output_len,
@@ -145,14 +154,18 @@ fn turns(value: Value, unused: &mut BTreeSet<String>) -> Result<Vec<(Ask, Output
     let Value::Array(list) = list else {
         return Err(format!("{name} is {}; give {FORMS}", named(list)));
     };
-    let turn = |turn: &Value| match turn {
+    let mut turn = |turn: &Value| match turn {
         Value::String(text) => Ok((Ask::Text(text.clone()), Output::Open)),
         other => match Row::of_value(other.clone())? {
-            Some(row) => Ok((row.ask, row.output)),
+            Some(row) => {
+                unused.extend(row.unread);
+                unused.extend(row.arrival.map(|_| "times of turns".to_owned()));
+                Ok((row.ask, row.output))
+            }
             None => Err(format!("{name} holds one in which nothing is asked")),
         },
     };
-    list.iter().map(turn).collect()
+    list.iter().map(&mut turn).collect()
 }
 
 fn spoken((question, answer): (String, Option<String>)) -> (Ask, Output) {
@@ -172,21 +185,37 @@ fn no_turns(object: &Object) -> String {
 mod tests {
     use super::*;
     use crate::text::TokenPool;
+    use crate::workload::Lengths as Drawn;
 
     /// Of each turn of each conversation.
     type Lengths = Vec<Vec<(usize, usize)>>;
 
     /// A byte is a token. Prompt and output length of each turn, and what is said of the file.
     fn talks(text: &str, most: usize) -> Result<(Lengths, Vec<String>), String> {
+        played(text, most, 7.into(), 0)
+    }
+
+    /// Lengths of the answers of a conversation whose file has none.
+    fn drawn(text: &str, seed: u64) -> Vec<usize> {
+        let found = played(text, 9, "uniform:1-9".parse().unwrap(), seed).unwrap().0;
+        found[0].iter().map(|turn| turn.1).collect()
+    }
+
+    fn played(
+        text: &str,
+        most: usize,
+        output_len: Drawn,
+        seed: u64,
+    ) -> Result<(Lengths, Vec<String>), String> {
         let encode = |text: &str| Ok(text.bytes().map(u32::from).collect());
         let pool = TokenPool::below(50).unwrap();
         let defaults = Defaults {
-            output_len: 7.into(),
+            output_len,
             vocab_size: 128,
             max_len: 40,
             time_scale: 1.0,
             pool: &pool,
-            seed: 0,
+            seed,
             encode: &encode,
             chat: &|_| Err(NotEncoded::Failed("no template".to_owned())),
         };
@@ -210,6 +239,13 @@ mod tests {
         assert_eq!(talks(open, 9).unwrap().0, [[(4, 7)]]);
         let texts = r#"{"turns": ["abc", "de"]}"#;
         assert_eq!(talks(texts, 9).unwrap().0, [[(3, 7), (2, 7)]]);
+        // A draw for each turn.
+        let mut lengths = vec![];
+        for seed in 0..4 {
+            let drawn = drawn(r#"{"turns": ["a", "b", "c", "d"]}"#, seed);
+            lengths.extend(drawn.windows(2).map(|pair| pair[0] != pair[1]));
+        }
+        assert!(lengths.iter().any(|differ| *differ), "all of one length");
         let own = r#"{"turns": [{"input_len": 9, "output_len": 4}, {"prompt_ids": [1, 2], "output_len": 1}]}"#;
         assert_eq!(talks(own, 9).unwrap().0, [[(9, 4), (2, 1)]]);
     }
@@ -219,6 +255,14 @@ mod tests {
         let turn = r#"{"input_len": 12, "output_len": 3}"#;
         let line = |turns: usize| format!("{{\"turns\": [{}]}}\n", vec![turn; turns].join(", "));
         let long = "{\"turns\": [{\"input_len\": 39, \"output_len\": 3}]}\n";
+        for endless in [
+            "\"input_len\": 1e300",
+            "\"input_len\": 1, \"output_len\": 18446744073709551615",
+        ] {
+            let text =
+                format!("{{\"turns\": [{{\"input_len\": 3, \"output_len\": 3}}, {{{endless}}}]}}");
+            assert_eq!(talks(&text, 9).unwrap().0, [[(3, 3)]], "{endless}");
+        }
         let (found, remarks) = talks(&(line(1) + &line(3) + long), 9).unwrap();
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2]);
         let said = remarks.join("; ");

@@ -197,7 +197,9 @@ mod tests {
 
     /// Lengths of the answers of a conversation whose file has none.
     fn drawn(text: &str, seed: u64) -> Vec<usize> {
-        let found = played(text, 9, "uniform:1-9".parse().unwrap(), seed).unwrap().0;
+        let found = played(text, 9, "uniform:1-9".parse().unwrap(), seed)
+            .unwrap()
+            .0;
         found[0].iter().map(|turn| turn.1).collect()
     }
 

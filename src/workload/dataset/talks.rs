@@ -132,10 +132,8 @@ fn turns(value: Value, unused: &mut BTreeSet<String>) -> Result<Vec<(Ask, Output
     let Value::Object(object) = value else {
         return Err(format!("it is {}; give {FORMS}", named(&value)));
     };
-    for times in [&ARRIVAL[..], &TIMESTAMP, &TIMESTAMP_S] {
-        // Conversations begin as the load says.
-        unused.extend(find(&object, times).map(|(name, _)| name.to_owned()));
-    }
+    // Conversations begin as the load says.
+    unused.extend(times_in(&object));
     if let Some((name, Value::Array(list))) = find(&object, &MESSAGES) {
         let speaks = |turn: &Value| turn.get("from").is_some();
         return match list.is_empty() || list.iter().any(speaks) {
@@ -159,13 +157,20 @@ fn turns(value: Value, unused: &mut BTreeSet<String>) -> Result<Vec<(Ask, Output
         other => match Row::of_value(other.clone())? {
             Some(row) => {
                 unused.extend(row.unread);
-                unused.extend(row.arrival.map(|_| "times of turns".to_owned()));
+                unused.extend(other.as_object().into_iter().flat_map(times_in));
                 Ok((row.ask, row.output))
             }
             None => Err(format!("{name} holds one in which nothing is asked")),
         },
     };
     list.iter().map(&mut turn).collect()
+}
+
+/// The names of times among the keys.
+fn times_in(object: &Object) -> impl Iterator<Item = String> {
+    let times = [&ARRIVAL[..], &TIMESTAMP, &TIMESTAMP_S];
+    let found = times.into_iter().filter_map(|names| find(object, names));
+    found.map(|(name, _)| name.to_owned())
 }
 
 fn spoken((question, answer): (String, Option<String>)) -> (Ask, Output) {

@@ -47,6 +47,29 @@ pub fn shift(max: f32) -> f32 {
     if max == f32::NEG_INFINITY { 0.0 } else { max }
 }
 
+/// Rows at a time, `most` of them, so that no group is left much smaller than the others.
+pub(super) fn even_rows(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
+}
+
+/// Calls `$call` with the constant `$count`: `$rows`, which are some of the listed numbers or the last.
+macro_rules! for_rows {
+    ($rows:expr, $count:ident => $call:expr, [$($some:tt)*] $most:tt) => {
+        match $rows {
+            $($some => {
+                const $count: usize = $some;
+                $call
+            })*
+            _ => {
+                const $count: usize = $most;
+                $call
+            }
+        }
+    };
+}
+
+pub(super) use for_rows;
+
 /// What an instruction set supplies. A value of the type proves that the host has it.
 pub trait AttentionKernel: Copy + Send + Sync {
     /// Whether queries, keys, values and weights meet as pairs of bf16, of which a word holds two: neighbouring elements

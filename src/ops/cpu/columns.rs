@@ -81,6 +81,33 @@ pub(super) fn tallest_panels<M: MicroKernel>(rows: usize) -> usize {
     M::panels(tile_rows(rows, rows.div_ceil(M::ROWS), 0).len())
 }
 
+/// `sums`, `[rows, width]`: `width` columns from `panel` on, of rows whose activations are `packed`.
+///
+/// # Panics
+/// If `sums` are fewer.
+pub(super) fn panel_sums<M: MicroKernel, W: PanelElement>(
+    kernel: M,
+    job: &Gemm<'_, W>,
+    packed: &[f32],
+    (panel, width): (usize, usize),
+    rows: usize,
+    sums: &mut [f32],
+) {
+    let part = job.panels_from(panel, width);
+    let out = SharedOut::new(&mut sums[..rows * width]);
+    // SAFETY: `sums` are borrowed for this call, and are the whole output of `part`.
+    unsafe {
+        panel_range(
+            kernel,
+            &part,
+            0..rows,
+            packed,
+            0..width.div_ceil(PANEL),
+            out,
+        )
+    };
+}
+
 /// The columns of `panels`, of rows whose activations are `packed`.
 ///
 /// # Safety

@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 
 use super::activation::silu_mul;
 use super::best::with_best_kernel;
-use super::columns::{Parts, panel_range};
+use super::columns::{Parts, panel_sums};
 use super::gemm::{Gemm, for_row_blocks};
 use super::linear::with_bias;
 use super::packing::Activations;
@@ -95,12 +95,8 @@ unsafe fn columns<M: MicroKernel, W: PanelElement>(
     sums.resize(2 * count * GROUP * PANEL, 0.0);
     let (gate, up) = sums[..2 * count * width].split_at_mut(count * width);
     let up_panel = job.n / 2 / PANEL + panels.start;
-    for (panel, sums) in [(panels.start, &mut *gate), (up_panel, &mut *up)] {
-        let part = job.panels_from(panel, width);
-        let sums = SharedOut::new(sums);
-        // SAFETY: the sums are this thread's own, `[rows, width]`.
-        unsafe { panel_range(kernel, &part, 0..count, packed, 0..panels.len(), sums) };
-    }
+    panel_sums(kernel, job, packed, (panels.start, width), count, gate);
+    panel_sums(kernel, job, packed, (up_panel, width), count, up);
     let pairs = gate.chunks_exact(width).zip(up.chunks_exact(width));
     for (row, (gate, up)) in rows.zip(pairs) {
         // SAFETY: the caller's own columns of a row of `out`.

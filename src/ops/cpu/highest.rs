@@ -6,10 +6,9 @@
 use std::cell::RefCell;
 
 use super::best::with_best_kernel;
-use super::columns::{Parts, panel_range};
+use super::columns::{Parts, panel_sums};
 use super::gemm::{Gemm, for_row_blocks};
 use super::panel::{PANEL, PanelElement};
-use super::shared::SharedOut;
 use super::tile::MicroKernel;
 use super::workers;
 use crate::ops::row;
@@ -86,10 +85,7 @@ fn group<M: MicroKernel, W: PanelElement>(
     let rows = highest.len();
     let mut sums = SUMS.take();
     sums.resize(rows * GROUP * PANEL, 0.0);
-    let part = job.panels_from(panels.start, width);
-    let out = SharedOut::new(&mut sums[..rows * width]);
-    // SAFETY: `sums` is this thread's own, `[rows, width]`.
-    unsafe { panel_range(kernel, &part, 0..rows, packed, 0..panels.len(), out) };
+    panel_sums(kernel, job, packed, (panels.start, width), rows, &mut sums);
     for (highest, sums) in highest.iter_mut().zip(sums.chunks_exact(width)) {
         let (index, value) = row::argmax(sums);
         *highest = row::higher(*highest, (first as u32 + index, value));

@@ -7,10 +7,9 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::cursor::Cursor;
-use super::panel::{Element, PANEL, PanelElement, steps_together};
+use super::panel::{CACHE_LINE, Element, PANEL, PanelElement, steps_together};
 use super::tile::{MicroKernel, Sums, Tile};
 
-pub(super) const CACHE_LINE: usize = 64;
 /// The upper half of each 32-bit lane: the second bf16 of a pair, as an f32.
 const UPPER_HALF: i32 = 0xFFFF_0000_u32 as i32;
 const BF16_SHIFT: u32 = 16;

@@ -7,10 +7,14 @@
 
 use std::arch::aarch64::*;
 
-use super::panel::{Element, PANEL, PanelElement, steps_together};
+use half::bf16;
+
+use super::panel::{Element, PAIR, PANEL, PanelElement, steps_together};
 use super::tile::{MicroKernel, Sums, Tile};
 
 const LANES: usize = 4;
+/// Registers of the activations of a pair of the most rows.
+const QUADS: usize = PAIR * Neon::ROWS / LANES;
 /// Registers of a panel's step.
 const QUARTERS: usize = PANEL / LANES;
 /// The upper half of each 32-bit lane: the odd bf16 of a pair, as an f32.
@@ -63,22 +67,19 @@ impl MicroKernel for Neon {
     }
 }
 
-/// One step of a panel, widened: columns in order, 4 a register. Of a bf16 pair the `second` step or the first.
+/// One step of a panel, widened: columns in order, 4 a register. Of a bf16 pair the first.
 ///
 /// # Safety
 /// `step` points to 16 elements, of bf16 to a pair of such steps.
 #[inline(always)]
-unsafe fn panel_step<W: PanelElement>(step: *const W, second: bool) -> [float32x4_t; QUARTERS] {
+unsafe fn panel_step<W: PanelElement>(step: *const W) -> [float32x4_t; QUARTERS] {
     // SAFETY: a pair of steps of bf16 is 64 bytes; 16 elements are 32 of f16, 64 of f32, 16 of e4m3; `ELEMENT` is
     // sealed to the type.
     unsafe {
         match W::ELEMENT {
             Element::Bf16 => std::array::from_fn(|i| {
                 let pairs = vld1q_u32(step.cast::<u32>().add(i * LANES));
-                vreinterpretq_f32_u32(match second {
-                    true => vandq_u32(pairs, vdupq_n_u32(UPPER_HALF)),
-                    false => vshlq_n_u32::<BF16_SHIFT>(pairs),
-                })
+                vreinterpretq_f32_u32(vshlq_n_u32::<BF16_SHIFT>(pairs))
             }),
             Element::F16 => std::array::from_fn(|i| {
                 let bits = vld1_u16(step.cast::<u16>().add(i * LANES));
@@ -168,43 +169,116 @@ unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
     mut local: Local<R, P>,
 ) -> Local<R, P> {
     let together = steps_together::<W>();
-    let mut step = 0;
     // SAFETY: steps and rows by the caller.
     unsafe {
-        while step < depth {
-            let taken = together.min(depth - step);
-            if taken > 1 {
-                take_step::<W, R, P>(x.add(R), w, true, panel_stride, &mut local);
+        for _ in 0..depth / together {
+            match together {
+                PAIR => take_pair::<R, P>(x, w.cast(), panel_stride, &mut local),
+                _ => take_step::<W, R, P>(x, w, panel_stride, &mut local),
             }
-            take_step::<W, R, P>(x, w, false, panel_stride, &mut local);
-            x = x.add(taken * R);
-            w = w.add(taken * PANEL);
-            step += taken;
+            x = x.add(together * R);
+            w = w.add(together * PANEL);
+        }
+        if depth % together > 0 {
+            take_step::<W, R, P>(x, w, panel_stride, &mut local);
         }
     }
     local
 }
 
+/// The first of a pair alone.
+///
 /// # Safety
 /// `R` activations lie at `x`, and at `w` a step of each of `P` panels, of bf16 a pair of them.
 #[inline(always)]
 unsafe fn take_step<W: PanelElement, const R: usize, const P: usize>(
     x: *const f32,
     w: *const W,
-    second: bool,
     panel_stride: usize,
     local: &mut Local<R, P>,
 ) {
     // SAFETY: by the caller.
     unsafe {
         for p in 0..P {
-            let weights = panel_step(w.add(p * panel_stride), second);
+            let weights = panel_step(w.add(p * panel_stride));
             for r in 0..R {
                 for quarter in 0..QUARTERS {
                     let sum = local[r][p][quarter];
                     local[r][p][quarter] = vfmaq_n_f32(sum, weights[quarter], *x.add(r));
                 }
             }
+        }
+    }
+}
+
+/// A pair of steps, the second first.
+///
+/// # Safety
+/// Two steps of `R` activations lie at `x`, and at `w` a pair of steps of each of `P` panels.
+#[inline(always)]
+unsafe fn take_pair<const R: usize, const P: usize>(
+    x: *const f32,
+    w: *const bf16,
+    panel_stride: usize,
+    local: &mut Local<R, P>,
+) {
+    // SAFETY: by the caller.
+    unsafe {
+        // Activations side by side in few registers, or sums would go to memory.
+        let x = lanes::<R>(x);
+        for p in 0..P {
+            let w = w.add(p * panel_stride).cast::<u32>();
+            for quarter in 0..QUARTERS {
+                let pairs = vld1q_u32(w.add(quarter * LANES));
+                let second = vandq_u32(pairs, vdupq_n_u32(UPPER_HALF));
+                let first = vshlq_n_u32::<BF16_SHIFT>(pairs);
+                for (weights, from) in [(second, R), (first, 0)] {
+                    let weights = vreinterpretq_f32_u32(weights);
+                    for r in 0..R {
+                        let sum = local[r][p][quarter];
+                        local[r][p][quarter] = multiply_lane(sum, weights, &x, from + r);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The activations of a pair.
+///
+/// # Safety
+/// `2 R` lie at `x`.
+#[inline(always)]
+unsafe fn lanes<const R: usize>(x: *const f32) -> [float32x4_t; QUADS] {
+    std::array::from_fn(|i| {
+        let start = i * LANES;
+        // SAFETY: as many as are read lie there, by the caller: an even number does.
+        unsafe {
+            match (PAIR * R).saturating_sub(start) {
+                0 => vdupq_n_f32(0.0),
+                2 => vcombine_f32(vld1_f32(x.add(start)), vdup_n_f32(0.0)),
+                _ => vld1q_f32(x.add(start)),
+            }
+        }
+    })
+}
+
+/// `sum + weights * x[i]`.
+#[inline(always)]
+fn multiply_lane(
+    sum: float32x4_t,
+    weights: float32x4_t,
+    x: &[float32x4_t; QUADS],
+    i: usize,
+) -> float32x4_t {
+    let x = x[i / LANES];
+    // SAFETY: NEON is part of every aarch64 target.
+    unsafe {
+        match i % LANES {
+            0 => vfmaq_laneq_f32::<0>(sum, weights, x),
+            1 => vfmaq_laneq_f32::<1>(sum, weights, x),
+            2 => vfmaq_laneq_f32::<2>(sum, weights, x),
+            _ => vfmaq_laneq_f32::<3>(sum, weights, x),
         }
     }
 }

@@ -3,14 +3,12 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::pages;
-use super::panel::{self, PanelElement, packed_len};
+use super::panel::{self, CACHE_LINE, PanelElement, packed_len};
 use crate::ops::storage::{self, Element};
 use crate::ops::weight::{BlockScales, Linear, WeightRows, check_e4m3, read_widened};
 
 /// Elements read from a source at a time while packing: bounds the second copy.
 const PACK_CHUNK: usize = 1 << 22;
-/// Weights begin on one: a step of bf16 pairs is one, and loads that cross two cost twice.
-const CACHE_LINE: usize = 64;
 
 pub fn pack(parts: &[&dyn WeightRows], bias: Option<Tensor>) -> Result<Linear> {
     let Some(first) = parts.first() else {
@@ -42,7 +40,7 @@ fn pack_as<T: Element + PanelElement>(
     let len = packed_len::<T>(n, k);
     let spare = CACHE_LINE / size_of::<T>();
     let mut room = pages::huge(<T as PanelElement>::ZERO, len + spare);
-    // The system's large blocks begin behind a header.
+    // The system's large blocks begin behind a header, and loads that cross two lines cost twice.
     let first_line = room.as_ptr().align_offset(CACHE_LINE).min(spare);
     let packed = &mut room[first_line..first_line + len];
     let chunk = (PACK_CHUNK / k).max(1);

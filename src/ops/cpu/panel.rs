@@ -17,7 +17,9 @@ use super::{e4m3, workers};
 /// Output columns of a panel.
 pub const PANEL: usize = 16;
 /// Steps of a pair.
-const PAIR: usize = 2;
+pub(super) const PAIR: usize = 2;
+/// Bytes that memory gives at a time. A pair of steps of bf16 is as long.
+pub(super) const CACHE_LINE: usize = 64;
 /// Steps transposed at a time, whole pairs: source rows and destination of a block stay in L1.
 const PACK_STEPS: usize = 256;
 

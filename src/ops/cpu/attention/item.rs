@@ -7,7 +7,7 @@ use super::super::attention_kernel::{
 };
 use super::super::kernel_portable::weight;
 use super::super::packing::pairs;
-use super::super::panel::PanelElement;
+use super::super::panel::{PAIR, PanelElement};
 use super::super::shared::SharedOut;
 use super::Attend;
 use super::plan::{Item, STRETCH, Split, partial_len, positions, stretches};
@@ -190,7 +190,7 @@ impl Scratch {
         let (head_dim, group) = (args.head_dim, args.group());
         let first_position = positions(args, item).start;
         let queries = item.rows as usize * group;
-        let together = if A::PAIRS { 2 } else { 1 };
+        let together = if A::PAIRS { PAIR } else { 1 };
         let Scratch {
             q,
             stretch,

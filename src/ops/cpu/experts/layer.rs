@@ -7,7 +7,7 @@ use candle_core::Result;
 
 use super::each;
 use super::plan::{Chunk, Item, Plan};
-use crate::ops::cpu::columns::{MIN_PARALLEL, panel_range, tallest_panels};
+use crate::ops::cpu::columns::{MIN_PARALLEL, panel_range, panel_sums, tallest_panels};
 use crate::ops::cpu::gemm::{Gemm, MIN_PARALLEL_PACK};
 use crate::ops::cpu::linear::{rounding, with_bias, with_scales};
 use crate::ops::cpu::packing::{Activations, Packing};
@@ -187,26 +187,12 @@ impl<'a> Layer<'a> {
         // Up begins where gate ends, perhaps within a panel.
         let up_column = self.width + columns.start;
         let skipped = up_column % PANEL;
-        let multiply = |panel: usize, width: usize, sums: &mut [f32]| {
-            let part = job.panels_from(panel, width);
-            let sums = SharedOut::new(sums);
-            // SAFETY: the sums are this thread's own, `[rows, width]`.
-            unsafe {
-                panel_range(
-                    kernel,
-                    &part,
-                    0..rows,
-                    packed,
-                    0..width.div_ceil(PANEL),
-                    sums,
-                )
-            };
-        };
         let gate = grown(&mut waiting.gate, rows * width);
-        multiply(columns.start / PANEL, width, gate);
+        let at = (columns.start / PANEL, width);
+        panel_sums(kernel, job, packed, at, rows, gate);
         let up_width = skipped + width;
         let up = grown(&mut waiting.up, rows * up_width);
-        multiply(up_column / PANEL, up_width, up);
+        panel_sums(kernel, job, packed, (up_column / PANEL, up_width), rows, up);
         let row = grown(&mut waiting.activated, width);
         let packing = self.packing::<M>(&self.experts.held[chunk.expert].down)?;
         for range in tiles::<M>(rows) {

@@ -8,19 +8,14 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::super::attention_kernel::{
-    AttentionKernel, CHAIN, LANES, SPAN, Scores, Softmax, TILE_POSITIONS,
+    AttentionKernel, CHAIN, LANES, SPAN, Scores, Softmax, TILE_POSITIONS, even_rows, for_rows,
 };
 use super::super::kernel_portable::softmax;
-use super::super::panel::PanelElement;
-use super::{Avx2, CACHE_LINE, widen};
+use super::super::panel::{CACHE_LINE, PanelElement};
+use super::{Avx2, widen};
 
 /// Rows of q that share one reading of a key or value.
 const QUERY_ROWS: usize = 6;
-
-/// Rows at a time so that no group is left much smaller than the others.
-fn even_rows(rows: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(QUERY_ROWS).max(1)).max(1)
-}
 
 /// Vectors of columns at once for a count of rows: 8 to 12 sums.
 const fn vectors(rows: usize) -> usize {
@@ -34,19 +29,7 @@ const fn vectors(rows: usize) -> usize {
 /// Calls `$call` with the constant `$count` for a count of rows.
 macro_rules! by_rows {
     ($rows:expr, $count:ident => $call:expr) => {
-        by_rows!($rows, $count => $call, [1 2 3 4 5] 6)
-    };
-    ($rows:expr, $count:ident => $call:expr, [$($some:tt)*] $most:tt) => {
-        match $rows {
-            $($some => {
-                const $count: usize = $some;
-                $call
-            })*
-            _ => {
-                const $count: usize = $most;
-                $call
-            }
-        }
+        for_rows!($rows, $count => $call, [1 2 3 4 5] 6)
     };
 }
 
@@ -80,7 +63,7 @@ impl AttentionKernel for Avx2 {
     fn scores(self, q: &[f32], k: &[f32], head_dim: usize, first: usize, scores: &mut [Scores]) {
         assert!(k.len() >= TILE_POSITIONS * head_dim && q.len() >= scores.len() * head_dim);
         assert!(first + TILE_POSITIONS <= SPAN);
-        let rows = even_rows(scores.len());
+        let rows = even_rows(scores.len(), QUERY_ROWS);
         for (scores, q) in scores.chunks_mut(rows).zip(q.chunks(rows * head_dim)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.
             unsafe { by_rows!(scores.len(), R => dots::<R>(q, k, head_dim, first, scores)) }
@@ -104,7 +87,7 @@ impl AttentionKernel for Avx2 {
         assert!(first + TILE_POSITIONS <= SPAN);
         assert!(v.len() <= TILE_POSITIONS * head_dim && states.len() == weights.len());
         assert!(sums.len() >= weights.len() * head_dim);
-        let rows = even_rows(weights.len());
+        let rows = even_rows(weights.len(), QUERY_ROWS);
         let groups = weights.chunks(rows).zip(states.chunks(rows));
         for ((weights, states), sums) in groups.zip(sums.chunks_mut(rows * head_dim)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.

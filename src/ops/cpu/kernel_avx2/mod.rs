@@ -6,13 +6,13 @@
 pub(super) mod attention;
 
 use std::arch::x86_64::*;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::attention_kernel::LANES;
 use super::cursor::Cursor;
-use super::panel::{Element, PANEL, PanelElement, steps_together};
+use super::panel::{CACHE_LINE, Element, PANEL, PanelElement, steps_together};
 use super::tile::{MicroKernel, Sums, Tile};
 
-const CACHE_LINE: usize = 64;
 /// The upper half of each 32-bit lane: the odd bf16 of a pair, as an f32.
 const UPPER_HALF: i32 = 0xFFFF_0000_u32 as i32;
 const BF16_SHIFT: i32 = 16;
@@ -269,6 +269,8 @@ unsafe fn steps<W: PanelElement, const R: usize, const P: usize>(
                     let (x, w) = (x.add(i * R), w.add(i * PANEL));
                     if together > 1 {
                         take_step::<W, R, P>(x.add(R), w, true, cursor.panel_stride, &mut local);
+                        // The pair is loaded once more: kept, its registers are those of sums.
+                        compiler_fence(Ordering::SeqCst);
                     }
                     take_step::<W, R, P>(x, w, false, cursor.panel_stride, &mut local);
                 }

@@ -13,12 +13,12 @@ use std::mem::transmute;
 use half::bf16;
 
 use super::super::attention_kernel::{
-    AttentionKernel, CHAIN, LANES, SPAN, Scores, Softmax, TILE_POSITIONS,
+    AttentionKernel, CHAIN, LANES, SPAN, Scores, Softmax, TILE_POSITIONS, even_rows, for_rows,
 };
 use super::super::kernel_avx2::attention::{ask, turn};
 use super::super::kernel_portable::softmax;
-use super::super::panel::{Element, PanelElement};
-use super::{Avx512Bf16, PAIR};
+use super::super::panel::{Element, PAIR, PanelElement};
+use super::Avx512Bf16;
 
 /// Lanes of a vector: columns of sums of values, or positions of scores.
 const WIDE: usize = 16;
@@ -46,27 +46,10 @@ const fn side_by_side(first: usize) -> [u16; ELEMENTS] {
     indices
 }
 
-/// Rows at a time so that no group is left much smaller than the others.
-fn even_rows(rows: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(QUERY_ROWS).max(1)).max(1)
-}
-
 /// Calls `$call` with the constant `$count` for a count of rows.
 macro_rules! by_rows {
     ($rows:expr, $count:ident => $call:expr) => {
-        by_rows!($rows, $count => $call, [1 2 3 4 5 6 7 8 9 10 11] 12)
-    };
-    ($rows:expr, $count:ident => $call:expr, [$($some:tt)*] $most:tt) => {
-        match $rows {
-            $($some => {
-                const $count: usize = $some;
-                $call
-            })*
-            _ => {
-                const $count: usize = $most;
-                $call
-            }
-        }
+        for_rows!($rows, $count => $call, [1 2 3 4 5 6 7 8 9 10 11] 12)
     };
 }
 
@@ -123,7 +106,7 @@ impl AttentionKernel for Avx512Bf16 {
         let words = head_dim / PAIR;
         assert!(k.len() >= TILE_POSITIONS * words && q.len() >= scores.len() * words);
         assert!(first + TILE_POSITIONS <= SPAN);
-        let rows = even_rows(scores.len());
+        let rows = even_rows(scores.len(), QUERY_ROWS);
         for (scores, q) in scores.chunks_mut(rows).zip(q.chunks(rows * words)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.
             unsafe { by_rows!(scores.len(), R => dots::<R>(q, k, words, first, scores)) }
@@ -147,7 +130,7 @@ impl AttentionKernel for Avx512Bf16 {
         assert!(first + TILE_POSITIONS <= SPAN && head_dim.is_multiple_of(ELEMENTS));
         assert!(v.len() <= WEIGHT_WORDS * head_dim && states.len() == weights.len());
         assert!(sums.len() >= weights.len() * head_dim);
-        let rows = even_rows(weights.len());
+        let rows = even_rows(weights.len(), QUERY_ROWS);
         let groups = weights.chunks(rows).zip(states.chunks(rows));
         for ((weights, states), sums) in groups.zip(sums.chunks_mut(rows * head_dim)) {
             // SAFETY: `self` proves the features; the lines above hold the extents.

@@ -15,11 +15,8 @@ use std::mem::transmute;
 
 use super::cursor::Cursor;
 use super::kernel_avx512::{Avx512, by_shape};
-use super::panel::{Element, PANEL, PanelElement};
+use super::panel::{Element, PAIR, PANEL, PanelElement};
 use super::tile::{MicroKernel, Sums, Tile};
-
-/// Steps of a pair.
-const PAIR: usize = 2;
 
 /// Proof that this host has AVX512_BF16 and what [`Avx512`] needs.
 #[derive(Debug, Clone, Copy)]
